@@ -1,0 +1,41 @@
+"""What can go wrong, by whose doing it is.
+
+A message gives the place, what was found, what was expected and the next step, in one line. The command line
+prints it as it is and exits with the class's `exit_code`.
+"""
+
+
+class EarshotError(Exception):
+    """Base of every error that Earshot raises on purpose; the work failed."""
+
+    exit_code = 1
+
+
+class InputError(EarshotError):
+    """The call or its input is wrong; nothing was written over."""
+
+    exit_code = 2
+
+
+class DataError(InputError):
+    """A pair set, an annotation file or a prediction file does not hold what its format promises."""
+
+
+class ImageError(DataError):
+    """An image was refused: unreadable, truncated, too large, of a format that is not allowed, or outside its folder."""
+
+
+class ConfigError(InputError):
+    """A configuration names an unknown key or an impossible value."""
+
+
+class ModelError(InputError):
+    """A model folder is missing, incomplete, of an unsupported family, or its tokenizer does not fit the protocol."""
+
+
+class ListenerUnavailable(EarshotError):
+    """A listener broke (time-out, non-finite logits). The reward is missing; it is never 0, a tie or a guess."""
+
+
+class TrainingAborted(EarshotError):
+    """Training stopped itself because its numbers stopped making sense; the batch was saved."""

@@ -1,0 +1,148 @@
+"""The nouns: pair, votes, side, verdict, malformed, estimate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from earshot.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Side: TypeAlias = Literal["first", "second"]
+Order: TypeAlias = Literal["forward", "swapped"]
+ImageSource: TypeAlias = "Path | bytes | Image"
+
+
+def other(side: Side) -> Side:
+    """The side that `side` is not."""
+    return "second" if side == "first" else "first"
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """How many people preferred each side; 1 and 0 where only a choice is known.
+
+    Raises:
+        DataError: A count is negative or not finite.
+    """
+
+    first: float
+    second: float
+
+    def __post_init__(self) -> None:
+        for name, count in (("first", self.first), ("second", self.second)):
+            if not math.isfinite(count) or count < 0:
+                raise DataError(f"votes_{name} is {count}, expected a finite count of at least 0")
+
+    @property
+    def total(self) -> float:
+        return self.first + self.second
+
+    @property
+    def share_first(self) -> float:
+        """Share of the votes for the first image, in [0, 1]; NaN without votes."""
+        return self.first / self.total if self.total > 0 else math.nan
+
+    @property
+    def majority(self) -> Side | None:
+        """The preferred side; ties have none."""
+        if self.first == self.second:
+            return None
+        return "first" if self.first > self.second else "second"
+
+    def swapped(self) -> Votes:
+        return Votes(self.second, self.first)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A prompt and two images, and what people said of them.
+
+    `first` and `second` say where an image is shown, not which one people prefer. Each is a path, the bytes of an
+    image file, or a decoded Pillow image; `images.load_image` takes all three.
+    """
+
+    id: str
+    prompt: str
+    first: ImageSource
+    second: ImageSource
+    votes: Votes
+    prompt_id: str | None = None
+    axis: str | None = None
+    split: str | None = None
+    model_first: str | None = None
+    model_second: str | None = None
+    source: str | None = None
+
+    @property
+    def cluster(self) -> str:
+        """What the bootstrap resamples: the prompt's id, or the prompt itself where it has none."""
+        return self.prompt_id if self.prompt_id is not None else self.prompt
+
+    def swapped(self) -> Pair:
+        """The same pair with the images shown in the other order."""
+        return Pair(
+            id=self.id,
+            prompt=self.prompt,
+            first=self.second,
+            second=self.first,
+            votes=self.votes.swapped(),
+            prompt_id=self.prompt_id,
+            axis=self.axis,
+            split=self.split,
+            model_first=self.model_second,
+            model_second=self.model_first,
+            source=self.source,
+        )
+
+
+class Verdict(NamedTuple):
+    """A well-formed completion: the side it names and the text between its think tags."""
+
+    side: Side
+    trace: str
+
+
+class Malformed(NamedTuple):
+    """A completion that is no verdict, and why: `two answers`, `no think block`. It is data, not an exception."""
+
+    reason: str
+
+
+class Sample(NamedTuple):
+    """One completion of the reasoner for one pair in one order of its images.
+
+    Everything is told in the pair's own sides, also when the images were shown swapped: only `trace` is verbatim, so
+    that in a swapped sample its words "first" and "second" mean the sides as shown.
+    """
+
+    order: Order
+    completion: str
+    trace: str
+    side: Side | None
+    """The side of the verdict, in the pair's own sides; None where the completion is malformed."""
+    malformed: str | None
+    """Why the completion is no verdict; None where it is one."""
+    p_first: float | None
+    """The reasoner's own probability of the first image at the answer position, given its trace; None if malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A quantity with its 95 % interval and the number of observations behind it.
+
+    A quantity that cannot be computed is `Estimate(None, None, None, 0)`, never 0.0.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    @classmethod
+    def missing(cls) -> Estimate:
+        return cls(None, None, None, 0)
