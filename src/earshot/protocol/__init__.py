@@ -1,0 +1,26 @@
+"""The only place that knows the prompts, the chat messages, how a completion is parsed and how a trace is redacted."""
+
+from earshot.protocol.defuse import defuse
+from earshot.protocol.parse import MALFORMATIONS, parse_completion
+from earshot.protocol.prompts import (
+    ANSWER_TEXTS,
+    PROMPT_SETS,
+    TAGS,
+    PromptSet,
+    listener_prefill,
+    reasoner_messages,
+    write_completion,
+)
+
+__all__ = [
+    "ANSWER_TEXTS",
+    "MALFORMATIONS",
+    "PROMPT_SETS",
+    "TAGS",
+    "PromptSet",
+    "defuse",
+    "listener_prefill",
+    "parse_completion",
+    "reasoner_messages",
+    "write_completion",
+]

@@ -1,0 +1,103 @@
+"""What reasoner and listener are asked, as chat messages, and what a completion looks like."""
+
+from dataclasses import dataclass
+from typing import Any, Collection, Final
+
+from earshot.errors import ConfigError
+from earshot.protocol.defuse import defuse
+from earshot.types import Side, Verdict
+
+THINK_OPEN: Final = "<think>"
+THINK_CLOSE: Final = "</think>"
+ANSWER_OPEN: Final = "<answer>"
+ANSWER_CLOSE: Final = "</answer>"
+TAGS: Final = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+
+ANSWER_TEXTS: Final = ("1", "2")
+"""What stands between the answer tags for the first and for the second image, in this order."""
+
+_SIDES: Final[tuple[Side, Side]] = ("first", "second")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """How one kind of model is asked about a pair.
+
+    Reasoner and listener get the same conversation, so that images and prompt are one shared prefix of all the
+    completions of a pair; the listener's turn is then opened for it with `listener_prefill`.
+
+    Attributes:
+        name: What a configuration calls it.
+        question: The text after the two images; `{prompt}` stands where the pair's prompt goes.
+
+    Raises:
+        ConfigError: `question` does not hold `{prompt}` exactly once.
+    """
+
+    name: str
+    question: str
+
+    def __post_init__(self) -> None:
+        if (n := self.question.count("{prompt}")) != 1:
+            raise ConfigError(f"prompt set '{self.name}': question holds '{{prompt}}' {n} times, expected once")
+
+
+PROMPT_SETS: Final[dict[str, PromptSet]] = {
+    "standard": PromptSet(
+        name="standard",
+        question=(
+            "Two images were made for the same text prompt. The first image is shown first, the second image after "
+            "it. Which of the two would people prefer? Consider how well each follows the prompt, how natural and "
+            "free of flaws it is, and how good it looks.\n"
+            "Prompt: {prompt}\n"
+            "First think inside <think></think>: say what each image shows and compare them. Then answer "
+            "<answer>1</answer> if the first image is better or <answer>2</answer> if the second image is better, "
+            "and write nothing after it."
+        ),
+    ),
+    "brief": PromptSet(name="brief", question="prompt : {prompt} . which better ?"),
+}
+"""`standard` asks real vision-language models, `brief` the tiny models of the synthetic world."""
+
+
+def reasoner_messages(
+    prompt: str,
+    prompts: PromptSet,
+    first: Any = None,
+    second: Any = None,
+    *,
+    control_tokens: Collection[str] = (),
+) -> list[dict[str, Any]]:
+    """The conversation that asks about one pair, in the Hugging Face chat form; the listener gets it too.
+
+    Args:
+        prompt: What the images were made from. The protocol's own tags and `control_tokens` in it are defused.
+        prompts: How to ask.
+        first: The image shown first, as the caller's processor takes it; None leaves a bare placeholder.
+        second: The image shown second.
+        control_tokens: The tokenizer's special tokens, as text.
+    """
+    safe = defuse(prompt, {*TAGS, *control_tokens})
+    content = [{"type": "image"} if image is None else {"type": "image", "image": image} for image in (first, second)]
+    return [{"role": "user", "content": [*content, {"type": "text", "text": prompts.question.replace("{prompt}", safe)}]}]
+
+
+def listener_prefill(trace: str | None, *, control_tokens: Collection[str] = ()) -> str:
+    """How the listener's turn begins, so that its next token must be one of `ANSWER_TEXTS`.
+
+    No trace and an empty trace read the same, `<think></think><answer>`: the prior correction then takes from an
+    empty trace exactly what it adds, and the listener is asked in the one form it knows.
+
+    Args:
+        trace: The redacted trace. Tags and `control_tokens` in it are defused: a trace cannot close its own block.
+        control_tokens: The tokenizer's special tokens, as text.
+    """
+    safe = defuse(trace or "", {*TAGS, *control_tokens}).strip()
+    inside = f" {safe} " if safe else ""
+    return f"{THINK_OPEN}{inside}{THINK_CLOSE}{ANSWER_OPEN}"
+
+
+def write_completion(verdict: Verdict) -> str:
+    """The completion that parses to `verdict`: `<think> trace </think><answer>1</answer>`. SFT targets are these."""
+    answer = ANSWER_TEXTS[_SIDES.index(verdict.side)]
+    return f"{listener_prefill(verdict.trace)}{answer}{ANSWER_CLOSE}"
