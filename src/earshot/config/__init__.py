@@ -1,0 +1,36 @@
+"""Configurations: what each application can be told, and how a YAML file becomes one.
+
+`load_config(GrpoConfig, path, ["trl.learning_rate=3e-5"])` gives a frozen, validated value or a one-line `ConfigError`.
+"""
+
+from earshot.config.applications import (
+    DataConfig,
+    EvaluationConfig,
+    GrpoConfig,
+    ImageConfig,
+    ListenerConfig,
+    ModelConfig,
+    RewardConfig,
+    SftConfig,
+    SftDataConfig,
+)
+from earshot.config.loading import Config, dump_config, load_config, nearest, parse_yaml
+from earshot.config.yaml_text import to_yaml
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "GrpoConfig",
+    "ImageConfig",
+    "ListenerConfig",
+    "ModelConfig",
+    "RewardConfig",
+    "SftConfig",
+    "SftDataConfig",
+    "dump_config",
+    "load_config",
+    "nearest",
+    "parse_yaml",
+    "to_yaml",
+]

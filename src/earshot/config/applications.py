@@ -1,0 +1,182 @@
+"""What each application can be told. Every default says where it comes from.
+
+METHOD means docs/method.md, with its tags: [A] stated publicly by the paper, [B] second-hand, [C] our own choice.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from earshot.config.loading import Config
+
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ModelConfig(Config):
+    """A model and how it is held in memory."""
+
+    path: str
+    """A local folder or a hub id."""
+    # transformers' own meaning of "auto".
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` is the dtype that the checkpoint was saved in."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is CUDA where there is one, else the CPU. `cuda` without CUDA is an error."""
+    # transformers picks the fastest one that the model and the machine support.
+    attn_implementation: str | None = None
+    """`sdpa`, `eager`, `flash_attention_2`, …; None leaves the choice to transformers."""
+
+
+class DataConfig(Config):
+    """The pair sets of a training run."""
+
+    train: str
+    """Folder of the pair set that is trained on."""
+    validation: str | None = None
+    """Folder of the pair set of the evaluation during training; None for none."""
+    max_pairs: Count | None = None
+    """Take only the first so many training pairs; None takes all."""
+    # Nothing may be lost without being asked for.
+    tolerate_bad: Annotated[int, Field(ge=0)] = 0
+    """How many bad rows or images are left out, each one logged, before the run stops."""
+
+
+class SftDataConfig(DataConfig):
+    """The pair sets of supervised fine-tuning, and what the model is shown as the right completion."""
+
+    # The reasoner must learn to write a trace before GRPO can reward one (METHOD).
+    targets: Literal["traces", "verdict"] = "traces"
+    """`traces`: the trace of the same id in `traces.jsonl` (`id`, `trace`, `side`) beside the pair set;
+    `verdict`: the majority side with an empty trace. Pairs without a trace or a majority are not trained on."""
+
+
+class ImageConfig(Config):
+    """How large images are when the model sees them. None leaves the processor's own limits."""
+
+    min_pixels: Count | None = None
+    """Smaller images are enlarged to this many pixels (width × height)."""
+    max_pixels: Count | None = None
+    """Larger images are shrunk to this many pixels (width × height)."""
+
+    @model_validator(mode="after")
+    def _limits_are_in_order(self) -> Self:
+        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+        return self
+
+
+def _one_or_several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class ListenerConfig(Config):
+    """A frozen model that reads traces, how it is asked, and which control it is replaced by, if any."""
+
+    paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False)] = ()
+    """Local folders or hub ids; one or a list. Several are an ensemble: the mean of their probabilities."""
+    # METHOD, Definitions: the listener never sees the answer block; removing more is an option.
+    redaction: Literal["none", "answer", "verdict"] = "answer"
+    """What is removed from the trace before the listener reads it: nothing (a diagnostic), the answer block, or also
+    the trace's own concluding assertions."""
+    control: Literal["random", "shuffled", "blind", "no_trace"] | None = None
+    """Replaces the listener by a control of METHOD: random scores, another pair's trace, grey images, no trace."""
+    # METHOD: options beyond the paper [C] are off by default.
+    both_orders: bool = False
+    """Mean of the probability with the images shown in either order."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Divides the logits of the two answer tokens; fitted on validation pairs, 1 where it was not."""
+    prior_corrected: bool = False
+    """Pay p(label | trace) − p(label | no trace), so that an empty trace earns nothing."""
+    soft_labels: bool = False
+    """Pay the mean over raters, share·p(first) + (1 − share)·p(second), rather than p(majority side)."""
+    # STACK: the batch of the measured step (16 completions).
+    batch_size: Count = 16
+    """Traces judged in one forward pass."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """As in `ModelConfig`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """As in `ModelConfig`."""
+
+    @model_validator(mode="after")
+    def _has_a_model_or_needs_none(self) -> Self:
+        if not self.paths and self.control != "random":
+            raise ValueError("a listener has no 'paths', expected a model folder or hub id, or control: random")
+        if self.paths and self.control == "random":
+            raise ValueError("a listener with control: random reads no model, expected no 'paths'")
+        return self
+
+
+class RewardConfig(Config):
+    """Weights of the three parts of the reward, r = format·r_fmt + accuracy·r_acc + listener·r_list."""
+
+    # METHOD, Definitions: 1, 0.5, 0.5 [B].
+    format: Weight = 1.0
+    accuracy: Weight = 0.5
+    listener: Weight = 0.5
+    # METHOD: the label is the majority side; the share of votes is our option [C].
+    soft_accuracy: bool = False
+    """Pay the share of votes for the chosen side instead of 1 for the majority side."""
+
+
+class EvaluationConfig(Config):
+    """The evaluation during training, on the first pairs of `data.validation`."""
+
+    every_steps: Count | None = None
+    """Evaluate after every so many steps; None only trains."""
+    # 200 pairs give accuracy to about ± 7 points (95 %), enough to see a run go wrong and cheap beside a step [C].
+    pairs: Count = 200
+    # One sample in either order of the images [C]; the final `earshot eval` takes more.
+    samples: Count = 1
+    """Completions per pair and order of its images."""
+
+
+class SftConfig(Config):
+    """`earshot train sft`: supervised fine-tuning on reference traces or verdicts."""
+
+    model: ModelConfig
+    data: SftDataConfig
+    out: str
+    """The run directory."""
+    images: ImageConfig = ImageConfig()
+    lora: dict[str, Any] | None = None
+    """Goes to `peft.LoraConfig` as it is; None trains all weights."""
+    trl: dict[str, Any] = Field(default_factory=dict)
+    """Goes to `trl.SFTConfig` as it is, so that every knob of TRL and transformers can be reached."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    # An arbitrary but fixed seed, so that a run that names none can be repeated [C].
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class GrpoConfig(Config):
+    """`earshot train grpo`: GRPO with a reward for format, accuracy and the listener's confidence."""
+
+    model: ModelConfig
+    data: DataConfig
+    out: str
+    """The run directory."""
+    images: ImageConfig = ImageConfig()
+    listener: ListenerConfig | None = None
+    """None is naive GRPO, and needs `rewards.listener: 0`. A listener at weight 0 is asked and logged, not paid."""
+    rewards: RewardConfig = RewardConfig()
+    lora: dict[str, Any] | None = None
+    """Goes to `peft.LoraConfig` as it is; None trains all weights."""
+    trl: dict[str, Any] = Field(default_factory=dict)
+    """Goes to `trl.GRPOConfig` as it is, so that every knob of TRL and transformers can be reached."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    # An arbitrary but fixed seed, so that a run that names none can be repeated [C].
+    seed: Annotated[int, Field(ge=0)] = 0
+    # Rollouts are text, small beside the cost of generating them [C].
+    log_rollouts_every: Count = 1
+    """Write the rollouts of every so many-th step to `rollouts/`."""
+
+    @model_validator(mode="after")
+    def _listener_part_has_a_listener(self) -> Self:
+        if self.listener is None and self.rewards.listener > 0:
+            raise ValueError(
+                f"rewards.listener is {self.rewards.listener} but there is no 'listener'; "
+                "name one, or set rewards.listener: 0 for GRPO without a listener"
+            )
+        if sum((self.rewards.format, self.rewards.accuracy, self.rewards.listener)) == 0:
+            raise ValueError("all weights under 'rewards' are 0, expected at least one above 0")
+        return self

@@ -1,0 +1,186 @@
+"""From a YAML file and `key=value` overrides to one frozen configuration, or to an error of one line."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from earshot.config.yaml_text import compose, line_of
+from earshot.errors import ConfigError
+
+MAX_BYTES = 1_000_000
+"""A configuration is a page of text; a larger file is something else given by mistake."""
+
+
+class Config(BaseModel):
+    """Base of every configuration: frozen, strict about types, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+C = TypeVar("C", bound=Config)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`; None where nothing is alike."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text under the rules of YAML 1.2: `1e-5` is a number, `no` is a word.
+
+    Raises:
+        ConfigError: The text is not YAML, or uses an alias, a tag or a repeated key.
+    """
+    try:
+        return compose(text)[0]
+    except yaml.YAMLError as error:
+        raise ConfigError(_yaml_problem(error)) from error
+
+
+def load_config(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
+    """Read a configuration from a YAML file.
+
+    Relative paths inside it mean what they mean on the command line: relative to the working directory.
+
+    Args:
+        cls: The configuration to build.
+        path: The YAML file.
+        overrides: `key.sub=value`, each value read as YAML; they win over the file, the last one over the others.
+            `key=` and `key=null` both set None.
+
+    Raises:
+        ConfigError: The file is missing, empty or no YAML; a key is unknown, repeated or missing; a value is
+            impossible. One line with the file, the line, the key, what was expected and the nearest known key.
+    """
+    path = Path(path)
+    text = _read(path)
+    try:
+        tree, node = compose(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}:{_yaml_problem(error)}") from error
+    if tree is None:
+        raise ConfigError(f"{path}: empty, expected the keys {_known_keys(cls)}; the files in configs/ are examples")
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: holds a {type(tree).__name__}, expected a table of {_known_keys(cls)}")
+    overridden = [_apply_override(tree, override) for override in overrides]
+    try:
+        return cls.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, cls, path, node, overridden)) from error
+
+
+def dump_config(config: Config) -> dict[str, Any]:
+    """The resolved configuration, defaults included, as plain values; `to_yaml` of it is `config.yaml` of a run."""
+    return config.model_dump()
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes, expected a YAML configuration")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file, expected a YAML configuration such as those in configs/") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}), expected a YAML configuration") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}, expected a YAML configuration") from error
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """The place and the problem of a YAML error, without the extract of the text that PyYAML appends."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    place = f"{mark.line + 1}: " if mark is not None else " "
+    return place + " ".join(problem.split())
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> tuple[tuple[str, ...], str]:
+    """Set one `key.sub=value` in the tree, and say which place it set."""
+    key, equals, text = override.partition("=")
+    place = tuple(key.split("."))
+    if not equals or not all(place):
+        raise ConfigError(f"override {override!r}: expected key=value or key.sub=value")
+    try:
+        value = compose(text)[0]
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is no YAML (column {_yaml_problem(error)})") from error
+    table = tree
+    for i, step in enumerate(place[:-1]):
+        if table.get(step) is None:
+            table[step] = {}
+        table = table[step]
+        if not isinstance(table, dict):
+            raise ConfigError(f"override {override!r}: {'.'.join(place[: i + 1])!r} is a value, expected a table")
+    table[place[-1]] = value
+    return place, override
+
+
+def _explain(
+    error: ValidationError,
+    cls: type[Config],
+    path: Path,
+    node: yaml.Node | None,
+    overridden: list[tuple[tuple[str, ...], str]],
+) -> str:
+    problems = error.errors(include_url=False)
+    # An unknown key explains a missing one, so it comes first.
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    place = tuple(first["loc"])
+    where = _where(path, node, place, overridden)
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {_what(first, cls, place)}{more}"
+
+
+def _where(
+    path: Path, node: yaml.Node | None, place: tuple[str | int, ...], overridden: list[tuple[tuple[str, ...], str]]
+) -> str:
+    for key, override in reversed(overridden):
+        if key[: len(place)] == place or place[: len(key)] == key:
+            return f"override {override!r}"
+    line = line_of(node, place)
+    return str(path) if line is None else f"{path}:{line}"
+
+
+def _what(problem: Any, cls: type[Config], place: tuple[str | int, ...]) -> str:
+    key = ".".join(str(step) for step in place)
+    if problem["type"] == "extra_forbidden":
+        table = _config_at(cls, place[:-1])
+        close = nearest(str(place[-1]), table.model_fields)
+        hint = f"the nearest known key is '{close}'" if close else f"the known keys are {_known_keys(table)}"
+        return f"unknown key '{key}'; {hint}"
+    if problem["type"] == "missing":
+        return f"the key '{key}' is missing"
+    if problem["type"] == "value_error":
+        return (f"'{key}': " if key else "") + str(problem["ctx"]["error"])
+    found = repr(problem["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    expected = problem["msg"].removeprefix("Input should be ").replace("a valid dictionary", "a table")
+    return f"'{key}' is {found}, expected {expected}"
+
+
+def _config_at(cls: type[Config], place: tuple[str | int, ...]) -> type[Config]:
+    """The configuration class of the table at `place`."""
+    for step in place:
+        field = cls.model_fields.get(str(step))
+        if field is None:
+            return cls
+        annotation = field.annotation
+        union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+        choices = typing.get_args(annotation) if union else (annotation,)
+        configs = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, Config)]
+        if not configs:
+            return cls
+        cls = configs[0]
+    return cls
+
+
+def _known_keys(cls: type[Config]) -> str:
+    return ", ".join(cls.model_fields)
