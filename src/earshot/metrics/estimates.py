@@ -1,0 +1,201 @@
+"""What a run's predictions are worth: from the rows of predictions.jsonl to the estimates of metrics.json.
+
+Rows are read once, in a stream, into flat arrays (`PredictionTable`), about a hundred bytes a sample, and every
+estimate is bootstrapped over prompts on the same resamples. What a malformed answer is worth is said here by name:
+in `accuracy` a pair that has no well-formed answer in one of the orders is wrong; elsewhere it is not an observation,
+and `n`, `malformed_rate` and `n_malformed` show how much was not.
+
+Axes: p pairs, s samples, n observations, c clusters (prompts).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from earshot.errors import DataError
+from earshot.metrics.table import PredictionTable
+from earshot.stats import RESAMPLES, Statistic, bootstrap, macro_statistic, mean_statistic, paired_difference
+from earshot.types import Estimate
+
+# Guo et al. 2017 (ICML), who give 15 bins; an odd number keeps an even guess in the middle of a bin.
+ECE_BINS = 15
+# A probability nearer to 0 or 1 than this counts as this, or one certain mistake would make the mean infinite.
+NLL_CLIP = 1e-6
+
+
+def correct(table: PredictionTable) -> Bool[np.ndarray, " p"]:
+    """Whether the reasoner's side is the majority's, by pair; no side (nothing well-formed, exactly 0.5) is wrong."""
+    majority_first = table.votes_first > table.votes_second
+    with np.errstate(invalid="ignore"):
+        return np.where(majority_first, table.p_first > 0.5, table.p_first < 0.5)
+
+
+def larger_file_correct(table: PredictionTable) -> Bool[np.ndarray, " p"]:
+    """Whether the larger file is the majority's; files of equal size point nowhere and are wrong."""
+    with np.errstate(invalid="ignore"):
+        larger = np.sign(table.first_bytes - table.second_bytes)
+    return larger == np.sign(table.votes_first - table.votes_second)
+
+
+def nll(p_first: Float[np.ndarray, " n"], share: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Cross-entropy of the votes' share under the prediction, in nats a pair."""
+    p = np.clip(p_first, NLL_CLIP, 1 - NLL_CLIP)
+    return -(share * np.log(p) + (1 - share) * np.log1p(-p))
+
+
+def ece_statistic(
+    p_first: Float[np.ndarray, " n"], share: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"], n_clusters: int
+) -> Statistic:
+    """Expected calibration error against vote shares: the mean gap, by bin of p_first, weighted by the bins' sizes.
+
+    Source: Guo et al. 2017, equation 3, with the share of votes in place of a 0/1 outcome.
+    """
+    bins = np.minimum((p_first * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    cells = np.bincount(clusters * ECE_BINS + bins, weights=p_first - share, minlength=n_clusters * ECE_BINS)
+    counts = np.bincount(clusters, minlength=n_clusters)
+    totals = np.concatenate([cells.reshape(n_clusters, ECE_BINS), counts[:, None]], axis=1).astype(np.float64)
+
+    def combine(totals: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
+        gaps, weight = np.abs(totals[:, :-1]).sum(axis=1), totals[:, -1]
+        return np.divide(gaps, weight, out=np.full(len(totals), np.nan), where=weight > 0)
+
+    return Statistic(totals, combine, len(p_first))
+
+
+def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
+    """The quantities with one observation a pair."""
+    n = table.n_clusters
+
+    def mean(values: np.ndarray, where: np.ndarray) -> Statistic:
+        return mean_statistic(values[where].astype(np.float64), table.cluster[where], n)
+
+    strict = table.votes_first != table.votes_second
+    right = correct(table)
+    forward, swapped = np.sign(table.p_forward - 0.5), np.sign(table.p_swapped - 0.5)
+    both_orders = ~np.isnan(forward) & ~np.isnan(swapped)
+    total = table.votes_first + table.votes_second
+    voted = (total > 0) & ~np.isnan(table.p_first)
+    p, share, clusters = table.p_first[voted], table.votes_first[voted] / total[voted], table.cluster[voted]
+    sized = strict & ~np.isnan(table.first_bytes) & ~np.isnan(table.second_bytes)
+    return {
+        "accuracy": mean(right, strict),
+        "accuracy_macro": macro_statistic(right[strict].astype(np.float64), table.cluster[strict], n),
+        "position_consistency": mean((forward == swapped) & (forward != 0), both_orders),
+        "brier": mean_statistic((p - share) ** 2, clusters, n),
+        "ece": ece_statistic(p, share, clusters, n),
+        "nll": mean_statistic(nll(p, share), clusters, n),
+        "blind.always_first": mean(table.votes_first > table.votes_second, strict),
+        "blind.larger_file": mean(larger_file_correct(table), sized),
+    }
+
+
+def sample_statistics(table: PredictionTable) -> dict[str, Statistic]:
+    """The quantities with one observation a completion, all but the malformed rate over the well-formed ones."""
+    n, clusters = table.n_clusters, table.cluster[table.sample_pair]
+    well = ~table.malformed
+
+    def mean(values: np.ndarray, where: np.ndarray) -> Statistic:
+        return mean_statistic(values[where].astype(np.float64), clusters[where], n)
+
+    checked = well & ~np.isnan(table.false_claims)
+    return {
+        "first_pick_rate": mean(table.shown_verdict == 1, well),
+        "malformed_rate": mean(table.malformed, np.ones_like(well)),
+        "trace_length": mean(table.trace_words, well),
+        "false_claims": mean(table.false_claims, checked),
+        "true_claims": mean(table.true_claims, checked),
+    }
+
+
+def listener_statistics(table: PredictionTable, name: str) -> dict[str, Statistic]:
+    """How a listener sees the well-formed completions that it was heard on."""
+    n, clusters = table.n_clusters, table.cluster[table.sample_pair]
+    p_listener = table.listeners.get(name, np.full(len(clusters), np.nan))
+    heard = ~table.malformed & ~np.isnan(p_listener)
+    differs = np.sign(p_listener[heard] - 0.5) != table.side_sign[heard]
+    both = heard & ~np.isnan(table.sample_p_first)
+    gap = np.abs(table.sample_p_first[both] - p_listener[both])
+    return {
+        f"disagreement.{name}": mean_statistic(differs.astype(np.float64), clusters[heard], n),
+        f"disagreement_gap.{name}": mean_statistic(gap, clusters[both], n),
+    }
+
+
+def summarise(
+    table: PredictionTable, *, listeners: Sequence[str] = (), resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Any]:
+    """The content of metrics.json: counts, and estimates as `{"value", "low", "high", "n"}`.
+
+    - `accuracy`: share of pairs with a majority (strict pairs) whose side the reasoner names; a pair that has no
+      well-formed answer in one of the orders, or a p_first of exactly 0.5, is wrong. `accuracy_macro`: the mean of
+      the prompts' accuracies, n counts prompts.
+    - `position_consistency`: share of pairs judged to the same side in both orders, over pairs that have a
+      well-formed answer in both; a mean of exactly 0.5 is on no side and so not consistent.
+    - `first_pick_rate`: share of well-formed samples, in either order, that pick the image shown first; 0.5 is fair.
+    - `brier`, `ece`, `nll`: against the share of votes, over pairs with votes and a p_first.
+    - `disagreement.L`: share of well-formed samples whose verdict is not listener L's side, where a listener at
+      exactly 0.5 is on no side and so differs; `disagreement_gap.L`: mean |p_reasoner - p_L|.
+    - `blind.always_first`, `blind.larger_file`: accuracy, on the strict pairs, without looking at an image.
+    - `trace_length` (words), `false_claims`, `true_claims`: per well-formed trace. `malformed_rate`: per sample.
+    - `n_listener_missing`: well-formed samples that a listener gave no answer on, summed over listeners.
+
+    Args:
+        table: The predictions.
+        listeners: Names that were asked, so that one never heard is told as missing; those heard are added.
+        resamples: Of the prompts.
+        seed: Of the bootstrap.
+    """
+    names = sorted({*listeners, *table.listeners})
+    statistics = pair_statistics(table) | sample_statistics(table)
+    for name in names:
+        statistics |= listener_statistics(table, name)
+    estimates = bootstrap(statistics, resamples=resamples, seed=seed)
+    well_formed = int((~table.malformed).sum())
+    heard = sum(estimates[f"disagreement.{name}"].n for name in names)
+    return {
+        "n_pairs": len(table.p_first),
+        "n_prompts": table.n_clusters,
+        "n_ties": int((table.votes_first == table.votes_second).sum()),
+        "n_samples": len(table.malformed),
+        "n_malformed": len(table.malformed) - well_formed,
+        "n_listener_missing": well_formed * len(names) - heard,
+        **{name: estimate_record(estimate) for name, estimate in estimates.items()},
+    }
+
+
+def estimate_record(estimate: Estimate) -> dict[str, float | int | None]:
+    """An estimate as it stands in a JSON file."""
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+def read_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
+    """An estimate out of the content of a metrics.json; missing where the file does not have it."""
+    record = metrics.get(name)
+    if not isinstance(record, Mapping) or record.get("value") is None:
+        return Estimate.missing()
+    return Estimate(record["value"], record.get("low"), record.get("high"), int(record.get("n", 0)))
+
+
+def accuracy_difference(
+    a: PredictionTable, b: PredictionTable, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """Accuracy of `a` minus accuracy of `b`, micro, paired on the strict pairs that both judged.
+
+    Raises:
+        DataError: They did not judge the same pairs, or did not read the same votes.
+    """
+    shared, in_a, in_b = np.intersect1d(a.pair_hash, b.pair_hash, assume_unique=True, return_indices=True)
+    if len(shared) != len(a.pair_hash) or len(shared) != len(b.pair_hash):
+        raise DataError(
+            f"predictions of {len(a.pair_hash)} and {len(b.pair_hash)} pairs share {len(shared)}, expected the same "
+            "pairs in both; evaluate both on the same set"
+        )
+    if not np.array_equal(a.votes_first[in_a], b.votes_first[in_b]) or not np.array_equal(
+        a.votes_second[in_a], b.votes_second[in_b]
+    ):
+        raise DataError("the two predictions hold different votes for a pair, expected the same; compare one data set")
+    strict = (a.votes_first != a.votes_second)[in_a]
+    right_a, right_b = (correct(t)[i][strict].astype(np.float64) for t, i in ((a, in_a), (b, in_b)))
+    return paired_difference(right_a, right_b, a.cluster[in_a][strict], resamples=resamples, seed=seed)

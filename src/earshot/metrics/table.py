@@ -1,0 +1,174 @@
+"""The rows of predictions.jsonl as flat arrays, built in one pass over a stream of rows."""
+
+import math
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from earshot.errors import DataError
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """Predictions of one reasoner, a column each; NaN is what a row leaves null.
+
+    Axes: p pairs, s samples. Everything is in the pair's own sides, but for `shown_verdict`.
+    """
+
+    pair_hash: Int[np.ndarray, " p"]
+    """64 bits of the pair's id, to align two tables without keeping a million strings."""
+    cluster: Int[np.ndarray, " p"]
+    """The number of the pair's prompt, 0 .. n_clusters - 1."""
+    n_clusters: int
+    p_first: Float[np.ndarray, " p"]
+    p_forward: Float[np.ndarray, " p"]
+    p_swapped: Float[np.ndarray, " p"]
+    votes_first: Float[np.ndarray, " p"]
+    votes_second: Float[np.ndarray, " p"]
+    first_bytes: Float[np.ndarray, " p"]
+    second_bytes: Float[np.ndarray, " p"]
+    sample_pair: Int[np.ndarray, " s"]
+    """The row, in the columns above, of the pair that the sample is of."""
+    malformed: Bool[np.ndarray, " s"]
+    side_sign: Int[np.ndarray, " s"]
+    """1 for a verdict of first, -1 for second, 0 for none."""
+    shown_verdict: Int[np.ndarray, " s"]
+    """The answer as written, of the images as shown: 1, 2, or 0 for none."""
+    trace_words: Int[np.ndarray, " s"]
+    sample_p_first: Float[np.ndarray, " s"]
+    true_claims: Float[np.ndarray, " s"]
+    false_claims: Float[np.ndarray, " s"]
+    listeners: dict[str, Float[np.ndarray, " s"]]
+    """The probability of the first image that each listener gave."""
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]], *, where: str = "predictions") -> "PredictionTable":
+        """Build a table from rows of predictions.jsonl.
+
+        Args:
+            rows: Read once and not kept.
+            where: The file's name, for messages.
+
+        Raises:
+            DataError: No rows, a row that lacks a field, a probability outside [0, 1], or an id that comes twice.
+        """
+        builder = _Builder()
+        for number, row in enumerate(rows, start=1):
+            try:
+                builder.add(row)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"{where}:{number}: {type(error).__name__}: {error}; expected a row as 'earshot eval' writes it"
+                ) from error
+        if not builder.pairs["p_first"]:
+            raise DataError(f"{where}: no predictions, expected at least one row; run 'earshot eval' first")
+        columns = builder.columns()
+        hashes = columns["pair_hash"]
+        if len(np.unique(hashes)) != len(hashes):
+            raise DataError(f"{where}: a pair's id comes twice, expected each once; evaluate into an empty directory")
+        return cls(n_clusters=len(builder.prompts), listeners=builder.listener_columns(), **columns)
+
+
+class _Builder:
+    """Columns that grow row by row, eight bytes a number."""
+
+    def __init__(self) -> None:
+        doubles = ("p_first", "p_forward", "p_swapped", "votes_first", "votes_second", "first_bytes", "second_bytes")
+        self.pairs: dict[str, array[Any]] = {name: array("d") for name in doubles}
+        self.pairs |= {"pair_hash": array("q"), "cluster": array("q")}
+        counts = ("sample_pair", "side_sign", "shown_verdict", "trace_words")
+        numbers = ("sample_p_first", "true_claims", "false_claims")
+        self.samples: dict[str, array[Any]] = {name: array("d") for name in numbers}
+        self.samples |= {name: array("q") for name in counts} | {"malformed": array("b")}
+        self.listeners: dict[str, tuple[array[int], array[float]]] = {}
+        self.prompts: dict[str, int] = {}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        digest = blake2b(str(row["id"]).encode(), digest_size=8).digest()
+        values = {
+            "pair_hash": int.from_bytes(digest, "big", signed=True),
+            "cluster": self.prompts.setdefault(str(row["prompt_id"]), len(self.prompts)),
+            "p_first": probability(row["p_first"]),
+            "p_forward": probability(row["p_first_forward"]),
+            "p_swapped": probability(row["p_first_swapped"]),
+            "votes_first": count(row["votes_first"]),
+            "votes_second": count(row["votes_second"]),
+            "first_bytes": count(row.get("first_bytes"), optional=True),
+            "second_bytes": count(row.get("second_bytes"), optional=True),
+        }
+        pair = len(self.pairs["p_first"])
+        for name, value in values.items():
+            self.pairs[name].append(value)
+        for sample in row["samples"]:
+            self._add_sample(pair, sample)
+
+    def _add_sample(self, pair: int, sample: Mapping[str, Any]) -> None:
+        claims = sample.get("claims") or {}
+        side = sample["side"]
+        malformed = sample["malformed"] is not None
+        if malformed != (side is None):
+            raise ValueError(f"a sample has side {side!r} and malformed {sample['malformed']!r}, expected just one")
+        row = len(self.samples["sample_pair"])
+        values = {
+            "sample_pair": pair,
+            "malformed": malformed,
+            "side_sign": {"first": 1, "second": -1, None: 0}[side],
+            "shown_verdict": {1: 1, 2: 2, None: 0}[sample["verdict"]],
+            "trace_words": len((sample["trace"] or "").split()),
+            "sample_p_first": probability(sample["p_first"]),
+            "true_claims": count(claims.get("true"), optional=True),
+            "false_claims": count(claims.get("false"), optional=True),
+        }
+        for name, value in values.items():
+            self.samples[name].append(value)
+        for listener, p_first in (sample.get("listener") or {}).items():
+            rows, ps = self.listeners.setdefault(listener, (array("q"), array("d")))
+            rows.append(row)
+            ps.append(probability(p_first))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        # Named types, because 'q' is C's long long, which NumPy and jaxtyping do not take for int64.
+        dtypes = {"d": np.float64, "q": np.int64, "b": np.int8}
+        both = {k: np.array(column, dtype=dtypes[column.typecode]) for k, column in (self.pairs | self.samples).items()}
+        return both | {"malformed": both["malformed"].astype(bool)}
+
+    def listener_columns(self) -> dict[str, np.ndarray]:
+        columns = {}
+        for name, (rows, ps) in self.listeners.items():
+            column = np.full(len(self.samples["malformed"]), np.nan)
+            column[np.array(rows)] = ps
+            columns[name] = column
+        return columns
+
+
+def probability(value: Any) -> float:
+    """A number in [0, 1], or NaN for null.
+
+    Raises:
+        ValueError: Anything else; NaN as well, because a file that means "missing" says null.
+    """
+    if value is None:
+        return math.nan
+    number = float(value)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"a probability is {number}, expected one in [0, 1] or null")
+    return number
+
+
+def count(value: Any, *, optional: bool = False) -> float:
+    """A finite number of at least 0, or NaN for null where that is allowed.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if value is None and optional:
+        return math.nan
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"a count is {number}, expected a finite number of at least 0")
+    return number
