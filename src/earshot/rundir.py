@@ -1,0 +1,370 @@
+"""Files that survive a crash, and the run directory made of them.
+
+A file is written whole (temporary name in the same folder, fsync, rename, fsync of the folder) or is append-only JSON
+Lines, one write a call. JSON has no NaN: a number that is not finite is written as null, which readers take as
+"could not be computed".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Any, NoReturn
+
+import yaml
+
+from earshot.errors import DataError, InputError
+
+TEMPORARY_PREFIX = ".tmp-"
+"""How the name of a file begins that is still being written; readers ignore such files."""
+
+_PACKAGES = (
+    *(
+        "earshot",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "accelerate",
+        "peft",
+        "trl",
+        "vllm",
+        "deepspeed",
+    ),
+    *("datasets", "huggingface-hub", "numpy", "scipy", "pillow", "pyarrow", "pydantic", "jaxtyping", "fastapi"),
+    *("httpx2", "matplotlib"),
+)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write to, and puts what was written in the place of `path` at the end.
+
+    The temporary name lies in the same folder and keeps the suffix. After an exception `path` is as it was before.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.replace(path)
+        _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file whole: a reader sees the old content or the new, never a part."""
+    with whole(path) as temporary:
+        temporary.write_bytes(text.encode())
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Writes one JSON document whole, indented; NaN and infinities become null."""
+    with whole(path) as temporary:
+        temporary.write_bytes(_encode(obj, indent=2) + b"\n")
+
+
+def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Appends one JSON object a line in a single write, and returns when it is on the disk.
+
+    NaN and infinities become null. NumPy numbers and arrays, dataclasses and paths are written as plain values. A
+    file has one writer at a time.
+
+    Raises:
+        DataError: The file ends in a half-written line; `repair_jsonl` takes it off.
+    """
+    data = b"".join(_encode(row) + b"\n" for row in rows)
+    if not data:
+        return
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            raise DataError(f"{path}: ends in a half-written line; call repair_jsonl before appending")
+        while data:  # one write, unless the system takes only a part of it
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_jsonl(path: Path, *, allow_cut: bool = True) -> Iterator[dict[str, Any]]:
+    """Yields the object on each line of a JSON Lines file, without holding the file in memory.
+
+    Args:
+        path: The file.
+        allow_cut: Drop a last line that a crash left half-written. Where the file was written whole, this is False
+            and such a line is an error like any other.
+
+    Raises:
+        InputError: There is no such file.
+        DataError: A line is no JSON object; the message names the file and the line.
+    """
+    try:
+        lines = Path(path).open("rb")  # noqa: SIM115 - the with below closes it; only opening is an InputError
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a JSON Lines file") from error
+    with lines:
+        for number, line in enumerate(lines, start=1):
+            row = _parse_object(line)
+            if isinstance(row, dict):
+                yield row
+            elif line.endswith(b"\n") or not allow_cut:
+                what = row if line.endswith(b"\n") else f"a half-written last line ({row})"
+                raise DataError(f"{path}:{number}: found {what}, expected one JSON object; mend or remove the line")
+
+
+def repair_jsonl(path: Path) -> int:
+    """Takes a half-written last line off a JSON Lines file, so that it can be appended to.
+
+    A last line that is complete but for its newline is kept and given one. A missing file is left missing.
+
+    Returns:
+        The number of bytes removed.
+    """
+    path = Path(path)
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        start = _start_of_last_line(file.fileno())
+        file.seek(start)
+        tail = file.read()
+        if not tail:
+            return 0
+        if isinstance(_parse_object(tail), dict):
+            file.write(b"\n")
+            dropped = 0
+        else:
+            file.truncate(start)
+            dropped = len(tail)
+        file.flush()
+        os.fsync(file.fileno())
+    return dropped
+
+
+def _start_of_last_line(descriptor: int, block: int = 1 << 16) -> int:
+    """The offset behind the last newline: the file's size where it ends in one."""
+    position = os.fstat(descriptor).st_size
+    while position > 0:
+        begin = max(0, position - block)
+        newline = os.pread(descriptor, position - begin, begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
+        position = begin
+    return 0
+
+
+def _parse_object(line: bytes) -> dict[str, Any] | str:
+    """The JSON object in a line, or what is wrong with it."""
+    try:
+        value = json.loads(line.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        return "bytes that are not UTF-8"
+    except RecursionError:
+        return "brackets nested too deeply"
+    except ValueError as error:
+        return f"no JSON ({error})"
+    return value if isinstance(value, dict) else f"a JSON {type(value).__name__}"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _encode(obj: Any, indent: int | None = None) -> bytes:
+    """JSON in UTF-8. The quick way first; only a NaN makes the second, which walks the whole value."""
+    try:
+        text = json.dumps(obj, ensure_ascii=False, allow_nan=False, default=_plain_leaf, indent=indent)
+    except ValueError:
+        text = json.dumps(plain(obj), ensure_ascii=False, allow_nan=False, indent=indent)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which models do write; \uXXXX can carry it
+        return json.dumps(plain(obj), allow_nan=False, indent=indent).encode()
+
+
+def plain(obj: Any) -> Any:
+    """The value as dicts, lists, text and finite numbers: what JSON and YAML can hold; NaN and infinities are None."""
+    if obj is None or isinstance(obj, bool):
+        return obj
+    if isinstance(obj, str):
+        return str.__str__(obj)  # of an enum that is text: its value, not its name
+    if isinstance(obj, int):
+        return int(obj)
+    if isinstance(obj, float):
+        return float(obj) if math.isfinite(obj) else None
+    if isinstance(obj, Mapping):
+        return {str(key): plain(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple | set | frozenset):
+        return [plain(value) for value in obj]
+    return plain(_plain_leaf(obj))
+
+
+def _plain_leaf(obj: Any) -> Any:
+    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
+        return {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
+    if isinstance(obj, PurePath):
+        return obj.as_posix()
+    if hasattr(obj, "tolist"):  # NumPy and torch, which this layer does not import
+        return obj.tolist()
+    if isinstance(obj, Mapping):
+        return dict(obj)
+    if isinstance(obj, set | frozenset):
+        return list(obj)
+    raise TypeError(f"a {type(obj).__name__} cannot be written as JSON")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunDir:
+    """The folder of one run; the attributes say where each of its files lies."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, *, resume: bool = False) -> RunDir:
+        """Makes the folder of a new run, or with `resume` takes up the one that is there.
+
+        Taking up a run repairs the ends of its JSON Lines files, so that appending can go on.
+
+        Raises:
+            InputError: A run is there and `resume` is off, or the folder holds something that is no run.
+        """
+        run = cls(Path(path))
+        if run.exists():
+            if not resume:
+                raise InputError(f"{path}: a run is already there; resume it (--resume) or choose another folder")
+            for log in (run.metrics_log, run.errors_log, run.predictions):
+                repair_jsonl(log)
+            return run
+        if run.path.exists() and not run.path.is_dir():
+            raise InputError(f"{path}: is a file, expected the folder of a run; choose another name")
+        if run.path.is_dir() and any(not f.name.startswith(TEMPORARY_PREFIX) for f in run.path.iterdir()):
+            raise InputError(f"{path}: holds other files and no run; choose an empty or a new folder")
+        run.path.mkdir(parents=True, exist_ok=True)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """The run that is in a folder.
+
+        Raises:
+            InputError: There is none.
+        """
+        run = cls(Path(path))
+        if not run.exists():
+            raise InputError(f"{path}: holds no run, expected a folder with config.yaml; check the path")
+        return run
+
+    def exists(self) -> bool:
+        """Whether a run has begun here: one of the files is there that every run starts by writing."""
+        begun = (self.config, self.environment, self.metrics_log, self.predictions)
+        return any(file.exists() for file in begun)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def metrics_log(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def errors_log(self) -> Path:
+        return self.path / "errors.jsonl"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.path / "rollouts"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Keeps the resolved configuration, in the order of its keys."""
+        write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Keeps what `describe_environment` says."""
+        write_json(self.environment, environment)
+
+
+def describe_environment(**extra: Any) -> dict[str, Any]:
+    """What a run was made with: commit, versions, platform, CPU count and time, and whatever is passed besides.
+
+    Neither the user, the machine's name nor an absolute path is in it, so that a run directory can be published.
+    """
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": versions,
+        "platform": f"{sys.platform} {platform.release()} {platform.machine()}",
+        "cpu_count": os.cpu_count(),
+        **extra,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of Earshot's own sources, `-dirty` where they differ from it; None outside a repository."""
+    folder = Path(__file__).resolve().parent
+    # Hooks set GIT_DIR, which would name another repository than the one these sources lie in.
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=folder, env=environ, capture_output=True, text=True)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # Installed into another project's tree, the sources are in its folder but not among its files.
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    commit = git("rev-parse", "HEAD")
+    return f"{commit}-dirty" if commit and git("status", "--porcelain", "--", ".") else commit

@@ -1,0 +1,190 @@
+"""Files that survive a crash, and the run directory."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earshot.errors import DataError, InputError
+from earshot.rundir import (
+    RunDir,
+    append_jsonl,
+    describe_environment,
+    plain,
+    read_jsonl,
+    repair_jsonl,
+    whole,
+    write_json,
+    write_text,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    target = tmp_path / "metrics.json"
+    write_text(target, "old")
+    with pytest.raises(RuntimeError), whole(target) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError("killed")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_new_content_is_not_seen_before_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "table.parquet"
+    with whole(target) as temporary:
+        temporary.write_bytes(b"rows")
+        assert not target.exists()
+        assert temporary.parent == tmp_path and temporary.suffix == ".parquet"
+    assert target.read_bytes() == b"rows"
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
+    @dataclass
+    class Part:
+        value: float
+
+    row = {"loss": math.nan, "kl": np.float32("inf"), "parts": np.array([1.0, np.nan]), "part": Part(-math.inf), "n": 3}
+    append_jsonl(tmp_path / "m.jsonl", [row])
+    write_json(tmp_path / "m.json", row)
+    expected = {"loss": None, "kl": None, "parts": [1.0, None], "part": {"value": None}, "n": 3}
+    assert json.loads((tmp_path / "m.jsonl").read_text()) == expected
+    assert json.loads((tmp_path / "m.json").read_text()) == expected
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.text(st.characters()),
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        ),
+        max_size=4,
+    )
+)
+def test_what_is_appended_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[dict]) -> None:
+    file = tmp_path_factory.mktemp("log") / "rows.jsonl"
+    file.touch()
+    append_jsonl(file, rows[:2])
+    append_jsonl(file, rows[2:])
+    assert list(read_jsonl(file)) == rows
+
+
+def test_a_lone_surrogate_from_a_model_survives(tmp_path: Path) -> None:
+    append_jsonl(tmp_path / "t.jsonl", [{"trace": "half an emoji \ud83d", "p": math.nan}])
+    assert list(read_jsonl(tmp_path / "t.jsonl")) == [{"trace": "half an emoji \ud83d", "p": None}]
+
+
+@pytest.mark.parametrize("missing", range(1, 17))
+def test_a_line_cut_anywhere_is_dropped_and_then_repaired(tmp_path: Path, missing: int) -> None:
+    file = tmp_path / "log.jsonl"
+    append_jsonl(file, [{"step": 1}, {"step": 2, "ä": "b"}])
+    data = file.read_bytes()  # the last line is {"step": 2, "ä": "b"}\n, 23 bytes
+    file.write_bytes(data[:-missing])
+    kept = [{"step": 1}, {"step": 2, "ä": "b"}] if missing == 1 else [{"step": 1}]
+    assert list(read_jsonl(file)) == kept
+    with pytest.raises(DataError, match="half-written"):
+        append_jsonl(file, [{"step": 3}])
+    # Without its newline alone, the line is complete: nothing is lost.
+    assert repair_jsonl(file) == (0 if missing == 1 else 23 - missing)
+    append_jsonl(file, [{"step": 3}])
+    assert list(read_jsonl(file)) == [*kept, {"step": 3}]
+
+
+def test_repairing_a_sound_an_empty_or_a_missing_file_changes_nothing(tmp_path: Path) -> None:
+    sound, empty = tmp_path / "sound.jsonl", tmp_path / "empty.jsonl"
+    append_jsonl(sound, [{"a": 1}])
+    empty.touch()
+    assert [repair_jsonl(f) for f in (sound, empty, tmp_path / "none.jsonl")] == [0, 0, 0]
+    assert sound.read_text() == '{"a": 1}\n' and empty.read_text() == "" and not (tmp_path / "none.jsonl").exists()
+
+
+def test_a_half_line_longer_than_a_block_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(b'{"a": 1}\n' + b'{"trace": "' + b"x" * 200_000)
+    assert repair_jsonl(file) == 200_011  # 11 bytes before the first x
+    assert list(read_jsonl(file)) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"a": 1', b"", b"17", b"[1]", b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": "\xff"}', b"[" * 100_000, b"\0" * 9],
+)
+def test_a_bad_line_that_is_not_the_last_is_an_error_with_its_place(tmp_path: Path, line: bytes) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(b'{"ok": 1}\n' + line + b"\n" + b'{"ok": 2}\n')
+    with pytest.raises(DataError, match=r"log\.jsonl:2: ") as caught:
+        list(read_jsonl(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cut_line_is_an_error_in_a_file_that_was_written_whole(tmp_path: Path) -> None:
+    file = tmp_path / "metadata.jsonl"
+    file.write_bytes(b'{"ok": 1}\n{"ok"')
+    with pytest.raises(DataError, match=r"metadata\.jsonl:2: .*half-written"):
+        list(read_jsonl(file, allow_cut=False))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.jsonl"):
+        list(read_jsonl(tmp_path / "nothing.jsonl"))
+
+
+def test_a_run_is_not_written_over(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "runs" / "one")
+    run.write_config({"seed": 1, "path": Path("a") / "b", "sizes": (1, 2)})
+    with pytest.raises(InputError, match="already there"):
+        RunDir.create(run.path)
+    assert RunDir.create(run.path, resume=True) == run == RunDir.open(run.path)
+    assert yaml.safe_load(run.config.read_text()) == {"seed": 1, "path": "a/b", "sizes": [1, 2]}
+
+
+def test_resuming_repairs_the_logs(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run")
+    append_jsonl(run.metrics_log, [{"step": 1}])
+    with run.metrics_log.open("ab") as log:
+        log.write(b'{"step"')
+    append_jsonl(RunDir.create(run.path, resume=True).metrics_log, [{"step": 2}])
+    assert list(read_jsonl(run.metrics_log)) == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_with_other_content_is_never_taken(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "thesis.txt").write_text("chapter one")
+    with pytest.raises(InputError, match="holds other files"):
+        RunDir.create(tmp_path, resume=resume)
+    with pytest.raises(InputError, match="is a file"):
+        RunDir.create(tmp_path / "thesis.txt", resume=resume)
+
+
+def test_resuming_nothing_begins_a_run_and_opening_nothing_is_an_error(tmp_path: Path) -> None:
+    assert RunDir.create(tmp_path / "new", resume=True).path.is_dir()
+    with pytest.raises(InputError, match="holds no run"):
+        RunDir.open(tmp_path / "new")
+
+
+def test_the_environment_names_versions_and_nobody(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run")
+    run.write_environment(describe_environment(seed=7))
+    found = json.loads(run.environment.read_text())
+    assert found["seed"] == 7
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["python"] == platform.python_version()
+    assert found["cpu_count"] == os.cpu_count()
+    text = run.environment.read_text()
+    assert str(Path.home()) + "/" not in text and str(Path.cwd()) not in text
+    assert not any(word in text.split('"') for word in (getpass.getuser(), platform.node()))
+
+
+def test_plain_refuses_what_no_file_can_hold() -> None:
+    with pytest.raises(TypeError, match="cannot be written"):
+        plain({"model": object()})
