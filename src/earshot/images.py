@@ -1,0 +1,286 @@
+"""The only place that opens an image: within limits, as one plain RGB picture, or refused with one kind of error."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from earshot.errors import DataError, EarshotError, ImageError
+from earshot.image_sizes import jpeg_fault, png_fault
+from earshot.types import ImageSource
+
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+"""The formats that can be allowed, by Pillow's name, and the file ending of each."""
+
+NO_IMAGE = b""
+"""Stands in a pair for an image that a pair set without images does not have; `load_image` refuses it by name."""
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What an image file may be.
+
+    The defaults let through anything a text-to-image model makes. Pillow refuses images beyond its own
+    `MAX_IMAGE_PIXELS` (89 million) whatever `max_pixels` is.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_pixels: int = 50_000_000
+    min_side_px: int = 8
+    max_aspect: float = 20.0
+    """Longer side over shorter side."""
+    max_frames: int = 1
+    """More frames are an animation, or a photograph with a second picture beside it; only the first would be seen."""
+    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP")
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.formats) - set(SUFFIXES):
+            raise DataError(f"image formats {sorted(unknown)} cannot be allowed; choose from {', '.join(SUFFIXES)}")
+
+
+DEFAULT_LIMITS = ImageLimits()
+
+
+class ImageHeader(NamedTuple):
+    """What the beginning of an image file says, within limits."""
+
+    format: str
+    width_px: int
+    height_px: int
+
+
+def load_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS, where: str | None = None) -> Image.Image:
+    """Decodes a whole image to upright RGB: EXIF orientation applied, transparency on white, nothing but pixels kept.
+
+    Args:
+        source: A path, the bytes of an image file, or a Pillow image, which is left as it is.
+        limits: What is let through; checked against the header before anything is decoded.
+        where: The row or request the image belongs to, for the message of an error.
+
+    Raises:
+        ImageError: The image is missing, of another format, beyond a limit, truncated, or smaller than it says.
+    """
+    with _naming(source, where):
+        if isinstance(source, Image.Image):
+            _check_header(source, limits)
+            return _upright_rgb(source)
+        data = _read(source, limits)
+        with _open(data, limits) as image:
+            _check_header(image, limits)
+            _check_data(data, image)
+            return _upright_rgb(image)
+
+
+def read_header(source: Path | bytes, *, limits: ImageLimits = DEFAULT_LIMITS, where: str | None = None) -> ImageHeader:
+    """Checks an image file against the limits by its header alone; damage further in goes unseen.
+
+    Raises:
+        ImageError: As `load_image`, but for what only decoding shows.
+    """
+    with _naming(source, where), _open(_read(source, limits), limits) as image:
+        _check_header(image, limits)
+        return ImageHeader(str(image.format), image.width, image.height)
+
+
+def read_file(path: Path, *, limits: ImageLimits = DEFAULT_LIMITS, where: str | None = None) -> bytes:
+    """The bytes of a regular file that is no larger than an image may be; its content is not looked at.
+
+    Raises:
+        ImageError: The file is missing, not a regular file, empty or too large.
+    """
+    with _naming(path, where):
+        return _read(path, limits)
+
+
+class _Refused(Exception):
+    """Why an image is refused; `_naming` makes an ImageError of it."""
+
+
+@contextmanager
+def _naming(source: ImageSource, where: str | None) -> Iterator[None]:
+    """Turns whatever goes wrong with an image into one ImageError that says which image, and in which row."""
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise EarshotError("ImageFile.LOAD_TRUNCATED_IMAGES is on, so damaged images would pass; set it to False")
+    try:
+        yield
+    except (MemoryError, EarshotError):
+        raise
+    # Parsers meet hostile bytes here, and Pillow's raise a dozen kinds of exception for them.
+    except Exception as error:
+        name = printable(str(source)) if isinstance(source, Path) else "image"
+        place = f"{printable(where)}: {name}" if where is not None else name
+        found = str(error) if isinstance(error, _Refused) else f"cannot be decoded ({printable(str(error))})"
+        raise ImageError(f"{place}: {found}") from error
+
+
+def printable(text: str) -> str:
+    """The text on one line: control characters and lone surrogates escaped, so that a file name cannot forge output."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _read(source: Path | bytes, limits: ImageLimits) -> bytes:
+    if isinstance(source, Path):
+        try:
+            # Without waiting, for a named pipe would never answer.
+            descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise _Refused("is not a regular file; expected an image")
+                data = file.read(limits.max_bytes + 1)
+        except FileNotFoundError as error:
+            raise _Refused("is missing; put the image there or drop the row") from error
+        except OSError as error:
+            raise _Refused(f"cannot be read ({error.strerror})") from error
+    else:
+        data = source
+    if not data:
+        empty = "is empty" if isinstance(source, Path) else "is not there; this pair has no image"
+        raise _Refused(f"{empty}; expected the bytes of an image")
+    if len(data) > limits.max_bytes:
+        raise _Refused(f"has more than {limits.max_bytes} bytes, which is the limit; shrink the image")
+    return data
+
+
+def _open(data: bytes, limits: ImageLimits) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=limits.formats)
+    except UnidentifiedImageError as error:
+        begin = data[:8].hex(" ")
+        raise _Refused(f"is no {' or '.join(limits.formats)} (it begins {begin}); convert the image") from error
+
+
+def _check_header(image: Image.Image, limits: ImageLimits) -> None:
+    width, height = image.size
+    frames = getattr(image, "n_frames", 1)
+    if frames > limits.max_frames:
+        raise _Refused(f"holds {frames} frames, expected at most {limits.max_frames}; take one of them")
+    if image.format is not None and image.format not in limits.formats:
+        raise _Refused(f"is {image.format}, expected {' or '.join(limits.formats)}; convert the image")
+    if min(width, height) < limits.min_side_px:
+        raise _Refused(f"is {width} x {height} pixels, expected sides of at least {limits.min_side_px}")
+    if width * height > limits.max_pixels:
+        raise _Refused(f"is {width} x {height} pixels, expected at most {limits.max_pixels} in all; shrink the image")
+    if max(width, height) > limits.max_aspect * min(width, height):
+        raise _Refused(f"is {width} x {height} pixels, expected at most 1 : {limits.max_aspect:g}; crop the image")
+
+
+def _check_data(data: bytes, image: Image.Image) -> None:
+    """Decodes the image, and refuses a file whose data do not fill the size in its header."""
+    fault = png_fault(data) if image.format == "PNG" else None
+    if fault is None:
+        image.load()
+        if image.format == "JPEG":
+            fault = jpeg_fault(data, image, _decode_jpeg)
+    if fault is not None:
+        raise _Refused(f"{fault}; make the file again")
+
+
+def _decode_jpeg(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        image.load()
+        return image
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    if image.mode.startswith("I;16"):  # Pillow would clip at 255 instead of scaling
+        rgb = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        rgb = Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
+    else:
+        rgb = image.convert("RGB")
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    # A fresh picture, because the old one still carries the orientation, which the next reader would apply again.
+    pixels = Image.new("RGB", rgb.size)
+    pixels.paste(rgb)
+    return pixels
+
+
+def resolve_inside(root: Path, relative: str, *, where: str | None = None) -> Path:
+    """The path of a file named in a row, which must lie in the folder, links followed. It need not exist.
+
+    Raises:
+        ImageError: The name is empty, absolute, holds `..` or a null byte, or is a link that leaves the folder.
+    """
+    name = f"{printable(where)}: {printable(relative)!r}" if where is not None else repr(printable(relative))
+    if not relative or "\0" in relative:
+        raise ImageError(f"{name} is no file name; expected a path relative to {root}")
+    if relative.startswith(("/", "\\")) or relative[1:2] == ":":
+        raise ImageError(f"{name} is an absolute path; expected one relative to {root}")
+    if ".." in relative.replace("\\", "/").split("/"):
+        raise ImageError(f"{name} holds '..'; expected a path that stays in {root}")
+    try:
+        inside = Path(os.path.realpath(root / relative)).is_relative_to(os.path.realpath(root))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot be followed ({error}); expected a file in {root}") from error
+    if not inside:
+        raise ImageError(f"{name} is a link that leaves {root}; copy the file into the folder")
+    return root / relative
+
+
+class Tolerance:
+    """Counts bad items, and stops a job only once there are more of them than it was told to bear.
+
+    Example:
+        tolerance = Tolerance(10, on_error=errors.append)
+        for pair in pairs:
+            with tolerance.item():
+                judge(load_image(pair.first, where=pair.id))  # an ImageError skips this pair, the eleventh is raised
+    """
+
+    def __init__(self, limit: int = 0, on_error: Callable[[DataError], None] | None = None) -> None:
+        if limit < 0:
+            raise DataError(f"{limit} bad items cannot be tolerated; expected 0 or more")
+        self.limit = limit
+        self.refused = 0
+        """How many items have been refused so far."""
+        self._on_error = on_error
+        self._lock = threading.Lock()  # images are decoded in threads
+
+    def refuse(self, error: DataError) -> None:
+        """Records a bad item.
+
+        Raises:
+            DataError: The error itself, once there are more than `limit`.
+        """
+        with self._lock:
+            self.refused += 1
+            refused = self.refused
+            if self._on_error is not None:
+                self._on_error(error)
+        if refused > self.limit:
+            if self.limit == 0:
+                raise error
+            raise type(error)(f"{error} (bad item {refused}; at most {self.limit} were to be tolerated)") from error
+
+    @contextmanager
+    def item(self) -> Iterator[None]:
+        """Wraps the work on one item: a DataError in it (an ImageError is one) goes to `refuse`."""
+        try:
+            yield
+        except DataError as error:
+            self.refuse(error)
