@@ -1,0 +1,97 @@
+"""The configurations of the applications say no to what cannot work."""
+
+import json
+
+import pytest
+
+from earshot.config import GrpoConfig, ImageConfig, ListenerConfig, SftConfig, dump_config, load_config, to_yaml
+from earshot.errors import ConfigError
+
+SMALLEST = {"model": {"path": "m"}, "data": {"train": "d"}, "out": "runs/x"}
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(cls, changes=(), base=SMALLEST):
+        file = tmp_path / "job.yaml"
+        file.write_text(to_yaml(base))
+        return load_config(cls, file, list(changes))
+
+    return load
+
+
+def test_the_smallest_sft_config_learns_from_traces(load):
+    config = load(SftConfig)
+    assert (config.data.targets, config.lora, config.trl, config.seed) == ("traces", None, {}, 0)
+
+
+def test_the_weights_of_the_reward_default_to_one_half_and_half(load):
+    weights = load(GrpoConfig, ["listener.paths=l"]).rewards
+    assert (weights.format, weights.accuracy, weights.listener) == (1.0, 0.5, 0.5)
+
+
+def test_grpo_without_a_listener_must_not_pay_for_one(load):
+    with pytest.raises(ConfigError, match=r"rewards.listener is 0.5 but there is no 'listener'"):
+        load(GrpoConfig)
+    assert load(GrpoConfig, ["rewards.listener=0"]).listener is None
+
+
+def test_a_listener_may_be_asked_without_being_paid(load):
+    assert load(GrpoConfig, ["rewards.listener=0", "listener.paths=l"]).listener == ListenerConfig(paths=("l",))
+
+
+def test_a_reward_that_pays_nothing_is_refused(load):
+    changes = ["rewards={format: 0, accuracy: 0, listener: 0}"]
+    with pytest.raises(ConfigError, match="all weights under 'rewards' are 0"):
+        load(GrpoConfig, changes)
+
+
+def test_one_listener_or_several_are_a_tuple_of_paths(load):
+    assert load(GrpoConfig, ["listener.paths=a"]).listener.paths == ("a",)
+    assert load(GrpoConfig, ["listener.paths=[a, b]"]).listener.paths == ("a", "b")
+
+
+def test_a_listener_needs_a_model_unless_it_is_random(load):
+    with pytest.raises(ConfigError, match="'listener': a listener has no 'paths'"):
+        load(GrpoConfig, ["listener.control=blind"])
+    assert load(GrpoConfig, ["listener.control=random"]).listener.paths == ()
+    with pytest.raises(ConfigError, match="reads no model, expected no 'paths'"):
+        load(GrpoConfig, ["listener.control=random", "listener.paths=l"])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("rewards.format=-1", "'rewards.format' is -1, expected greater than or equal to 0"),
+        ("rewards.format=.inf", "'rewards.format' is inf, expected a finite number"),
+        ("listener.temperature=0", "'listener.temperature' is 0, expected greater than 0"),
+        ("listener.redaction=all", "'listener.redaction' is 'all', expected 'none', 'answer' or 'verdict'"),
+        ("data.max_pairs=0", "'data.max_pairs' is 0, expected greater than or equal to 1"),
+        ("model.device=gpu", "'model.device' is 'gpu', expected 'auto', 'cpu' or 'cuda'"),
+        ("seed=-1", "'seed' is -1, expected greater than or equal to 0"),
+        ("images={min_pixels: 9, max_pixels: 4}", "'images': min_pixels 9 is above max_pixels 4"),
+        ("data.targets=traces", "unknown key 'data.targets'"),
+    ],
+)
+def test_an_impossible_value_is_refused(load, change, problem):
+    with pytest.raises(ConfigError) as caught:
+        load(GrpoConfig, ["listener.paths=l", change])
+    assert problem in str(caught.value)
+
+
+def test_the_tables_for_trl_and_lora_pass_through_untouched(load):
+    base = SMALLEST | {"listener": {"paths": "l"}, "trl": {"any_key": [1, {"x": None}]}, "lora": {"r": 8}}
+    config = load(GrpoConfig, ["trl.learning_rate=3e-5"], base)
+    assert config.trl == {"any_key": [1, {"x": None}], "learning_rate": 3e-5}
+    assert config.lora == {"r": 8}
+
+
+def test_a_resolved_config_is_plain_and_loads_to_the_same(load):
+    config = load(GrpoConfig, ["listener.paths=[a, b]", "images.max_pixels=4", "trl.x=1e-5"])
+    plain = dump_config(config)
+    json.dumps(plain)
+    assert load(GrpoConfig, (), plain) == config
+
+
+def test_equal_limits_of_an_image_are_allowed():
+    assert ImageConfig(min_pixels=4, max_pixels=4).max_pixels == 4
