@@ -1,9 +1,10 @@
-"""What each application can be told. Every default says where it comes from.
+"""What each application can be told.
 
-METHOD means docs/method.md, with its tags: [A] stated publicly by the paper, [B] second-hand, [C] our own choice.
+A comment above a default gives its source: METHOD for the definition of the method, tagged [A] where the paper states
+it publicly, [B] where we have it second-hand, [C] where it is our own choice; STACK for what was measured.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -60,7 +61,7 @@ class ImageConfig(Config):
     """Larger images are shrunk to this many pixels (width × height)."""
 
     @model_validator(mode="after")
-    def _limits_are_in_order(self) -> Self:
+    def _limits_are_in_order(self) -> "ImageConfig":
         if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
         return self
@@ -99,7 +100,7 @@ class ListenerConfig(Config):
     """As in `ModelConfig`."""
 
     @model_validator(mode="after")
-    def _has_a_model_or_needs_none(self) -> Self:
+    def _has_a_model_or_needs_none(self) -> "ListenerConfig":
         if not self.paths and self.control != "random":
             raise ValueError("a listener has no 'paths', expected a model folder or hub id, or control: random")
         if self.paths and self.control == "random":
@@ -171,7 +172,7 @@ class GrpoConfig(Config):
     """Write the rollouts of every so many-th step to `rollouts/`."""
 
     @model_validator(mode="after")
-    def _listener_part_has_a_listener(self) -> Self:
+    def _listener_part_has_a_listener(self) -> "GrpoConfig":
         if self.listener is None and self.rewards.listener > 0:
             raise ValueError(
                 f"rewards.listener is {self.rewards.listener} but there is no 'listener'; "

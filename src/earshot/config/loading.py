@@ -162,7 +162,8 @@ def _what(problem: Any, cls: type[Config], place: tuple[str | int, ...]) -> str:
         return (f"'{key}': " if key else "") + str(problem["ctx"]["error"])
     found = repr(problem["input"])
     found = found if len(found) <= 60 else found[:57] + "..."
-    expected = problem["msg"].removeprefix("Input should be ").replace("a valid dictionary", "a table")
+    expected = problem["msg"].removeprefix("Input should be ")
+    expected = "a table" if expected.startswith("a valid dictionary") else expected
     return f"'{key}' is {found}, expected {expected}"
 
 

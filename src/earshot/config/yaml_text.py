@@ -25,6 +25,9 @@ _PLAIN_VALUES: list[tuple[str, str, str]] = [
 class _Dumper(yaml.SafeDumper):
     """SafeDumper that also quotes the strings which YAML 1.2 would read as something else."""
 
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the plain values of YAML 1.2, and without aliases and repeated keys."""
@@ -77,7 +80,8 @@ def to_yaml(value: Any) -> str:
     Raises:
         yaml.YAMLError: A value is not a plain one (None, bool, number, string, list, tuple, dict).
     """
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    # Not allow_unicode: PyYAML then writes U+0085 plainly, and reads it back as a space.
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=120)
 
 
 def compose(text: str) -> tuple[Any, yaml.Node | None]:

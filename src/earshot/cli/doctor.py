@@ -1,0 +1,151 @@
+"""`earshot doctor`: what is installed, and what this machine can do."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from earshot import __version__
+
+PARTS = {
+    "core": ["numpy", "scipy", "pillow", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "jaxtyping"],
+    "train": ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors"],
+    "serve": ["fastapi", "uvicorn", "httpx2", "stamina"],
+    "report": ["matplotlib", "jinja2"],
+    "dev": ["pytest", "pytest-xdist", "hypothesis", "beartype", "ruff", "mypy", "types-PyYAML"],
+}
+"""The packages of each extra of pyproject.toml; a test holds the two together."""
+
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+BF16_MATRIX = 1024
+"""Side of the matrices multiplied to compare bfloat16 with float32: 2·1024³ ≈ 2 GFLOP, under a second on any CPU."""
+BF16_FAST = 1.2
+"""bfloat16 is called fast where it takes less than 1/1.2 of float32's time; less is lost again in conversions."""
+
+
+def doctor_command(
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of a table."),
+) -> None:
+    """What is installed, and what this machine can do."""
+    facts = examine()
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    else:
+        _print_table(facts)
+
+
+def examine() -> dict[str, Any]:
+    """Everything `earshot doctor` says, as plain values; what cannot be known is None."""
+    packages = {part: {name: _version(name) for name in names} for part, names in PARTS.items()}
+    return {
+        "earshot": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "missing": {
+            part: [name for name, version in found.items() if version is None] for part, found in packages.items()
+        },
+        # Beside it the stock processor of Qwen2.5-VL loads; without it, an image-only one.
+        "torchvision": _version("torchvision"),
+        "cpu_cores": os.cpu_count(),
+        "cpu_cores_usable": _usable_cores(),
+        "memory_gib": _memory_gib(),
+        "torch": _examine_torch() if importlib.util.find_spec("torch") is not None else None,
+        "offline": {name: os.environ.get(name) for name in OFFLINE_VARIABLES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _usable_cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _memory_gib() -> float | None:
+    """Memory this process may use in GiB: the machine's, or its control group's where that is less."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return round((min(total, int(text)) if text.isdigit() else total) / 2**30, 1)
+
+
+def _examine_torch() -> dict[str, Any]:
+    import torch
+
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    ratio = _bf16_speedup(device)
+    return {
+        "device": device.type,
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+        "device_memory_gib": round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1) if cuda else None,
+        "threads": torch.get_num_threads(),
+        "bf16_speedup": ratio,
+        "bf16_fast": ratio > BF16_FAST,
+    }
+
+
+def _bf16_speedup(device: Any) -> float:
+    """How many times faster a bfloat16 matrix product is than a float32 one, the best of five each."""
+    import torch
+
+    def best_s(dtype: torch.dtype) -> float:
+        a = torch.ones(BF16_MATRIX, BF16_MATRIX, dtype=dtype, device=device)
+        times = []
+        for _ in range(6):  # the first one warms up
+            start = time.perf_counter()
+            (a @ a).sum().item()  # .item() waits for the GPU
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+    return round(best_s(torch.float32) / best_s(torch.bfloat16), 2)
+
+
+def _print_table(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in _rows(facts):
+        table.add_row(name, text)
+    Console(file=sys.stdout, highlight=False, markup=False).print(table)
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("earshot", facts["earshot"]), ("python", f"{facts['python']} on {facts['platform']}")]
+    for part, found in facts["packages"].items():
+        installed = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+        missing = facts["missing"][part]
+        lacking = f"missing: {', '.join(missing)} (pip install 'earshot[{part}]')" if missing else ""
+        rows.append((part, "; ".join(text for text in (installed, lacking) if text)))
+    rows.append(("torchvision", facts["torchvision"] or "not installed: Qwen2.5-VL gets an image-only processor"))
+    memory = "unknown" if facts["memory_gib"] is None else f"{facts['memory_gib']} GiB"
+    rows.append(("machine", f"{facts['cpu_cores_usable']} of {facts['cpu_cores']} cores, {memory} memory"))
+    torch = facts["torch"]
+    if torch is None:
+        rows.append(("device", "torch is not installed: pairs can be made and checked, models cannot be loaded"))
+    else:
+        names = f" ({', '.join(torch['devices'])}; {torch['device_memory_gib']} GiB)" if torch["devices"] else ""
+        fast = "fast" if torch["bf16_fast"] else "not faster, prefer float32"
+        rows.append(("device", f"{torch['device']}{names}, {torch['threads']} threads"))
+        rows.append(("bfloat16", f"{torch['bf16_speedup']} times the speed of float32: {fast}"))
+    offline = [name for name, value in facts["offline"].items() if value not in (None, "", "0")]
+    rows.append(("hub", f"offline ({', '.join(offline)})" if offline else "online: hub ids are downloaded when used"))
+    return rows

@@ -1,0 +1,182 @@
+"""`earshot`: the commands, and how anything that goes wrong becomes one line and an exit code.
+
+Exit codes: 0 done, 1 the work failed, 2 the call or its input is wrong, 130 interrupted, 141 the reader went away.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from earshot import __version__
+from earshot.errors import EarshotError
+
+FAILED, WRONG_CALL, INTERRUPTED, READER_GONE = 1, 2, 130, 141
+
+
+class _Command(NamedTuple):
+    target: str
+    """`module:name` of a Typer app or of a function with Typer annotations."""
+    summary: str
+
+
+# Only the command that is called gets imported, so that `earshot --help` stays fast however heavy the others are.
+COMMANDS = {
+    "quickstart": _Command(
+        "earshot.cli.quickstart:quickstart_command", "The main job on the synthetic world, offline."
+    ),
+    "world": _Command("earshot.cli.world:app", "Make synthetic pair sets with ground truth."),
+    "data": _Command("earshot.cli.data:app", "Import published pair sets, and check any pair set."),
+    "train": _Command("earshot.cli.train:app", "Train a reasoner with SFT or GRPO."),
+    "eval": _Command("earshot.cli.evaluate:evaluate_command", "Judge a pair set in both image orders and measure it."),
+    "report": _Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
+    "doctor": _Command("earshot.cli.doctor:doctor_command", "What is installed, and what this machine can do."),
+}
+
+
+class _LazyGroup(TyperGroup):
+    """A group that lists its commands from the table and imports one when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return load_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # The base class looks for similar names among the commands that were added to it; these were not.
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command '{args[0]}'{_did_you_mean(args[0])}; the commands are {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+
+
+def _did_you_mean(name: str) -> str:
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+def load_command(name: str) -> Any:
+    """Import one command of the table, as the parser's own command object."""
+    module_name, _, attribute = COMMANDS[name].target.partition(":")
+    target = getattr(importlib.import_module(module_name), attribute)
+    if isinstance(target, typer.Typer):
+        # Not get_command: it turns an app of one command into that command, and `world make` into `world`.
+        return typer.main.get_group(target)
+    single = typer.Typer(add_completion=False)
+    single.command(name)(target)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    name="earshot",
+    # Rich's help takes three times as long to import as everything else that --help needs.
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"earshot {__version__}")
+        raise typer.Exit()
+    return wanted
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
+    # main() takes --debug out before the parser sees it; it stands here for the help.
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error. Works after any command too."),
+) -> None:
+    """Train, evaluate and use reward models that reason about which of two images people prefer."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after `earshot`; None takes them from the process.
+
+    Returns:
+        The exit code of the process.
+    """
+    words, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
+    command = typer.main.get_command(app)
+    try:
+        # Not command.main(): it has its own ideas of what a broken pipe and an interrupt are worth.
+        with command.make_context("earshot", words) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except typer.Exit as done:
+        return done.exit_code
+    except BrokenPipeError:
+        # Python flushes stdout once more on its way out; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if explanation := _explain(error, debug=debug):
+            print(explanation, file=sys.stderr)
+        return _exit_code(error)
+
+
+def _take_debug(words: list[str]) -> tuple[list[str], bool]:
+    """Split off `--debug`, which may stand anywhere before a `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != "--debug"]
+    return kept + words[end:], len(kept) < end
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, EarshotError | TyperException) else FAILED
+
+
+def _explain(error: Exception, *, debug: bool) -> str:
+    """The one line that says what went wrong; the help of a group that was called without a command."""
+    if isinstance(error, EarshotError):
+        return "error: " + _one_line(str(error))
+    if isinstance(error, TyperException):
+        return _explain_wrong_call(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("earshot"):
+        return f"error: '{error.name}' is not installed; 'earshot doctor' lists what each part of Earshot needs"
+    hint = "" if debug else " (unexpected; --debug shows where)"
+    return f"error: {_one_line(f'{type(error).__name__}: {error}')}{hint}"
+
+
+def _explain_wrong_call(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context is None:
+        return "error: " + _one_line(message)
+    # A group that was called without a command carries its help, or has printed it already.
+    if not message or message.startswith("Usage:"):
+        return message
+    path = context.command_path
+    return f"error: {path}: {_one_line(message).rstrip('.')}; see '{path} --help'"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

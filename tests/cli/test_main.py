@@ -1,0 +1,181 @@
+"""The shell around the commands: light to start, one line for whatever goes wrong, the right exit code."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+
+import earshot
+from earshot.cli import main as shell
+from earshot.errors import ConfigError, ListenerUnavailable
+
+HEAVY = ["torch", "numpy", "pydantic", "PIL", "transformers", "yaml", "pyarrow", "trl", "rich"]
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Puts a command of the test's own into the table under the name `probe`."""
+
+    def command(target):
+        monkeypatch.setattr(sys.modules[__name__], "probe", target, raising=False)
+        monkeypatch.setitem(sys.modules, "probe_module", sys.modules[__name__])
+        monkeypatch.setitem(shell.COMMANDS, "probe", shell._Command("probe_module:probe", "A probe."))
+
+    return command
+
+
+def raising(error):
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def imported_by(*words):
+    """Modules of HEAVY that `earshot words…` imports, in a process of its own."""
+    code = (
+        "import json, sys\n"
+        "from earshot.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        f"print(json.dumps([code, [name for name in {HEAVY} if name in sys.modules]]), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    return run.stdout, *json.loads(run.stderr.splitlines()[-1])
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy():
+    text, code, heavy = imported_by("--help")
+    assert (code, heavy) == (0, [])
+    for name, listed in shell.COMMANDS.items():
+        assert f"{name} " in text
+        assert listed.summary in text
+
+
+def test_the_version_is_the_packages_own(capsys):
+    assert shell.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"earshot {earshot.__version__}\n"
+
+
+@pytest.mark.parametrize("name", list(shell.COMMANDS))
+def test_every_command_of_the_table_explains_itself_and_imports_nothing_heavy(name):
+    _, code, heavy = imported_by(name, "--help")
+    assert code == 0
+    # Typer itself takes pydantic, and rich for the help of a command.
+    assert set(heavy) <= {"pydantic", "rich"}
+
+
+def test_a_call_without_a_command_prints_the_help_and_is_wrong(capsys):
+    assert shell.main([]) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["evla"], "error: earshot: no command 'evla', did you mean 'eval'?; the commands are "),
+        (["--nonsense"], "error: earshot: No such option: --nonsense; see 'earshot --help'"),
+        (["doctor", "--nonsense"], "error: earshot doctor: No such option: --nonsense; see 'earshot doctor --help'"),
+        (["doctor", "extra"], "error: earshot doctor: Got unexpected extra argument"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exits_2(capsys, words, line):
+    assert shell.main(words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(line)
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "code"),
+    [
+        (ConfigError("a.yaml:3: seed is\n  'x'"), "error: a.yaml:3: seed is 'x'\n", 2),
+        (ListenerUnavailable("listener l: timed out"), "error: listener l: timed out\n", 1),
+        (ValueError("odd"), "error: ValueError: odd (unexpected; --debug shows where)\n", 1),
+        (
+            ModuleNotFoundError("No module named 'trl'", name="trl"),
+            "error: 'trl' is not installed; 'earshot doctor' lists what each part of Earshot needs\n",
+            1,
+        ),
+        (KeyboardInterrupt(), "interrupted\n", 130),
+        (typer.Exit(7), "", 7),
+    ],
+)
+def test_whatever_a_command_raises_is_one_line_and_an_exit_code(command, capsys, error, line, code):
+    command(raising(error))
+    assert shell.main(["probe"]) == code
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", line)
+
+
+@pytest.mark.parametrize("words", [["--debug", "probe"], ["probe", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(command, capsys, words):
+    command(raising(ConfigError("a.yaml: odd")))
+    assert shell.main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "error: a.yaml: odd"
+
+
+def test_a_debug_behind_two_dashes_belongs_to_the_command(command):
+    taken = []
+
+    def take(words: list[str] = typer.Argument()) -> None:
+        taken.extend(words)
+
+    command(take)
+    assert shell.main(["probe", "a=b", "--", "--debug"]) == 0
+    assert taken == ["a=b", "--debug"]
+
+
+def test_what_a_command_returns_is_not_the_exit_code(command):
+    def count() -> int:
+        return 3
+
+    command(count)
+    assert shell.main(["probe"]) == 0
+
+
+def test_a_group_of_one_command_is_still_a_group(command, capsys):
+    group = typer.Typer()
+
+    @group.command("make")
+    def make(out: str) -> None:
+        print(f"made {out}")
+
+    command(group)
+    assert shell.main(["probe", "make", "here"]) == 0
+    assert capsys.readouterr().out == "made here\n"
+    assert shell.main(["probe"]) == 2
+
+
+@pytest.mark.parametrize("markup", ["rich", None])
+def test_a_group_called_without_a_command_can_print_its_help_and_is_wrong(command, capsys, markup):
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=markup)
+
+    @group.command("make")
+    def make(out: str) -> None: ...
+
+    command(group)
+    assert shell.main(["probe"]) == 2
+    printed = capsys.readouterr()
+    assert "make" in printed.out + printed.err
+    assert "error" not in printed.err
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    code = (
+        "import sys\n"
+        "from earshot.cli import main as shell\n"
+        "def chatter() -> None:\n"
+        "    for _ in range(100_000): print('a line')\n"
+        "shell.COMMANDS['chatter'] = shell._Command('__main__:chatter', 'x')\n"
+        "sys.exit(shell.main(['chatter']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
