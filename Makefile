@@ -1,0 +1,78 @@
+# Two commands on a fresh machine with Python >= 3.11, make and a C library: `make quickstart`, `make test`.
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# Further words for pip, such as another index; further words for pytest; further words for the quickstart.
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+QUICKSTART_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# An empty PYTHONPATH: packages of the host must not stand in for pinned ones.
+export PYTHONPATH :=
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(PIP_ARGS)
+TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
+
+.PHONY: help quickstart test slow check format lint types clean distclean
+
+help:
+	@echo 'make quickstart   install, and run the main job offline on this machine'
+	@echo 'make test         install what tests need, and run all but the slow ones'
+	@echo 'make check        format, lint, types, tests: what must pass before a commit'
+	@echo 'make slow         the slow tests'
+	@echo 'make format       rewrite the sources in the one format'
+	@echo 'make clean        remove caches and built files; make distclean also $(VENV)'
+
+quickstart: $(VENV)/.installed-run
+	$(BIN)/earshot quickstart $(QUICKSTART_ARGS)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+
+slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+check: lint types test
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+# The stamps make a second call install nothing, until what is to be installed changes.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'error: $(PYTHON) is older than 3.11 or missing; name another: make PYTHON=python3.12'; exit 2; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo 'error: $(PYTHON) cannot make virtual environments (on Debian: python3-venv)'; exit 2; }
+
+# torch goes first and alone: with it in place, no other requirement pulls in another build of it.
+$(VENV)/.installed-torch: constraints.txt | $(BIN)/python
+	@echo 'installing $(TORCH) (the largest part, a few minutes)'
+	$(PIP_INSTALL) $(TORCH)
+	@touch $@
+
+$(VENV)/.installed-run: pyproject.toml constraints.txt $(VENV)/.installed-torch
+	@echo 'installing earshot and what it runs on'
+	$(PIP_INSTALL) --editable '.[train,report]'
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.installed-torch
+	@echo 'installing earshot and what its tests need'
+	$(PIP_INSTALL) --editable '.[train,report,dev]'
+	@touch $@ $(VENV)/.installed-run
