@@ -11,6 +11,8 @@ from earshot.protocol.prompts import (
     reasoner_messages,
     write_completion,
 )
+from earshot.protocol.redact import RedactionLevel, redact_trace
+from earshot.protocol.swap import swap_references
 
 __all__ = [
     "ANSWER_TEXTS",
@@ -18,9 +20,12 @@ __all__ = [
     "PROMPT_SETS",
     "TAGS",
     "PromptSet",
+    "RedactionLevel",
     "defuse",
     "listener_prefill",
     "parse_completion",
     "reasoner_messages",
+    "redact_trace",
+    "swap_references",
     "write_completion",
 ]

@@ -1,0 +1,111 @@
+"""A trace without its own verdict: the listener must conclude from the reasons, not read the conclusion back.
+
+Two levels. `answer` takes out answer blocks. `verdict` also takes out what the trace itself concludes: that one image
+is better, wins, or is preferred, in words, labels, boxes, tags or special tokens. What stays is evidence: descriptions
+("the first image shows a red circle") and comparisons that say in what ("image 2 has better lighting", "image 2 follows
+the prompt more closely", "is better in terms of detail"). What goes is the overall verdict, and of its sentence only
+that clause: of "Image 2 is better because its circle is red" stays "because its circle is red".
+
+Every removal leaves a line break, and a clause never reaches across one: what stood on its two sides is never read
+together, so removing makes no new verdicts. Repetitions in the patterns are bounded, so the work is linear.
+"""
+
+import re
+from typing import Final, Literal, TypeAlias, get_args
+
+from earshot.errors import ConfigError
+from earshot.protocol.verdict_words import (
+    BARE_LINE,
+    CLAUSE_END,
+    CUT,
+    LABELLED,
+    MARKUP,
+    SPACES,
+    is_bare,
+    is_heading,
+    is_lead,
+    is_verdict,
+)
+
+RedactionLevel: TypeAlias = Literal["none", "answer", "verdict"]
+
+_ANSWER_BLOCK: Final = re.compile(r"<answer\b[^<>]{0,64}>.*?(?:</answer\s{0,8}>|\Z)|</answer\s{0,8}>", re.I | re.S)
+
+
+def redact_trace(trace: str, level: RedactionLevel) -> str:
+    """What of a trace the listener may see.
+
+    Args:
+        trace: The text between the think tags.
+        level: `none` hands it on as it is; `answer` removes answer blocks, an unclosed one to the end of the text;
+            `verdict` also removes the trace's own concluding assertions.
+
+    Returns:
+        A text never longer than `trace`, and `trace` itself where there was nothing to remove. Redacting it again
+        changes nothing.
+
+    Raises:
+        ConfigError: The level is unknown.
+    """
+    if level not in get_args(RedactionLevel):
+        raise ConfigError(f"redaction level '{level}' is unknown, expected one of {', '.join(get_args(RedactionLevel))}")
+    if level == "none":
+        return trace
+    step = _without_answers if level == "answer" else _without_verdicts
+    while (shorter := step(trace)) != trace:
+        trace = shorter
+    return trace
+
+
+def _without_answers(trace: str) -> str:
+    shorter = _ANSWER_BLOCK.sub("\n", trace)
+    return trace if shorter == trace else shorter.strip()
+
+
+def _without_verdicts(trace: str) -> str:
+    text = _ANSWER_BLOCK.sub(CUT, trace)
+    for pattern in LABELLED:
+        text = pattern.sub(CUT, text)
+    shorter = _without_verdict_clauses(BARE_LINE.sub(CUT, text))
+    return trace if shorter == trace else shorter.strip()
+
+
+def _without_verdict_clauses(text: str) -> str:
+    """`text` less the clauses that are verdicts, and less what only led up to something that was cut."""
+    clauses = _clauses(text)
+    words = [_plain(clause) for clause in clauses]
+    gone = [clause == CUT or is_verdict(said) or is_heading(said) for clause, said in zip(clauses, words, strict=True)]
+    for i in _bare_end(words):
+        gone[i] = True
+    for i in range(len(clauses) - 1, 0, -1):
+        gone[i - 1] = gone[i - 1] or (gone[i] and is_lead(words[i - 1]))
+    for i in range(1, len(clauses)):
+        gone[i] = gone[i] or (gone[i - 1] and not words[i])
+    kept: list[str] = []
+    for clause, out in zip(clauses, gone, strict=True):
+        if not out:
+            kept.append(clause)
+        elif kept and not kept[-1].endswith("\n"):
+            kept.append("\n")
+    return "".join(kept)
+
+
+def _bare_end(words: list[str]) -> range:
+    """The clauses at the end that hold answers and nothing else: a trace that closes with `2`."""
+    start = first_bare = len(words)
+    while start > 0 and (not words[start - 1] or is_bare(words[start - 1])):
+        start -= 1
+        if words[start]:
+            first_bare = start
+    return range(first_bare, len(words))
+
+
+def _clauses(text: str) -> list[str]:
+    """`text` in pieces that make it up again when joined: each ends with its punctuation, or before a `because`."""
+    ends = [match.end() for match in CLAUSE_END.finditer(text)]
+    return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True) if end > start]
+
+
+def _plain(clause: str) -> str:
+    """The words of a clause, one space apart, without Markdown, quotes and the punctuation around them."""
+    return SPACES.sub(" ", MARKUP.sub("", clause)).strip(" .,;:!?()[]{}-–—…$" + CUT)

@@ -1,0 +1,179 @@
+"""What a completion earns: arithmetic on verdicts, votes and probabilities. No model is called here.
+
+    r = w_format * r_format + w_accuracy * r_accuracy + w_listener * r_listener
+
+A part that cannot be known (no label on a tie, a listener that failed) is None, and so is every sum that needs it:
+never 0, never a guess.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from earshot.errors import ConfigError, ListenerUnavailable
+from earshot.types import Malformed, Side, Verdict, Votes
+
+ADVANTAGE_EPSILON: Final = 1e-4
+"""Added to a group's standard deviation, as TRL 1.16 does."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardWeights:
+    """What each part counts for in the sum.
+
+    Defaults: METHOD.md gives them second-hand [B] for Listener-Rewarded Thinking (arXiv 2506.22832).
+
+    Raises:
+        ConfigError: A weight is negative or not finite, or all are 0.
+    """
+
+    format: float = 1.0
+    accuracy: float = 0.5
+    listener: float = 0.5
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            weight = getattr(self, field.name)
+            if not math.isfinite(weight) or weight < 0:
+                raise ConfigError(f"weights.{field.name} is {weight}, expected a finite number of at least 0")
+        if self.format == self.accuracy == self.listener == 0:
+            raise ConfigError("weights are all 0, expected at least one above 0: nothing could be learned")
+
+
+class RewardParts(NamedTuple):
+    """The sum and its parts, unweighted; None where a part is missing or was not asked for."""
+
+    total: float | None
+    format: float
+    accuracy: float | None
+    listener: float | None
+
+
+MALFORMED_REWARD: Final = RewardParts(total=0.0, format=0.0, accuracy=0.0, listener=0.0)
+"""What a malformed completion earns, by rule and in every part: it has no trace to show a listener, so none is asked."""
+
+
+def format_reward(parsed: Verdict | Malformed) -> float:
+    """1 for a verdict, 0 for a malformed completion."""
+    return 1.0 if isinstance(parsed, Verdict) else 0.0
+
+
+def accuracy_reward(side: Side | None, votes: Votes, *, soft: bool = False) -> float | None:
+    """Whether the verdict names the side that people prefer.
+
+    Args:
+        side: The verdict's side; None where the completion is malformed, which earns 0.
+        votes: What people said of the pair.
+        soft: Pay the share of the votes for the chosen side instead of 1 or 0.
+
+    Returns:
+        A value in [0, 1], or None where there is no label: a tie (unless `soft`, which pays 0.5 for either side), or
+        no votes at all.
+    """
+    if side is None:
+        return 0.0
+    share_first = _label_first(votes, soft=soft)
+    if share_first is None:
+        return None
+    return share_first if side == "first" else 1.0 - share_first
+
+
+def listener_reward(
+    p_first: float | None, votes: Votes, *, soft_labels: bool = False, prior_p_first: float | None = None
+) -> float | None:
+    """The listener's confidence in the label, given the trace.
+
+    Args:
+        p_first: The listener's probability of the first image given the redacted trace; None or NaN where it failed.
+        votes: What people said of the pair.
+        soft_labels: Weigh both sides by their share of the votes, s * p + (1 - s) * (1 - p), instead of the majority.
+        prior_p_first: The same probability without a trace. If given, what it would have earned is subtracted, so
+            that an empty trace earns nothing; NaN where the listener failed on it.
+
+    Returns:
+        A value in [0, 1], in [-1, 1] with a prior, or None where the listener failed or there is no label.
+
+    Raises:
+        ListenerUnavailable: A probability lies outside [0, 1].
+    """
+    label = _label_first(votes, soft=soft_labels)
+    p = _probability(p_first)
+    if label is None or p is None:
+        return None
+    if prior_p_first is None:
+        return label * p + (1.0 - label) * (1.0 - p)
+    prior = _probability(prior_p_first)
+    # label * (p - prior) + (1 - label) * (prior - p): written so that p == prior gives 0 exactly.
+    return None if prior is None else (2.0 * label - 1.0) * (p - prior)
+
+
+def combine(
+    parsed: Verdict | Malformed,
+    accuracy: float | None,
+    listener: float | None,
+    weights: RewardWeights,
+) -> RewardParts:
+    """The weighted sum of the parts of one completion.
+
+    A part of weight 0 is not needed: it is carried along for the logs, and the sum stands without it. Where a needed
+    part is missing the sum is None, and the completion leaves its group's baseline. A malformed completion earns
+    `MALFORMED_REWARD`, whatever else is given.
+
+    Args:
+        parsed: The completion.
+        accuracy: From `accuracy_reward`.
+        listener: From `listener_reward`; None where it failed or was not asked.
+        weights: What each part counts for.
+    """
+    if isinstance(parsed, Malformed):
+        return MALFORMED_REWARD
+    total = weights.format * format_reward(parsed)
+    for weight, part in ((weights.accuracy, accuracy), (weights.listener, listener)):
+        if weight == 0:
+            continue
+        if part is None or not math.isfinite(part):
+            return RewardParts(None, 1.0, accuracy, listener)
+        total += weight * part
+    return RewardParts(total, 1.0, accuracy, listener)
+
+
+def group_advantages(rewards: Float[np.ndarray, "groups g"]) -> Float[np.ndarray, "groups g"]:
+    """How much better than its group each completion did, in the group's standard deviations.
+
+    For reports and tests; the trainer computes its own, to the same numbers.
+
+    Args:
+        rewards: One row for each pair, one column for each completion; NaN is a missing reward, and takes no part in
+            the mean and the standard deviation of its group.
+
+    Returns:
+        (r - mean) / (std + `ADVANTAGE_EPSILON`), with the standard deviation of a sample (n - 1). A missing reward,
+        and a completion alone in its group, has an advantage of 0: it does not move the policy.
+
+    Source: GRPO, Shao et al. 2024 (arXiv 2402.03300), as in TRL 1.16.
+    """
+    known = np.isfinite(rewards)
+    n = known.sum(axis=1, keepdims=True)
+    mean = np.where(known, rewards, 0.0).sum(axis=1, keepdims=True) / np.maximum(n, 1)
+    gap = np.where(known, rewards - mean, 0.0)
+    std = np.sqrt((gap**2).sum(axis=1, keepdims=True) / np.maximum(n - 1, 1))
+    return gap / (std + ADVANTAGE_EPSILON)
+
+
+def _label_first(votes: Votes, *, soft: bool) -> float | None:
+    """1 where people prefer the first image, 0 where the second, the share of votes if `soft`; None without a label."""
+    if soft:
+        return votes.share_first if votes.total > 0 else None
+    return None if votes.majority is None else float(votes.majority == "first")
+
+
+def _probability(p_first: float | None) -> float | None:
+    """The probability, or None where the listener gave none."""
+    if p_first is None or not math.isfinite(p_first):
+        return None
+    if not 0.0 <= p_first <= 1.0:
+        raise ListenerUnavailable(f"listener: p_first is {p_first}, expected a probability in [0, 1]; check its output")
+    return float(p_first)
