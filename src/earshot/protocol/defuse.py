@@ -1,8 +1,8 @@
 """Text from users and models can never become control tokens."""
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
-from typing import Collection
 
 from earshot.errors import ModelError
 

@@ -1,7 +1,8 @@
 """What reasoner and listener are asked, as chat messages, and what a completion looks like."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Collection, Final
+from typing import Any, Final
 
 from earshot.errors import ConfigError
 from earshot.protocol.defuse import defuse

@@ -138,8 +138,8 @@ CUT: Final = "\x00"
 """Stands where something was removed until the pass ends; a boundary of clauses."""
 
 CLAUSE_END: Final = re.compile(
-    r"\x00|(?=\x00)|"
-    r"(?:[!?;:,\n()—–…]|\.(?!\d)){1,16}[\"'”’*_)\]]{0,8}"
+    r"(?=\x00)|\x00|\n|"
+    r"(?:[!?;:,()—–…]|\.(?!\d)){1,16}[\"'”’*_)\]]{0,8}"
     r"|(?<=\s)-{1,3}(?=\s)"
     r"|(?<=\s)(?=(?:because|since|due|but|while|whereas|given|thanks|although|though|despite|if|when|and|as|so)\b)"
     r"|(?<=\s)(?<!\bopt )(?<!\bvote )(?<!\bgo )(?<!\bgoing )(?<!\bopting )(?<!\bvoting )(?=(?:for|with)\b)",
