@@ -34,7 +34,7 @@ def test_the_table_is_for_people(capsys):
 
 
 def test_what_is_missing_comes_with_the_command_that_installs_it(capsys, monkeypatch):
-    monkeypatch.setitem(doctor.PARTS, "serve", ["fastapi", "no-such-package"])
+    monkeypatch.setitem(doctor.PARTS, "serve", ["numpy", "no-such-package"])
     assert main(["doctor"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "missing: no-such-package (pip install 'earshot[serve]')" in text
