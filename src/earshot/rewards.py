@@ -53,7 +53,7 @@ class RewardParts(NamedTuple):
 
 
 MALFORMED_REWARD: Final = RewardParts(total=0.0, format=0.0, accuracy=0.0, listener=0.0)
-"""What a malformed completion earns, by rule and in every part: it has no trace to show a listener, so none is asked."""
+"""What a malformed completion earns, by rule, in every part: it has no trace to show a listener, so none is asked."""
 
 
 def format_reward(parsed: Verdict | Malformed) -> float:

@@ -78,9 +78,9 @@ def reasoner_messages(
         second: The image shown second.
         control_tokens: The tokenizer's special tokens, as text.
     """
-    safe = defuse(prompt, {*TAGS, *control_tokens})
-    content = [{"type": "image"} if image is None else {"type": "image", "image": image} for image in (first, second)]
-    return [{"role": "user", "content": [*content, {"type": "text", "text": prompts.question.replace("{prompt}", safe)}]}]
+    images = [{"type": "image"} if image is None else {"type": "image", "image": image} for image in (first, second)]
+    question = prompts.question.replace("{prompt}", defuse(prompt, {*TAGS, *control_tokens}))
+    return [{"role": "user", "content": [*images, {"type": "text", "text": question}]}]
 
 
 def listener_prefill(trace: str | None, *, control_tokens: Collection[str] = ()) -> str:

@@ -47,8 +47,8 @@ def redact_trace(trace: str, level: RedactionLevel) -> str:
     Raises:
         ConfigError: The level is unknown.
     """
-    if level not in get_args(RedactionLevel):
-        raise ConfigError(f"redaction level '{level}' is unknown, expected one of {', '.join(get_args(RedactionLevel))}")
+    if level not in (known := get_args(RedactionLevel)):
+        raise ConfigError(f"redaction level '{level}' is unknown, expected one of {', '.join(known)}")
     if level == "none":
         return trace
     step = _without_answers if level == "answer" else _without_verdicts

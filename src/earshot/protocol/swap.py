@@ -16,17 +16,21 @@ _IMAGE: Final = (
 _GAP: Final = r"[ \t*_#]{0,4}"
 _MARK: Final = r"(?:1|2|(?-i:[AB])|one|two)"
 
+_END: Final = r"(?![\w]|\.\d)"  # "image 1.5" is no reference
+
 _REFERENCE: Final = re.compile(
     rf"""
-      (?<![\w-])(?P<list>{_IMAGE}{_GAP}[ ])(?P<p>{_MARK})(?P<join>[ ]?(?:and|or|over|vs\.?|versus|,|/|&)[ ]?)(?P<q>{_MARK})(?![\w]|\.\d)
-    | (?<![\w-])(?P<noun>{_IMAGE}{_GAP}[ (\[]?)(?P<mark>{_MARK})(?![\w]|\.\d)
-    | (?<![\w.])(?P<g>(?-i:[AB12]))(?P<relation>[ ]?(?:>{{1,2}}|<{{1,2}}|=|≻)[ ]?)(?P<h>(?-i:[AB12]))(?![\w]|\.\d)
+      (?<![\w-])(?P<list>{_IMAGE}{_GAP}[ ])(?P<p>{_MARK})
+        (?P<join>[ ]?(?:and|or|over|vs\.?|versus|,|/|&)[ ]?)(?P<q>{_MARK}){_END}
+    | (?<![\w-])(?P<noun>{_IMAGE}{_GAP}[ (\[]?)(?P<mark>{_MARK}){_END}
+    | (?<![\w.])(?P<g>(?-i:[AB12]))(?P<relation>[ ]?(?:>{{1,2}}|<{{1,2}}|=|≻)[ ]?)(?P<h>(?-i:[AB12])){_END}
     | (?P<label>\b(?:answer|verdict|choice|winner|preference|decision|boxed)\b[\]>"'*_]{{0,4}}(?:[ ]?(?:is|:|=))?
-        [ \t*_"'(\[{{>]{{0,6}})(?P<bare>[12]|(?-i:[AB]))(?![\w]|\.\d)
+        [ \t*_"'(\[{{>]{{0,6}})(?P<bare>[12]|(?-i:[AB])){_END}
     | (?<![\w-])(?P<side>left|right)(?=(?:[ -]hand)?[ -](?:side[ ])?{_IMAGE}\b)
     | (?<![\w-])(?P<on>{_IMAGE}[ ](?:on|to|at)[ ]the[ ])(?P<where>left|right)\b
     | (?<![\w-])(?P<latter>former|latter)\b
-    | (?<!\ba[ ])(?<!\bat[ ])(?<!\bper[ ])(?<!\bsplit[ ])(?<![\w-])(?P<ordinal>first|second|1st|2nd)(?![\w]|[ ]of[ ]all\b)
+    | (?<!\ba[ ])(?<!\bat[ ])(?<!\bper[ ])(?<!\bsplit[ ])(?<![\w-])
+        (?P<ordinal>first|second|1st|2nd)(?![\w]|[ ]of[ ]all\b)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -51,6 +55,6 @@ def _swapped(match: re.Match[str]) -> str:
 def _other(word: str) -> str:
     """The other reference, in the same case."""
     other = _OTHER[word.lower()]
-    if word.isupper() and len(word) > 1 or (word.isupper() and len(other) == 1):
+    if word.isupper():
         return other.upper()
     return other.capitalize() if word[0].isupper() else other

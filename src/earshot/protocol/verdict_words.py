@@ -34,8 +34,8 @@ _ADVERBS: Final = (
     r"|undisputed|overwhelming|personal|better|not) ){0,6}"
 )
 _COPULA: Final = (
-    r"(?:is|are|was|were|(?:would|should|will|must|could|may|might|can|to) be|seems|appears|looks|feels|remains|becomes|being"
-    r"|comes (?:out|across)|stands out|emerges|ranks|scores|rates|gets)"
+    r"(?:is|are|was|were|(?:would|should|will|must|could|may|might|can|to) be|being|seems|appears|looks|feels|remains"
+    r"|becomes|comes (?:out|across)|stands out|emerges|ranks|scores|rates|gets)"
 )
 _BETTER: Final = (
     r"(?:better|best|superior|preferable|preferred|favou?red|favou?rite|stronger|strongest|winning|winner|higher|chosen"
@@ -43,12 +43,12 @@ _BETTER: Final = (
     r"|on top|victor|victorious)"
 )
 _TAIL: Final = (
-    r"(?: (?:image|picture|photo|generation|output|response|choice|option|pick|answer|candidate|one|model|version|quality"
-    r"|result|selection|overall|here|of the (?:two|pair)|of both|of them|among the two|between the two|between them|by far"
-    r"|by (?:a )?(?:\w{1,12} )?\w{1,12}|[a-z]{2,14}ly|in (?:every|all|any|this|my|general|most|the end|the overall|overall|both|comparison)"
-    r"\b(?: \w{1,12}){0,2}|(?:than|to|over|compared to|against) (?:the other(?: one| image)?|"
-    + _SIDE
-    + rf"|{_BARE})|to me|on (?:balance|the whole)|now|too|though|again|instead|and \w{{1,12}}|or \w{{1,12}})){{0,4}}"
+    r"(?: (?:image|picture|photo|generation|output|response|choice|option|pick|answer|candidate|one|model|version"
+    r"|quality|result|selection|overall|here|of (?:the (?:two|pair)|both|them)|among the two|between (?:the two|them)"
+    r"|by far|by (?:a )?(?:\w{1,12} )?\w{1,12}|[a-z]{2,14}ly|to me|on (?:balance|the whole)|now|too|though|again"
+    r"|instead|in (?:every|all|any|this|my|general|most|the end|the overall|overall|both|comparison)\b(?: \w{1,12}){0,2}"
+    rf"|(?:than|to|over|compared to|against) (?:the other(?: one| image)?|{_SIDE}|{_BARE})"
+    r"|and \w{1,12}|or \w{1,12})){0,4}"
 )
 _BEATS: Final = (
     r"(?:(?:should |would |will )?wins?\b(?: out)?|won|loses|lost|prevails|outperforms|outshines|outclasses|surpasses"
@@ -94,8 +94,9 @@ _VERDICTS: Final = re.compile(
 # Most clauses hold none of these words, and need no closer look.
 _TRIGGER: Final = re.compile(
     r"better|best|superior|prefer|favou?r|strong|winn|higher|ch[oi][ois]|select|pick|inferior|worse|worst|weak|los|lost"
-    r"|top|not as good|ahead|behind|victor|win|won|prevail|outperform|outshine|outclass|surpass|edge|beat|take|advantage"
-    r"|upper hand|lead|vote|nod|point|deserve|go|opt|lean|recommend|answer|verdict|decision|judg|[<>≻≺»«]|&[gl]t;"
+    r"|top|not as good|ahead|behind|victor|win|won|prevail|outperform|outshine|outclass|surpass|edge|beat|take"
+    r"|advantage|upper hand|lead|vote|nod|point|deserve|go|opt|lean|recommend|answer|verdict|decision"
+    r"|judg|[<>≻≺»«]|&[gl]t;"
 )
 _BARE_CLAUSE: Final = re.compile(rf"{_BARE}")
 _LEAD_CLAUSE: Final = re.compile(
@@ -131,7 +132,7 @@ def is_bare(clause: str) -> bool:
     return _BARE_CLAUSE.fullmatch(clause) is not None
 
 
-MARKUP: Final = re.compile(r"[*_#`\"“”‘<>|~]{1,8}(?<![<>])|[*_#`\"“”‘|~]")
+MARKUP: Final = re.compile(r"[*_#`\"“”‘|~]")
 SPACES: Final = re.compile(r"\s+")
 
 CUT: Final = "\x00"
@@ -158,9 +159,10 @@ LABELLED: Final = tuple(
         rf"\[(\w{{1,32}})\]\s{{0,8}}(?:{_SIDE}|{_BARE})\s{{0,8}}\[/\1\]",
         rf"\[\[[ ]?(?:{_SIDE}|{_BARE})[ ]?\]\]",  # [[B]]
         rf"{_OPEN}[ ]?{_BARE}[ ]?[<>=≻]{{1,3}}[ ]?{_BARE}(?:[ ]?=[ ]?\w{{1,16}})?[ ]?{_CLOSE}",  # [[A>B]], [A=B=Good]
-        rf"\b(?-i:[AB])[ ]?[<>≻]{{1,3}}[ ]?(?-i:[AB])\b",
+        r"\b(?-i:[AB])[ ]?[<>≻]{1,3}[ ]?(?-i:[AB])\b",
         # **Final answer**: 1
-        rf"(?:\b(?:so|the|my|our|final|overall)[ ]){{0,4}}\b{_LABEL}\b[ \t*_\"'”)\]]{{0,6}}(?:is|was|:|=|-{{1,2}}>|→|=>)[:\s*_\"'“‘`(\[{{#]{{0,10}}(?:{_SIDE}|{_BARE}\b)"
+        rf"(?:\b(?:so|the|my|our|final|overall)[ ]){{0,4}}\b{_LABEL}\b[ \t*_\"'”)\]]{{0,6}}"
+        rf"(?:is|was|:|=|-{{1,2}}>|→|=>)[:\s*_\"'“‘`(\[{{#]{{0,10}}(?:{_SIDE}|{_BARE}\b)"
         r"(?=[ \t*_\"'”’`)\]}]{0,8}(?:[.,;:!?\n(—–]|\Z|-[ -]|because\b|since\b|as\b|due\b|for\b|over\b))",
     )
 )

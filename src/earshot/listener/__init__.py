@@ -1,0 +1,69 @@
+"""The frozen reader of traces: anything with `p_first(pairs, traces) -> array`."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from earshot.errors import InputError, ListenerUnavailable
+from earshot.types import Pair
+
+__all__ = ["Listener", "ask", "checked"]
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A judge that reads traces. Families, controls, ensembles and remote servers are implementations."""
+
+    @property
+    def name(self) -> str:
+        """What logs and reports call it."""
+        ...
+
+    def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
+        """Probability that people prefer the first image, given the pair and a redacted trace.
+
+        Args:
+            pairs: The pairs; a pair may stand here several times, once for each of its traces.
+            traces: One for each pair, already redacted; None asks without a trace.
+
+        Raises:
+            ListenerUnavailable: It broke. A failure is never a number.
+        """
+        ...
+
+
+def ask(listener: Listener, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
+    """Ask a listener and refuse an answer that is no probability for each pair.
+
+    Raises:
+        InputError: There are not as many traces as pairs.
+        ListenerUnavailable: The listener broke, or its answer is not one probability for each pair.
+    """
+    if len(pairs) != len(traces):
+        raise InputError(f"listener '{listener.name}': {len(traces)} traces for {len(pairs)} pairs, expected as many")
+    return checked(listener.p_first(pairs, traces), name=listener.name, n=len(pairs))
+
+
+def checked(p: Float[np.ndarray, " n"], *, name: str = "listener", n: int | None = None) -> Float[np.ndarray, " n"]:
+    """The same probabilities, if that is what they are.
+
+    Args:
+        p: What a listener answered.
+        name: Whose answer it is, for the message.
+        n: How many there should be; None takes any number.
+
+    Raises:
+        ListenerUnavailable: There are not `n`, or one is not finite or outside [0, 1].
+    """
+    if n is not None and p.size != n:
+        raise ListenerUnavailable(f"listener '{name}': {p.size} probabilities for {n} pairs, expected as many")
+    bad = ~(np.isfinite(p) & (p >= 0) & (p <= 1))
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise ListenerUnavailable(
+            f"listener '{name}': p_first is {p[at]} at position {at} ({int(bad.sum())} of {p.size} are not "
+            "probabilities), expected values in [0, 1]; check its logits"
+        )
+    return p
