@@ -35,7 +35,7 @@ APPLICATIONS = LAYERS[4]
 # The only place that opens an image file.
 OPENS_IMAGES = "images"
 # What a module of the command line may import before its command is called.
-LIGHT = {"typer", "earshot.errors", "earshot.types", "earshot.cli"}
+LIGHT = {"typer", "rich", "earshot.errors", "earshot.types", "earshot.cli"}
 
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
