@@ -30,7 +30,7 @@ _REFERENCE: Final = re.compile(
     | (?<![\w-])(?P<on>{_IMAGE}[ ](?:on|to|at)[ ]the[ ])(?P<where>left|right)\b
     | (?<![\w-])(?P<latter>former|latter)\b
     | (?<!\ba[ ])(?<!\bat[ ])(?<!\bper[ ])(?<!\bsplit[ ])(?<![\w-])
-        (?P<ordinal>first|second|1st|2nd)(?![\w]|[ ]of[ ]all\b)
+        (?P<ordinal>first|second|1st|2nd)(?!\w|-\w|[ ]of[ ]all\b)
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -46,7 +46,7 @@ _TAIL: Final = (
     r"(?: (?:image|picture|photo|generation|output|response|choice|option|pick|answer|candidate|one|model|version"
     r"|quality|result|selection|overall|here|of (?:the (?:two|pair)|both|them)|among the two|between (?:the two|them)"
     r"|by far|by (?:a )?(?:\w{1,12} )?\w{1,12}|[a-z]{2,14}ly|to me|on (?:balance|the whole)|now|too|though|again"
-    r"|instead|in (?:every|all|any|this|my|general|most|the end|the overall|overall|both|comparison)\b(?: \w{1,12}){0,2}"
+    r"|instead|in (?:every|all|any|this|my|general|most|the end|(?:the )?overall|both|comparison)\b(?: \w{1,12}){0,2}"
     rf"|(?:than|to|over|compared to|against) (?:the other(?: one| image)?|{_SIDE}|{_BARE})"
     r"|and \w{1,12}|or \w{1,12})){0,4}"
 )

@@ -1,0 +1,176 @@
+"""What completions earn, worked by hand; a part that is missing makes the sum missing."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
+
+from earshot.errors import ConfigError, ListenerUnavailable
+from earshot.rewards import (
+    ADVANTAGE_EPSILON,
+    MALFORMED_REWARD,
+    RewardParts,
+    RewardWeights,
+    accuracy_reward,
+    combine,
+    format_reward,
+    group_advantages,
+    listener_reward,
+)
+from earshot.types import Malformed, Verdict, Votes, other
+
+FIRST_LIKED = Votes(3.0, 1.0)
+TIE = Votes(2.0, 2.0)
+NO_VOTES = Votes(0.0, 0.0)
+GOOD = Verdict("first", "because")
+BAD = Malformed("two answers")
+
+probabilities = st.floats(0, 1)
+counts = st.integers(0, 50).map(float)
+votes_of_all_kinds = st.builds(Votes, counts, counts)
+
+
+def test_format_pays_for_a_verdict_alone():
+    assert format_reward(GOOD) == 1.0
+    assert format_reward(BAD) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("side", "votes", "hard", "soft"),
+    [
+        ("first", FIRST_LIKED, 1.0, 0.75),  # 3 of 4
+        ("second", FIRST_LIKED, 0.0, 0.25),
+        ("first", TIE, None, 0.5),
+        ("first", NO_VOTES, None, None),
+        (None, FIRST_LIKED, 0.0, 0.0),
+        (None, TIE, 0.0, 0.0),
+    ],
+)
+def test_accuracy_pays_for_the_majority_or_the_share_and_has_no_label_on_a_tie(side, votes, hard, soft):
+    assert accuracy_reward(side, votes) == hard
+    assert accuracy_reward(side, votes, soft=True) == soft
+
+
+@pytest.mark.parametrize(
+    ("p_first", "votes", "soft_labels", "prior", "expected"),
+    [
+        (0.8, FIRST_LIKED, False, None, 0.8),
+        (0.8, FIRST_LIKED.swapped(), False, None, 0.2),
+        (0.8, FIRST_LIKED, True, None, 0.65),  # 0.75 * 0.8 + 0.25 * 0.2
+        (0.8, TIE, False, None, None),
+        (0.8, TIE, True, None, 0.5),
+        (0.8, NO_VOTES, True, None, None),
+        (0.8, FIRST_LIKED, False, 0.6, 0.2),
+        (0.8, FIRST_LIKED.swapped(), False, 0.6, -0.2),
+        (0.8, FIRST_LIKED, True, 0.6, 0.1),  # 0.65 - (0.75 * 0.6 + 0.25 * 0.4) = 0.65 - 0.55
+        (None, FIRST_LIKED, False, None, None),
+        (math.nan, FIRST_LIKED, False, None, None),
+        (0.8, FIRST_LIKED, False, math.nan, None),
+        (math.inf, FIRST_LIKED, False, None, None),
+    ],
+)
+def test_the_listener_pays_its_confidence_in_the_label(p_first, votes, soft_labels, prior, expected):
+    got = listener_reward(p_first, votes, soft_labels=soft_labels, prior_p_first=prior)
+    assert got == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("p_first", [-0.01, 1.01])
+def test_a_probability_out_of_range_is_a_broken_listener(p_first):
+    with pytest.raises(ListenerUnavailable, match="expected a probability"):
+        listener_reward(p_first, FIRST_LIKED)
+    with pytest.raises(ListenerUnavailable, match="expected a probability"):
+        listener_reward(0.5, FIRST_LIKED, prior_p_first=p_first)
+
+
+@given(probabilities, votes_of_all_kinds, st.booleans())
+def test_with_a_prior_an_empty_trace_earns_exactly_nothing(p, votes, soft):
+    assert listener_reward(p, votes, soft_labels=soft, prior_p_first=p) in (0.0, None)
+
+
+@given(probabilities, st.none() | probabilities, votes_of_all_kinds, st.booleans())
+def test_swapping_the_images_leaves_every_part_as_it_is(p, prior, votes, soft):
+    flipped = None if prior is None else 1 - prior
+    as_shown = listener_reward(p, votes, soft_labels=soft, prior_p_first=prior)
+    turned = listener_reward(1 - p, votes.swapped(), soft_labels=soft, prior_p_first=flipped)
+    assert turned == (None if as_shown is None else pytest.approx(as_shown, abs=1e-12))
+    for side in ("first", "second"):
+        as_shown = accuracy_reward(side, votes, soft=soft)
+        turned = accuracy_reward(other(side), votes.swapped(), soft=soft)
+        assert turned == (None if as_shown is None else pytest.approx(as_shown))
+
+
+def test_the_sum_weighs_the_parts():
+    # 1 * 1 + 0.5 * 1 + 0.5 * 0.8 = 1.9
+    assert combine(GOOD, 1.0, 0.8, RewardWeights()) == RewardParts(pytest.approx(1.9), 1.0, 1.0, 0.8)
+    # 2 * 1 + 0 * 1 + 3 * 0.8 = 4.4
+    assert combine(GOOD, 1.0, 0.8, RewardWeights(2.0, 0.0, 3.0)).total == pytest.approx(4.4)
+
+
+@pytest.mark.parametrize("missing", [None, math.nan])
+def test_a_missing_part_makes_the_sum_missing_and_not_zero(missing):
+    assert combine(GOOD, 1.0, missing, RewardWeights()).total is None
+    assert combine(GOOD, missing, 0.8, RewardWeights()).total is None
+
+
+def test_a_part_that_weighs_nothing_may_be_missing():
+    assert combine(GOOD, 1.0, None, RewardWeights(listener=0.0)) == RewardParts(1.5, 1.0, 1.0, None)
+    assert combine(GOOD, None, None, RewardWeights(accuracy=0.0, listener=0.0)).total == 1.0
+
+
+@given(st.none() | probabilities, st.none() | probabilities)
+def test_a_malformed_completion_earns_nothing_whatever_a_listener_would_say(accuracy, listener):
+    assert combine(BAD, accuracy, listener, RewardWeights()) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("weights", [{"format": -1.0}, {"accuracy": math.nan}, {"listener": math.inf}])
+def test_an_impossible_weight_is_refused_by_name(weights):
+    with pytest.raises(ConfigError, match=next(iter(weights))):
+        RewardWeights(**weights)
+
+
+def test_weights_that_pay_for_nothing_are_refused():
+    with pytest.raises(ConfigError, match="all 0"):
+        RewardWeights(0.0, 0.0, 0.0)
+
+
+def test_an_advantage_is_the_distance_from_the_mean_in_standard_deviations():
+    # mean 2, squared gaps 1 + 0 + 1, sample variance 2 / 2 = 1
+    assert group_advantages(np.array([[1.0, 2.0, 3.0]])) == pytest.approx(
+        np.array([[-1.0, 0.0, 1.0]]) / (1 + ADVANTAGE_EPSILON)
+    )
+
+
+def test_a_missing_reward_leaves_its_group_and_moves_nothing():
+    got = group_advantages(np.array([[1.0, np.nan, 2.0, 3.0], [5.0, 5.0, np.nan, 5.0]]))
+    scale = 1 / (1 + ADVANTAGE_EPSILON)
+    assert got == pytest.approx(np.array([[-scale, 0.0, 0.0, scale], [0.0, 0.0, 0.0, 0.0]]))
+
+
+def test_a_group_with_one_reward_or_none_moves_nothing():
+    assert group_advantages(np.array([[np.nan, 7.0], [np.nan, np.nan]])).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=8), st.floats(-5, 5))
+def test_advantages_sum_to_nothing_and_do_not_see_a_constant(rewards, constant):
+    one = group_advantages(np.array([rewards]))
+    assert one.sum() == pytest.approx(0, abs=1e-6)
+    assert group_advantages(np.array([rewards]) + constant) == pytest.approx(one, abs=1e-6)
+
+
+def test_advantages_are_those_of_trl():
+    torch = pytest.importorskip("torch")
+    nanstd = pytest.importorskip("trl.trainer.utils").nanstd
+    rewards = np.array([[1.9, 1.5, np.nan, 0.0], [1.0, 1.2, 0.3, 1.9]])
+    tensor = torch.tensor(rewards)
+    expected = (tensor - tensor.nanmean(dim=1, keepdim=True)) / (nanstd(tensor, dim=1, keepdim=True) + 1e-4)
+    assert group_advantages(rewards) == pytest.approx(
+        expected.nan_to_num(0.0).numpy(), abs=1e-7
+    )  # TRL counts in float32
+
+
+def test_a_flat_array_of_rewards_is_refused():
+    with pytest.raises(TypeCheckError):
+        group_advantages(np.zeros(4))
