@@ -1,0 +1,145 @@
+"""A run directory as a report needs it: what was run, its training curves, its evaluations."""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from earshot.errors import DataError, InputError
+from earshot.rundir import RunDir, read_jsonl
+
+SETTINGS_FILE = "evaluation.json"
+"""Beside predictions.jsonl: what they were made with (see `earshot.evaluate`)."""
+
+
+class Curve(NamedTuple):
+    """A logged quantity over training; steps where it was not logged are left out."""
+
+    steps: Float[np.ndarray, " s"]
+    values: Float[np.ndarray, " s"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of one test set, and where its predictions lie."""
+
+    run: str
+    set_name: str
+    metrics: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.jsonl"
+
+    @property
+    def data_folder(self) -> Path | None:
+        """The pair set that was judged; None where the settings do not say."""
+        data = self.settings.get("data")
+        return None if not isinstance(data, str) else (self.folder / data).resolve()
+
+
+@dataclass(frozen=True)
+class RunReading:
+    """One run directory."""
+
+    name: str
+    config: str
+    environment: Mapping[str, Any]
+    curves: Mapping[str, Curve]
+    evaluations: Sequence[Evaluation]
+
+    @property
+    def steps(self) -> int:
+        """The last training step that was logged; 0 where nothing was trained."""
+        return max((int(curve.steps[-1]) for curve in self.curves.values() if curve.steps.size), default=0)
+
+    @property
+    def mean_step_seconds(self) -> float | None:
+        curve = self.curves.get("step_seconds")
+        return float(curve.values.mean()) if curve is not None and curve.values.size else None
+
+
+def read_runs(paths: Sequence[Path]) -> list[RunReading]:
+    """Every run, named by its folder, and by more of its path where two folders have the same name.
+
+    Raises:
+        InputError: No path was given, or one holds neither a run nor an evaluation.
+        DataError: A file of a run does not hold what it should.
+    """
+    if not paths:
+        raise InputError("a report was asked of no run, expected at least one run directory")
+    parts = [path.resolve().parts for path in paths]
+    depth = 1
+    while depth < 8 and len({p[-depth:] for p in parts}) < len({*parts}):
+        depth += 1
+    return [read_run(path, name="/".join(p[-depth:])) for path, p in zip(paths, parts, strict=True)]
+
+
+def read_run(path: Path, *, name: str) -> RunReading:
+    """One run directory; its own metrics.json, and those of `eval/<set>/`, are its evaluations."""
+    run = RunDir(path)
+    folders = [path, *sorted(folder for folder in (path / "eval").glob("*") if folder.is_dir())]
+    evaluations = [_read_evaluation(folder, name) for folder in folders if (folder / "metrics.json").exists()]
+    if not run.exists() and not evaluations:
+        raise InputError(f"{path}: holds no run, expected config.yaml, metrics.jsonl or metrics.json; check the path")
+    return RunReading(
+        name=name,
+        config=run.config.read_text(encoding="utf-8", errors="replace") if run.config.exists() else "",
+        environment=_read_object(run.environment) if run.environment.exists() else {},
+        curves=read_curves(run.metrics_log) if run.metrics_log.exists() else {},
+        evaluations=evaluations,
+    )
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """The numbers of metrics.jsonl by name, read in a stream.
+
+    A resumed run logs again the steps after its checkpoint: the later row of a step counts.
+    """
+    columns: dict[str, tuple[array[float], array[float]]] = {}
+    for number, row in enumerate(read_jsonl(path), start=1):
+        step = row.get("step")
+        if not isinstance(step, int | float) or not math.isfinite(step):
+            raise DataError(f"{path}:{number}: step is {step!r}, expected a number; remove the line")
+        for key, value in row.items():
+            if key != "step" and isinstance(value, int | float) and math.isfinite(value):
+                steps, values = columns.setdefault(key, (array("d"), array("d")))
+                steps.append(step)
+                values.append(value)
+    return {key: _last_of_each_step(np.array(steps), np.array(values)) for key, (steps, values) in columns.items()}
+
+
+def _last_of_each_step(steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> Curve:
+    distinct, last = np.unique(steps[::-1], return_index=True)
+    return Curve(distinct, values[::-1][last])
+
+
+def _read_evaluation(folder: Path, run: str) -> Evaluation:
+    settings = folder / SETTINGS_FILE
+    return Evaluation(
+        run=run,
+        set_name=folder.name if folder.parent.name == "eval" else "evaluation",
+        metrics=_read_object(folder / "metrics.json"),
+        settings=_read_object(settings) if settings.exists() else {},
+        folder=folder,
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}), expected one object; write it again") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: holds a {type(value).__name__}, expected one object; write it again")
+    return value
