@@ -129,7 +129,7 @@ def read_jsonl(path: Path, *, allow_cut: bool = True) -> Iterator[dict[str, Any]
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a JSON Lines file") from error
     with lines:
         for number, line in enumerate(lines, start=1):
-            row = _parse_object(line)
+            row = parse_jsonl_line(line)
             if isinstance(row, dict):
                 yield row
             elif line.endswith(b"\n") or not allow_cut:
@@ -154,7 +154,7 @@ def repair_jsonl(path: Path) -> int:
         tail = file.read()
         if not tail:
             return 0
-        if isinstance(_parse_object(tail), dict):
+        if isinstance(parse_jsonl_line(tail), dict):
             file.write(b"\n")
             dropped = 0
         else:
@@ -177,8 +177,8 @@ def _start_of_last_line(descriptor: int, block: int = 1 << 16) -> int:
     return 0
 
 
-def _parse_object(line: bytes) -> dict[str, Any] | str:
-    """The JSON object in a line, or what is wrong with it."""
+def parse_jsonl_line(line: bytes) -> dict[str, Any] | str:
+    """The JSON object in a line of a JSON Lines file, or what is wrong with the line."""
     try:
         value = json.loads(line.decode(), parse_constant=_refuse_constant)
     except UnicodeDecodeError:

@@ -1,0 +1,1 @@
+"""The pair set on disk, and the published sets that become one."""

@@ -1,0 +1,164 @@
+"""Every bad row of a pair set, with its place and the reason."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from earshot.data.rows import (
+    COLUMNS,
+    IMAGE_COLUMNS,
+    INFO,
+    JSONL,
+    find_metadata,
+    iter_rows,
+    place_of,
+    read_info,
+    row_faults,
+)
+from earshot.errors import DataError, ImageError
+from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image, resolve_inside
+from earshot.rundir import parse_jsonl_line
+
+_BATCH = 512
+_REMEMBERED = 200_000
+
+
+class Problem(NamedTuple):
+    """Something wrong with a pair set."""
+
+    place: str
+    reason: str
+    row: int | None
+    """The row it is in, counted from 1; None where the whole set is meant."""
+
+
+def check_pairset(folder: Path, *, limits: ImageLimits = DEFAULT_LIMITS, workers: int = 1) -> Iterator[Problem]:
+    """Yields everything that is wrong with a pair set, every image decoded, in the order of the rows but for ids.
+
+    Values that are not what their column holds; images that are missing, refused or outside the folder; repeated ids,
+    which come last; an empty, half-written or damaged file, and one with another number of rows than `dataset.json`
+    says. A few hundred rows are in memory at a time, and eight bytes of every id.
+
+    Args:
+        folder: The pair set.
+        limits: What an image may be.
+        workers: Threads that decode images.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    folder, ids = Path(folder), array("Q")
+    try:
+        metadata, info = find_metadata(folder), read_info(folder)
+        yield from _row_problems(metadata, ids, limits, workers, require_images=info.get("images") is not False)
+    except DataError as error:
+        yield Problem(str(folder), str(error).removeprefix(f"{folder}: "), None)
+        return
+    yield from _repeated_ids(metadata, ids)
+    counts = info.get("counts")
+    expected = counts.get("pairs") if isinstance(counts, dict) else None
+    if expected is not None and expected != len(ids):
+        yield Problem(str(metadata), f"holds {len(ids)} pairs where {INFO} says {expected}; copy the set again", None)
+
+
+def _row_problems(
+    metadata: Path, ids: array, limits: ImageLimits, workers: int, *, require_images: bool
+) -> Iterator[Problem]:
+    """Goes through the rows once, and adds the hash of each id to `ids`."""
+    rows = _numbered_rows(metadata)
+    with ThreadPoolExecutor(workers) as pool:
+        images = _Images(metadata.parent, limits, pool)
+        while batch := list(islice(rows, _BATCH)):
+            faults = images.faults(row for _, row in batch if isinstance(row, dict))
+            for number, row in batch:
+                if isinstance(row, dict):
+                    reasons = _reasons(row, faults, require_images=require_images)
+                    ids.append(_hash(row.get("id")))
+                else:
+                    reasons = iter([f"found {row}, expected one JSON object"])
+                    ids.append(_hash(None))
+                for reason in reasons:
+                    yield Problem(_place(metadata, number, row), reason, number)
+
+
+def _numbered_rows(metadata: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Each row and its number. Of a line that is no JSON object it is told what is wrong, so that the rest is read."""
+    if metadata.name != JSONL:
+        yield from enumerate(iter_rows(metadata.parent, COLUMNS), start=1)
+        return
+    number = 0
+    with metadata.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            yield number, parse_jsonl_line(line)
+    if number == 0:
+        raise DataError(f"{metadata}: holds no pairs; expected at least one")
+
+
+def _place(metadata: Path, number: int, row: dict[str, Any] | str) -> str:
+    place = place_of(metadata, number)
+    return f"{place} (pair {row['id']!a})" if isinstance(row, dict) and isinstance(row.get("id"), str) else place
+
+
+def _reasons(row: dict[str, Any], faults: dict[str, str], *, require_images: bool) -> Iterator[str]:
+    yield from row_faults(row, require_images=require_images)
+    for column in IMAGE_COLUMNS:
+        name = row.get(column)
+        if isinstance(name, str) and name in faults:
+            yield faults[name]
+
+
+class _Images:
+    """What is wrong with each image, found once for an image that is in many pairs."""
+
+    def __init__(self, folder: Path, limits: ImageLimits, pool: Executor) -> None:
+        self._pool = pool
+        self._check = partial(_image_fault, folder, limits)
+        self._known: dict[str, str | None] = {}
+
+    def faults(self, rows: Iterator[dict[str, Any]]) -> dict[str, str]:
+        """By file name, what is wrong with those images of the rows that are not in order."""
+        named = {row[column] for row in rows for column in IMAGE_COLUMNS if isinstance(row.get(column), str)}
+        if len(self._known) > _REMEMBERED:
+            self._known.clear()
+        new = sorted(named - self._known.keys())
+        self._known.update(zip(new, self._pool.map(self._check, new), strict=True))
+        return {name: fault for name in named if (fault := self._known[name]) is not None}
+
+
+def _image_fault(folder: Path, limits: ImageLimits, name: str) -> str | None:
+    try:
+        load_image(resolve_inside(folder, name), limits=limits)
+    except ImageError as error:
+        return str(error)
+    return None
+
+
+def _hash(identity: object) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(identity).encode(errors="replace"), digest_size=8).digest(), "little")
+
+
+def _repeated_ids(metadata: Path, hashes: array) -> Iterator[Problem]:
+    """The rows whose id an earlier row has. Equal hashes only select rows to compare; the ids themselves decide."""
+    values, counts = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)
+    suspects = set(values[counts > 1].tolist())
+    if not suspects:
+        return
+    first_row: dict[str, int] = {}
+    for number, row in _numbered_rows(metadata):
+        identity = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(identity, str) or hashes[number - 1] not in suspects:
+            continue
+        earlier = first_row.setdefault(identity, number)
+        if earlier != number:
+            yield Problem(
+                _place(metadata, number, row), f"has the id of row {earlier}; expected one of its own", number
+            )

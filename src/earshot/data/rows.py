@@ -1,0 +1,204 @@
+"""One row of a pair set: its columns, what may stand in them, and the pair it makes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from earshot.errors import DataError, InputError
+from earshot.images import NO_IMAGE, ImageFolder
+from earshot.rundir import TEMPORARY_PREFIX, read_jsonl
+from earshot.types import Pair, Votes
+
+PARQUET, JSONL, INFO = "metadata.parquet", "metadata.jsonl", "dataset.json"
+IMAGE_COLUMNS = ("first_file_name", "second_file_name")
+VOTE_COLUMNS = ("votes_first", "votes_second")
+OPTIONAL_COLUMNS = ("prompt_id", "axis", "split", "model_first", "model_second", "source")
+COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS, *OPTIONAL_COLUMNS)
+REQUIRED_COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS)
+AXES = ("preference", "style", "coherence", "alignment")
+
+SCHEMA = pa.schema([(name, pa.float64() if name in VOTE_COLUMNS else pa.string()) for name in COLUMNS])
+
+_NEXT_STEP = "'earshot data check' lists all such rows"
+
+
+def find_metadata(folder: Path) -> Path:
+    """The metadata file of a pair set.
+
+    Raises:
+        InputError: There is no such folder.
+        DataError: The folder holds no pair set, or one whose writing was never finished.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder, expected a pair set; check the path")
+    found = [folder / name for name in (PARQUET, JSONL) if (folder / name).is_file()]
+    if len(found) == 2:
+        raise DataError(f"{folder}: holds both {PARQUET} and {JSONL}, expected one of them; move the other away")
+    if found:
+        return found[0]
+    if is_half_written(folder):
+        raise DataError(f"{folder}: is a half-written pair set, its {PARQUET} was never finished; make it again")
+    raise DataError(f"{folder}: holds no {PARQUET} or {JSONL}; 'earshot data import' makes a pair set")
+
+
+def is_half_written(folder: Path) -> bool:
+    """Whether a writer was stopped here: the metadata gets its name only when all else is written."""
+    return any(folder.glob(f"{TEMPORARY_PREFIX}*-metadata.*"))
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """What `dataset.json` says of a pair set: where it is from, its licence, seed and counts; empty without the file.
+
+    Raises:
+        DataError: The file is no JSON object.
+    """
+    file = Path(folder) / INFO
+    if not file.is_file():
+        return {}
+    try:
+        info = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: is no JSON ({error}); mend or remove the file") from error
+    if not isinstance(info, dict):
+        raise DataError(f"{file}: holds a JSON {type(info).__name__}, expected an object; mend or remove the file")
+    return info
+
+
+def place_of(metadata: Path, number: int) -> str:
+    """How a message names a row; rows are counted from 1, as lines are."""
+    return f"{metadata}:{number}" if metadata.name == JSONL else f"{metadata} row {number}"
+
+
+def iter_rows(folder: Path, columns: tuple[str, ...] | None = None) -> Iterator[dict[str, Any]]:
+    """Yields each row of the metadata as it stands, unchecked; a few thousand rows are in memory at a time.
+
+    Args:
+        folder: The pair set.
+        columns: The columns wanted, those of them that the set has; None is all.
+
+    Raises:
+        InputError: There is no such folder.
+        DataError: There is no finished pair set, no row in it, or the file is damaged.
+    """
+    metadata = find_metadata(folder)
+    rows = _jsonl_rows(metadata, columns) if metadata.name == JSONL else _parquet_rows(metadata, columns)
+    return _at_least_one(rows, metadata)
+
+
+def _at_least_one(rows: Iterator[dict[str, Any]], metadata: Path) -> Iterator[dict[str, Any]]:
+    empty = True
+    for row in rows:
+        empty = False
+        yield row
+    if empty:
+        raise DataError(f"{metadata}: holds no pairs; expected at least one")
+
+
+def _jsonl_rows(metadata: Path, columns: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
+    for row in read_jsonl(metadata, allow_cut=False):
+        yield row if columns is None else {name: row[name] for name in columns if name in row}
+
+
+def _parquet_rows(metadata: Path, columns: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
+    with open_parquet(metadata) as file:
+        present = file.schema_arrow.names
+        chosen = present if columns is None else [name for name in columns if name in present]
+        try:
+            for batch in file.iter_batches(batch_size=2048, columns=chosen):
+                yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{metadata}: cannot be read on ({_first_line(error)}); make the pair set again") from error
+
+
+def open_parquet(metadata: Path) -> pq.ParquetFile:
+    """Opens the metadata of a pair set.
+
+    Raises:
+        DataError: The file is no complete parquet file, or a column is missing.
+    """
+    try:
+        file = pq.ParquetFile(metadata)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{metadata}: is no complete parquet file ({_first_line(error)}); make it again") from error
+    if missing := [name for name in REQUIRED_COLUMNS if name not in file.schema_arrow.names]:
+        file.close()
+        raise DataError(f"{metadata}: has no column {', '.join(missing)}; expected {', '.join(REQUIRED_COLUMNS)}")
+    return file
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterator[str]:
+    """Each thing that is wrong with a row by itself; whether its images exist is another question."""
+    for name in ("id", "prompt"):
+        value = row.get(name)
+        if not _is_text(value) or not value.strip():
+            yield f"{name} is {_short(value)}, expected text"
+    files = [row.get(name) for name in IMAGE_COLUMNS]
+    if files == [None, None]:
+        if require_images:
+            yield "has no images, and none were to be left out; import the set without --no-images"
+    else:
+        for name, value in zip(IMAGE_COLUMNS, files, strict=True):
+            if not _is_text(value):
+                yield f"{name} is {_short(value)}, expected a file name"
+    for name in VOTE_COLUMNS:
+        value = row.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            yield f"{name} is {_short(value)}, expected a finite count of at least 0"
+    for name in OPTIONAL_COLUMNS:
+        value = row.get(name)
+        if value is not None and not _is_text(value):
+            yield f"{name} is {_short(value)}, expected text or null"
+        elif name == "axis" and value is not None and value not in AXES:
+            yield f"axis is {_short(value)}, expected one of {', '.join(AXES)}"
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is text that a file can hold: a lone surrogate, as in half an emoji, cannot be encoded."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check_row(row: Mapping[str, Any], place: str, *, require_images: bool = True) -> None:
+    """Lets a row pass whose values are what its columns hold.
+
+    Raises:
+        DataError: One of them is not; the message gives the first.
+    """
+    fault = next(row_faults(row, require_images=require_images), None)
+    if fault is not None:
+        raise DataError(f"{place}: {fault}; {_NEXT_STEP}")
+
+
+def pair_of(row: Mapping[str, Any], images: ImageFolder, place: str, *, require_images: bool = True) -> Pair:
+    """The pair a row stands for, with the paths of its images; they are looked for, not opened.
+
+    Raises:
+        DataError: A value is not what its column holds.
+        ImageError: An image is missing or outside the folder.
+    """
+    check_row(row, place, require_images=require_images)
+    first, second = (NO_IMAGE if row[name] is None else images.find(row[name], where=place) for name in IMAGE_COLUMNS)
+    votes = Votes(float(row["votes_first"]), float(row["votes_second"]))
+    return Pair(row["id"], row["prompt"], first, second, votes, **{name: row.get(name) for name in OPTIONAL_COLUMNS})
