@@ -1,0 +1,114 @@
+"""`earshot data`: import published sets, and check any pair set."""
+
+import json
+from enum import StrEnum
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earshot.data.public import IMPORTERS
+
+app = typer.Typer(
+    help="Import published pair sets, and check any pair set.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+class MetadataFormat(StrEnum):
+    parquet = "parquet"
+    jsonl = "jsonl"
+
+
+def _import_help() -> str:
+    sets = (f"{i.name}: {i.title}. From {i.origin} ({i.licence}). SRC is {i.layout}." for i in IMPORTERS.values())
+    return "\n\n".join(
+        (
+            "Turn a published set into a pair set. Sides are shuffled with a recorded seed and images get neutral "
+            "names, because published sets tell the winner by both. NAME is one of these.",
+            *sets,
+        )
+    )
+
+
+@app.command("import", help=_import_help())
+def import_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(IMPORTERS)}.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Where the published set lies.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder for the pair set.")],
+    seed: Annotated[int, typer.Option(help="Decides which image of a pair comes first.")] = 0,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Build the pair list from annotations alone.")] = False,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out pairs whose images are not there.")
+    ] = False,
+    tolerate: Annotated[int, typer.Option(min=0, help="How many bad entries or pairs to leave out.")] = 0,
+    format: Annotated[MetadataFormat, typer.Option(help="Of the metadata file.")] = MetadataFormat.parquet,
+    revision: Annotated[str | None, typer.Option(help="The publisher's version, kept in dataset.json.")] = None,
+) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from earshot.data.importing import import_set
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"importing {name}", total=None)
+        imported = import_set(
+            name,
+            source,
+            out,
+            seed=seed,
+            images=not no_images,
+            skip_missing=skip_missing,
+            tolerate=tolerate,
+            format=format.value,
+            revision=revision,
+            on_error=lambda error: typer.echo(f"left out: {error}", err=True),
+            on_pair=lambda done: progress.update(task, completed=done),
+        )
+    counts = imported.counts
+    typer.echo(f"{out}: {counts.pairs} pairs, {counts.strict} strict, {counts.tied} tied, {counts.images} images")
+    if counts.strict:
+        published = imported.listed_first_preferred / counts.strict
+        now = counts.first_preferred / counts.strict
+        typer.echo(f"first side preferred in {published:.1%} of the strict pairs as published, {now:.1%} as shuffled")
+    if imported.refused or imported.missing:
+        typer.echo(f"left out: {imported.refused} bad, {imported.missing} with missing images")
+
+
+@app.command("check")
+def check_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pair set.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 4,
+) -> None:
+    """List every bad row of a pair set with its place and reason; every image is decoded.
+
+    Exits with 0 when there is none, 1 when there are some, 2 when there is no such folder.
+    """
+    from earshot.data.check import check_pairset
+
+    problems = check_pairset(folder, workers=workers)
+    # Before anything is printed: a folder that is not there is an error, and no document.
+    first = next(problems, None)
+    found, bad_rows = 0, set()
+    if as_json:
+        typer.echo('{"problems": [', nl=False)
+    for problem in chain([] if first is None else [first], problems):
+        if as_json:
+            # Written as it is found: a million bad rows need not be held.
+            typer.echo((",\n" if found else "\n") + json.dumps(problem._asdict()), nl=False)
+        else:
+            typer.echo(f"{problem.place}: {problem.reason}")
+        found += 1
+        bad_rows.add(problem.row)
+    n_bad_rows = len(bad_rows - {None})
+    if as_json:
+        typer.echo(f'\n], "n_problems": {found}, "n_bad_rows": {n_bad_rows}}}')
+    else:
+        typer.echo(f"{folder}: {found} problems in {n_bad_rows} rows" if found else f"{folder}: no problems")
+    if found:
+        raise typer.Exit(1)

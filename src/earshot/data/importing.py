@@ -1,0 +1,137 @@
+"""Turning a published set into a pair set: sides shuffled, images copied under neutral names, everything counted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from earshot.data.public import Importer, find_importer
+from earshot.data.writer import Counts, Format, PairSetWriter
+from earshot.errors import DataError, ImageError
+from earshot.images import DEFAULT_LIMITS, ImageLimits, Tolerance
+from earshot.types import Pair
+
+
+class Imported(NamedTuple):
+    """What came of an import."""
+
+    counts: Counts
+    refused: int
+    """Bad entries and pairs that were tolerated."""
+    missing: int
+    """Pairs left out because an image of theirs is not there."""
+    listed_first_preferred: int
+    """Strict pairs whose better image is the one the publisher lists first."""
+
+
+def import_set(
+    name: str,
+    source: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    images: bool = True,
+    skip_missing: bool = False,
+    tolerate: int = 0,
+    format: Format = "parquet",
+    revision: str | None = None,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    on_error: Callable[[DataError], None] | None = None,
+    on_pair: Callable[[int], None] | None = None,
+) -> Imported:
+    """Writes a published set as a pair set.
+
+    Args:
+        name: One of `public.IMPORTERS`.
+        source: Where it lies, laid out as its importer says.
+        out: A new or an empty folder.
+        seed: Decides, with a pair's id alone, which of its images is first; recorded in `dataset.json`.
+        images: Off, the pair set is made of prompts and votes alone.
+        skip_missing: Leave out pairs of which an image is missing, however many.
+        tolerate: How many bad entries or pairs to leave out otherwise.
+        format: That of the metadata.
+        revision: The publisher's version, for the record.
+        limits: What an image may be.
+        on_error: Told of every bad entry or pair.
+        on_pair: Told after each pair how many have been written.
+
+    Raises:
+        InputError: The name is unknown, the source is not there, or `out` holds something.
+        DataError: More is bad or missing than was to be tolerated. Nothing is kept then.
+    """
+    importer = find_importer(name)
+    if images and not skip_missing:
+        # Counted beforehand, so that the message can say how many, and nothing is copied in vain.
+        _refuse_missing(importer.read(source, Tolerance(tolerate)).pairs, tolerate)
+    tolerance = Tolerance(tolerate, on_error)
+    published = importer.read(source, tolerance)
+    missing = listed_first = 0
+    with PairSetWriter(out, format=format, store_images=images, limits=limits) as writer:
+        for pair in published.pairs:
+            if images and skip_missing and _lacks_image(pair):
+                missing += 1
+                continue
+            try:
+                writer.add(shuffle_sides(pair, seed))
+            except DataError as error:
+                tolerance.refuse(error)
+                continue
+            listed_first += pair.votes.majority == "first"
+            if on_pair is not None:
+                on_pair(writer.counts.pairs)
+        imported = Imported(writer.counts, tolerance.refused, missing, listed_first)
+        writer.info.update(_describe(importer, published.annotations, seed, revision, imported))
+    return imported
+
+
+def shuffle_sides(pair: Pair, seed: int) -> Pair:
+    """The pair as it is or with its images swapped, by one bit of a hash of seed and id.
+
+    A hash and not a running generator, so that a pair has the same sides whatever is left out before it.
+    """
+    digest = hashlib.blake2b(f"{seed}:{pair.id}".encode(), digest_size=1).digest()
+    return pair.swapped() if digest[0] & 1 else pair
+
+
+def _lacks_image(pair: Pair) -> bool:
+    return any(isinstance(image, Path) and not image.exists() for image in (pair.first, pair.second))
+
+
+def _refuse_missing(pairs: Iterable[Pair], tolerate: int) -> None:
+    total = missing = 0
+    example: Pair | None = None
+    for pair in pairs:
+        total += 1
+        if _lacks_image(pair):
+            missing += 1
+            example = example or pair
+    if missing > tolerate and example is not None:
+        path = next(
+            image for image in (example.first, example.second) if isinstance(image, Path) and not image.exists()
+        )
+        raise ImageError(
+            f"pair {example.id!r}: {path} is missing, and so are images of {missing} of {total} pairs; put them there, "
+            "or use --skip-missing (leave such pairs out) or --no-images (annotations alone)"
+        )
+
+
+def _describe(
+    importer: Importer, annotations: Path, seed: int, revision: str | None, imported: Imported
+) -> dict[str, object]:
+    with annotations.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    strict = imported.counts.strict
+    return {
+        "name": importer.name,
+        "title": importer.title,
+        "origin": importer.origin,
+        "licence": importer.licence,
+        "revision": revision,
+        "annotations": {"file": annotations.name, "sha256": digest},
+        "shuffle_seed": seed,
+        "shuffle": "sides swapped where the first byte of BLAKE2b-8('seed:id') is odd",
+        "published_first_preferred": imported.listed_first_preferred / strict if strict else None,
+        "left_out": {"refused": imported.refused, "missing_images": imported.missing},
+    }
