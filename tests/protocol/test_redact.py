@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from earshot.errors import ConfigError
 from earshot.protocol import redact_trace
+from earshot.protocol.redact import _without_verdicts
 
 VERDICTS = [
     "so first better",
@@ -119,6 +120,9 @@ def test_a_verdict_after_evidence_takes_only_itself_away(verdict):
         ("Image 2 is better because its circle is red.", "because its circle is red."),
         ("The sky is grey, so image 1 is better, and its light is soft.", "The sky is grey,\nand its light is soft."),
         ("It has two cats. 2", "It has two cats."),
+        ("It has two cats. 2 so image 2 is better", "It has two cats."),
+        ("Two cats.\nThe verdict is:\n\n**Image 2**", "Two cats."),
+        ("Conclusion:\nImage 1: a cat\nImage 2: a dog", "Image 1: a cat\nImage 2: a dog"),
         ("a cat <answer>1</answer> a dog", "a cat\na dog"),
         # What stood on two sides of a verdict is not read together.
         ("so first [[A>B]] better", "so first\nbetter"),
@@ -168,10 +172,35 @@ def test_an_answer_block_never_gets_through(trace, level):
         assert not re.search(r"</?answer>", redact_trace(trace, level), re.IGNORECASE)
 
 
-@pytest.mark.parametrize("unit", ["<answer>", "<answer ", "1\n", "1. ", "so first better\n", "is really ", "[[", "<|a"])
+@pytest.mark.parametrize(
+    "unit", ["<answer>", "<answer ", "1\n", "1. so. ", "so first better\n", "is really ", "[[", "<|a"]
+)
 def test_a_long_hostile_trace_is_read(unit):
     trace = unit * (200_000 // len(unit))
     assert len(redact_trace(trace, "verdict")) <= len(trace)
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("answer is ", "1. "),
+        ("answer: ", "1\n"),
+        ("<b>1", "</b>"),
+        ("[b]1", "[/b]"),
+        ("<answer ", ">"),
+        ("</answer", ">"),
+        ("<|", "|>"),
+        ("\\boxed{", "}"),
+        ("so first ", "better "),
+        ("1 so first better ", "so 2. "),
+    ],
+)
+def test_verdicts_nested_deeply_do_not_surface_one_by_one(opening, closing):
+    trace = opening * 300 + closing * 300
+    passes = 0
+    while (shorter := _without_verdicts(trace)) != trace:
+        trace, passes = shorter, passes + 1
+    assert passes <= 3
 
 
 def test_an_unknown_level_is_refused():

@@ -6,8 +6,9 @@ is better, wins, or is preferred, in words, labels, boxes, tags or special token
 the prompt more closely", "is better in terms of detail"). What goes is the overall verdict, and of its sentence only
 that clause: of "Image 2 is better because its circle is red" stays "because its circle is red".
 
-Every removal leaves a line break, and a clause never reaches across one: what stood on its two sides is never read
-together, so removing makes no new verdicts. Repetitions in the patterns are bounded, so the work is linear.
+Every removal leaves a line break, and no pattern reaches across one: what stood on its two sides is never read
+together, so removing makes no new verdicts, and two or three passes find all there are. Repetitions in the patterns are
+bounded. Together that keeps the work linear in the length of the trace, however hostile it is.
 """
 
 import re
@@ -24,12 +25,15 @@ from earshot.protocol.verdict_words import (
     is_bare,
     is_heading,
     is_lead,
+    is_name,
     is_verdict,
 )
 
 RedactionLevel: TypeAlias = Literal["none", "answer", "verdict"]
 
-_ANSWER_BLOCK: Final = re.compile(r"<answer\b[^<>]{0,64}>.*?(?:</answer\s{0,8}>|\Z)|</answer\s{0,8}>", re.I | re.S)
+_ANSWER_BLOCK: Final = re.compile(
+    r"<answer\b[^<>\n]{0,64}>.*?(?:</answer[ \t]{0,8}>|\Z)|</answer[ \t]{0,8}>", re.I | re.S
+)
 
 
 def redact_trace(trace: str, level: RedactionLevel) -> str:
@@ -91,12 +95,15 @@ def _without_verdict_clauses(text: str) -> str:
 
 
 def _bare_end(words: list[str]) -> range:
-    """The clauses at the end that hold answers and nothing else: a trace that closes with `2`."""
+    """The clauses at the end that hold answers and nothing else: a trace that closes with `2`, or `Verdict: ... 2`."""
     start = first_bare = len(words)
-    while start > 0 and (not words[start - 1] or is_bare(words[start - 1])):
+    while start > 0 and (is_bare(words[start - 1]) or is_lead(words[start - 1])):
         start -= 1
-        if words[start]:
+        if is_bare(words[start]):
             first_bare = start
+    said = [i for i in range(max(0, first_bare - 16), first_bare) if words[i]]
+    if len(said) > 1 and is_name(words[said[-1]]) and is_heading(words[said[-2]]):
+        first_bare = said[-1]
     return range(first_bare, len(words))
 
 

@@ -1,6 +1,7 @@
 """The words in which a trace says which image it prefers; `redact` removes what these patterns find.
 
-Clauses arrive plain: one space between words, no Markdown, no punctuation around them. Every repetition is bounded.
+Clauses arrive plain: one space between words, no Markdown, no punctuation around them. Every repetition is bounded,
+and no pattern crosses a line break: `redact` relies on both.
 """
 
 import re
@@ -106,6 +107,7 @@ _LEAD_CLAUSE: Final = re.compile(
     r"|I (?:think|believe|would say|conclude))(?: |$)){0,4}",
     re.IGNORECASE,
 )
+_NAME: Final = re.compile(rf"{_SIDE}|{_BARE}", re.IGNORECASE)
 _HEADING: Final = re.compile(
     rf"(?:(?:so|the|my|our|final|overall|comparison|and|summary) ){{0,4}}(?:{_LABEL}|conclusion|verdicts?)(?: is)?",
     re.IGNORECASE,
@@ -132,6 +134,11 @@ def is_bare(clause: str) -> bool:
     return _BARE_CLAUSE.fullmatch(clause) is not None
 
 
+def is_name(clause: str) -> bool:
+    """Whether a plain clause names an image and says nothing of it: `The first image`."""
+    return len(clause) < 80 and _NAME.fullmatch(clause) is not None
+
+
 MARKUP: Final = re.compile(r"[*_#`\"“”‘|~]")
 SPACES: Final = re.compile(r"\s+")
 
@@ -155,15 +162,15 @@ LABELLED: Final = tuple(
     for pattern in (
         r"<\|[^|<>\n]{1,64}\|>",  # a special token
         r"\${0,2}\\boxed[ ]?\{(?:[^{}\n]|\{[^{}\n]{0,40}\}){0,80}\}\${0,2}",
-        rf"<(\w{{1,32}})>\s{{0,8}}(?:{_SIDE}|{_BARE})\s{{0,8}}</\1>",
-        rf"\[(\w{{1,32}})\]\s{{0,8}}(?:{_SIDE}|{_BARE})\s{{0,8}}\[/\1\]",
+        rf"<(\w{{1,32}})>[ \t]{{0,8}}(?:{_SIDE}|{_BARE})[ \t]{{0,8}}</\1>",
+        rf"\[(\w{{1,32}})\][ \t]{{0,8}}(?:{_SIDE}|{_BARE})[ \t]{{0,8}}\[/\1\]",
         rf"\[\[[ ]?(?:{_SIDE}|{_BARE})[ ]?\]\]",  # [[B]]
         rf"{_OPEN}[ ]?{_BARE}[ ]?[<>=≻]{{1,3}}[ ]?{_BARE}(?:[ ]?=[ ]?\w{{1,16}})?[ ]?{_CLOSE}",  # [[A>B]], [A=B=Good]
         r"\b(?-i:[AB])[ ]?[<>≻]{1,3}[ ]?(?-i:[AB])\b",
         # **Final answer**: 1
         rf"(?:\b(?:so|the|my|our|final|overall)[ ]){{0,4}}\b{_LABEL}\b[ \t*_\"'”)\]]{{0,6}}"
-        rf"(?:is|was|:|=|-{{1,2}}>|→|=>)[:\s*_\"'“‘`(\[{{#]{{0,10}}(?:{_SIDE}|{_BARE}\b)"
-        r"(?=[ \t*_\"'”’`)\]}]{0,8}(?:[.,;:!?\n(—–]|\Z|-[ -]|because\b|since\b|as\b|due\b|for\b|over\b))",
+        rf"(?:is|was|:|=|-{{1,2}}>|→|=>)[: \t*_\"'“‘`(\[{{#]{{0,10}}(?:{_SIDE}|{_BARE}\b)"
+        r"(?=[ \t*_\"'”’`)\]}]{0,8}(?:[.,;:!?\n\x00(—–]|\Z|-[ -]|because\b|since\b|as\b|due\b|for\b|over\b))",
     )
 )
 BARE_LINE: Final = re.compile(rf"^{_FENCE}{_BARE}[ \t*_\"'”’`)\]}}.]{{0,8}}\n", re.MULTILINE)
