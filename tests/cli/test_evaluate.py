@@ -1,0 +1,130 @@
+"""`earshot eval` from end to end on tiny untrained models, and what wrong calls get."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from earshot.cli.evaluate import claim_counter, listener_names, relative
+from earshot.cli.main import main
+from earshot.errors import InputError
+from earshot.rundir import append_jsonl, read_jsonl
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reasoner of one family and a listener of another, as untrained as they come."""
+    from earshot.vlm.tiny import build_tiny
+
+    folder = tmp_path_factory.mktemp("models")
+    corpus = ["a red square and a blue circle", "image 1 is better"]
+    build_tiny("qwen2_5_vl", corpus, seed=0).save(folder / "reasoner")
+    build_tiny("llava", corpus, seed=1).save(folder / "listener")
+    return folder
+
+
+@pytest.fixture()
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(3):
+        row: dict[str, Any] = {"id": f"p{i}", "prompt": f"a red square {i}", "votes_first": 2, "votes_second": i}
+        for side in ("first", "second"):
+            row[f"{side}_file_name"] = f"images/{i}_{side}.png"
+            pixels = rng.integers(0, 255, (56, 56, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / row[f"{side}_file_name"])
+        rows.append(row)
+    append_jsonl(folder / "metadata.jsonl", rows)
+    return folder
+
+
+def call(models: Path, data: Path, out: Path, *more: str) -> int:
+    words = ["eval", "--model", models / "reasoner", "--data", data, "--out", out, "--max-new-tokens", "6"]
+    return main([*map(str, words), "--resamples", "50", "--device", "cpu", *more])
+
+
+def test_it_judges_in_both_orders_and_prints_a_table(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert call(models, data, out, "--listener", f"far={models / 'listener'}", "--samples", "2") == 0
+    rows = list(read_jsonl(out / "predictions.jsonl"))
+    assert [row["id"] for row in rows] == ["p0", "p1", "p2"]
+    assert [s["order"] for s in rows[0]["samples"]] == ["forward"] * 2 + ["swapped"] * 2
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["n_pairs"], metrics["n_samples"], metrics["n_ties"]) == (3, 12, 1)
+    assert "disagreement.far" in metrics
+    settings = json.loads((out / "evaluation.json").read_text())
+    assert settings["data"] == "../data"
+    assert str(tmp_path) not in (out / "evaluation.json").read_text()
+    assert len(settings["models"]["far"]["sha256"]) == 64
+    assert "malformed" in capsys.readouterr().out
+
+
+def test_json_is_metrics_json_and_going_on_judges_nothing_twice(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert call(models, data, out, "--pairs", "2") == 0
+    before = (out / "predictions.jsonl").read_text()
+    capsys.readouterr()
+    assert call(models, data, out, "--json") == 0
+    assert (out / "predictions.jsonl").read_text().startswith(before)
+    assert json.loads(capsys.readouterr().out) == json.loads((out / "metrics.json").read_text())
+    assert call(models, data, out, "--temperature", "0.5") == 2
+    assert "made with temperature" in capsys.readouterr().err
+
+
+def test_images_that_are_bad_stop_it_or_are_tolerated(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "images" / "1_first.png").write_bytes(b"\x89PNG no picture")
+    assert call(models, data, tmp_path / "strict") == 2
+    assert "p1" in capsys.readouterr().err
+    assert call(models, data, tmp_path / "lenient", "--tolerate", "1", "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert (metrics["n_pairs"], metrics["n_refused"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--redaction", "all"], "expected none, answer or verdict"),
+        (["--temperature", "0", "--samples", "2"], "greedy"),
+        (["--listener", "x/a", "--listener", "y/a"], "two listeners are called 'a'"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--model", "nowhere/model"], "nowhere/model"),
+    ],
+)
+def test_wrong_calls_are_one_line_and_write_nothing(
+    more: list[str], message: str, models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(models, data, tmp_path / "run", *more) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_listeners_are_named_by_the_user_or_by_their_folder() -> None:
+    assert listener_names(["models/kin", "far=org/name", "a=b=c"]) == {
+        "kin": "models/kin",
+        "far": "org/name",
+        "a=b": "c",
+    }
+    with pytest.raises(InputError, match="two listeners"):
+        listener_names(["a=x", "a=y"])
+
+
+def test_paths_are_told_as_seen_from_the_run(tmp_path: Path) -> None:
+    assert relative(tmp_path / "data", tmp_path / "runs" / "one") == "../../data"
+
+
+def test_without_ground_truth_no_claims_are_counted(data: Path) -> None:
+    assert claim_counter(data) is None

@@ -1,0 +1,38 @@
+"""`earshot report`: where the page goes, and what wrong calls get."""
+
+from pathlib import Path
+
+import pytest
+
+from earshot.cli.main import main
+from earshot.rundir import append_jsonl
+
+
+def make_run(path: Path) -> Path:
+    append_jsonl(path / "metrics.jsonl", [{"step": step, "reward": step / 2} for step in (1, 2, 3)])
+    return path
+
+
+def test_the_page_of_one_run_goes_into_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run")
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
+    assert "<svg" in (run / "report.html").read_text()
+
+
+def test_the_page_of_several_goes_beside_them_or_where_it_is_told(tmp_path: Path) -> None:
+    runs = [str(make_run(tmp_path / name)) for name in ("a", "b")]
+    assert main(["report", *runs]) == 0
+    assert (tmp_path / "report.html").is_file()
+    assert main(["report", *runs, "--out", str(tmp_path / "deep" / "page.html")]) == 0
+    assert (tmp_path / "deep" / "page.html").is_file()
+
+
+def test_wrong_calls_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert main(["report", str(make_run(tmp_path / "run")), "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "is a folder" in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.glob("*.html"))
