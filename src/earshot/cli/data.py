@@ -4,11 +4,10 @@ import json
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-
-from earshot.data.public import IMPORTERS
+from typer.core import TyperCommand
 
 app = typer.Typer(
     help="Import published pair sets, and check any pair set.",
@@ -23,20 +22,20 @@ class MetadataFormat(StrEnum):
     jsonl = "jsonl"
 
 
-def _import_help() -> str:
-    sets = (f"{i.name}: {i.title}. From {i.origin} ({i.licence}). SRC is {i.layout}." for i in IMPORTERS.values())
-    return "\n\n".join(
-        (
-            "Turn a published set into a pair set. Sides are shuffled with a recorded seed and images get neutral "
-            "names, because published sets tell the winner by both. NAME is one of these.",
-            *sets,
-        )
-    )
+class _ImportCommand(TyperCommand):
+    """`import`, whose help lists the published sets from their table."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from earshot.data.public import IMPORTERS
+
+        sets = (f"{i.name}: {i.title}. From {i.origin} ({i.licence}). SRC is {i.layout}." for i in IMPORTERS.values())
+        self.help = "\n\n".join((self.help or "", "The sets that NAME can be:", *sets))
+        super().format_help(ctx, formatter)
 
 
-@app.command("import", help=_import_help())
+@app.command("import", cls=_ImportCommand)
 def import_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(IMPORTERS)}.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of the sets named above.")],
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Where the published set lies.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder for the pair set.")],
     seed: Annotated[int, typer.Option(help="Decides which image of a pair comes first.")] = 0,
@@ -48,13 +47,19 @@ def import_command(
     format: Annotated[MetadataFormat, typer.Option(help="Of the metadata file.")] = MetadataFormat.parquet,
     revision: Annotated[str | None, typer.Option(help="The publisher's version, kept in dataset.json.")] = None,
 ) -> None:
+    """Turn a published set into a pair set.
+
+    Sides are shuffled with a recorded seed and images get neutral names, because published sets tell the winner by
+    both.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from earshot.data.importing import import_set
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"importing {name}", total=None)
         imported = import_set(
             name,
