@@ -28,6 +28,12 @@ def test_micro_weighs_observations_and_macro_weighs_prompts() -> None:
     assert (bootstrap_mean(values, clusters).n, macro.n) == (4, 2)
 
 
+def test_a_prompt_without_observations_is_not_a_prompt_of_mean_0() -> None:
+    statistic = macro_statistic(np.array([1.0, 0.0]), np.array([0, 2]), 3)
+    estimate = bootstrap({"macro": statistic}, resamples=200)["macro"]
+    assert (estimate.value, estimate.n) == (0.5, 2)
+
+
 def test_cluster_codes_number_names_in_order_of_first_sight() -> None:
     assert cluster_codes(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
 

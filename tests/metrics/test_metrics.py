@@ -144,6 +144,12 @@ def test_listing_every_pair_the_other_way_round_changes_only_always_first(metric
             assert metrics[name]["low"] == pytest.approx(expected["low"]), name
 
 
+@pytest.mark.parametrize("votes", [(1, 0), (0, 1)])
+def test_exactly_even_is_wrong_whichever_side_is_right(votes: tuple[float, float]) -> None:
+    table = PredictionTable.from_rows([row("a", "q", votes, 0.5, [])])
+    assert summarise(table, resamples=10)["accuracy"]["value"] == 0.0
+
+
 def test_a_certain_mistake_has_a_finite_nll() -> None:
     table = PredictionTable.from_rows([row("a", "q", (0, 1), 1.0, [])])
     assert summarise(table, resamples=10)["nll"]["value"] == pytest.approx(-math.log(1e-6))
