@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earshot.errors import DataError, InputError
@@ -49,6 +49,15 @@ def test_the_new_content_is_not_seen_before_it_is_complete(tmp_path: Path) -> No
     assert target.read_bytes() == b"rows"
 
 
+def test_who_has_the_old_file_open_reads_it_to_its_end(tmp_path: Path) -> None:
+    target = tmp_path / "metrics.json"
+    write_text(target, "old")
+    with target.open() as reader:
+        write_text(target, "new")
+        assert reader.read() == "old"
+    assert target.read_text() == "new"
+
+
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
     @dataclass
     class Part:
@@ -62,6 +71,7 @@ def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "m.json").read_text()) == expected
 
 
+@settings(deadline=None)  # each example waits for the disk
 @given(
     st.lists(
         st.dictionaries(
