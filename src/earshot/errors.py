@@ -22,7 +22,7 @@ class DataError(InputError):
 
 
 class ImageError(DataError):
-    """An image was refused: unreadable, truncated, too large, of a format that is not allowed, or outside its folder."""
+    """An image was refused: unreadable, truncated, too large, of a format not allowed, or outside its folder."""
 
 
 class ConfigError(InputError):

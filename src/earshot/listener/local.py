@@ -1,0 +1,84 @@
+"""A listener that runs here: a frozen vision-language model that reads a trace and is asked for the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from earshot.images import DEFAULT_LIMITS, ImageLimits
+from earshot.listener import checked
+from earshot.protocol import listener_prefill
+from earshot.types import Pair
+from earshot.vlm import Vlm, answer_token_ids
+from earshot.vlm.prefix import encode_prefix, suffix_logits
+
+
+@dataclass
+class LocalListener:
+    """p(first) from the logits of the two answer tokens at the answer position.
+
+    The listener gets the reasoner's own conversation, its turn opened with the trace; images and prompt are computed
+    once for all traces of a pair that stand together in a call.
+
+    Attributes:
+        vlm: The model, used as it is; freeze it first (`Vlm.freeze`) if it is not the reasoner's own.
+        batch_size: Distinct pairs that are encoded at a time.
+    """
+
+    vlm: Vlm
+    name: str = "listener"
+    batch_size: int = 16
+    limits: ImageLimits = DEFAULT_LIMITS
+    _answers: tuple[int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._answers = answer_token_ids(self.vlm)
+
+    def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
+        """Probability that people prefer the first image, given pair and trace, one for each row.
+
+        Args:
+            pairs: The pairs as shown; equal ones in a run share their images and prompt.
+            traces: What to read, already redacted; None for no trace.
+
+        Raises:
+            ListenerUnavailable: A logit is not finite.
+            ImageError: An image is refused.
+        """
+        groups: list[list[int]] = []
+        for row, pair in enumerate(pairs):
+            if groups and _identity(pairs[groups[-1][0]]) == _identity(pair):
+                groups[-1].append(row)
+            else:
+                groups.append([row])
+        p = np.empty(len(pairs))
+        for start in range(0, len(groups), self.batch_size):
+            batch = groups[start : start + self.batch_size]
+            rows = [row for group in batch for row in group]
+            owners = [index for index, group in enumerate(batch) for _ in group]
+            p[rows] = self._read([pairs[g[0]] for g in batch], owners, [traces[row] for row in rows])
+        return checked(p)
+
+    def _read(self, pairs: Sequence[Pair], owners: Sequence[int], traces: Sequence[str | None]) -> np.ndarray:
+        vlm = self.vlm
+        prefills = [listener_prefill(trace, control_tokens=vlm.control_tokens) for trace in traces]
+        suffixes = vlm.tokenizer(prefills, add_special_tokens=False)["input_ids"]
+        training = vlm.model.training
+        vlm.model.eval()
+        try:
+            prefix = encode_prefix(vlm.model, vlm.encode_pairs(pairs, self.limits))
+            logits = suffix_logits(vlm.model, prefix, owners, suffixes, pad_id=vlm.tokenizer.pad_token_id)
+        finally:
+            vlm.model.train(training)
+        return torch.softmax(logits[:, list(self._answers)].double(), dim=-1)[:, 0].cpu().numpy()
+
+
+def _identity(pair: Pair) -> tuple[object, ...]:
+    """What makes two rows the same question; decoded images are told apart by identity, never compared."""
+    sources = (source if isinstance(source, Path | bytes) else id(source) for source in (pair.first, pair.second))
+    return (pair.id, pair.prompt, *sources)

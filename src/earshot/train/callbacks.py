@@ -1,0 +1,167 @@
+"""What happens around TRL's steps: the metrics log, the guard against numbers gone bad, evaluation, sample tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import TrainerCallback
+
+from earshot.errors import TrainingAborted
+from earshot.rundir import RunDir, append_jsonl
+from earshot.train.reward import Rollout
+
+# TRL's names for what our metrics log holds; everything else it logs keeps its own name under `trl/`.
+_RENAMED = {
+    "frac_reward_zero_std": "groups_without_variance",
+    "mean_token_accuracy": "token_accuracy",
+}
+_KEPT = frozenset(
+    {
+        *("loss", "grad_norm", "learning_rate", "reward", "reward_std", "kl", "entropy", "malformed"),
+        *("rewards_missing", "trace_words", "step_seconds", "bad_steps", "epoch"),
+    }
+)
+_DROPPED = frozenset(
+    {"total_flos", "train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
+)
+
+
+class MetricsLog(TrainerCallback):
+    """Appends one row a logged step to `metrics.jsonl`."""
+
+    def __init__(self, run: RunDir, guard: FiniteGuard) -> None:
+        self._run = run
+        self._guard = guard
+        self._since = time.perf_counter()
+        self._last_step = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._since, self._last_step = time.perf_counter(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        row: dict[str, Any] = {"step": state.global_step, **rename_metrics(logs), "bad_steps": self._guard.total}
+        steps = state.global_step - self._last_step
+        if steps > 0:
+            now = time.perf_counter()
+            row["step_seconds"] = (now - self._since) / steps
+            self._since, self._last_step = now, state.global_step
+        append_jsonl(self._run.metrics_log, [row])
+
+
+def rename_metrics(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """TRL's log under our names: the contract's names as they are, the rest under `trl/`."""
+    row = {}
+    for name, value in logs.items():
+        if name in _DROPPED:
+            continue
+        name = _RENAMED.get(name, name)
+        ours = name in _KEPT or name in _RENAMED.values() or name.startswith(("reward/", "listener/", "eval/"))
+        row[name if ours else f"trl/{name}"] = value
+    return row
+
+
+class FiniteGuard(TrainerCallback):
+    """Drops a step whose loss, gradient or reward is not finite, and stops the run after three in a row.
+
+    A dropped step leaves weights and optimiser state as they were: its gradients are removed before the optimiser
+    looks at them. On several processes all drop it together, because gradients are already averaged then.
+    """
+
+    def __init__(self, save_batch: Callable[[], str], *, patience: int = 3) -> None:
+        self._save_batch = save_batch
+        self._patience = patience
+        self._in_a_row = 0
+        self._suspicion: str | None = None
+        self.total = 0
+        """How many steps have been dropped."""
+
+    def suspect(self, reason: str) -> None:
+        """Marks the step under way as bad, whatever its gradients look like."""
+        self._suspicion = reason
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        reason = self._suspicion or _bad_gradient(kwargs["model"])
+        self._suspicion = None
+        if reason is None:
+            self._in_a_row = 0
+            return
+        self.total += 1
+        self._in_a_row += 1
+        for parameter in kwargs["model"].parameters():
+            parameter.grad = None
+        if self._in_a_row >= self._patience:
+            place = self._save_batch()
+            raise TrainingAborted(
+                f"step {state.global_step}: {reason}, {self._in_a_row} steps in a row; the batch is in {place}; "
+                "lower the learning rate or look at the rewards"
+            )
+
+
+def _bad_gradient(model: torch.nn.Module) -> str | None:
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            return f"the gradient of {name} is not finite"
+    return None
+
+
+class PeriodicEvaluation(TrainerCallback):
+    """Calls `evaluate` before the first step and after every so many, and logs what it returns."""
+
+    def __init__(self, evaluate: Callable[[], Mapping[str, float | None]], every_steps: int, run: RunDir) -> None:
+        self._evaluate = evaluate
+        self._every_steps = every_steps
+        self._run = run
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 0:
+            self._log(state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step % self._every_steps == 0:
+            self._log(state)
+
+    def _log(self, state: Any) -> None:
+        values = self._evaluate()  # on every process: a sharded model needs them all
+        if state.is_world_process_zero:
+            append_jsonl(self._run.metrics_log, [{"step": state.global_step, **values}])
+
+
+def sample_table(rollouts: Sequence[Rollout], step: int, rows: int = 3) -> Table:
+    """A few completions of a step as a table: the best, the worst and those in between."""
+    table = Table(title=f"completions of step {step}", title_justify="left", show_lines=True)
+    for column in ("prompt", "completion", "votes", "p listener", "reward"):
+        table.add_column(column, overflow="fold")
+    scored = sorted((r for r in rollouts if r.reward is not None), key=lambda r: -(r.reward or 0.0))
+    picked = [scored[k * (len(scored) - 1) // max(1, rows - 1)] for k in range(min(rows, len(scored)))]
+    for r in picked:
+        heard = "–" if r.listener_p_first is None else f"{r.listener_p_first:.2f}"
+        votes = f"{r.votes_first:g}:{r.votes_second:g}"
+        table.add_row(*(_cell(text) for text in (r.prompt, r.completion, votes, heard, f"{r.reward:.2f}")))
+    return table
+
+
+def _cell(text: str, limit: int = 600) -> Any:
+    from rich.text import Text
+
+    return Text(text if len(text) <= limit else text[: limit - 1] + "…")  # Text: markup in a trace is not obeyed
+
+
+class SampleTable(TrainerCallback):
+    """Prints a table of sample completions every so many steps."""
+
+    def __init__(self, latest: Callable[[], Sequence[Rollout]], every_steps: int, console: Console) -> None:
+        self._latest = latest
+        self._every_steps = every_steps
+        self._console = console
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        rollouts = self._latest()
+        if state.is_world_process_zero and rollouts and state.global_step % self._every_steps == 0:
+            self._console.print(sample_table(rollouts, state.global_step))

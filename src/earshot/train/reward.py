@@ -1,0 +1,222 @@
+"""The one reward function that GRPO is given: it asks the listener, does the arithmetic, and logs the parts.
+
+One function, because TRL adds several with `nansum`: a listener that fails would silently lower exactly the
+completions it touched. Here the sum is None when any part of it is missing, and the completion leaves its group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from earshot.errors import ListenerUnavailable
+from earshot.listener import Listener, ask
+from earshot.protocol import RedactionLevel, parse_completion, redact_trace
+from earshot.rewards import RewardParts, RewardWeights, accuracy_reward, combine, listener_reward
+from earshot.types import Malformed, Pair, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """How the listener's probability becomes a reward.
+
+    Attributes:
+        redaction: What the listener does not get to read.
+        prior_corrected: Pay only what the trace adds to the listener's confidence without it.
+        soft_labels: Pay by the share of votes, not by the majority.
+    """
+
+    redaction: RedactionLevel = "answer"
+    prior_corrected: bool = False
+    soft_labels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion and what became of it; a row of `rollouts/*.parquet`."""
+
+    step: int
+    pair_id: str
+    prompt: str
+    first_file: str
+    second_file: str
+    votes_first: float
+    votes_second: float
+    completion: str
+    trace: str | None
+    trace_redacted: str | None
+    side: str | None
+    malformed: str | None
+    reward: float | None
+    reward_format: float
+    reward_accuracy: float | None
+    reward_listener: float | None
+    listener_p_first: float | None
+    listener_p_first_no_trace: float | None
+
+
+class CombinedReward:
+    """Called by TRL with the completions of a step; returns their rewards, None where one is missing."""
+
+    __name__ = "earshot"
+
+    def __init__(
+        self,
+        weights: RewardWeights,
+        listener: Listener | None,
+        options: ListenerOptions,
+        *,
+        soft_accuracy: bool,
+        on_rollouts: Callable[[list[Rollout]], None],
+    ) -> None:
+        self._weights = weights
+        self._listener = listener
+        self._options = options
+        self._soft_accuracy = soft_accuracy
+        self._on_rollouts = on_rollouts
+        self.outages = 0
+        """How many calls to the listener failed."""
+
+    def __call__(
+        self,
+        *,
+        completions: Sequence[Any],
+        pair: Sequence[Pair],
+        files: Sequence[tuple[str, str]],
+        trainer_state: Any,
+        log_metric: Callable[[str, float], None],
+        **_: Any,
+    ) -> list[float | None]:
+        texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
+        parsed = [parse_completion(_plain_text(text)) for text in texts]
+        redacted = [
+            redact_trace(verdict.trace, self._options.redaction) if isinstance(verdict, Verdict) else None
+            for verdict in parsed
+        ]
+        p_first, p_prior = self._listen(pair, redacted)
+        rollouts = []
+        for row, verdict in enumerate(parsed):
+            parts = self._reward(verdict, pair[row], p_first[row], p_prior[row])
+            rollouts.append(
+                _rollout(trainer_state.global_step, pair[row], files[row], _plain_text(texts[row]), verdict,
+                         redacted[row], parts, p_first[row], p_prior[row])
+            )  # fmt: skip
+        self._on_rollouts(rollouts)
+        for name, value in summarise(rollouts).items():
+            log_metric(name, value)
+        return [rollout.reward for rollout in rollouts]
+
+    def _listen(
+        self, pairs: Sequence[Pair], traces: Sequence[str | None]
+    ) -> tuple[list[float | None], list[float | None]]:
+        """p(first) with and without the trace, None where it was not asked or the listener failed."""
+        p_first: list[float | None] = [None] * len(pairs)
+        p_prior: list[float | None] = [None] * len(pairs)
+        asked = [row for row, trace in enumerate(traces) if trace is not None]
+        if self._listener is None or not asked:
+            return p_first, p_prior
+        try:
+            given = ask(self._listener, [pairs[row] for row in asked], [traces[row] for row in asked])
+            prior = self._ask_without_trace([pairs[row] for row in asked])
+        except ListenerUnavailable:
+            self.outages += 1
+            return p_first, p_prior
+        for position, row in enumerate(asked):
+            p_first[row] = float(given[position])
+            p_prior[row] = None if prior is None else float(prior[position])
+        return p_first, p_prior
+
+    def _ask_without_trace(self, pairs: Sequence[Pair]) -> np.ndarray | None:
+        """The listener's prior, asked once for each distinct pair; None where the reward does not need it."""
+        if not self._options.prior_corrected or self._listener is None:
+            return None
+        distinct = list({id(pair): pair for pair in pairs}.values())
+        prior = ask(self._listener, distinct, [None] * len(distinct))
+        by_pair = {id(pair): p for pair, p in zip(distinct, prior.tolist(), strict=True)}
+        return np.array([by_pair[id(pair)] for pair in pairs])
+
+    def _reward(
+        self, verdict: Verdict | Malformed, pair: Pair, p_first: float | None, p_prior: float | None
+    ) -> RewardParts:
+        side = verdict.side if isinstance(verdict, Verdict) else None
+        accuracy = accuracy_reward(side, pair.votes, soft=self._soft_accuracy)
+        listener = listener_reward(p_first, pair.votes, soft_labels=self._options.soft_labels, prior_p_first=p_prior)
+        return combine(verdict, accuracy, listener, self._weights)
+
+
+def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """What is logged of a step's rollouts; a quantity without observations is left out."""
+    formed = [r for r in rollouts if r.malformed is None]
+    heard = [r for r in formed if r.listener_p_first is not None]
+    labelled = [r for r in heard if r.votes_first != r.votes_second]
+    values = {
+        "reward/format": [r.reward_format for r in rollouts],
+        "reward/accuracy": [r.reward_accuracy for r in rollouts if r.reward_accuracy is not None],
+        "reward/listener": [r.reward_listener for r in rollouts if r.reward_listener is not None],
+        "malformed": [float(r.malformed is not None) for r in rollouts],
+        "rewards_missing": [float(r.reward is None) for r in rollouts],
+        "trace_words": [float(len((r.trace or "").split())) for r in formed],
+        "listener/p_label": [_p_label(r) for r in labelled],
+        "listener/disagreement": [float(_disagrees(r)) for r in heard],
+    }
+    if not heard and all(r.reward_listener == 0.0 or r.reward_listener is None for r in rollouts):
+        values["reward/listener"] = []  # nobody was asked: the zeros of malformed completions are no measurement
+    return {name: math.fsum(column) / len(column) for name, column in values.items() if column}
+
+
+def _p_label(rollout: Rollout) -> float:
+    assert rollout.listener_p_first is not None
+    first = rollout.votes_first > rollout.votes_second
+    return rollout.listener_p_first if first else 1.0 - rollout.listener_p_first
+
+
+def _disagrees(rollout: Rollout) -> bool:
+    """Whether the verdict is not the listener's side; a listener that cannot tell agrees with neither."""
+    p = rollout.listener_p_first
+    assert p is not None
+    return p == 0.5 or (p > 0.5) != (rollout.side == "first")
+
+
+def _rollout(
+    step: int,
+    pair: Pair,
+    files: tuple[str, str],
+    text: str,
+    verdict: Verdict | Malformed,
+    redacted: str | None,
+    parts: RewardParts,
+    p_first: float | None,
+    p_prior: float | None,
+) -> Rollout:
+    formed = isinstance(verdict, Verdict)
+    return Rollout(
+        step=step,
+        pair_id=pair.id,
+        prompt=pair.prompt,
+        first_file=files[0],
+        second_file=files[1],
+        votes_first=pair.votes.first,
+        votes_second=pair.votes.second,
+        completion=text,
+        trace=verdict.trace if formed else None,
+        trace_redacted=redacted,
+        side=verdict.side if formed else None,
+        malformed=None if formed else verdict.reason,
+        reward=parts.total,
+        reward_format=parts.format,
+        reward_accuracy=parts.accuracy,
+        reward_listener=parts.listener,
+        listener_p_first=p_first,
+        listener_p_first_no_trace=p_prior,
+    )
+
+
+def _plain_text(content: Any) -> str:
+    """A completion's text: a string, or the text parts of structured content."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content)

@@ -1,0 +1,243 @@
+"""A vision-language model with its processor: loading, saving, and turning conversations into tensors.
+
+Any transformers image-text-to-text model will do; no family is known by name outside `earshot.vlm`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.utils import is_torchvision_available
+
+from earshot.errors import ModelError
+from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
+from earshot.protocol import ANSWER_TEXTS, PROMPT_SETS, PromptSet, listener_prefill, reasoner_messages
+from earshot.rundir import write_json
+from earshot.types import Pair
+
+SIDECAR = "earshot.json"  # what a model folder says about itself: the prompt set it was trained with
+_PROTOCOL_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
+
+
+@dataclass
+class Vlm:
+    """A model, its processor, and the prompt set it is asked with.
+
+    Attributes:
+        model: A transformers image-text-to-text model.
+        processor: Its processor; `processor.tokenizer` pads on the left.
+        prompts: The protocol's words for this model.
+        name: For logs and results: the hub id, or the folder's name.
+    """
+
+    model: Any
+    processor: Any
+    prompts: PromptSet
+    name: str
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def control_tokens(self) -> frozenset[str]:
+        """Strings that the tokenizer turns into control tokens; no text of users or models may hold them."""
+        tokenizer = self.tokenizer
+        return frozenset({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()} - _PROTOCOL_TAGS)
+
+    @cached_property
+    def forbidden_ids(self) -> list[int]:
+        """Ids that must never be sampled: every control token but the ends of a turn."""
+        ends = set(self.stop_ids)
+        ids = self.tokenizer.convert_tokens_to_ids(sorted(self.control_tokens))
+        return sorted(i for i in set(ids) if i is not None and i not in ends)
+
+    @cached_property
+    def stop_ids(self) -> list[int]:
+        """Ids that end a completion: the tokenizer's end of sequence and the generation config's."""
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        several = configured if isinstance(configured, list) else [configured]
+        return sorted({i for i in (self.tokenizer.eos_token_id, *several) if i is not None})
+
+    def freeze(self) -> Vlm:
+        """The same model in evaluation mode with gradients off: a listener is never trained."""
+        self.model.eval().requires_grad_(False)
+        return self
+
+    def encode(
+        self, conversations: Sequence[list[dict[str, Any]]], images: Sequence[Any], *, prefills: Sequence[str] = ()
+    ) -> BatchFeature:
+        """Conversations as a left-padded batch, the generation prompt (and each row's prefill) at the end.
+
+        Args:
+            conversations: Chat messages with image placeholders, `n` rows.
+            images: The decoded images of each row in the order of their placeholders, `n` lists.
+            prefills: Beginnings of the assistant's turn, `n` of them or none.
+
+        Raises:
+            ModelError: The processor cut or lost image tokens, so that text and pictures no longer agree.
+        """
+        texts = [
+            self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            for messages in conversations
+        ]
+        if prefills:
+            texts = [text + prefill for text, prefill in zip(texts, prefills, strict=True)]
+        flat = [list(row) for row in images]
+        return self.processor(
+            text=texts,
+            images=flat if any(flat) else None,
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
+
+    def encode_pairs(self, pairs: Sequence[Pair], limits: ImageLimits = DEFAULT_LIMITS) -> BatchFeature:
+        """The question about each pair (`protocol.reasoner_messages`), its two images decoded, on the model's device.
+
+        Raises:
+            ImageError: An image is refused; the message names the pair.
+        """
+        messages = [reasoner_messages(p.prompt, self.prompts, control_tokens=self.control_tokens) for p in pairs]
+        images = [
+            [load_image(source, limits=limits, where=f"pair {p.id!r}") for source in (p.first, p.second)] for p in pairs
+        ]
+        return self.encode(messages, images).to(self.device)
+
+    def save(self, folder: Path) -> None:
+        """Writes a plain `save_pretrained` folder that `load` (and any transformers program) reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        write_json(folder / SIDECAR, {"prompts": self.prompts.name})
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all weights, to tell in a run's records which model it was."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_implementation: str | None = None) -> Vlm:
+    """Loads a model and its processor from a folder or a hub id; safetensors only, no remote code.
+
+    Args:
+        path: A folder written by `save_pretrained`, or a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`.
+        dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU, float32 on a CPU.
+        device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
+        attn_implementation: Passed to transformers; its own choice by default.
+
+    Raises:
+        ModelError: There is no such model, it is no image-text-to-text model, or its processor cannot be had.
+    """
+    where = resolve_device(device)
+    wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
+    source = str(path)
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise ModelError(f"{source}: the folder holds no config.json, expected one written by save_pretrained")
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        model = AutoModelForImageTextToText.from_pretrained(
+            source,
+            dtype=wanted,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **({"attn_implementation": attn_implementation} if attn_implementation else {}),
+        )
+        processor = _load_processor(source, config.model_type)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"{source}: not a model that can be loaded ({first_line}); expected a folder with config.json, safetensors "
+            "and a processor of an image-text-to-text family, or a hub id that can be reached"
+        ) from error
+    processor.tokenizer.padding_side = "left"
+    if processor.chat_template is None:  # some folders keep it with the tokenizer alone
+        processor.chat_template = processor.tokenizer.chat_template
+    return Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is the GPU where there is one; a GPU that was asked for and is not there is an error, never the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device: 'cuda' was asked for, but this torch sees no GPU; use device 'cpu' or 'auto'")
+    return torch.device(device)
+
+
+def answer_token_ids(vlm: Vlm) -> tuple[int, int]:
+    """Ids of the two answer tokens as they follow an opening answer tag.
+
+    Raises:
+        ModelError: An answer is not a single token there, so that no one logit is its probability.
+    """
+    prefill = listener_prefill("x")
+    opened = vlm.tokenizer(prefill, add_special_tokens=False)["input_ids"]
+    ids = []
+    for answer in ANSWER_TEXTS:
+        whole = vlm.tokenizer(prefill + answer, add_special_tokens=False)["input_ids"]
+        if whole[: len(opened)] != opened or len(whole) != len(opened) + 1:
+            raise ModelError(
+                f"{vlm.name}: the answer {answer!r} is not a single token after {prefill!r} in this tokenizer; "
+                "choose a model whose tokenizer writes digits one by one"
+            )
+        ids.append(whole[-1])
+    return ids[0], ids[1]
+
+
+def _load_processor(source: str, model_type: str) -> Any:
+    from earshot.vlm.processors import IMAGE_ONLY_PROCESSORS
+
+    if model_type in IMAGE_ONLY_PROCESSORS and not is_torchvision_available():
+        return IMAGE_ONLY_PROCESSORS[model_type].from_pretrained(source)
+    return AutoProcessor.from_pretrained(source, trust_remote_code=False)
+
+
+def _read_prompts(folder: Path) -> PromptSet:
+    sidecar = folder / SIDECAR
+    if not sidecar.is_file():
+        return PROMPT_SETS["standard"]
+    name = json.loads(sidecar.read_text(encoding="utf-8")).get("prompts")
+    if name not in PROMPT_SETS:
+        raise ModelError(f"{sidecar}: prompts {name!r}, expected one of {', '.join(sorted(PROMPT_SETS))}")
+    return PROMPT_SETS[name]
+
+
+def set_pixel_limits(vlm: Vlm, min_pixels: int | None, max_pixels: int | None) -> None:
+    """Sets between how many pixels (width × height) the processor scales images, aspect ratio kept.
+
+    Raises:
+        ModelError: The family resizes every image to one size; its processor has no such limits.
+    """
+    if min_pixels is None and max_pixels is None:
+        return
+    images = vlm.processor.image_processor
+    size = dict(images.size)
+    if not {"shortest_edge", "longest_edge"} <= size.keys() or not hasattr(images, "merge_size"):
+        raise ModelError(
+            f"{vlm.name}: its processor scales every image to {size}; 'images' limits cannot be set for this family"
+        )
+    # In this family both "edges" are areas in pixels.
+    lower = min_pixels if min_pixels is not None else min(size["shortest_edge"], max_pixels or size["shortest_edge"])
+    upper = max_pixels if max_pixels is not None else max(size["longest_edge"], lower)
+    images.size = {"shortest_edge": lower, "longest_edge": upper}
+    for name, value in (("min_pixels", lower), ("max_pixels", upper)):
+        if hasattr(images, name):
+            setattr(images, name, value)

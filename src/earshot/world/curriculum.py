@@ -1,0 +1,114 @@
+"""Lessons that make a tiny model see, then describe, then compare: the recipe behind the world's warm models.
+
+Comparing at once never got off the ground (docs/notebook.md): one image is described first, then both, and only then
+is a verdict asked for. Each lesson draws its examples from the training population, endlessly and from a seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from earshot.protocol import (
+    ANSWER_TEXTS,
+    PromptSet,
+    listener_prefill,
+    reasoner_messages,
+    redact_trace,
+    write_completion,
+)
+from earshot.types import Side, Verdict, other
+from earshot.world.language import Corruption, describe_picture, write_trace
+from earshot.world.pairs import POPULATIONS, WorldPair, draw_pair, render_pair
+from earshot.world.render import render
+from earshot.world.scene import FAULTS, Picture, Scene, draw_thing, prompt_text, spoil_thing
+
+DESCRIBE = PromptSet(name="describe", question="prompt : {prompt} . describe")
+
+
+class Example(NamedTuple):
+    """One supervised example: a conversation, its images, what the model should write, and what it is given of it."""
+
+    messages: list[dict[str, Any]]
+    images: list[Image.Image]
+    completion: str
+    given: str = ""
+
+
+def describe_one(rng: np.random.Generator, size_px: int) -> Example:
+    """One image and its description; the training population only, held-out combinations stay unseen."""
+    left, right = (
+        spoil_thing(draw_thing(rng, held_out=False), rng) if rng.random() < 0.15 else draw_thing(rng, held_out=False)
+        for _ in range(2)
+    )
+    picture = Picture(Scene(left, right), FAULTS[rng.integers(len(FAULTS))])
+    content = [{"type": "image"}, {"type": "text", "text": "describe"}]
+    image = render(picture, rng, size_px=size_px)
+    return Example([{"role": "user", "content": content}], [image], " " + describe_picture(picture))
+
+
+def describe_both(rng: np.random.Generator, size_px: int) -> Example:
+    """A pair shown as the reasoner will see it, with a plain description of both images."""
+    pair = draw_pair(rng, POPULATIONS["train"])
+    images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
+    text = f" first : {describe_picture(pair.truth.first)} . second : {describe_picture(pair.truth.second)}"
+    return Example(_messages(pair, DESCRIBE), list(images), text)
+
+
+def compare(rng: np.random.Generator, size_px: int, prompts: PromptSet, corruption: Corruption) -> Example:
+    """A pair with a trace and a verdict for a reasoner; both are wrong now and then, as `corruption` says.
+
+    Half as often as the verdict is wrong, the trace concludes the other side than the answer names.
+    """
+    pair = draw_pair(rng, POPULATIONS["train"])
+    images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
+    side = label(pair)
+    answer = other(side) if rng.random() < corruption.verdict else side
+    concluded = other(answer) if rng.random() < corruption.verdict / 2 else answer
+    trace = write_trace(pair.truth, concluded, rng, corruption)
+    return Example(_messages(pair, prompts), list(images), write_completion(Verdict(answer, trace)))
+
+
+def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> Example:
+    """What a listener learns from: half the time to reason itself, half the time to judge with somebody's trace.
+
+    The traces it is given are good or poor (5 or 30 % of the facts wrong), so that it must look as well as read. They
+    have lost their conclusion in 70 % of the examples, as under redaction; where it stands it is wrong with 30 %. In
+    15 % there is no trace at all: a listener is asked without one too, for its prior.
+    """
+    if rng.random() < 0.5:
+        return compare(rng, size_px, prompts, Corruption(facts=0.02))
+    pair = draw_pair(rng, POPULATIONS["train"])
+    images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
+    side = label(pair)
+    concluded = other(side) if rng.random() < 0.3 else side
+    trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.05 if rng.random() < 0.5 else 0.30))
+    if rng.random() < 0.7:
+        trace = redact_trace(trace, "verdict")
+    given = listener_prefill(None if rng.random() < 0.15 else trace)
+    answer = ANSWER_TEXTS[0] if side == "first" else ANSWER_TEXTS[1]
+    return Example(_messages(pair, prompts), list(images), f"{answer}</answer>", given)
+
+
+def label(pair: WorldPair) -> Side:
+    """The side that the majority of the raters preferred (their number is odd: there are no ties)."""
+    side = pair.votes.majority
+    assert side is not None
+    return side
+
+
+def corpus(n: int = 400, seed: int = 0) -> Iterator[str]:
+    """Texts of the world, from which the tiny models' tokenizers are trained."""
+    rng = np.random.default_rng(seed)
+    yield from ["prompt : which better ? describe user assistant USER ASSISTANT"] * (n // 4)
+    for _ in range(n):
+        pair = draw_pair(rng, POPULATIONS["train"])
+        yield f"prompt : {prompt_text(pair.truth.wanted)} . which better ?"
+        yield " " + write_trace(pair.truth, label(pair), rng, Corruption(facts=0.3)) + " "
+
+
+def _messages(pair: WorldPair, prompts: PromptSet) -> list[dict[str, Any]]:
+    return reasoner_messages(prompt_text(pair.truth.wanted), prompts)

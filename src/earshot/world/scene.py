@@ -1,0 +1,90 @@
+"""Scenes: what a prompt asks for and what a picture shows.
+
+A scene has two places, left and right. Each holds a thing (a size, a colour and a shape) or nothing. A picture shows
+a scene, possibly not the one that was asked for, and carries at most one fault of rendering.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+Fault: TypeAlias = Literal["clean", "dark", "pale", "tinted"]
+
+SIZES = ("small", "large")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
+SHAPES = ("circle", "square", "triangle", "star")
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+PLACES = ("left", "right")
+
+# Kept out of every training, validation and in-distribution test scene: the "unseen combinations" set is made of them.
+HELD_OUT = frozenset(
+    {("purple", "star"), ("orange", "triangle"), ("yellow", "square"), ("red", "star"), ("blue", "triangle")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    size: str
+    colour: str
+    shape: str
+
+    def __str__(self) -> str:
+        return f"{self.size} {self.colour} {self.shape}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    left: Thing | None
+    right: Thing | None
+
+    @property
+    def things(self) -> tuple[Thing | None, Thing | None]:
+        return self.left, self.right
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What an image shows: a scene and how well it is rendered."""
+
+    scene: Scene
+    fault: Fault
+
+
+def prompt_text(wanted: Scene) -> str:
+    """The words a user would type, e.g. `large red circle , small blue star`."""
+    return " , ".join(str(thing) for thing in wanted.things)
+
+
+def draw_thing(rng: np.random.Generator, *, held_out: bool) -> Thing:
+    """A random thing whose colour and shape are (or are not) a held-out combination."""
+    while True:
+        colour, shape = COLOURS[rng.integers(len(COLOURS))], SHAPES[rng.integers(len(SHAPES))]
+        if ((colour, shape) in HELD_OUT) == held_out:
+            return Thing(SIZES[rng.integers(len(SIZES))], colour, shape)
+
+
+def spoil_thing(thing: Thing, rng: np.random.Generator) -> Thing | None:
+    """The thing with one attribute wrong (colour 40 %, shape 35 %, size 15 %) or missing altogether (10 %)."""
+    kind = rng.random()
+    if kind < 0.40:
+        return Thing(thing.size, _another(COLOURS, thing.colour, rng), thing.shape)
+    if kind < 0.75:
+        return Thing(thing.size, thing.colour, _another(SHAPES, thing.shape, rng))
+    if kind < 0.90:
+        return Thing(_another(SIZES, thing.size, rng), thing.colour, thing.shape)
+    return None
+
+
+def draw_picture(wanted: Scene, rng: np.random.Generator) -> Picture:
+    """A generator's attempt at the scene: each thing is right with 60 %, the rendering clean with 55 %."""
+    left, right = (thing if thing is None or rng.random() < 0.6 else spoil_thing(thing, rng) for thing in wanted.things)
+    fault = "clean" if rng.random() < 0.4 else FAULTS[rng.integers(len(FAULTS))]
+    return Picture(Scene(left, right), fault)
+
+
+def _another(values: tuple[str, ...], value: str, rng: np.random.Generator) -> str:
+    others = [candidate for candidate in values if candidate != value]
+    return others[rng.integers(len(others))]
