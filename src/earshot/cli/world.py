@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,9 +36,13 @@ def make(
                 Recipe(name, seed, size),
                 total,
                 workers=workers,
-                on_pair=lambda done, bar=bar: bars.update(bar, completed=done),
+                on_pair=partial(_advance, bars, bar),
             )
     typer.echo(f"{out}: {', '.join(names)}")
+
+
+def _advance(bars: Any, bar: Any, done: int) -> None:
+    bars.update(bar, completed=done)
 
 
 @app.command("pretrain")
@@ -53,12 +58,12 @@ def pretrain(
 
     names = [name.strip() for name in models.split(",") if name.strip()] or list(RECIPES)
     with progress() as bars:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, Any] = {}
 
         def on_step(lesson: str, step: int, steps: int, loss: float) -> None:
             if lesson not in tasks:
                 tasks[lesson] = bars.add_task(lesson, total=steps)
-            bars.update(tasks[lesson], completed=step + 1, description=f"{lesson}, loss {loss:.3f}")  # type: ignore[arg-type]
+            bars.update(tasks[lesson], completed=step + 1, description=f"{lesson}, loss {loss:.3f}")
 
         make_warm_models(out, names, scale=scale, seed=seed, on_step=on_step)
     typer.echo(f"{out}: {', '.join(names)}")

@@ -178,7 +178,7 @@ def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[st
     bases: list[Listener] = [LocalListener(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values()]
     if config.control == "random":
         return RandomListener(seed), models
-    listener = bases[0] if len(bases) == 1 else EnsembleListener(bases)
+    listener = bases[0] if len(bases) == 1 else EnsembleListener(tuple(bases))
     if config.control == "shuffled":
         listener = ShuffledListener(listener, seed)
     elif config.control == "blind":

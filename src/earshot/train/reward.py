@@ -192,7 +192,7 @@ def _rollout(
     p_first: float | None,
     p_prior: float | None,
 ) -> Rollout:
-    formed = isinstance(verdict, Verdict)
+    formed = verdict if isinstance(verdict, Verdict) else None
     return Rollout(
         step=step,
         pair_id=pair.id,
@@ -202,10 +202,10 @@ def _rollout(
         votes_first=pair.votes.first,
         votes_second=pair.votes.second,
         completion=text,
-        trace=verdict.trace if formed else None,
+        trace=formed.trace if formed else None,
         trace_redacted=redacted,
-        side=verdict.side if formed else None,
-        malformed=None if formed else verdict.reason,
+        side=formed.side if formed else None,
+        malformed=verdict.reason if isinstance(verdict, Malformed) else None,
         reward=parts.total,
         reward_format=parts.format,
         reward_accuracy=parts.accuracy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,7 @@ def trl_arguments(cls: type, table: Mapping[str, Any], ours: Mapping[str, Any], 
     Raises:
         ConfigError: An unknown key, one that Earshot decides, or a value that TRL refuses.
     """
-    known = set(cls.__dataclass_fields__)
+    known = {field.name for field in dataclasses.fields(cls)}
     for key in table:
         if key in ours:
             raise ConfigError(f"trl.{key}: set by Earshot itself; use the key outside 'trl' (out, seed, model) instead")
@@ -64,9 +65,8 @@ def lora_config(table: Mapping[str, Any] | None) -> Any:
     for key in table:
         if key not in LoraConfig.__dataclass_fields__:
             close = nearest(key, LoraConfig.__dataclass_fields__)
-            raise ConfigError(
-                f"lora.{key}: unknown key of LoraConfig" + (f"; nearest is 'lora.{close}'" if close else "")
-            )
+            hint = f"; the nearest known key is 'lora.{close}'" if close else ""
+            raise ConfigError(f"lora.{key}: unknown key of LoraConfig{hint}")
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **table})
     except (ValueError, TypeError) as error:

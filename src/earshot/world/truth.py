@@ -42,7 +42,7 @@ def read_truths(folder: Path) -> Iterator[tuple[str, Truth]]:
         try:
             yield row["id"], Truth(_scene(row["wanted"]), _picture(row["first"]), _picture(row["second"]))
         except (KeyError, TypeError, ValueError) as error:
-            place = f"{TRUTH_FILE}: pair {row.get('id')!r}"
+            place = f"{folder / TRUTH_FILE}: pair {row.get('id')!r}"
             raise DataError(
                 f"{place} is not a ground truth ({error!r}); make the set again with 'earshot world make'"
             ) from error
