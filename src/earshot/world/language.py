@@ -1,9 +1,10 @@
 """The language of the world's traces.
 
-A trace says of either image what is left and right, whether that is what was asked for, and how it is rendered:
+A trace takes what was asked for at each place of either image, says whether it is there and, where it is not, what is
+there instead; then how the image is rendered:
 
-    first : left large red circle yes , right small blue star no , dark . second : left nothing no , right small
-    blue star yes , clean . so first better
+    first : left large red circle yes , right small blue star no but small green star , dark . second : left large red
+    circle no but nothing , right small blue star yes , clean . so first better
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ def describe_picture(picture: Picture) -> str:
 
 
 def write_trace(truth: Truth, better: Side, rng: np.random.Generator, corruption: Corruption) -> str:
-    """A trace that describes both images and concludes; facts are wrong with probability `corruption.facts`."""
+    """A trace of an observer who misreads each fact with probability `corruption.facts`, and concludes `better`."""
     images = [
-        f"{side} : {_judge_picture(_misread(picture, rng, corruption.facts), truth.wanted, rng, corruption.facts)}"
+        f"{side} : {_judge_picture(_misread(picture, rng, corruption.facts), truth.wanted)}"
         for side, picture in (("first", truth.first), ("second", truth.second))
     ]
     return f"{' . '.join(images)} . so {better} better"
 
 
-def _judge_picture(picture: Picture, wanted: Scene, rng: np.random.Generator, p_wrong: float) -> str:
+def _judge_picture(picture: Picture, wanted: Scene) -> str:
     parts = []
     for place, shown, asked in zip(PLACES, picture.scene.things, wanted.things, strict=True):
-        agrees = (shown == asked) != (rng.random() < p_wrong)
-        parts.append(f"{place} {describe_thing(shown)} {'yes' if agrees else 'no'}")
+        judged = "yes" if shown == asked else f"no but {describe_thing(shown)}"
+        parts.append(f"{place} {describe_thing(asked)} {judged}")
     return " , ".join([*parts, picture.fault])
 
 
