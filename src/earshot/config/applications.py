@@ -18,10 +18,12 @@ class ModelConfig(Config):
     """A model and how it is held in memory."""
 
     path: str
-    """A local folder or a hub id."""
-    # transformers' own meaning of "auto".
+    """A local folder, a hub id, or `world:NAME` for a warm model of the synthetic world."""
+    # The reference family (METHOD).
+    family: str = "qwen2_5_vl"
+    """What `--dry-run` builds a tiny model of in its place (`qwen2_5_vl`, `llava`); a real run reads it from `path`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto` is the dtype that the checkpoint was saved in."""
+    """`auto` is bfloat16 on a GPU and float32 on a CPU, whatever the checkpoint was saved in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is CUDA where there is one, else the CPU. `cuda` without CUDA is an error."""
     # transformers picks the fastest one that the model and the machine support.
@@ -50,6 +52,9 @@ class SftDataConfig(DataConfig):
     targets: Literal["traces", "verdict"] = "traces"
     """`traces`: the trace of the same id in `traces.jsonl` (`id`, `trace`, `side`) beside the pair set;
     `verdict`: the majority side with an empty trace. Pairs without a trace or a majority are not trained on."""
+    max_tokens: Count | None = None
+    """A longer row, images included, is refused by name, as a bad one is: prompts are never cut. None is the length
+    of the model's own context."""
 
 
 class ImageConfig(Config):
@@ -75,7 +80,10 @@ class ListenerConfig(Config):
     """A frozen model that reads traces, how it is asked, and which control it is replaced by, if any."""
 
     paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False)] = ()
-    """Local folders or hub ids; one or a list. Several are an ensemble: the mean of their probabilities."""
+    """Local folders, hub ids or `world:NAME`; one or a list. Several are an ensemble: the mean of their
+    probabilities."""
+    family: str = "qwen2_5_vl"
+    """As in `ModelConfig`; of all `paths`."""
     # METHOD, Definitions: the listener never sees the answer block; removing more is an option.
     redaction: Literal["none", "answer", "verdict"] = "answer"
     """What is removed from the trace before the listener reads it: nothing (a diagnostic), the answer block, or also

@@ -18,12 +18,14 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import is_torchvision_available
 
+import earshot.world
 from earshot.errors import ModelError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.protocol import ANSWER_TEXTS, PROMPT_SETS, PromptSet, listener_prefill, reasoner_messages
 from earshot.rundir import write_json
 from earshot.types import Pair
 
+WORLD = "world:"  # begins the name of a model that ships with Earshot
 SIDECAR = "earshot.json"  # what a model folder says about itself: the prompt set it was trained with
 _PROTOCOL_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
 
@@ -138,7 +140,7 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_im
     """Loads a model and its processor from a folder or a hub id; safetensors only, no remote code.
 
     Args:
-        path: A folder written by `save_pretrained`, or a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`.
+        path: A folder written by `save_pretrained`, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or `world:NAME`.
         dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         attn_implementation: Passed to transformers; its own choice by default.
@@ -146,6 +148,7 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_im
     Raises:
         ModelError: There is no such model, it is no image-text-to-text model, or its processor cannot be had.
     """
+    path = world_model(str(path)) if str(path).startswith(WORLD) else path
     where = resolve_device(device)
     wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
     source = str(path)
@@ -171,6 +174,25 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_im
     if processor.chat_template is None:  # some folders keep it with the tokenizer alone
         processor.chat_template = processor.tokenizer.chat_template
     return Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
+
+
+def world_model(name: str, weights: Path | None = None) -> Path:
+    """The folder of a warm model that ships with Earshot, from `world:NAME`.
+
+    Args:
+        name: Such as `world:reasoner`.
+        weights: Where the models lie; in the package by default.
+
+    Raises:
+        ModelError: There is no such model; the message lists those there are.
+    """
+    weights = weights or Path(earshot.world.__file__).parent / "weights"
+    folder = weights / name.removeprefix(WORLD)
+    known = sorted(config.parent.name for config in weights.glob("*/config.json"))
+    if folder.name not in known or folder.parent != weights:
+        models = ", ".join(WORLD + other for other in known) or "none in this installation"
+        raise ModelError(f"{name}: no such model, expected one of: {models}; 'earshot world pretrain' makes them")
+    return folder
 
 
 def resolve_device(device: str) -> torch.device:
