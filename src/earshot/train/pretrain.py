@@ -65,17 +65,19 @@ class WarmModel(NamedTuple):
     seed: int
     trade: str
     """`reason`: to write traces and verdicts, some of them wrong. `listen`: to judge with somebody's trace."""
+    first_steps: int
+    """Steps of the first lesson; CLIP's larger patches take longer to tell shapes apart."""
 
 
 # Reasoner and training listener share the lessons in seeing; the held-out listener shares nothing with them.
 RECIPES = {
-    "reasoner": WarmModel("qwen2_5_vl", 1, "reason"),
-    "listener": WarmModel("qwen2_5_vl", 2, "listen"),
-    "held-out": WarmModel("llava", 3, "listen"),
+    "reasoner": WarmModel("qwen2_5_vl", 1, "reason", 600),
+    "listener": WarmModel("qwen2_5_vl", 2, "listen", 600),
+    "held-out": WarmModel("llava", 3, "listen", 1000),
 }
-DESCRIBE_ONE = Schedule(700, 1e-3)
-DESCRIBE_BOTH = Schedule(450, 7e-4)
-TRADE = Schedule(450, 7e-4)
+DESCRIBE_ONE_RATE = 1e-3
+DESCRIBE_BOTH = Schedule(300, 7e-4)
+TRADE = Schedule(650, 7e-4)
 # Decent but not good: real reasoners say false things too, and now and then contradict themselves.
 WARM_CORRUPTION = Corruption(facts=0.05, verdict=0.10)
 
@@ -120,7 +122,11 @@ def make_warm_models(
 
         if recipe.family not in seen:
             rng = np.random.default_rng(seed)
-            teach(f"{recipe.family}: one image", partial(describe_one, rng, px), DESCRIBE_ONE)
+            teach(
+                f"{recipe.family}: one image",
+                partial(describe_one, rng, px),
+                Schedule(recipe.first_steps, DESCRIBE_ONE_RATE),
+            )
             teach(f"{recipe.family}: both images", partial(describe_both, rng, px), DESCRIBE_BOTH)
             seen[recipe.family] = {key: value.clone() for key, value in vlm.model.state_dict().items()}
         vlm.model.load_state_dict(seen[recipe.family])
