@@ -62,7 +62,7 @@ class LocalListener:
             rows = [row for group in batch for row in group]
             owners = [index for index, group in enumerate(batch) for _ in group]
             p[rows] = self._read([pairs[g[0]] for g in batch], owners, [traces[row] for row in rows])
-        return checked(p)
+        return checked(p, name=self.name)
 
     def _read(self, pairs: Sequence[Pair], owners: Sequence[int], traces: Sequence[str | None]) -> np.ndarray:
         vlm = self.vlm

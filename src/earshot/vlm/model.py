@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import is_torchvision_available
@@ -62,10 +63,12 @@ class Vlm:
 
     @cached_property
     def forbidden_ids(self) -> list[int]:
-        """Ids that must never be sampled: every control token but the ends of a turn."""
-        ends = set(self.stop_ids)
-        ids = self.tokenizer.convert_tokens_to_ids(sorted(self.control_tokens))
-        return sorted(i for i in set(ids) if i is not None and i not in ends)
+        """Ids that must never be sampled: every control token but the ends of a turn, and ids that no token has.
+
+        The latter exist because models pad their vocabulary to a round number.
+        """
+        ids = set(self.tokenizer.convert_tokens_to_ids(sorted(self.control_tokens))) - {None, *self.stop_ids}
+        return sorted(ids.union(range(len(self.tokenizer), self.model.config.get_text_config().vocab_size)))
 
     @cached_property
     def stop_ids(self) -> list[int]:
@@ -90,8 +93,11 @@ class Vlm:
             prefills: Beginnings of the assistant's turn, `n` of them or none.
 
         Raises:
-            ModelError: The processor cut or lost image tokens, so that text and pictures no longer agree.
+            ModelError: A row has more or fewer images than its messages have places for them.
         """
+        for row, (messages, pictures) in enumerate(zip(conversations, images, strict=True)):
+            if (places := _image_places(messages)) != len(pictures):
+                raise ModelError(f"row {row} has {len(pictures)} images for {places} places in its messages")
         texts = [
             self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
             for messages in conversations
@@ -120,10 +126,15 @@ class Vlm:
         ]
         return self.encode(messages, images).to(self.device)
 
-    def save(self, folder: Path) -> None:
-        """Writes a plain `save_pretrained` folder that `load` (and any transformers program) reads."""
+    def save(self, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Writes a plain `save_pretrained` folder that `load` (and any transformers program) reads.
+
+        Args:
+            folder: Where to.
+            weights: Written in place of the model's own, which may be one process's share of them.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, state_dict=weights)
         self.processor.save_pretrained(folder)
         write_json(folder / SIDECAR, {"prompts": self.prompts.name})
 
@@ -132,7 +143,7 @@ class Vlm:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
 
@@ -152,24 +163,29 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_im
     where = resolve_device(device)
     wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
     source = str(path)
-    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
-        raise ModelError(f"{source}: the folder holds no config.json, expected one written by save_pretrained")
+    _check_folder(source)
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        model = AutoModelForImageTextToText.from_pretrained(
+        model, found = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=wanted,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
             **({"attn_implementation": attn_implementation} if attn_implementation else {}),
         )
         processor = _load_processor(source, config.model_type)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"{source}: not a model that can be loaded ({first_line}); expected a folder with config.json, safetensors "
             "and a processor of an image-text-to-text family, or a hub id that can be reached"
         ) from error
+    if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
+        raise ModelError(
+            f"{source}: {len(missing)} weights are missing, the first is {missing[0]!r}; expected all weights of a "
+            f"{config.model_type} model, so copy or save the folder again"
+        )
     processor.tokenizer.padding_side = "left"
     if processor.chat_template is None:  # some folders keep it with the tokenizer alone
         processor.chat_template = processor.tokenizer.chat_template
@@ -193,6 +209,18 @@ def world_model(name: str, weights: Path | None = None) -> Path:
         models = ", ".join(WORLD + other for other in known) or "none in this installation"
         raise ModelError(f"{name}: no such model, expected one of: {models}; 'earshot world pretrain' makes them")
     return folder
+
+
+def _check_folder(source: str) -> None:
+    """Refuses a path that holds no model before the hub is asked for it; `owner/name` may be a hub id."""
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"{source}: the folder holds no config.json, expected one written by save_pretrained")
+    elif path.exists():
+        raise ModelError(f"{source}: not a folder, expected one with config.json and safetensors, or a hub id")
+    elif path.is_absolute() or source.startswith((".", "~")) or len(path.parts) > 2:
+        raise ModelError(f"{source}: no such folder, expected one with config.json and safetensors, or a hub id")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -222,6 +250,11 @@ def answer_token_ids(vlm: Vlm) -> tuple[int, int]:
             )
         ids.append(whole[-1])
     return ids[0], ids[1]
+
+
+def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
+    parts = [part for message in messages if not isinstance(message["content"], str) for part in message["content"]]
+    return sum(part.get("type") == "image" for part in parts)
 
 
 def _load_processor(source: str, model_type: str) -> Any:

@@ -126,6 +126,9 @@ def sample(
         owners: For each of the R rows, which prefix it continues.
         uniforms: Numbers in [0, 1), one for each row and token.
         sampling: Lengths, temperature, stop and forbidden tokens.
+
+    Raises:
+        ModelError: The model's logits are not finite.
     """
     device = prefix.mask.device
     rows = torch.tensor(owners, device=device)
@@ -161,6 +164,8 @@ def _draw(
     logits = logits.float()
     if sampling.forbidden_ids:
         logits = logits.index_fill(1, torch.tensor(list(sampling.forbidden_ids), device=logits.device), -torch.inf)
+    if not bool(torch.isfinite(logits.amax(dim=-1)).all()):  # NaN is the largest of any row that holds one
+        raise ModelError("sampling: the model's logits are not finite; its weights are broken, or its dtype too narrow")
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
     cumulative = (logits / sampling.temperature).softmax(dim=-1).cumsum(dim=-1)

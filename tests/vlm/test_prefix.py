@@ -1,0 +1,159 @@
+"""Rows that share a prefix give what plain rows give, and sampling depends on nothing but the row itself."""
+
+import pytest
+import torch
+
+from earshot.errors import ModelError
+from earshot.vlm.prefix import Sampling, encode_prefix, sample, suffix_logits
+from tests.vlm.models import FAMILIES, any_size, fresh, images_of, mixed_prompts, plain_row, text_prompts, tiny
+
+OWNERS = [0, 0, 0, 1, 2, 2]  # unequal groups, one of a single row
+SUFFIXES = [[7, 9, 11], [30], [12, 13, 14, 15, 16, 17], [40, 41], [8], [9, 10, 11, 12]]
+
+
+def sampling_of(vlm, **changes):
+    given = {"max_new_tokens": 12, "temperature": 1.0, "stop_ids": vlm.stop_ids, "forbidden_ids": vlm.forbidden_ids}
+    return Sampling(**{**given, "pad_id": vlm.tokenizer.pad_token_id, **changes})
+
+
+def uniforms_of(rows, length, seed=0):
+    return torch.rand(rows, length, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_after_a_prefix_are_those_of_a_plain_row(family):
+    vlm = any_size(fresh(family))
+    vlm.model.eval()
+    inputs = mixed_prompts(vlm)
+    assert (inputs["attention_mask"].sum(1).unique().numel()) == 3  # the prompts are padded differently
+    prefix = encode_prefix(vlm.model, inputs)
+    shared = suffix_logits(vlm.model, prefix, OWNERS, SUFFIXES, pad_id=vlm.tokenizer.pad_token_id)
+    for row, (owner, suffix) in enumerate(zip(OWNERS, SUFFIXES, strict=True)):
+        with torch.no_grad():
+            plain = vlm.model(**plain_row(inputs, owner, suffix)).logits[0, -1]
+        torch.testing.assert_close(shared[row], plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_right_after_the_prompt_are_those_of_a_plain_row(family):
+    vlm = any_size(fresh(family))
+    inputs = mixed_prompts(vlm)
+    prefix = encode_prefix(vlm.model.eval(), inputs)
+    for row in range(3):
+        with torch.no_grad():
+            plain = vlm.model(**plain_row(inputs, row, [])).logits[0, -1]
+        torch.testing.assert_close(prefix.logits[row], plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_without_images_are_shared_too(family):
+    vlm = tiny(family)
+    inputs = text_prompts(vlm, ["a red circle", "two blue squares and a red circle"])
+    prefix = encode_prefix(vlm.model.eval(), inputs)
+    shared = suffix_logits(vlm.model, prefix, [0, 1, 1], [[9], [10, 11], [12]], pad_id=0)
+    for row, (owner, suffix) in enumerate([(0, [9]), (1, [10, 11]), (1, [12])]):
+        with torch.no_grad():
+            plain = vlm.model(**plain_row(inputs, owner, suffix)).logits[0, -1]
+        torch.testing.assert_close(shared[row], plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prefix_can_be_continued_again_and_again(family):
+    vlm = tiny(family)
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    once = suffix_logits(vlm.model, prefix, [0, 2], [[9, 8], [7]], pad_id=0)
+    sample(vlm.model, prefix, [1, 1], uniforms_of(2, 12), sampling_of(vlm))
+    again = suffix_logits(vlm.model, prefix, [0, 2], [[9, 8], [7]], pad_id=0)
+    assert torch.equal(once, again)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cold_sampling_is_greedy_generation(family):
+    vlm = any_size(fresh(family))
+    vlm.model.eval()
+    inputs = mixed_prompts(vlm)
+    texts = sample(
+        vlm.model, encode_prefix(vlm.model, inputs), [0, 1, 2], uniforms_of(3, 12), sampling_of(vlm, temperature=0.0)
+    )
+    for row, tokens in enumerate(texts):
+        whole = vlm.model.generate(
+            **plain_row(inputs, row, []),
+            max_new_tokens=12,
+            do_sample=False,
+            suppress_tokens=vlm.forbidden_ids,
+            eos_token_id=vlm.stop_ids,
+            pad_token_id=vlm.tokenizer.pad_token_id,
+        )
+        assert tokens == whole[0, int(inputs["attention_mask"][row].sum()) :].tolist()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rows_text_does_not_depend_on_what_it_is_batched_with(family):
+    vlm = any_size(fresh(family))
+    vlm.model.eval()
+    inputs = mixed_prompts(vlm)
+    uniforms = uniforms_of(6, 12)
+    together = sample(vlm.model, encode_prefix(vlm.model, inputs), OWNERS, uniforms, sampling_of(vlm))
+    for row, owner in enumerate(OWNERS):
+        prefix = encode_prefix(vlm.model, plain_row(inputs, owner, []))
+        assert sample(vlm.model, prefix, [0], uniforms[row : row + 1], sampling_of(vlm)) == [together[row]]
+
+
+def test_tokens_come_with_the_probabilities_of_the_model():
+    vlm = tiny("qwen2_5_vl")
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    n = 4000
+    # Evenly spread uniforms hit a token as often as it is likely, to within one of n.
+    uniforms = ((torch.arange(n) + 0.5) / n)[:, None]
+    sampling = sampling_of(vlm, max_new_tokens=1, temperature=0.7, forbidden_ids=[])
+    drawn = torch.tensor(sample(vlm.model, prefix, [0] * n, uniforms, sampling))[:, 0]
+    wanted = (prefix.logits[0] / 0.7).softmax(-1)
+    seen = torch.bincount(drawn, minlength=wanted.numel()) / n
+    assert (seen - wanted).abs().max() <= 1.01 / n
+
+
+def test_forbidden_tokens_are_never_drawn():
+    vlm = tiny("qwen2_5_vl")
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    allowed = {9, 10, 11}
+    forbidden = [i for i in range(prefix.logits.size(1)) if i not in allowed]
+    uniforms = uniforms_of(60, 8)
+    uniforms[:, 0], uniforms[0, :] = 1 - 2**-24, 0.0  # the very ends too
+    sampling = sampling_of(vlm, max_new_tokens=8, forbidden_ids=forbidden, stop_ids=[])
+    texts = sample(vlm.model, prefix, [0] * 60, uniforms, sampling)
+    assert {token for text in texts for token in text} == allowed
+
+
+def test_a_stop_token_ends_its_row_and_is_kept():
+    vlm = tiny("llava")
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    stops = list(range(5, 150))  # likely, so that rows end at different places
+    texts = sample(vlm.model, prefix, [0, 1, 2] * 10, uniforms_of(30, 12), sampling_of(vlm, stop_ids=stops))
+    assert len({len(text) for text in texts}) > 1
+    for text in texts:
+        assert not set(text[:-1]) & set(stops)
+        assert text[-1] in stops or len(text) == 12
+
+
+def test_all_rows_may_end_at_once():
+    vlm = tiny("llava")
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    everything = list(range(prefix.logits.size(1)))
+    texts = sample(vlm.model, prefix, [0, 1], uniforms_of(2, 12), sampling_of(vlm, stop_ids=everything))
+    assert [len(text) for text in texts] == [1, 1]
+
+
+def test_sampling_from_broken_logits_is_an_error_not_a_text():
+    vlm = fresh("qwen2_5_vl")
+    with torch.no_grad():
+        vlm.model.model.language_model.norm.weight.fill_(float("nan"))
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    with pytest.raises(ModelError, match="not finite"):
+        sample(vlm.model, prefix, [0], uniforms_of(1, 12), sampling_of(vlm))
+
+
+def test_images_of_a_batch_are_split_by_prompt():  # the helper that the comparisons above rest on
+    vlm = any_size(fresh("qwen2_5_vl"))
+    inputs = mixed_prompts(vlm)
+    rows = [images_of(inputs, k)["pixel_values"] for k in range(3)]
+    assert torch.equal(torch.cat(rows), inputs["pixel_values"])
