@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from transformers import TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from earshot.errors import TrainingAborted
 from earshot.rundir import RunDir, append_jsonl
@@ -71,7 +72,11 @@ class FiniteGuard(TrainerCallback):
     """Drops a step whose loss, gradient or reward is not finite, and stops the run after three in a row.
 
     A dropped step leaves weights and optimiser state as they were: its gradients are removed before the optimiser
-    looks at them. On several processes all drop it together, because gradients are already averaged then.
+    looks at them. On several processes all drop it together.
+
+    Args:
+        save_batch: Writes the batch of the step and says where.
+        patience: So many bad steps in a row stop the run.
     """
 
     def __init__(self, save_batch: Callable[[], str], *, patience: int = 3) -> None:
@@ -87,28 +92,54 @@ class FiniteGuard(TrainerCallback):
         self._suspicion = reason
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        reason = self._suspicion or _bad_gradient(kwargs["model"])
+        reason = self._suspicion
         self._suspicion = None
-        if reason is None:
+        if reason is None and not gradients_are_finite(kwargs["model"]):
+            reason = "a gradient is not finite"
+        if _on_any_process(reason is not None, kwargs["model"]):
+            self._drop(reason or "another process found a number that is not finite", kwargs["model"], state)
+        else:
             self._in_a_row = 0
-            return
+
+    def _drop(self, reason: str, model: torch.nn.Module, state: Any) -> None:
         self.total += 1
         self._in_a_row += 1
-        for parameter in kwargs["model"].parameters():
+        for parameter in model.parameters():
             parameter.grad = None
         if self._in_a_row >= self._patience:
-            place = self._save_batch()
             raise TrainingAborted(
-                f"step {state.global_step}: {reason}, {self._in_a_row} steps in a row; the batch is in {place}; "
-                "lower the learning rate or look at the rewards"
+                f"step {state.global_step}: {reason}, {self._in_a_row} steps in a row; the batch is in "
+                f"{self._save_batch()}; lower the learning rate or look at the rewards"
             )
 
 
-def _bad_gradient(model: torch.nn.Module) -> str | None:
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-            return f"the gradient of {name} is not finite"
-    return None
+def gradients_are_finite(model: torch.nn.Module) -> bool:
+    """Whether all gradients of this process are; one look at the device, however many parameters there are."""
+    sums = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    local = [grad.to_local() if hasattr(grad, "to_local") else grad for grad in sums]
+    flags = [torch.isfinite(grad).all() for grad in local]
+    return not flags or bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())
+
+
+def _on_any_process(flag: bool, model: torch.nn.Module) -> bool:
+    """Whether the flag is up on any process: a step is dropped on all of them, or they would drift apart."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return flag
+    raised = torch.tensor(float(flag), device=next(model.parameters()).device)
+    torch.distributed.all_reduce(raised, op=torch.distributed.ReduceOp.MAX)
+    return bool(raised > 0)
+
+
+class GuardedLoss:
+    """Goes before a trainer class of TRL: tells the guard of a loss that is not finite, before it is averaged."""
+
+    guard: FiniteGuard | None = None
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        if self.guard is not None and not bool(torch.isfinite(loss)):
+            self.guard.suspect(f"the loss is {loss.item()}")
+        return loss
 
 
 class PeriodicEvaluation(TrainerCallback):
@@ -165,3 +196,65 @@ class SampleTable(TrainerCallback):
         rollouts = self._latest()
         if state.is_world_process_zero and rollouts and state.global_step % self._every_steps == 0:
             self._console.print(sample_table(rollouts, state.global_step))
+
+
+class ProgressBar(TrainerCallback):
+    """One line that moves: steps done, time left, and the latest loss or reward. Off a terminal, a line a tenth."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._words = ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self._task = self._bar.add_task("training", total=state.max_steps, completed=state.global_step)
+            self._bar.start()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        shown = {name: (logs or {}).get(name) for name in ("reward", "loss", "kl")}
+        self._words = " ".join(f"{k} {v:.3g}" for k, v in shown.items() if isinstance(v, float | int)) or self._words
+        if self._task is None:
+            return
+        self._bar.update(self._task, description=f"training {self._words}".strip())
+        tenth = max(1, state.max_steps // 10)
+        if not self._console.is_terminal and state.global_step % tenth == 0 and "train_runtime" not in (logs or {}):
+            self._console.print(f"step {state.global_step} of {state.max_steps}: {self._words}", highlight=False)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, completed=state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Gives the terminal back; also after an error, which ends training without `on_train_end`."""
+        self._bar.stop()
+
+
+def watch(
+    trainer: Any,
+    run: RunDir,
+    guard: FiniteGuard,
+    evaluate: Callable[[], Mapping[str, float | None]] | None,
+    every_steps: int | None,
+    console: Console,
+) -> None:
+    """Puts the guard, the metrics log, the progress bar and the evaluation, if any, around a trainer's steps."""
+    trainer.guard = guard
+    for theirs in (ProgressCallback, PrinterCallback):  # they print every row of the log
+        trainer.remove_callback(theirs)
+    for ours in (guard, MetricsLog(run, guard), ProgressBar(console)):
+        if ours not in trainer.callback_handler.callbacks:
+            trainer.add_callback(ours)
+    if evaluate is not None and every_steps:
+        trainer.add_callback(PeriodicEvaluation(evaluate, every_steps, run))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -15,7 +14,6 @@ from trl import GRPOConfig as TrlGrpoConfig
 from trl import GRPOTrainer
 
 from earshot.config import GrpoConfig, ListenerConfig
-from earshot.data.pairset import PairSet
 from earshot.images import Tolerance
 from earshot.listener import Listener
 from earshot.listener.controls import (
@@ -28,24 +26,23 @@ from earshot.listener.controls import (
     TemperedListener,
 )
 from earshot.listener.local import LocalListener
-from earshot.protocol import redact_trace
-from earshot.reasoner import Reasoner
 from earshot.rewards import RewardWeights
-from earshot.rundir import RunDir, append_jsonl, whole
-from earshot.train.callbacks import FiniteGuard, MetricsLog, PeriodicEvaluation, SampleTable
+from earshot.rundir import RunDir, whole
+from earshot.train.callbacks import FiniteGuard, GuardedLoss, SampleTable, watch
 from earshot.train.reward import CombinedReward, ListenerOptions, Rollout
-from earshot.train.rows import PairRows, as_dataset
+from earshot.train.rows import PairRows, as_dataset, open_pairs
 from earshot.train.run import (
+    begin_run,
     check_out_is_new,
-    latest_checkpoint,
     load_model,
     lora_config,
-    open_run,
-    rewind,
-    save_model,
+    note_refused,
+    train,
     trl_arguments,
+    trl_decisions,
+    trl_defaults,
 )
-from earshot.types import Pair
+from earshot.train.validation import validation
 from earshot.vlm import Vlm, load
 
 SAMPLES_EVERY = 10  # steps between two tables of sample completions
@@ -54,13 +51,7 @@ SAMPLES_EVERY = 10  # steps between two tables of sample completions
 _DEFAULTS: dict[str, Any] = {
     "beta": 0.0,  # TRL's own default, stated: no reference model unless it is asked for
     "loss_type": "grpo",  # METHOD: GRPO; each completion counts the same, whatever its length
-    "logging_steps": 1,
-    "report_to": [],
     "log_completions": False,  # our own table and rollouts say more
-    "save_strategy": "steps",
-    "save_steps": 100,
-    "save_total_limit": 2,
-    "gradient_checkpointing": False,
 }
 
 
@@ -102,21 +93,19 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         TrainingAborted: Three steps in a row were not finite.
     """
     check_out_is_new(config.out, resume=resume)
-    pairs = PairSet(Path(config.data.train))
-    vlm = load_model(config.model, config.images, config.seed)
-    listener, heard = build_listener(config.listener, config.seed) if config.listener else (None, {})
-    run = RunDir(Path(config.out))
-    arguments = trl_arguments(TrlGrpoConfig, config.trl, _decided(config, run), _generation_defaults(vlm))
+    defaults = {**trl_defaults(config.model), **_DEFAULTS}
+    arguments = trl_arguments(TrlGrpoConfig, config.trl, trl_decisions(config), defaults)
     peft = lora_config(config.lora)
-    run = open_run(config, config.out, resume=resume, models={"reasoner": vlm, **heard}, command="train grpo")
-    checkpoint = latest_checkpoint(run) if resume else None
-    if resume:
-        rewind(run, checkpoint)
-
-    def note(error: Exception) -> None:
-        append_jsonl(run.errors_log, [{"stage": "train", "error": str(error)}])
-
-    rows = PairRows(pairs, Tolerance(config.data.tolerate_bad, note))
+    pairs, refused = open_pairs(config.data)
+    vlm = load_model(config.model, config.images, config.seed)
+    arguments.generation_kwargs = never_sampling(vlm, arguments)
+    listener, heard = build_listener(config.listener, config.seed) if config.listener else (None, {})
+    models = {"reasoner": vlm, **heard}
+    run, checkpoint = begin_run(config, arguments, resume=resume, models=models, command="train grpo")
+    note = partial(note_refused, run)
+    for error in refused:
+        note(error)
+    rows = PairRows(pairs, Tolerance(config.data.tolerate_bad - len(refused), note))
     log = RolloutLog(run, config.log_rollouts_every, arguments.process_index)
     options = config.listener or ListenerConfig(control="random")
     reward = CombinedReward(
@@ -134,24 +123,24 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         processing_class=vlm.processor,
         peft_config=peft,
     )
-    guard = FiniteGuard(lambda: str(log.write(run.rollouts / "bad-batch.parquet")))
-    trainer.guard = guard
-    trainer.add_callback(guard)
-    trainer.add_callback(MetricsLog(run, guard))
-    trainer.add_callback(SampleTable(lambda: log.latest, SAMPLES_EVERY, console or Console()))
-    if config.evaluation.every_steps and config.data.validation:
-        watched = _validation(config, vlm, trainer, listener)
-        trainer.add_callback(PeriodicEvaluation(watched, config.evaluation.every_steps, run))
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if trainer.accelerator.is_main_process:
-        save_model(vlm, trainer.accelerator.unwrap_model(trainer.model), run)
+    guard = FiniteGuard(lambda: str(log.write(run.rollouts / f"bad-batch-rank{arguments.process_index}.parquet")))
+    evaluate = validation(
+        config,
+        vlm,
+        lambda: trainer.accelerator.unwrap_model(trainer.model),
+        listener=listener,
+        redaction=options.redaction,
+        max_new_tokens=arguments.max_completion_length,
+    )
+    console = console or Console()
+    watch(trainer, run, guard, evaluate, config.evaluation.every_steps, console)
+    trainer.add_callback(SampleTable(lambda: log.latest, SAMPLES_EVERY, console))
+    train(trainer, vlm, run, checkpoint)
     return run.path
 
 
-class ListenerGrpoTrainer(GRPOTrainer):
+class ListenerGrpoTrainer(GuardedLoss, GRPOTrainer):
     """TRL's trainer, shallow: what is ours is the reward, the guard, and a resume that is exact."""
-
-    guard: FiniteGuard | None = None
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
@@ -192,45 +181,12 @@ def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[st
     return listener, models
 
 
-def _decided(config: GrpoConfig, run: RunDir) -> dict[str, Any]:
-    return {"output_dir": str(run.checkpoints), "seed": config.seed, "remove_unused_columns": False}
+def never_sampling(vlm: Vlm, arguments: TrlGrpoConfig) -> dict[str, Any]:
+    """The generation settings with every id banned that must not be sampled, beside those that the user bans.
 
-
-def _generation_defaults(vlm: Vlm) -> dict[str, Any]:
-    # A sampled vision placeholder would no longer agree with the images, and crashes the next forward pass.
-    generation = {"suppress_tokens": vlm.forbidden_ids}
-    return {**_DEFAULTS, "generation_kwargs": generation, "use_cpu": vlm.device.type == "cpu"}
-
-
-def _validation(config: GrpoConfig, vlm: Vlm, trainer: GRPOTrainer, listener: Listener | None) -> Any:
-    """A function that judges the first validation pairs with the model as it is."""
-    assert config.data.validation is not None
-    pairs = PairSet(Path(config.data.validation))
-    held = [pairs[k] for k in range(min(config.evaluation.pairs, len(pairs)))]
-    redaction = config.listener.redaction if config.listener else "answer"
-
-    def judge() -> Mapping[str, float | None]:
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        reasoner = Reasoner(Vlm(model, vlm.processor, vlm.prompts, vlm.name), trainer.args.max_completion_length)
-        judged = reasoner.judge(held, samples=config.evaluation.samples, seed=config.seed)
-        return {f"eval/{name}": value for name, value in _summary(held, judged, listener, redaction).items()}
-
-    return judge
-
-
-def _summary(
-    pairs: Sequence[Pair], judged: Sequence[Sequence[Any]], listener: Listener | None, redaction: Any
-) -> dict[str, float | None]:
-    """Share of samples on the majority's side (malformed ones are wrong), malformed share, disagreement."""
-    labelled = [(pair, sample) for pair, row in zip(pairs, judged, strict=True) for sample in row]
-    strict = [(p, s) for p, s in labelled if p.votes.majority is not None]
-    formed = [(p if s.order == "forward" else p.swapped(), s) for p, s in labelled if s.side is not None]
-    values: dict[str, float | None] = {
-        "accuracy": float(np.mean([s.side == p.votes.majority for p, s in strict])) if strict else None,
-        "malformed": float(np.mean([s.side is None for _, s in labelled])) if labelled else None,
-    }
-    if listener is not None and formed:
-        p_shown = listener.p_first([p for p, _ in formed], [redact_trace(s.trace, redaction) for _, s in formed])
-        shown_first = np.array([(s.side == "first") == (s.order == "forward") for _, s in formed])
-        values["disagreement"] = float(np.mean((p_shown > 0.5) != shown_first))
-    return values
+    A sampled vision placeholder would no longer agree with the images, and crashes the next forward pass.
+    """
+    given = dict(arguments.generation_kwargs or {})
+    if arguments.use_vllm:  # vLLM has no suppress_tokens; this is its largest penalty
+        return {**given, "logit_bias": {**(given.get("logit_bias") or {}), **dict.fromkeys(vlm.forbidden_ids, -100.0)}}
+    return {**given, "suppress_tokens": sorted({*vlm.forbidden_ids, *(given.get("suppress_tokens") or ())})}

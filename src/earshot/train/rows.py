@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from datasets import Dataset
+from jaxtyping import Int
 
+from earshot.config import DataConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import DataError
 from earshot.images import Tolerance, load_image
@@ -25,32 +28,72 @@ class Row(NamedTuple):
 
 
 class PairRows:
-    """Decodes pairs by index; a refused pair gives way to the next good one, as far as `tolerance` allows."""
+    """Decodes pairs by index; a refused pair gives way to the next good one, as far as `tolerance` allows.
 
-    def __init__(self, pairs: PairSet, tolerance: Tolerance) -> None:
+    Args:
+        pairs: The pair set.
+        tolerance: How many refusals are borne.
+        chosen: Positions in `pairs` of the rows there are; all of them by default.
+    """
+
+    def __init__(self, pairs: PairSet, tolerance: Tolerance, chosen: Int[np.ndarray, " n"] | None = None) -> None:
         self._pairs = pairs
         self._tolerance = tolerance
+        self._chosen = np.arange(len(pairs)) if chosen is None else chosen
         self._stand_in: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._chosen)
 
     def __getitem__(self, index: int) -> Row:
+        return self.row(index)[1]
+
+    def row(self, index: int) -> tuple[int, Row]:
+        """The row at an index, or the one that stands in for it, with its own index.
+
+        Raises:
+            DataError: More rows are bad than are tolerated, or all are.
+        """
         start = index
-        for _ in range(len(self._pairs)):
-            index = self._stand_in.get(index, index)
+        for _ in range(len(self)):
+            while index in self._stand_in:
+                index = self._stand_in[index]
             try:
-                return self._decode(self._pairs[index])
+                return index, self._decode(self._pairs[int(self._chosen[index])])
             except DataError as error:
-                self._tolerance.refuse(error)
-                self._stand_in[index] = (index + 1) % len(self._pairs)
-        raise DataError(f"pair set: no pair from row {start} on can be read; 'earshot data check' lists the reasons")
+                self.refuse(index, error)
+        raise self._none_left(start)
+
+    def refuse(self, index: int, error: DataError) -> None:
+        """Leaves a row out from now on; the next one stands in for it.
+
+        Raises:
+            DataError: More rows are bad than are tolerated, or all are.
+        """
+        self._tolerance.refuse(error)
+        self._stand_in[index] = (index + 1) % len(self)
+        if len(self._stand_in) == len(self):
+            raise self._none_left(index)
+
+    def _none_left(self, start: int) -> DataError:
+        return DataError(f"pair set: no pair from row {start} on can be used; 'earshot data check' lists the reasons")
 
     def _decode(self, pair: Pair) -> Row:
         where = f"pair {pair.id!r}"
         first, second = (load_image(source, where=where) for source in (pair.first, pair.second))
         files = tuple(source.name if isinstance(source, Path) else "" for source in (pair.first, pair.second))
         return Row(replace(pair, first=first, second=second), (files[0], files[1]))
+
+
+def open_pairs(data: DataConfig) -> tuple[PairSet, list[DataError]]:
+    """The training pairs, and the rows of their file that were refused, as far as `tolerate_bad` allows.
+
+    Raises:
+        InputError: There is no such pair set.
+        DataError: More rows are bad than are tolerated.
+    """
+    refused: list[DataError] = []
+    return PairSet(Path(data.train), tolerate=data.tolerate_bad, on_error=refused.append), refused
 
 
 def as_dataset(rows: PairRows, vlm: Vlm, *, limit: int | None) -> Dataset:

@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import DistributedType
 from transformers import set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from earshot.config import Config, ImageConfig, ModelConfig, dump_config, nearest
+from earshot.config import GrpoConfig, ImageConfig, ModelConfig, SftConfig, dump_config, nearest
 from earshot.errors import ConfigError, InputError
-from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, write_text
+from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole
+from earshot.train.callbacks import ProgressBar
 from earshot.vlm import Vlm, load
-from earshot.vlm.model import set_pixel_limits
+from earshot.vlm.model import resolve_device, set_pixel_limits
+
+
+def trl_defaults(model: ModelConfig) -> dict[str, Any]:
+    """Where both trainers differ from TRL's defaults, and why."""
+    return {
+        "logging_steps": 1,  # one row of metrics.jsonl a step
+        "report_to": [],  # metrics.jsonl is the log
+        "save_strategy": "steps",
+        "save_steps": 100,
+        "save_total_limit": 2,  # one to resume from, one while the next is written
+        "gradient_checkpointing": False,  # it trades time for memory, which small models have
+        "bf16": resolve_device(model.device).type == "cuda",  # on a CPU, the dtype that the model was loaded in
+    }
+
+
+def trl_decisions(config: SftConfig | GrpoConfig) -> dict[str, Any]:
+    """What Earshot decides of TRL's configuration, from its own keys."""
+    return {
+        "output_dir": str(RunDir(Path(config.out)).checkpoints),
+        "seed": config.seed,
+        "remove_unused_columns": False,
+        "use_cpu": resolve_device(config.model.device).type == "cpu",
+    }
 
 
 def load_model(model: ModelConfig, images: ImageConfig, seed: int) -> Vlm:
@@ -41,13 +70,16 @@ def trl_arguments(cls: type, table: Mapping[str, Any], ours: Mapping[str, Any], 
     known = {field.name for field in dataclasses.fields(cls)}
     for key in table:
         if key in ours:
-            raise ConfigError(f"trl.{key}: set by Earshot itself; use the key outside 'trl' (out, seed, model) instead")
+            raise ConfigError(
+                f"trl.{key}: set by Earshot itself; use the key outside 'trl' (out, seed, model, data) instead"
+            )
         if key not in known:
             close = nearest(key, known)
             hint = f"; the nearest known key is 'trl.{close}'" if close else ""
             raise ConfigError(f"trl.{key}: unknown key of {cls.__name__}{hint}")
     try:
-        return cls(**{**defaults, **table, **ours})
+        with _without_known_warnings():
+            return cls(**{**defaults, **table, **ours})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"trl: {cls.__name__} refuses these values ({_one_line(error)})") from error
 
@@ -73,27 +105,49 @@ def lora_config(table: Mapping[str, Any] | None) -> Any:
         raise ConfigError(f"lora: LoraConfig refuses these values ({_one_line(error)})") from error
 
 
-def open_run(config: Config, out: str, *, resume: bool, models: Mapping[str, Vlm], command: str) -> RunDir:
-    """Makes or takes up the run directory and records what is run.
+def begin_run(
+    config: SftConfig | GrpoConfig, arguments: Any, *, resume: bool, models: Mapping[str, Vlm], command: str
+) -> tuple[RunDir, Path | None]:
+    """Makes the run directory and records what is run, or takes a run up at its last complete checkpoint.
+
+    One process does this, and the others wait for it.
+
+    Args:
+        config: What is run.
+        arguments: TRL's configuration, which knows the processes.
+        resume: Go on with the run that is there; without one, begin.
+        models: The models by their role, whose hashes are recorded.
+        command: As typed, without paths.
+
+    Returns:
+        The run, and the checkpoint to go on from, None to begin at the first step.
 
     Raises:
         InputError: A run is there and `resume` is off.
     """
-    run = RunDir.create(Path(out), resume=resume)
-    run.write_config(dump_config(config))
-    hashes = {role: {"name": vlm.name, "sha256": vlm.fingerprint()} for role, vlm in models.items()}
-    run.write_environment(describe_environment(command=command, models=hashes, seed=getattr(config, "seed", None)))
-    return run
+    run = RunDir(Path(config.out))
+    if arguments.process_index == 0:
+        run = RunDir.create(run.path, resume=resume)
+        run.write_config(dump_config(config))
+        hashes = {role: {"name": vlm.name, "sha256": vlm.fingerprint()} for role, vlm in models.items()}
+        run.write_environment(describe_environment(command=command, models=hashes, seed=config.seed))
+        rewind(run, latest_checkpoint(run))
+    arguments.distributed_state.wait_for_everyone()
+    return run, latest_checkpoint(run)
 
 
 def latest_checkpoint(run: RunDir) -> Path | None:
-    """The newest complete checkpoint; one without its trainer state was cut off while it was written."""
-    folders = [
-        folder
-        for folder in run.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-        if (folder / "trainer_state.json").is_file() and folder.name.rsplit("-", 1)[-1].isdigit()
-    ]
+    """The newest complete checkpoint; one without a whole trainer state, which comes last, was cut off."""
+    folders = [f for f in run.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _step(f) >= 0 and _is_complete(f)]
     return max(folders, key=_step, default=None)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        state = json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(state.get("global_step") == _step(checkpoint))
 
 
 def rewind(run: RunDir, checkpoint: Path | None) -> None:
@@ -101,20 +155,51 @@ def rewind(run: RunDir, checkpoint: Path | None) -> None:
     step = 0 if checkpoint is None else _step(checkpoint)
     if run.metrics_log.exists():
         kept = [row for row in read_jsonl(run.metrics_log) if step and row.get("step", 0) <= step]
-        write_text(run.metrics_log, "")
-        append_jsonl(run.metrics_log, kept)
+        with whole(run.metrics_log) as temporary:
+            temporary.touch()
+            append_jsonl(temporary, kept)
     for part in run.rollouts.glob("step-*.parquet"):
         if int(part.stem.split("-")[1]) >= step:
             part.unlink()
     for folder in run.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        if folder != checkpoint and (not folder.name.rsplit("-", 1)[-1].isdigit() or _step(folder) > step):
+        if folder != checkpoint and not 0 <= _step(folder) < step:
             shutil.rmtree(folder)
 
 
-def save_model(vlm: Vlm, trained: Any, run: RunDir) -> None:
-    """Writes `model/`, a plain `save_pretrained` folder; adapters are merged into the weights they adapt."""
+def train(trainer: Any, vlm: Vlm, run: RunDir, checkpoint: Path | None) -> None:
+    """Runs a TRL trainer to its end and writes `model/`.
+
+    Raises:
+        TrainingAborted: Several steps in a row were not finite.
+    """
+    try:
+        with _without_known_warnings():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    finally:
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, ProgressBar):
+                callback.stop()
+    accelerator = trainer.accelerator
+    trained = accelerator.unwrap_model(trainer.model)
+    # Shards are put together by all processes; one of them writes.
+    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    weights = accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
+    if accelerator.is_main_process:
+        save_model(vlm, trained, run, weights)
+    accelerator.wait_for_everyone()
+
+
+def save_model(vlm: Vlm, trained: Any, run: RunDir, weights: Mapping[str, Any] | None = None) -> None:
+    """Writes `model/`, a plain `save_pretrained` folder; adapters are merged into the weights they adapt.
+
+    Args:
+        vlm: Whose processor and prompts go with the model.
+        trained: The model after training.
+        run: Where to.
+        weights: All weights, where the model itself holds only its process's share of them.
+    """
     plain = trained.merge_and_unload() if hasattr(trained, "merge_and_unload") else trained
-    Vlm(plain, vlm.processor, vlm.prompts, vlm.name).save(run.model)
+    Vlm(plain, vlm.processor, vlm.prompts, vlm.name).save(run.model, weights)
 
 
 def check_out_is_new(out: str, *, resume: bool) -> None:
@@ -123,8 +208,23 @@ def check_out_is_new(out: str, *, resume: bool) -> None:
         raise InputError(f"{out}: a run is already there; resume it with --resume or choose another 'out'")
 
 
-def _step(folder: Path) -> int:
-    return int(folder.name.rsplit("-", 1)[-1])
+def note_refused(run: RunDir, error: Exception) -> None:
+    """Keeps in `errors.jsonl` which row or image was left out, and why."""
+    append_jsonl(run.errors_log, [{"stage": "train", "error": str(error)}])
+
+
+@contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    """TRL 1.16 itself still uses names that transformers 5.2x deprecates; nobody here can act on that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+        yield
+
+
+def _step(checkpoint: Path) -> int:
+    """The step of a checkpoint's folder; -1 where its name has none."""
+    number = checkpoint.name.rsplit("-", 1)[-1]
+    return int(number) if number.isdigit() else -1
 
 
 def _one_line(error: Exception) -> str:
