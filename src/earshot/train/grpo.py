@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
-from trl import GRPOTrainer
 
 from earshot.config import GrpoConfig, ListenerConfig
 from earshot.images import Tolerance
@@ -28,7 +27,7 @@ from earshot.listener.controls import (
 from earshot.listener.local import LocalListener
 from earshot.rewards import RewardWeights
 from earshot.rundir import RunDir, whole
-from earshot.train.callbacks import FiniteGuard, GuardedLoss, SampleTable, watch
+from earshot.train.callbacks import FiniteGuard, SampleTable, watch
 from earshot.train.reward import CombinedReward, ListenerOptions, Rollout
 from earshot.train.rows import PairRows, as_dataset, open_pairs
 from earshot.train.run import (
@@ -42,6 +41,7 @@ from earshot.train.run import (
     trl_decisions,
     trl_defaults,
 )
+from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import validation
 from earshot.vlm import Vlm, load
 
@@ -116,11 +116,10 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         on_rollouts=log,
     )
     trainer = ListenerGrpoTrainer(
-        model=vlm.model,
+        vlm=vlm,
         reward_funcs=[reward],
         args=arguments,
         train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),
-        processing_class=vlm.processor,
         peft_config=peft,
     )
     guard = FiniteGuard(lambda: str(log.write(run.rollouts / f"bad-batch-rank{arguments.process_index}.parquet")))
@@ -137,22 +136,6 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     trainer.add_callback(SampleTable(lambda: log.latest, SAMPLES_EVERY, console))
     train(trainer, vlm, run, checkpoint)
     return run.path
-
-
-class ListenerGrpoTrainer(GuardedLoss, GRPOTrainer):
-    """TRL's trainer, shallow: what is ours is the reward, the guard, and a resume that is exact."""
-
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        if self.guard is not None and bool(rewards.isinf().any()):  # NaN is a missing reward, and none of our parts
-            self.guard.suspect("a reward is infinite")
-        return rewards
-
-    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            # TRL counts micro-steps from 0 again after a resume, and would train on no fresh completions at first.
-            self._step = self.state.global_step * self.args.gradient_accumulation_steps
 
 
 def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[str, Vlm]]:
