@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 from rich.console import Console
 
 from earshot.config import GrpoConfig, SftConfig, dump_config
+from earshot.data.pairset import PairSet
+from earshot.listener import ask
 from earshot.rundir import RunDir, read_jsonl
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.curriculum import corpus
@@ -63,6 +65,7 @@ def dry_run(config: C, train: Callable[..., Path]) -> Rehearsal:
         small = shrink(config, Path(folder))
         make_set(Path(small.data.train), Recipe("train"), _PAIRS, workers=1)
         _build_models(small)
+        _ask_listener(small)
         run = RunDir(train(small, console=Console(quiet=True)))
         rows = [row for row in read_jsonl(run.metrics_log) if "loss" in row]
     return Rehearsal(_changes(dump_config(config), dump_config(small), folder), rows[-1])
@@ -104,6 +107,16 @@ def _build_models(small: SftConfig | GrpoConfig) -> None:
             build_tiny(small.listener.family, words, size=_SIZE, seed=1).save(Path(path))
 
 
+def _ask_listener(small: SftConfig | GrpoConfig) -> None:
+    """An untrained reasoner writes no trace that anybody would read, so the listener is asked here."""
+    if isinstance(small, GrpoConfig) and small.listener:
+        from earshot.train.grpo import build_listener
+
+        pairs = PairSet(Path(small.data.train))
+        listener, _ = build_listener(small.listener, small.seed)
+        ask(listener, [pairs[0], pairs[0], pairs[1]], ["the first shows it .", None, "the second shows it ."])
+
+
 def _changes(before: dict[str, Any], after: dict[str, Any], folder: str, prefix: str = "") -> list[str]:
     """Every key whose value is not the configuration's, and what the dry run made of it."""
     found = []
@@ -113,6 +126,6 @@ def _changes(before: dict[str, Any], after: dict[str, Any], folder: str, prefix:
             found += _changes(old, new, folder, f"{name}.")
         elif name not in after:
             found.append(f"{prefix}{name}: left out")
-        elif old != new and not (name not in before and new == old):
-            found.append(f"{prefix}{name}: {'a tiny stand-in' if folder in str(new) else new}")
+        elif old != new:
+            found.append(f"{prefix}{name}: {'made up' if folder in str(new) else new}")
     return found

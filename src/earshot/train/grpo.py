@@ -40,6 +40,7 @@ from earshot.train.run import (
     trl_arguments,
     trl_decisions,
     trl_defaults,
+    without_known_warnings,
 )
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import validation
@@ -85,6 +86,7 @@ _ROLLOUT_SCHEMA = pa.schema(
 )
 
 
+@without_known_warnings()
 def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | None = None) -> Path:
     """Trains a reasoner and returns its run directory; `model/` in it is the trained reasoner.
 

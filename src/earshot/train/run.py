@@ -78,8 +78,7 @@ def trl_arguments(cls: type, table: Mapping[str, Any], ours: Mapping[str, Any], 
             hint = f"; the nearest known key is 'trl.{close}'" if close else ""
             raise ConfigError(f"trl.{key}: unknown key of {cls.__name__}{hint}")
     try:
-        with _without_known_warnings():
-            return cls(**{**defaults, **table, **ours})
+        return cls(**{**defaults, **table, **ours})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"trl: {cls.__name__} refuses these values ({_one_line(error)})") from error
 
@@ -173,8 +172,7 @@ def train(trainer: Any, vlm: Vlm, run: RunDir, checkpoint: Path | None) -> None:
         TrainingAborted: Several steps in a row were not finite.
     """
     try:
-        with _without_known_warnings():
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, ProgressBar):
@@ -214,7 +212,7 @@ def note_refused(run: RunDir, error: Exception) -> None:
 
 
 @contextmanager
-def _without_known_warnings() -> Iterator[None]:
+def without_known_warnings() -> Iterator[None]:
     """TRL 1.16 itself still uses names that transformers 5.2x deprecates; nobody here can act on that."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)

@@ -34,6 +34,7 @@ from earshot.train.run import (
     trl_arguments,
     trl_decisions,
     trl_defaults,
+    without_known_warnings,
 )
 from earshot.train.targets import Targets, read_targets
 from earshot.train.validation import validation
@@ -101,6 +102,7 @@ def _too_long(row: Row, length: int, limit: int) -> DataError:
     )
 
 
+@without_known_warnings()
 def train_sft(config: SftConfig, *, resume: bool = False, console: Console | None = None) -> Path:
     """Fine-tunes a model and returns its run directory; `model/` in it is the trained reasoner.
 
