@@ -39,7 +39,7 @@ class Example(NamedTuple):
 
 
 def describe_one(rng: np.random.Generator, size_px: int) -> Example:
-    """One image and its description; the training population only, held-out combinations stay unseen."""
+    """One image and its description; things are drawn as in training, where held-out combinations are mistakes."""
     left, right = (
         spoil_thing(draw_thing(rng, held_out=False), rng) if rng.random() < 0.15 else draw_thing(rng, held_out=False)
         for _ in range(2)

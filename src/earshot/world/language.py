@@ -20,13 +20,21 @@ from earshot.world.truth import Truth
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """How often a written trace says something false: the share of wrong facts, and of wrong conclusions."""
+    """How often an observer goes wrong.
+
+    Attributes:
+        facts: Probability that an attribute of a thing, or the rendering, is replaced by a random one of its kind,
+            which may be the same again.
+        verdict: Probability that the worse image is called the better. `write_trace` concludes what it is told to
+            conclude; who calls it draws this.
+    """
 
     facts: float = 0.0
     verdict: float = 0.0
 
 
 def describe_thing(thing: Thing | None) -> str:
+    """Size, colour and shape, e.g. `large red circle`, or `nothing`."""
     return "nothing" if thing is None else str(thing)
 
 
@@ -37,7 +45,10 @@ def describe_picture(picture: Picture) -> str:
 
 
 def write_trace(truth: Truth, better: Side, rng: np.random.Generator, corruption: Corruption) -> str:
-    """A trace of an observer who misreads each fact with probability `corruption.facts`, and concludes `better`."""
+    """A trace of an observer who misreads each fact with probability `corruption.facts`, and concludes `better`.
+
+    Each `yes` and `no` follows from what the observer believes to see. An empty place is always seen to be empty.
+    """
     images = [
         f"{side} : {_judge_picture(_misread(picture, rng, corruption.facts), truth.wanted)}"
         for side, picture in (("first", truth.first), ("second", truth.second))
@@ -55,16 +66,16 @@ def _judge_picture(picture: Picture, wanted: Scene) -> str:
 
 def _misread(picture: Picture, rng: np.random.Generator, p_wrong: float) -> Picture:
     """The picture as a poor observer sees it: each attribute replaced at random with probability `p_wrong`."""
-
-    def reread(thing: Thing | None) -> Thing | None:
-        if thing is None:
-            return None
-        return Thing(
-            *(
-                values[rng.integers(len(values))] if rng.random() < p_wrong else value
-                for values, value in ((SIZES, thing.size), (COLOURS, thing.colour), (SHAPES, thing.shape))
-            )
-        )
-
     fault: Fault = FAULTS[rng.integers(len(FAULTS))] if rng.random() < p_wrong else picture.fault
-    return Picture(Scene(reread(picture.scene.left), reread(picture.scene.right)), fault)
+    left, right = (_misread_thing(thing, rng, p_wrong) for thing in picture.scene.things)
+    return Picture(Scene(left, right), fault)
+
+
+def _misread_thing(thing: Thing | None, rng: np.random.Generator, p_wrong: float) -> Thing | None:
+    if thing is None:
+        return None
+    size, colour, shape = (
+        values[rng.integers(len(values))] if rng.random() < p_wrong else value
+        for values, value in ((SIZES, thing.size), (COLOURS, thing.colour), (SHAPES, thing.shape))
+    )
+    return Thing(size, colour, shape)

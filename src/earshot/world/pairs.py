@@ -23,7 +23,8 @@ class Population:
     """What the pairs of one set have in common.
 
     Attributes:
-        held_out: Whether the things asked for are the combinations of colour and shape that training never shows.
+        held_out: Whether the things asked for are the combinations of colour and shape that no training prompt asks
+            for (`earshot.world.scene.HELD_OUT` says what training pictures show all the same).
         style: How pictures are drawn.
         axis: Whose votes are cast (`earshot.world.raters.RATERS`).
     """

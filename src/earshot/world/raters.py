@@ -33,7 +33,7 @@ class Raters:
 
 # The axes of the published sets (PROTOCOLS: style, coherence, alignment) as raters with other weights. `preference`
 # is who votes in training; `style` values the rendering above all, and is the out-of-distribution population.
-RATERS = {
+RATERS: dict[str, Raters] = {
     "preference": Raters(),
     "alignment": Raters(quality=0.25),
     "coherence": Raters(alignment=0.6, missing=1.2, quality=0.6),
@@ -58,5 +58,5 @@ def vote(advantage_first: float, raters: Raters, rng: np.random.Generator) -> Vo
     Source: the Bradley-Terry model, one comparison a rater.
     """
     p_first = 1.0 / (1.0 + np.exp(-raters.sharpness * advantage_first))
-    first = int(rng.binomial(raters.n_votes, p_first))
+    first = float(rng.binomial(raters.n_votes, p_first))
     return Votes(first, raters.n_votes - first)

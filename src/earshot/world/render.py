@@ -30,7 +30,8 @@ def render(picture: Picture, rng: np.random.Generator, *, size_px: int = 56, sty
 
     `flat` draws filled shapes on a pale ground, `sketch` (the out-of-distribution style) outlined shapes, filled
     with a paler colour, on a grey gradient. Faults change the mean of patches, so that a linear patch embedding can
-    see them.
+    see them: `dark` leaves 45 % of the light, `tinted` 55 % of the red and 60 % of the blue, and `pale` moves all
+    colours 65 % of the way to a light grey.
     """
     side = size_px * _OVERSAMPLING
     image = _ground(side, rng, style)
@@ -60,7 +61,7 @@ def _draw_thing(
     style: Style,
 ) -> None:
     radius = side * (_RADIUS[thing.size] + rng.uniform(-0.015, 0.015))
-    colour = tuple(int(np.clip(v + rng.integers(-15, 16), 0, 255)) for v in _RGB[thing.colour])
+    colour = tuple(min(max(v + int(rng.integers(-15, 16)), 0), 255) for v in _RGB[thing.colour])
     fill, outline, width = colour, None, 0
     if style == "sketch":
         fill, outline, width = tuple((v + 255) // 2 for v in colour), colour, max(2, side // 36)
@@ -90,7 +91,7 @@ def _apply_fault(image: Image.Image, fault: Fault) -> Image.Image:
         return image
     pixels = np.asarray(image, dtype=np.float32)
     if fault == "pale":
-        pixels = pixels * 0.35 + 0.65 * 225
+        pixels = pixels * 0.35 + 0.65 * 225  # the lightness that grounds have
     elif fault == "tinted":
         pixels = pixels * np.array([0.55, 1.0, 0.6], dtype=np.float32)
     else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from earshot.errors import DataError
 from earshot.rundir import read_jsonl
-from earshot.world.scene import FAULTS, Picture, Scene, Thing
+from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing
 
 TRUTH_FILE = "truth.jsonl"
 
@@ -29,23 +29,32 @@ class Truth:
 
 def truth_row(pair_id: str, truth: Truth) -> dict[str, Any]:
     """The truth as one JSON row."""
-    return {"id": pair_id, **asdict(truth)}
+    # Spelled out: dataclasses.asdict copies deeply and takes longer than drawing the pair.
+    pictures = {
+        side: {"scene": _scene_row(picture.scene), "fault": picture.fault}
+        for side, picture in (("first", truth.first), ("second", truth.second))
+    }
+    return {"id": pair_id, "wanted": _scene_row(truth.wanted), **pictures}
 
 
 def read_truths(folder: Path) -> Iterator[tuple[str, Truth]]:
     """Pair ids and truths of a world pair set, in a stream.
 
     Raises:
-        DataError: A row is not a truth; the message gives the file and the pair.
+        InputError: The folder holds no truths.
+        DataError: A row is not a truth; the message gives the file, the line and the pair.
     """
-    for row in read_jsonl(folder / TRUTH_FILE):
+    for number, row in enumerate(read_jsonl(folder / TRUTH_FILE, allow_cut=False), start=1):
         try:
-            yield row["id"], Truth(_scene(row["wanted"]), _picture(row["first"]), _picture(row["second"]))
-        except (KeyError, TypeError, ValueError) as error:
-            place = f"{folder / TRUTH_FILE}: pair {row.get('id')!r}"
-            raise DataError(
-                f"{place} is not a ground truth ({error!r}); make the set again with 'earshot world make'"
-            ) from error
+            pair_id, wanted, first, second = _fields(row, "id", "wanted", "first", "second")
+            if not isinstance(pair_id, str):
+                raise ValueError("its id is not text")
+            truth = Truth(_scene(wanted), _picture(first), _picture(second))
+        except ValueError as error:
+            place = f"{folder / TRUTH_FILE}:{number}: pair {row.get('id')!r}"
+            fault = f"{place} is no ground truth: {error}; make the set again with 'earshot world make'"
+            raise DataError(fault) from error
+        yield pair_id, truth
 
 
 def read_truth(folder: Path) -> dict[str, Truth] | None:
@@ -53,12 +62,38 @@ def read_truth(folder: Path) -> dict[str, Truth] | None:
     return dict(read_truths(folder)) if (folder / TRUTH_FILE).exists() else None
 
 
-def _scene(row: dict[str, Any]) -> Scene:
-    left, right = (None if row[place] is None else Thing(**row[place]) for place in ("left", "right"))
+def _scene(row: Any) -> Scene:
+    left, right = (None if thing is None else _thing(thing) for thing in _fields(row, *PLACES))
     return Scene(left, right)
 
 
-def _picture(row: dict[str, Any]) -> Picture:
-    if row["fault"] not in FAULTS:
-        raise ValueError(f"fault {row['fault']!r}, expected one of {', '.join(FAULTS)}")
-    return Picture(_scene(row["scene"]), row["fault"])
+def _picture(row: Any) -> Picture:
+    scene, fault = _fields(row, "scene", "fault")
+    if fault not in FAULTS:
+        raise ValueError(f"fault {fault!r}, expected one of {', '.join(FAULTS)}")
+    return Picture(_scene(scene), fault)
+
+
+def _thing(row: Any) -> Thing:
+    size, colour, shape = _fields(row, "size", "colour", "shape")
+    for value, known in ((size, SIZES), (colour, COLOURS), (shape, SHAPES)):
+        if value not in known:
+            raise ValueError(f"{value!r}, expected one of {', '.join(known)}")
+    return Thing(size, colour, shape)
+
+
+def _fields(row: Any, *names: str) -> list[Any]:
+    """The named values of a JSON object."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{row!r}, expected an object with {', '.join(names)}")
+    if missing := [name for name in names if name not in row]:
+        raise ValueError(f"{', '.join(missing)} missing")
+    return [row[name] for name in names]
+
+
+def _scene_row(scene: Scene) -> dict[str, dict[str, str] | None]:
+    left, right = (
+        None if thing is None else {"size": thing.size, "colour": thing.colour, "shape": thing.shape}
+        for thing in scene.things
+    )
+    return {"left": left, "right": right}

@@ -1,0 +1,113 @@
+"""The lessons of the tiny models: well-formed, repeatable, and in words that their tokenizers know."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from earshot.protocol import ANSWER_TEXTS, PROMPT_SETS, listener_prefill, parse_completion
+from earshot.types import Verdict
+from earshot.world.curriculum import compare, corpus, describe_both, describe_one, listen
+from earshot.world.language import Corruption
+from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES
+
+BRIEF = PROMPT_SETS["brief"]
+LESSONS = {
+    "describe one": describe_one,
+    "describe both": describe_both,
+    "compare": partial(compare, prompts=BRIEF, corruption=Corruption(0.05, 0.10)),
+    "listen": partial(listen, prompts=BRIEF),
+}
+
+
+def placeholders(example) -> int:
+    return sum(part["type"] == "image" for message in example.messages for part in message["content"])
+
+
+def text_of(example) -> str:
+    return " ".join(part["text"] for message in example.messages for part in message["content"] if "text" in part)
+
+
+@pytest.mark.parametrize("name", list(LESSONS))
+def test_a_lesson_is_the_same_for_the_same_seed(name: str) -> None:
+    def lesson() -> list[tuple[object, ...]]:
+        rng = np.random.default_rng(5)
+        examples = [LESSONS[name](rng, 24) for _ in range(30)]
+        return [(e.messages, e.completion, e.given, [image.tobytes() for image in e.images]) for e in examples]
+
+    assert lesson() == lesson()
+    assert len({completion for _, completion, *_ in lesson()}) > 1
+
+
+@pytest.mark.parametrize("name", list(LESSONS))
+def test_there_is_an_image_of_the_size_for_every_placeholder(name: str) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        example = LESSONS[name](rng, 24)
+        assert placeholders(example) == len(example.images) == (1 if name == "describe one" else 2)
+        assert {image.size for image in example.images} == {(24, 24)}
+
+
+def test_comparisons_parse_and_are_wrong_as_often_as_asked() -> None:
+    rng = np.random.default_rng(0)
+    contradictions = 0
+    for _ in range(600):
+        example = compare(rng, 16, BRIEF, Corruption(verdict=0.4))
+        verdict = parse_completion(example.completion)
+        assert isinstance(verdict, Verdict) and example.given == ""
+        contradictions += not verdict.trace.endswith(f"so {verdict.side} better")
+    # Half as often as the verdict is wrong: 0.2, with a standard error of 0.016.
+    assert contradictions / 600 == pytest.approx(0.2, abs=0.06)
+
+
+def test_honest_comparisons_never_contradict_themselves() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        verdict = parse_completion(compare(rng, 16, BRIEF, Corruption()).completion)
+        assert isinstance(verdict, Verdict) and verdict.trace.endswith(f"so {verdict.side} better")
+
+
+def test_listening_examples_are_completions_in_one_piece_or_in_two() -> None:
+    """What a listener is given and what it writes make one completion; half the time it reasons itself."""
+    rng = np.random.default_rng(0)
+    given = untraced = concluded = 0
+    for _ in range(400):
+        example = listen(rng, 16, BRIEF)
+        verdict = parse_completion(example.given + example.completion)
+        assert isinstance(verdict, Verdict)
+        if example.given:
+            given += 1
+            assert example.completion in [f"{answer}</answer>" for answer in ANSWER_TEXTS]
+            untraced += example.given == listener_prefill(None)
+            concluded += "better" in example.given
+    assert given / 400 == pytest.approx(0.5, abs=0.1)
+    assert untraced / given == pytest.approx(0.15, abs=0.08)
+    assert concluded / given == pytest.approx(0.85 * 0.3, abs=0.1)  # a trace, and its conclusion not redacted
+
+
+def test_descriptions_name_the_images_they_stand_beside() -> None:
+    rng = np.random.default_rng(0)
+    example = describe_both(rng, 16)
+    assert example.completion.startswith(" first : left ") and " . second : left " in example.completion
+    one = describe_one(rng, 16)
+    assert one.completion.startswith(" left ") and one.completion.split()[-1] in FAULTS
+
+
+def test_the_tokenizers_corpus_has_every_word_of_the_world_and_of_its_lessons() -> None:
+    known = {word for text in corpus() for word in text.split()}
+    world = {*SIZES, *COLOURS, *SHAPES, *FAULTS, *PLACES, "nothing", "yes", "no", "but", "first", "second", "so"}
+    assert world | {"better", ",", ".", ":"} <= known
+    rng = np.random.default_rng(1)
+    for name, lesson in LESSONS.items():
+        for _ in range(40):
+            example = lesson(rng, 16)
+            written = f"{text_of(example)} {example.given} {example.completion}"
+            for tag in ("<think>", "</think>", "<answer>", "</answer>"):  # the protocol's, not the world's
+                written = written.replace(tag, " ")
+            assert set(written.split()) - {*ANSWER_TEXTS} <= known, name
+
+
+def test_the_corpus_is_the_same_every_time() -> None:
+    assert list(corpus(40)) == list(corpus(40))

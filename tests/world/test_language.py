@@ -1,0 +1,62 @@
+"""Traces: what an honest one says, and how often a careless observer is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from earshot.world.checker import check_trace
+from earshot.world.language import Corruption, describe_picture, write_trace
+from earshot.world.scene import COLOURS, FAULTS, SHAPES, SIZES, Picture, Scene, Thing
+from earshot.world.truth import Truth
+
+HONEST = Corruption()
+
+
+def test_an_honest_trace_word_by_word(truth) -> None:
+    assert write_trace(truth, "first", np.random.default_rng(0), HONEST) == (
+        "first : left large red circle yes , right small blue star no but small green star , dark . "
+        "second : left large red circle no but nothing , right small blue star yes , clean . so first better"
+    )
+
+
+def test_a_description_has_no_judgement(truth) -> None:
+    assert describe_picture(truth.second) == "left nothing , right small blue star , clean"
+
+
+def test_an_observer_who_always_misreads_names_random_things() -> None:
+    """With probability 1 everything is drawn anew: a colour is right by chance in one case of six, and so on."""
+    thing = Thing("large", "red", "circle")
+    truth = Truth(Scene(thing, thing), Picture(Scene(None, Thing("small", "blue", "star")), "pale"),
+                  Picture(Scene(None, None), "clean"))  # fmt: skip
+    rng = np.random.default_rng(0)
+    said = []
+    for _ in range(3000):
+        words = write_trace(truth, "first", rng, Corruption(facts=1.0)).split(" . ")[0].split(" , ")
+        assert words[0].endswith("left large red circle no but nothing")  # what is empty is seen to be empty
+        said.append((words[1].split()[-3:], words[2]))
+    for position, (values, value) in enumerate(((SIZES, "small"), (COLOURS, "blue"), (SHAPES, "star"))):
+        share = np.mean([thing[position] == value for thing, _ in said])
+        # 0.0091 is the standard error of a half.
+        assert share == pytest.approx(1 / len(values), abs=0.03)
+    assert np.mean([fault == "pale" for _, fault in said]) == pytest.approx(1 / len(FAULTS), abs=0.03)
+
+
+def test_corruption_is_as_frequent_as_asked_for(draw) -> None:
+    """Counted on the rendering, one claim an image: wrong with p * 3/4, for a quarter of the draws hits the truth."""
+    rng = np.random.default_rng(1)
+    for p in (0.0, 0.1, 0.4):
+        wrong = total = 0
+        for pair in draw("train", 800):
+            for claim in check_trace(write_trace(pair.truth, "first", rng, Corruption(facts=p)), pair.truth):
+                if claim.text in FAULTS:
+                    total += 1
+                    wrong += claim.status == "false"
+        assert total == 1600
+        assert wrong / total == pytest.approx(0.75 * p, abs=0.04)  # standard error 0.0115 at most
+
+
+def test_the_conclusion_is_what_the_writer_is_told(truth) -> None:
+    rng = np.random.default_rng(0)
+    for better in ("first", "second"):
+        assert write_trace(truth, better, rng, Corruption(facts=0.5)).endswith(f" . so {better} better")
