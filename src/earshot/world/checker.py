@@ -1,24 +1,35 @@
 """The listener that cannot be argued with: checks the claims of a trace against the truth of the world.
 
-Words can be wrong, missing or out of order: what can be read is judged, and the rest is "unchecked".
+Words can be wrong, missing or out of order: what can be read is judged, and the rest is "unchecked". A claim that is
+made twice counts twice.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
 from earshot.types import Side
-from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Thing
+from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Thing
 from earshot.world.truth import Truth
 
 Status: TypeAlias = Literal["true", "false", "unchecked"]
 
 _ATTRIBUTE_OF = {**dict.fromkeys(SIZES, "size"), **dict.fromkeys(COLOURS, "colour"), **dict.fromkeys(SHAPES, "shape")}
+_IMAGES: dict[str, Side] = {"first": "first", "second": "second"}
+# Models with other tokenizers write `First: left large red circle yes, right ...`.
+_WORD = re.compile(r"[^\s,.:]+|[,.]")
 
 
 class Claim(NamedTuple):
-    """One statement of a trace about one image, and whether it holds."""
+    """One statement of a trace, and whether it holds.
+
+    Attributes:
+        image: The image it is about, as shown; None for a conclusion and for what precedes the name of any image.
+        text: Its words, the place first where it has one, e.g. `left red`.
+        status: `unchecked` is neither right nor wrong: an opinion, or words that the checker does not understand.
+    """
 
     image: Side | None
     text: str
@@ -28,9 +39,9 @@ class Claim(NamedTuple):
 def check_trace(trace: str, truth: Truth) -> list[Claim]:
     """Every claim of the trace about the images, each true, false or unchecked.
 
-    Checked are: that a named thing is (`yes`) or is not (`no`) at a place; size, colour and shape of what a place is
-    said to hold, or that it holds nothing; and the rendering. Conclusions are opinions, and unknown words are not
-    understood: both are unchecked.
+    Checked are: that a named thing, or nothing, is (`yes`) or is not (`no`) at a place; size, colour and shape of what
+    a place is said to hold, or that it holds nothing; and the rendering. Conclusions are opinions, and unknown words
+    are not understood: both are unchecked.
 
     Args:
         trace: Text between the think tags.
@@ -38,27 +49,27 @@ def check_trace(trace: str, truth: Truth) -> list[Claim]:
     """
     claims: list[Claim] = []
     image: Side | None = None
-    for segment in _segments(trace.split()):
+    for segment in _segments(_WORD.findall(trace.lower())):
         if segment[0] == "so":
             claims.append(Claim(None, " ".join(segment), "unchecked"))
             continue
-        if segment[0] in ("first", "second"):
-            image = "first" if segment[0] == "first" else "second"
-            segment = segment[1:]
+        if segment[0] in _IMAGES:
+            image = _IMAGES[segment.pop(0)]
         if segment:
             claims.extend(_check_segment(segment, image, truth))
     return claims
 
 
 def _segments(words: list[str]) -> Iterator[list[str]]:
-    """The words between commas and full stops; an image's name begins a segment of its own where it is not first."""
+    """The words between commas and full stops; a conclusion, and outside of it the name of an image, begin anew."""
     segment: list[str] = []
     for word in words:
-        if word in (",", ".") or (word in ("first", "second") and segment[:1] != ["so"]):
+        begins = word == "so" or (word in _IMAGES and segment[:1] != ["so"])
+        if begins or word in (",", "."):
             if segment:
                 yield segment
-            segment = [word] if word in ("first", "second") else []
-        elif word != ":":
+            segment = [word] if begins else []
+        else:
             segment.append(word)
     if segment:
         yield segment
@@ -69,31 +80,33 @@ def _check_segment(words: list[str], image: Side | None, truth: Truth) -> Iterat
         yield Claim(None, " ".join(words), "unchecked")
         return
     picture = truth.first if image == "first" else truth.second
-    if words[0] not in PLACES:
-        for word in words:
-            yield Claim(image, word, _judge(picture.fault == word) if word in FAULTS else "unchecked")
-        return
-    place, rest = words[0], words[1:]
-    shown: Thing | None = getattr(picture.scene, place)
+    place = words[0] if words[0] in PLACES else None
+    rest = words if place is None else words[1:]
     flag = next((k for k, word in enumerate(rest) if word in ("yes", "no")), None)
-    if flag is not None:  # what stands before it names a thing; the claim is that it is there, or is not
-        named = _thing(rest[:flag])
-        agrees = rest[flag] == "yes"
-        status = "unchecked" if named is None else _judge((shown == named) == agrees)
-        yield Claim(image, " ".join(words[: flag + 2]), status)
+    if place is not None and flag is not None:
+        yield Claim(image, " ".join(words[: flag + 2]), _matches(rest[:flag], rest[flag] == "yes", picture, place))
         rest = rest[flag + 1 :]
     for word in rest:
         if word != "but":
-            yield Claim(image, f"{place} {word}", _status(word, shown))
+            yield Claim(image, f"{place} {word}" if place else word, _status(word, picture, place))
 
 
-def _thing(words: list[str]) -> Thing | None:
-    """The thing that the words name, or None where they are not a size, a colour and a shape."""
-    kinds = [_ATTRIBUTE_OF.get(word) for word in words]
-    return Thing(*words) if kinds == ["size", "colour", "shape"] else None
+def _matches(named: list[str], said_yes: bool, picture: Picture, place: str) -> Status:
+    """Whether the thing that was named is at the place, as the trace says, or is not, as it says."""
+    thing = None
+    if named != ["nothing"]:
+        if [_ATTRIBUTE_OF.get(word) for word in named] != ["size", "colour", "shape"]:
+            return "unchecked"
+        thing = Thing(*named)
+    return _judge((getattr(picture.scene, place) == thing) == said_yes)
 
 
-def _status(word: str, shown: Thing | None) -> Status:
+def _status(word: str, picture: Picture, place: str | None) -> Status:
+    if word in FAULTS:
+        return _judge(picture.fault == word)
+    if place is None:
+        return "unchecked"
+    shown: Thing | None = getattr(picture.scene, place)
     if word == "nothing":
         return _judge(shown is None)
     if word in _ATTRIBUTE_OF:
