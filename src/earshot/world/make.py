@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from earshot.data.writer import PairSetWriter
 from earshot.errors import InputError
-from earshot.rundir import append_jsonl, whole
-from earshot.types import Pair
+from earshot.rundir import whole
+from earshot.types import Pair, other
 from earshot.world.language import Corruption, write_trace
 from earshot.world.pairs import POPULATIONS, draw_pair, pair_generator, render_pair
 from earshot.world.scene import prompt_text
@@ -22,7 +27,10 @@ from earshot.world.truth import TRUTH_FILE, truth_row
 
 TRACES_FILE = "traces.jsonl"
 OnPair = Callable[[int], None]
+MIN_SIZE_PX, MAX_SIZE_PX = 16, 1024
 _CHUNK = 64  # pairs that a worker draws at a time
+_CHUNKS_AHEAD = 4  # a worker; drawing is quicker than writing, and a million pairs must not wait in memory
+_PAIRS_A_WORKER = 1000  # below this, starting a process takes longer than drawing the pairs
 
 
 class Recipe(NamedTuple):
@@ -32,13 +40,14 @@ class Recipe(NamedTuple):
         set_name: A key of `POPULATIONS`.
         seed: Of everything random in it.
         size_px: Side of the square images.
-        corruption: Of the reference traces in `traces.jsonl`, from which SFT learns.
+        corruption: Of the reference traces and verdicts in `traces.jsonl`, from which SFT learns; by default every
+            trace concludes what the raters preferred.
     """
 
     set_name: str
     seed: int = 0
     size_px: int = 56
-    corruption: Corruption = Corruption(facts=0.05, verdict=0.10)
+    corruption: Corruption = Corruption(facts=0.05)
 
 
 class _Drawn(NamedTuple):
@@ -52,44 +61,75 @@ def make_set(
 ) -> None:
     """Writes a pair set with its ground truth (`truth.jsonl`) and reference traces (`traces.jsonl`) beside it.
 
+    A script that asks for several workers needs the usual `if __name__ == "__main__"`: they are started afresh.
+
     Args:
         folder: A new or an empty folder.
         recipe: What is drawn.
         n_pairs: How many pairs; the first ones of a larger set are those of a smaller one.
-        workers: Processes that draw; the number of processors by default. The result does not depend on it.
-        on_pair: Called after every pair with the number written.
+        workers: Processes that draw; by default as many processors as there are, and one for a small set. The result
+            does not depend on it.
+        on_pair: Called now and then, and at the end, with the number of pairs written so far.
 
     Raises:
-        InputError: The set is not known, a number is not positive, or the folder holds something.
+        InputError: The set is not known, a number is out of its range, or the folder holds something.
+    """
+    check_set(folder, recipe, n_pairs, workers=workers)
+    info = {"source": "earshot world", "licence": "Apache-2.0", "set": recipe.set_name, "seed": recipe.seed}
+    written = 0
+    with ExitStack() as stack:
+        # Entered first, so that the metadata is written last: without it the folder is no pair set.
+        writer = stack.enter_context(PairSetWriter(folder, info={**info, "size_px": recipe.size_px}, verify=False))
+        truths, traces = (
+            stack.enter_context(stack.enter_context(whole(folder / name)).open("w", encoding="utf-8", newline="\n"))
+            for name in (TRUTH_FILE, TRACES_FILE)
+        )
+        for drawn in _draw_all(recipe, n_pairs, workers):
+            for row in drawn:
+                writer.add(row.pair)
+                truths.write(f"{json.dumps(row.truth)}\n")
+                traces.write(f"{json.dumps(row.trace)}\n")
+            written += len(drawn)
+            if on_pair:
+                on_pair(written)
+
+
+def check_set(folder: Path, recipe: Recipe, n_pairs: int, *, workers: int | None = None) -> None:
+    """Lets a call of `make_set` pass that can succeed; nothing is written.
+
+    Raises:
+        InputError: As `make_set`.
     """
     if recipe.set_name not in POPULATIONS:
         raise InputError(f"world: no set {recipe.set_name!r}, expected one of {', '.join(POPULATIONS)}")
-    if n_pairs < 1 or recipe.size_px < 16:
-        raise InputError(f"world: {n_pairs} pairs of {recipe.size_px} px, expected at least 1 pair and 16 px")
-    info = {"source": "earshot world", "licence": "Apache-2.0", "set": recipe.set_name, "seed": recipe.seed}
-    with (
-        PairSetWriter(folder, info={**info, "size_px": recipe.size_px}, verify=False) as writer,
-        whole(folder / TRUTH_FILE) as truth_file,
-        whole(folder / TRACES_FILE) as traces_file,
-    ):
-        for count, drawn in enumerate(_draw_all(recipe, n_pairs, workers), start=1):
-            for row in drawn:
-                writer.add(row.pair)
-            append_jsonl(truth_file, [row.truth for row in drawn])
-            append_jsonl(traces_file, [row.trace for row in drawn])
-            if on_pair:
-                on_pair(min(count * _CHUNK, n_pairs))
+    if n_pairs < 1:
+        raise InputError(f"world: set {recipe.set_name!r} of {n_pairs} pairs, expected at least 1")
+    if not MIN_SIZE_PX <= recipe.size_px <= MAX_SIZE_PX:
+        raise InputError(f"world: images of {recipe.size_px} px, expected {MIN_SIZE_PX} to {MAX_SIZE_PX}")
+    if recipe.seed < 0:
+        raise InputError(f"world: seed {recipe.seed}, expected 0 or more")
+    if workers is not None and workers < 1:
+        raise InputError(f"world: {workers} workers, expected at least 1")
+    PairSetWriter(folder)  # refuses a folder in use, and makes nothing until it is entered
 
 
 def _draw_all(recipe: Recipe, n_pairs: int, workers: int | None) -> Iterator[Sequence[_Drawn]]:
     chunks = [range(start, min(start + _CHUNK, n_pairs)) for start in range(0, n_pairs, _CHUNK)]
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
-    if workers == 1:
+    if workers is None:
+        workers = min(os.cpu_count() or 1, n_pairs // _PAIRS_A_WORKER)
+    workers = min(workers, len(chunks))
+    if workers <= 1:
         yield from map(partial(_draw_chunk, recipe), chunks)
         return
     # Spawned, not forked: the caller may have threads running (torch does).
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(partial(_draw_chunk, recipe), chunks)
+        waiting: deque[Future[list[_Drawn]]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(_draw_chunk, recipe, chunk))
+            if len(waiting) == workers * _CHUNKS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _draw_chunk(recipe: Recipe, indices: range) -> list[_Drawn]:
@@ -114,11 +154,13 @@ def _draw(recipe: Recipe, index: int) -> _Drawn:
     )
     side = drawn.votes.majority
     assert side is not None  # the number of raters is odd
+    if recipe.corruption.verdict and rng.random() < recipe.corruption.verdict:
+        side = other(side)
     trace = write_trace(drawn.truth, side, rng, recipe.corruption)
     return _Drawn(pair, truth_row(pair_id, drawn.truth), {"id": pair_id, "trace": trace, "side": side})
 
 
-def _png(image: Any) -> bytes:
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
