@@ -10,7 +10,7 @@ import os
 import shutil
 from array import array
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -81,6 +81,7 @@ class PairSetWriter:
         self._format: Format = format
         self._rows: list[dict[str, Any]] = []
         self._id_hashes = array("Q")
+        self._image_folders: set[str] = set()  # at most 256
         self._open = ExitStack()
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{folder}: is a file, expected a folder for the pair set; choose another name")
@@ -110,7 +111,8 @@ class PairSetWriter:
         shutil.rmtree(self.folder / "images", ignore_errors=True)
         (self.folder / INFO).unlink(missing_ok=True)
         if made_folder:
-            self.folder.rmdir()
+            with suppress(OSError):  # others may have put something beside the set; the error on its way says more
+                self.folder.rmdir()
 
     def add(self, pair: Pair) -> None:
         """Stores a pair and its images; a refused pair leaves nothing behind.
@@ -156,7 +158,9 @@ class PairSetWriter:
     def _store(self, image: _Stored) -> str:
         target = self.folder / image.name
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent.name not in self._image_folders:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._image_folders.add(target.parent.name)
             temporary = target.with_name(f"{TEMPORARY_PREFIX}{target.name}")
             temporary.write_bytes(image.data)
             temporary.replace(target)
