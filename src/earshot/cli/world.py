@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,35 +14,51 @@ app = typer.Typer(no_args_is_help=True, help="The synthetic world: pair sets wit
 @app.command("make")
 def make(
     out: Annotated[Path, typer.Argument(help="Folder for the pair sets; each becomes a folder in it.")],
-    pairs: Annotated[int, typer.Option(help="Pairs of the training set.")] = 4800,
-    test_pairs: Annotated[int, typer.Option(help="Pairs of every other set.")] = 800,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of the training set.")] = 4800,
+    test_pairs: Annotated[int, typer.Option(min=1, help="Pairs of every other set.")] = 800,
     sets: Annotated[str, typer.Option(help="Which sets, separated by commas; all of them by default.")] = "",
-    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 56,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes; as many as processors by default.")] = None,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the images in pixels.")] = 56,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; as many as processors by default, one for a small set.")
+    ] = None,
 ) -> None:
     """Writes pair sets with their ground truth: train, validation, test and three out-of-distribution sets."""
     from earshot.cli.progress import progress
-    from earshot.world.make import Recipe, make_set
+    from earshot.world.make import Recipe, check_set, make_set
     from earshot.world.pairs import POPULATIONS
 
-    names = [name.strip() for name in sets.split(",") if name.strip()] or list(POPULATIONS)
+    totals = {name: pairs if name == "train" else test_pairs for name in _chosen(sets, POPULATIONS, "set")}
+    for name, total in totals.items():  # all of them before the first is written
+        check_set(out / name, Recipe(name, seed, size), total)
     with progress() as bars:
-        for name in names:
-            total = pairs if name == "train" else test_pairs
-            bar = bars.add_task(name, total=total)
-            make_set(
-                out / name,
-                Recipe(name, seed, size),
-                total,
-                workers=workers,
-                on_pair=partial(_advance, bars, bar),
-            )
-    typer.echo(f"{out}: {', '.join(names)}")
+        tasks = {name: bars.add_task(name, total=total, start=False) for name, total in totals.items()}
+        for name, total in totals.items():
+            bars.start_task(tasks[name])
+
+            def show(written: int, name: str = name) -> None:
+                bars.update(tasks[name], completed=written)
+
+            make_set(out / name, Recipe(name, seed, size), total, workers=workers, on_pair=show)
+    typer.echo(f"{out}: " + ", ".join(f"{name} {total} pairs" for name, total in totals.items()))
 
 
-def _advance(bars: Any, bar: Any, done: int) -> None:
-    bars.update(bar, completed=done)
+def _chosen(text: str, known: Collection[str], what: str) -> list[str]:
+    """The names in a list with commas, each once; all that are known where it is empty.
+
+    Raises:
+        InputError: A name is not known; the message offers the nearest one.
+    """
+    from earshot.config import nearest
+    from earshot.errors import InputError
+
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            close = nearest(name, known)
+            hint = f", did you mean '{close}'?" if close else ""
+            raise InputError(f"world: no {what} '{name}'{hint}; expected some of {', '.join(known)}")
+    return names or list(known)
 
 
 @app.command("pretrain")
@@ -56,7 +72,7 @@ def pretrain(
     from earshot.cli.progress import progress
     from earshot.train.pretrain import RECIPES, make_warm_models
 
-    names = [name.strip() for name in models.split(",") if name.strip()] or list(RECIPES)
+    names = _chosen(models, RECIPES, "warm model")
     with progress() as bars:
         tasks: dict[str, Any] = {}
 
