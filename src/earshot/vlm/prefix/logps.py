@@ -1,0 +1,245 @@
+"""Log-probabilities of completions with gradients, for rows that share prompts and images.
+
+Three forms give the same numbers to rounding. *cache*: each prompt once, its key-value cache copied to the rows that
+continue it. *packed*: one row `[prompt | completion | completion | …]` for each prompt, under a mask in which
+completions do not see one another. *plain*: the rows as they would stand without any of this.
+
+Shapes: N prompts, P prompt tokens (padded on the left), R rows that continue them, C completion tokens (padded on the
+right), L tokens of a packed row, B rows of prompt and completion.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch.utils.checkpoint import checkpoint
+
+from earshot.errors import ModelError
+from earshot.vlm.prefix.forms import Batch, Scoring, cached_scores, packed_scores, plain_scores
+from earshot.vlm.prefix.head import join
+from earshot.vlm.prefix.inside import (
+    base_of,
+    checkpoints_layers,
+    is_distributed,
+    reason_against_sharing,
+    takes_own_mask,
+)
+from earshot.vlm.prefix.pictures import (
+    Pictures,
+    layout_is_known,
+    refuse_image_tokens,
+    same_pictures,
+    split_pictures,
+)
+
+Form: TypeAlias = Literal["cache", "packed", "plain"]
+
+TOKENS_AT_ONCE = 32_768  # of one forward pass; what lies beyond is computed in parts, and again in the backward pass
+MASK_AT_ONCE = 2**26  # entries of a packed pass's mask, 64 MiB; above it the cache form, which has no such mask
+_SCORES = {"cache": cached_scores, "packed": packed_scores, "plain": plain_scores}
+_said: set[str] = set()
+
+
+class Logps(NamedTuple):
+    """What the model thinks of each completion token; 0 where the completion has ended.
+
+    Attributes:
+        logps: Log-probability in nats of each token given all before it.
+        entropies: Entropy in nats of the distribution it was drawn from; None unless asked for.
+    """
+
+    logps: Float[torch.Tensor, "r c"]
+    entropies: Float[torch.Tensor, "r c"] | None
+
+
+def shared_logps(
+    model: Any,
+    inputs: Mapping[str, Any],
+    owners: Sequence[int],
+    completions: Int[torch.Tensor, "r c"],
+    mask: Int[torch.Tensor, "r c"],
+    *,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+    fused_head: bool = False,
+    form: Form | None = None,
+    tokens_at_once: int = TOKENS_AT_ONCE,
+    pictures: Pictures | None = None,
+) -> Logps:
+    """Log-probabilities of completions, each distinct prompt and image computed once.
+
+    Gradients reach every parameter, the vision tower's too. What does not fit `tokens_at_once` is computed in parts
+    that are recomputed in the backward pass, so that one part at a time lies in memory. A model that is wrapped for
+    several processes is not recomputed: there the caller's micro-batches bound the memory.
+
+    Args:
+        model: A transformers image-text-to-text model, possibly wrapped by PEFT.
+        inputs: N left-padded prompts from `Vlm.encode`, on the model's device.
+        owners: For each of the R rows, which prompt it continues.
+        completions: Token ids, padded on the right.
+        mask: 1 where a completion token is real.
+        temperature: Divides the logits. With `fused_head`, the one that the head was made with counts.
+        with_entropy: Whether entropies are returned.
+        fused_head: The model's forward takes `shift_labels` and `fused_lm_head` as TRL's `add_fused_lm_head` makes it;
+            required where the model is wrapped for several processes.
+        form: How to compute; by default as `choose_form` says.
+        tokens_at_once: Of one forward pass, padding included.
+        pictures: The images by prompt, where the caller has already split them.
+
+    Raises:
+        ModelError: Image tokens disagree with images, a completion holds an image token (both name the row), the
+            model is wrapped and has no fused head, or `form` is one that it cannot do.
+    """
+    if is_distributed(model) and not fused_head:
+        raise ModelError("gradients of a model wrapped for several processes need 'fused_head'; see add_fused_lm_head")
+    refuse_image_tokens(model, completions * mask)
+    if pictures is None and layout_is_known(model, inputs):
+        pictures = split_pictures(model, inputs)
+    batch = Batch(dict(inputs), pictures, torch.tensor(list(owners), device=completions.device), completions, mask)
+    form = form or choose_form(model, batch)
+    scoring = Scoring(temperature, with_entropy, fused_head)
+    parts = _parts(batch, form, tokens_at_once)
+    recompute = len(parts) > 1 and torch.is_grad_enabled() and not is_distributed(model)
+    scores = []
+    for rows in parts:
+        given = (model, batch if len(parts) == 1 else batch.rows(rows), scoring)
+        compute = _SCORES[form]
+        scores.append(checkpoint(compute, *given, use_reentrant=False) if recompute else compute(*given))
+    logps, entropies = join(scores)
+    order = torch.tensor([row for rows in parts for row in rows], device=completions.device).argsort()
+    return Logps(logps[order], None if entropies is None else entropies[order])
+
+
+def logps_of_rows(
+    model: Any,
+    input_ids: Int[torch.Tensor, "b t"],
+    attention_mask: Int[torch.Tensor, "b t"],
+    logits_to_keep: int,
+    *,
+    owners: Sequence[int] | None = None,
+    num_images: Sequence[int] | None = None,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+    fused_head: bool = False,
+    form: Form | None = None,
+    tokens_at_once: int = TOKENS_AT_ONCE,
+    **image_inputs: Any,
+) -> Logps:
+    """As `shared_logps`, from whole rows in which prompts and images stand as often as they have completions.
+
+    Rows that follow one another with the same prompt and the same images are one group.
+
+    Args:
+        model: As in `shared_logps`, and so are the arguments not named here.
+        input_ids: Prompts padded on the left, then completions padded on the right.
+        attention_mask: 1 where a token is real.
+        logits_to_keep: The width of the completions.
+        owners: Where the caller claims which rows share a prompt: a number for each row, equal for rows of one group.
+        num_images: Images of each row; found from image tokens where it is None.
+        **image_inputs: `pixel_values` and what else the processor made, for all rows; None is left out.
+
+    Raises:
+        ModelError: Rows of one claimed group differ in prompt or images; the message names the row.
+    """
+    width = input_ids.size(1) - logits_to_keep
+    images = {name: value for name, value in image_inputs.items() if value is not None}
+    rows = {"input_ids": input_ids, "attention_mask": attention_mask, **images}
+    prompts = {name: value[:, :width] if _is_per_token(value, input_ids) else value for name, value in rows.items()}
+    options: dict[str, Any] = {"temperature": temperature, "with_entropy": with_entropy, "fused_head": fused_head}
+    completions, mask = input_ids[:, width:], attention_mask[:, width:]
+    if not layout_is_known(model, prompts):
+        _say_once(f"{type(base_of(model)).__name__}: images come in a form that cannot be split; rows stay plain")
+        everything = list(range(input_ids.size(0)))
+        return shared_logps(model, prompts, everything, completions, mask, form="plain", **options)
+    pictures = split_pictures(model, prompts, num_images)
+    firsts, which = _groups(prompts, pictures, owners)
+    kept = torch.tensor(firsts, device=input_ids.device)
+    shared = {name: value[kept] for name, value in prompts.items() if _is_per_row(name)}
+    own = pictures.of(firsts)
+    shared.update({name: value for name, value in own.inputs().items() if name != "pixel_values"})
+    return shared_logps(
+        model, shared, which, completions, mask, form=form, tokens_at_once=tokens_at_once, pictures=own, **options
+    )
+
+
+def choose_form(model: Any, batch: Batch) -> Form:
+    """The fastest form that the model can do; docs/decisions/shared-prefix.md has the measurements behind it."""
+    prompt, completion = batch.inputs["input_ids"].size(1), batch.completions.size(1)
+    reason = reason_against_sharing(model, prompt + completion)
+    checkpointed = checkpoints_layers(model) and torch.is_grad_enabled()
+    if reason is None and checkpointed and not (takes_own_mask(model) and batch.pictures is not None):
+        reason = "its layers are checkpointed, which leaves no cache, and its attention takes no mask of ours"
+    if reason is not None:
+        _say_once(f"{type(base_of(model)).__name__}: prefixes are not shared, rows stay plain, because {reason}")
+        return "plain"
+    if prompt < 2:
+        return "plain"  # there is nothing before the last token, from which completions start
+    if checkpointed:
+        return "packed"
+    return "cache"
+
+
+def _parts(batch: Batch, form: Form, tokens_at_once: int) -> list[list[int]]:
+    """Rows of each forward pass: whole groups while they fit; a group too large for one pass is split."""
+    prompt, completion = batch.inputs["input_ids"].size(1), batch.completions.size(1)
+    per_row = prompt + completion if form == "plain" else completion
+    per_group = 0 if form == "plain" else prompt
+    if batch.pictures is None:
+        return [list(range(len(batch.owners)))]  # images that cannot be told apart cannot be parted
+    groups: dict[int, list[int]] = {}
+    for row, owner in enumerate(batch.owners.tolist()):
+        groups.setdefault(owner, []).append(row)
+    parts: list[list[int]] = []
+    room = 0
+    for rows in groups.values():
+        at_once = max(1, (tokens_at_once - per_group) // per_row)
+        for start in range(0, len(rows), at_once):
+            piece = rows[start : start + at_once]
+            cost = per_group + per_row * len(piece)
+            if not parts or cost > room:
+                parts.append([])
+                room = tokens_at_once
+            parts[-1].extend(piece)
+            room -= cost
+    return parts
+
+
+def _groups(
+    prompts: Mapping[str, Any], pictures: Pictures, owners: Sequence[int] | None
+) -> tuple[list[int], list[int]]:
+    """The first row of each group, and each row's group; a claimed group is checked."""
+    ids, mask = prompts["input_ids"], prompts["attention_mask"]
+    alike = [False, *((ids[1:] == ids[:-1]) & (mask[1:] == mask[:-1])).all(1).tolist()]
+    own = [pictures.of([row]) for row in range(ids.size(0))]
+    firsts: list[int] = []
+    which: list[int] = []
+    for row in range(ids.size(0)):
+        same = alike[row] and same_pictures(own[row], own[row - 1])
+        if owners is not None and row > 0 and owners[row] == owners[row - 1] and not same:
+            what = "images" if alike[row] else "prompt"
+            raise ModelError(
+                f"row {row}: its {what} differ from row {row - 1}'s, though both are said to be of group "
+                f"{owners[row]}; keep the rows of a group together and unchanged"
+            )
+        if not same:
+            firsts.append(row)
+        which.append(len(firsts) - 1)
+    return firsts, which
+
+
+def _is_per_token(value: Any, input_ids: torch.Tensor) -> bool:
+    return isinstance(value, torch.Tensor) and value.shape == input_ids.shape
+
+
+def _is_per_row(name: str) -> bool:
+    return name not in ("pixel_values", "image_grid_thw")
+
+
+def _say_once(message: str) -> None:
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, stacklevel=3)
