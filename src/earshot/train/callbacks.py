@@ -130,18 +130,6 @@ def _on_any_process(flag: bool, model: torch.nn.Module) -> bool:
     return bool(raised > 0)
 
 
-class GuardedLoss:
-    """Goes before a trainer class of TRL: tells the guard of a loss that is not finite, before it is averaged."""
-
-    guard: FiniteGuard | None = None
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
-        if self.guard is not None and not bool(torch.isfinite(loss)):
-            self.guard.suspect(f"the loss is {loss.item()}")
-        return loss
-
-
 class PeriodicEvaluation(TrainerCallback):
     """Calls `evaluate` before the first step and after every so many, and logs what it returns."""
 

@@ -22,7 +22,8 @@ from earshot.errors import DataError
 from earshot.images import Tolerance
 from earshot.protocol import reasoner_messages, write_completion
 from earshot.rundir import RunDir, append_jsonl
-from earshot.train.callbacks import FiniteGuard, GuardedLoss, watch
+from earshot.train.base import TrainerBase
+from earshot.train.callbacks import FiniteGuard, watch
 from earshot.train.rows import PairRows, Row, open_pairs
 from earshot.train.run import (
     begin_run,
@@ -45,7 +46,7 @@ from earshot.vlm.rows import supervised_batch
 MAX_NEW_TOKENS = 256
 
 
-class GuardedSftTrainer(GuardedLoss, SFTTrainer):
+class GuardedSftTrainer(TrainerBase, SFTTrainer):
     """TRL's trainer, with the guard against a loss that is not finite."""
 
     latest: Any = None

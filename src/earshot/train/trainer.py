@@ -9,7 +9,7 @@ import torch
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
-from earshot.train.callbacks import GuardedLoss
+from earshot.train.base import TrainerBase
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import Sampling, encode_prefix, sample
 
@@ -23,7 +23,7 @@ _LEFT_TO_TRL = {
 }
 
 
-class ListenerGrpoTrainer(GuardedLoss, GRPOTrainer):
+class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     """What is ours: the completions of a pair are sampled on one encoded prefix, and bad steps are dropped.
 
     Args:

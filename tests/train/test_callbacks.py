@@ -1,0 +1,97 @@
+"""The guard against numbers gone bad, the names in metrics.jsonl, and the table of samples."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from rich.console import Console
+
+from earshot.errors import TrainingAborted
+from earshot.train.callbacks import FiniteGuard, gradients_are_finite, rename_metrics, sample_table
+from earshot.train.reward import Rollout
+
+STATE = SimpleNamespace(global_step=7)
+
+
+class Training:
+    """A model with one optimiser step behind it, so that Adam has moments."""
+
+    def __init__(self, guard: FiniteGuard) -> None:
+        torch.manual_seed(0)
+        self.guard = guard
+        self.model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=0.1, weight_decay=0.1)
+        self.step()
+
+    def step(self, poison: float | None = None) -> None:
+        self.optimiser.zero_grad()
+        self.model(torch.ones(1, 2)).sum().backward()
+        if poison is not None:
+            self.model[1].weight.grad[0, 1] = poison  # type: ignore[index]
+        self.guard.on_pre_optimizer_step(None, STATE, None, model=self.model)
+        self.optimiser.step()
+
+    def everything(self) -> list[torch.Tensor]:
+        moments = [m for state in self.optimiser.state.values() for m in state.values()]
+        return [tensor.detach().clone() for tensor in (*self.model.parameters(), *moments)]
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_bad_gradient_changes_neither_weights_nor_moments(poison: float) -> None:
+    training = Training(FiniteGuard(lambda: "nowhere"))
+    before = training.everything()
+    training.step(poison)
+    assert all(torch.equal(old, new) for old, new in zip(before, training.everything(), strict=True))
+    assert training.guard.total == 1
+    training.step()
+    assert not all(torch.equal(old, new) for old, new in zip(before, training.everything(), strict=True))
+
+
+def test_a_suspicion_drops_one_step_and_no_more() -> None:
+    training = Training(FiniteGuard(lambda: "nowhere"))
+    before = training.everything()
+    training.guard.suspect("a reward is infinite")
+    training.step()
+    assert all(torch.equal(old, new) for old, new in zip(before, training.everything(), strict=True))
+    training.step()
+    assert training.guard.total == 1
+
+
+def test_three_in_a_row_abort_with_the_batch_saved() -> None:
+    saved: list[str] = []
+    training = Training(FiniteGuard(lambda: saved.append("batch") or "batch.jsonl"))  # type: ignore[func-returns-value]
+    for poison in (float("nan"), float("nan"), None, float("nan"), float("nan")):  # never three together
+        training.step(poison)
+    assert (training.guard.total, saved) == (4, [])
+    with pytest.raises(TrainingAborted, match=r"step 7: a gradient is not finite, 3 steps in a row.*batch\.jsonl"):
+        training.step(float("nan"))
+    assert saved == ["batch"]
+
+
+def test_parameters_without_gradients_are_finite() -> None:
+    assert gradients_are_finite(torch.nn.Linear(1, 1))
+
+
+def test_metrics_have_our_names_and_the_rest_says_whose_it_is() -> None:
+    logs = {"loss": 1.0, "frac_reward_zero_std": 0.5, "reward/format": 1.0, "sampling/x": 2.0, "total_flos": 3.0}
+    assert rename_metrics(logs) == {
+        "loss": 1.0,
+        "groups_without_variance": 0.5,
+        "reward/format": 1.0,
+        "trl/sampling/x": 2.0,
+    }
+
+
+def test_the_table_shows_best_and_worst_and_obeys_no_markup() -> None:
+    def rollout(reward: float | None, text: str) -> Rollout:
+        listened = None if reward is None else 0.5
+        parts = (reward, 1.0, 1.0, None, listened, None)
+        return Rollout(0, "p", "a cat", "", "", 2.0, 1.0, text, "x", "x", "first", None, *parts)
+
+    rows = [rollout(1.0, "middling"), rollout(2.0, "[bold]best[/bold]"), rollout(0.0, "worst"), rollout(None, "lost")]
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    with console.file:
+        console.print(sample_table(rows, 4))
+        text = console.export_text()
+    assert text.index("[bold]best[/bold]") < text.index("middling") < text.index("worst")
+    assert "lost" not in text

@@ -1,0 +1,150 @@
+"""The one reward function: what is paid, what is missing, what the listener gets to read, and what is logged."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from earshot.protocol import write_completion
+from earshot.rewards import RewardWeights
+from earshot.train.reward import CombinedReward, ListenerOptions, Rollout
+from earshot.types import Pair, Verdict
+from tests.fakes import FakeListener, fake_pair
+
+WEIGHTS = RewardWeights(1.0, 0.5, 0.5)
+
+
+class Asked:
+    """A reward function with what it logged and the rollouts it made."""
+
+    def __init__(self, listener: FakeListener | None, weights: RewardWeights = WEIGHTS, **options: Any) -> None:
+        soft = options.pop("soft_accuracy", False)
+        self.rollouts: list[Rollout] = []
+        self.logged: dict[str, float] = {}
+        self.reward = CombinedReward(
+            weights, listener, ListenerOptions(**options), soft_accuracy=soft, on_rollouts=self.rollouts.extend
+        )
+
+    def __call__(self, pairs: list[Pair], texts: list[str]) -> list[float | None]:
+        return self.reward(
+            completions=[[{"role": "assistant", "content": text}] for text in texts],
+            pair=pairs,
+            files=[("a.png", "b.png")] * len(pairs),
+            trainer_state=SimpleNamespace(global_step=3),
+            log_metric=self.logged.__setitem__,
+        )
+
+
+FIRST = write_completion(Verdict("first", "the first is red . so image 1 is better ."))
+SECOND = write_completion(Verdict("second", "the second is blue ."))
+
+
+def test_the_parts_add_up() -> None:
+    # votes 3:1 for the first, listener 0.8: right 1 + 0.5·1 + 0.5·0.8 = 1.9, wrong 1 + 0 + 0.5·0.8 = 1.4
+    asked = Asked(FakeListener(0.8))
+    assert asked([fake_pair()] * 2, [FIRST, SECOND]) == pytest.approx([1.9, 1.4])
+
+
+def test_a_failing_listener_makes_rewards_missing_and_never_zero() -> None:
+    asked = Asked(FakeListener(0.8, fails=True))
+    assert asked([fake_pair()] * 2, [FIRST, SECOND]) == [None, None]
+    assert (asked.reward.outages, asked.logged["rewards_missing"]) == (1, 1.0)
+    assert "listener/p_label" not in asked.logged  # nothing was measured
+    assert "reward/listener" not in asked.logged
+    assert [r.listener_p_first for r in asked.rollouts] == [None, None]
+
+
+def test_numbers_that_are_no_probabilities_are_an_outage_too() -> None:
+    asked = Asked(FakeListener(float("nan")))
+    assert asked([fake_pair()], [FIRST]) == [None]
+
+
+def test_a_failing_listener_of_weight_zero_costs_nothing() -> None:
+    asked = Asked(FakeListener(fails=True), RewardWeights(1.0, 0.5, 0.0))
+    assert asked([fake_pair()], [FIRST]) == [1.5]
+
+
+def test_a_malformed_completion_earns_zero_and_is_not_read_aloud() -> None:
+    listener = FakeListener(0.8)
+    asked = Asked(listener)
+    assert asked([fake_pair()] * 2, ["the first", FIRST]) == [0.0, pytest.approx(1.9)]
+    assert len(listener.calls[0][0]) == 1
+    assert (asked.logged["malformed"], asked.rollouts[0].malformed) == (0.5, "no think block")
+    # An outage does not touch what needed no listener.
+    assert Asked(FakeListener(fails=True))([fake_pair()], ["nothing"]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("redaction", "read"),
+    [
+        ("answer", "the first is red . so image 1 is better ."),
+        ("verdict", "the first is red ."),
+    ],
+)
+def test_the_listener_reads_the_trace_without_the_answer(redaction: str, read: str) -> None:
+    listener = FakeListener(0.8)
+    asked = Asked(listener, redaction=redaction)
+    asked([fake_pair()], [FIRST])
+    [(_, [trace])] = listener.calls
+    assert trace is not None
+    assert "<answer>" not in trace and "<think>" not in trace
+    assert trace.strip() == read
+    assert (asked.rollouts[0].trace, asked.rollouts[0].trace_redacted) == (
+        "the first is red . so image 1 is better .",
+        trace,
+    )
+
+
+def test_prior_correction_pays_what_the_trace_adds() -> None:
+    listener = FakeListener(lambda pair, trace: 0.6 if trace is None else 0.9)
+    asked = Asked(listener, prior_corrected=True)
+    same = fake_pair()
+    # 1 + 0.5 + 0.5·(0.9 − 0.6) = 1.65
+    assert asked([same, same], [FIRST, FIRST]) == pytest.approx([1.65, 1.65])
+    assert len(listener.calls[1][0]) == 1  # the prior of one pair is asked once, however many completions it has
+    assert asked.rollouts[0].listener_p_first_no_trace == 0.6
+
+
+def test_soft_labels_pay_by_the_share_of_votes() -> None:
+    # share 0.75, p 0.8: 0.75·0.8 + 0.25·0.2 = 0.65; accuracy softly 0.75: 1 + 0.375 + 0.325 = 1.7
+    asked = Asked(FakeListener(0.8), soft_labels=True, soft_accuracy=True)
+    assert asked([fake_pair()], [FIRST]) == pytest.approx([1.7])
+
+
+def test_a_tie_has_no_label_and_no_reward() -> None:
+    assert Asked(FakeListener(0.8))([fake_pair(votes=(2.0, 2.0))], [FIRST]) == [None]
+
+
+def test_the_parts_are_logged() -> None:
+    asked = Asked(FakeListener(0.8))
+    asked([fake_pair()] * 4, [FIRST, SECOND, SECOND, "nothing"])
+    expected = {
+        "reward/format": 0.75,  # three of four
+        "reward/accuracy": 0.25,  # one right, two wrong, one malformed
+        "reward/listener": 0.6,  # 0.8 three times, 0 for the malformed one
+        "malformed": 0.25,
+        "rewards_missing": 0.0,
+        "trace_words": 7.0,  # 11, 5 and 5, full stops included
+        "listener/p_label": 0.8,
+        "listener/disagreement": 2 / 3,  # the listener says first
+    }
+    assert asked.logged == pytest.approx(expected)
+
+
+def test_a_listener_that_cannot_tell_agrees_with_neither() -> None:
+    asked = Asked(FakeListener(0.5))
+    asked([fake_pair()] * 2, [FIRST, SECOND])
+    assert asked.logged["listener/disagreement"] == 1.0
+
+
+def test_swapping_pair_and_verdict_keeps_the_reward() -> None:
+    def opinion(pair: Pair, trace: str | None) -> float:
+        return 0.8 if np.asarray(pair.first)[0, 0, 0] > 128 else 0.2
+
+    pair = fake_pair()
+    plain, swapped = Asked(FakeListener(opinion)), Asked(FakeListener(opinion))
+    mirrored = write_completion(Verdict("second", "it is red ."))
+    assert plain([pair], [write_completion(Verdict("first", "it is red ."))]) == pytest.approx(
+        swapped([pair.swapped()], [mirrored])
+    )
