@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from earshot.train.base import TrainerBase
 from earshot.vlm import Vlm
-from earshot.vlm.prefix import Sampling, encode_prefix, sample
+from earshot.vlm.prefix import Sampling, encode_prefix, logps_of_rows, sample
 
 # Sampling that `vlm.prefix` does not do, and the value at which TRL leaves it off.
 _LEFT_TO_TRL = {
@@ -24,7 +25,7 @@ _LEFT_TO_TRL = {
 
 
 class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
-    """What is ours: the completions of a pair are sampled on one encoded prefix, and bad steps are dropped.
+    """What is ours: a pair's prompt and images are computed once for all its completions, and bad steps are dropped.
 
     Args:
         vlm: The reasoner; its model is trained.
@@ -38,6 +39,47 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             # TRL calls the hook experimental; the contract test holds the version that has it as it is used here.
             warnings.filterwarnings("ignore", message=".*'rollout_func'.*")
             super().__init__(model=vlm.model, processing_class=vlm.processor, rollout_func=rollout, **kwargs)
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's, but the completions of a pair stay together, in one micro-batch where it holds whole groups."""
+        if not self.model.training:
+            return self._generate_and_score_completions(generation_batch)
+        steps = self.args.steps_per_generation
+        if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
+            scored = split_pixel_values_by_grid(self._generate_and_score_completions(generation_batch))
+            self._buffered_inputs = [unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(scored, steps)]
+        return self._buffered_inputs[self._step % steps]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Any,
+        attention_mask: Any,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        num_images: list[int] | None = None,
+        **images: Any,
+    ) -> Any:
+        """TRL's, but every prompt and image is computed once, however many completions it has."""
+        if compute_aux_loss:  # a mixture of experts: its loss counts tokens, and must see every row's
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss,
+                num_images=num_images, **images,
+            )  # fmt: skip
+        with self.accelerator.autocast():
+            scores = logps_of_rows(
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                num_images=num_images,
+                with_entropy=compute_entropy,
+                fused_head=True,
+                **images,
+            )
+        return scores.logps, scores.entropies, None
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
