@@ -37,7 +37,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_two_workers_write_the_bytes_of_one(made: Path, tmp_path: Path) -> None:
+def test_two_workers_write_the_bytes_of_one(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make, "_CHUNKS_AHEAD", 1)  # so that three chunks fill what may wait
     make_set(tmp_path / "two", Recipe("train", seed=3, size_px=24), N, workers=2)
     assert files(tmp_path / "two") == files(made)
 
