@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ARMS = {"sft": "SFT only", "naive": "GRPO", "listener": "GRPO + listener"}
 SETS = {
     "test": "in distribution",
-    "ood_combinations": "unseen combinations",
+    "ood_combinations": "combinations never asked for",
     "ood_style": "another style",
     "ood_raters": "other raters",
 }

@@ -32,6 +32,8 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         **kwargs: Go to TRL's trainer as they are.
     """
 
+    _buffered_inputs: Any  # TRL's
+
     def __init__(self, *, vlm: Vlm, **kwargs: Any) -> None:
         self.vlm = vlm
         rollout = None if _needs_trl_generation(kwargs["args"]) else sample_completions
