@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,4 +74,5 @@ def _run(config: Any, train: Callable[..., Path], *, resume: bool, rehearse: boo
         typer.echo(f"dry run: one step done with the changes above ({numbers}); nothing was kept")
         return
     out = train(config, resume=resume)
-    typer.echo(f"{out}: the trained model is in {out / 'model'}; 'earshot report {out}' shows the run")
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one tells
+        typer.echo(f"{out}: the trained model is in {out / 'model'}; 'earshot report {out}' shows the run")
