@@ -11,8 +11,9 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from earshot.train.base import TrainerBase
+from earshot.train.prompts import StepPrompts, encode_step
 from earshot.vlm import Vlm
-from earshot.vlm.prefix import Sampling, encode_prefix, logps_of_rows, sample
+from earshot.vlm.prefix import Sampling, encode_prefix, logps_of_rows, sample, shared_logps
 
 # Sampling that `vlm.prefix` does not do, and the value at which TRL leaves it off.
 _LEFT_TO_TRL = {
@@ -27,12 +28,19 @@ _LEFT_TO_TRL = {
 class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     """What is ours: a pair's prompt and images are computed once for all its completions, and bad steps are dropped.
 
+    TRL does not get to see the images: they are decoded, preprocessed and moved to the model's device once a step, and
+    not repeated. Where TRL or vLLM generates, TRL needs them, and prepares them for every row.
+
     Args:
         vlm: The reasoner; its model is trained.
         **kwargs: Go to TRL's trainer as they are.
     """
 
     _buffered_inputs: Any  # TRL's
+    prompts: StepPrompts | None = None
+    """The prompts of the step whose completions are being made or scored; None where TRL prepares its own."""
+    _rows: list[tuple[StepPrompts, int]] | None = None
+    """Which prompts the rows of the current batch continue."""
 
     def __init__(self, *, vlm: Vlm, **kwargs: Any) -> None:
         self.vlm = vlm
@@ -52,6 +60,23 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             self._buffered_inputs = [unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(scored, steps)]
         return self._buffered_inputs[self._step % steps]
 
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's, on prompts that are encoded here, each once; the output says which of them every row continues."""
+        self.prompts = self._rows = None
+        if self.rollout_func is None:
+            return super()._generate_and_score_completions(inputs)
+        prompts = encode_step(self.vlm, self.accelerator.unwrap_model(self.model), inputs, self.accelerator.device)
+        self.prompts = prompts
+        if prompts.pictures is None or self.aux_loss_enabled:  # rows will stay whole, with images of their own
+            return super()._generate_and_score_completions(inputs)
+        rows = self._rows = [(prompts, row) for row in range(len(inputs))]
+        without_images = [{name: value for name, value in row.items() if name != "images"} for row in inputs]
+        return {**super()._generate_and_score_completions(without_images), "rows": rows}
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        self._rows = inputs.get("rows")
+        return super()._compute_loss(model, inputs)
+
     def _get_per_token_logps_and_entropies(
         self,
         model: Any,
@@ -70,6 +95,20 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss,
                 num_images=num_images, **images,
             )  # fmt: skip
+        if self._rows is not None:
+            given, owners, pictures = self._rows[0][0].of([row for _, row in self._rows])
+            with self.accelerator.autocast():
+                scores = shared_logps(
+                    model,
+                    given,
+                    owners,
+                    input_ids[:, -logits_to_keep:],
+                    attention_mask[:, -logits_to_keep:],
+                    with_entropy=compute_entropy,
+                    fused_head=True,
+                    pictures=pictures,
+                )
+            return scores.logps, scores.entropies, None
         with self.accelerator.autocast():
             scores = logps_of_rows(
                 model,
@@ -96,21 +135,16 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             self._step = self.state.global_step * self.args.gradient_accumulation_steps
 
 
-def sample_completions(prompts: list[list[dict[str, Any]]], trainer: ListenerGrpoTrainer) -> dict[str, Any]:
-    """Completions of the prompts, each distinct prompt and its images encoded once; TRL's `rollout_func`.
+def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict[str, Any]:
+    """Completions of the prompts that the trainer has encoded for this step; TRL's `rollout_func`.
 
     Args:
-        prompts: Conversations with their images in them; the completions of one prompt stand together.
-        trainer: Whose model, processor and sampling options are used.
+        prompts: The conversations, one for each completion; the trainer has them encoded already.
+        trainer: Whose model, prompts and sampling options are used.
     """
-    vlm, args = trainer.vlm, trainer.args
-    distinct: list[list[dict[str, Any]]] = []
-    owners: list[int] = []
-    for prompt in prompts:
-        if not distinct or _identity(distinct[-1]) != _identity(prompt):
-            distinct.append(prompt)
-        owners.append(len(distinct) - 1)
-    inputs = vlm.encode(distinct, [_images(prompt) for prompt in distinct]).to(trainer.accelerator.device)
+    vlm, args, encoded = trainer.vlm, trainer.args, trainer.prompts
+    assert encoded is not None
+    assert len(encoded.owners) == len(prompts)
     sampling = Sampling(
         max_new_tokens=trainer.max_completion_length,
         temperature=trainer.temperature,
@@ -125,9 +159,9 @@ def sample_completions(prompts: list[list[dict[str, Any]]], trainer: ListenerGrp
         gather_deepspeed3_params=args.ds3_gather_for_generation,
         gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs,
     ) as model:
-        completions = sample(model, encode_prefix(model, inputs), owners, uniforms, sampling)
-    ids = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
-    return {"prompt_ids": [ids[owner] for owner in owners], "completion_ids": completions, "logprobs": None}
+        completions = sample(model, encode_prefix(model, encoded.inputs), encoded.owners, uniforms, sampling)
+    ids = encoded.ids()
+    return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
 
 
 def _needs_trl_generation(args: Any) -> bool:
@@ -140,23 +174,3 @@ def _needs_trl_generation(args: Any) -> bool:
         if getattr(args, name, None) not in (off if isinstance(off, tuple) else (off,))
     ]
     return bool(asked) or bool(set(args.generation_kwargs or {}) - {"suppress_tokens"})
-
-
-def _images(prompt: list[dict[str, Any]]) -> list[Any]:
-    return [
-        part["image"]
-        for message in prompt
-        if isinstance(message["content"], list)
-        for part in message["content"]
-        if part["type"] == "image"
-    ]
-
-
-def _identity(prompt: list[dict[str, Any]]) -> tuple[Any, ...]:
-    """Tells prompts apart: their texts, and their images by identity (a pair's rows share the decoded images)."""
-    parts: list[Any] = []
-    for message in prompt:
-        content = message["content"]
-        for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
-            parts.append((message["role"], id(part["image"]) if part["type"] == "image" else part["text"]))
-    return tuple(parts)
