@@ -12,6 +12,7 @@ from earshot.protocol import reasoner_messages
 from earshot.vlm.prefix import logps as engine
 from earshot.vlm.prefix import logps_of_rows, shared_logps
 from earshot.vlm.prefix.head import score
+from earshot.vlm.prefix.pictures import split_pictures
 from earshot.vlm.rows import append_completions
 from tests.vlm.models import FAMILIES, any_size, fresh, mixed_prompts, picture, plain_row, text_prompts
 
@@ -130,7 +131,6 @@ def test_either_attention_gives_the_same(form, implementation):
     check_against_stock(vlm, mixed_prompts(vlm), OWNERS, LISTS, form=form)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checkpointed_layers_give_the_same(family):
     vlm = any_size(fresh(family))
@@ -139,7 +139,7 @@ def test_checkpointed_layers_give_the_same(family):
     ids, mask = padded(LISTS)
     w = weights_like(mask)
     plainly = gradients(vlm.model, (shared_logps(vlm.model, inputs, OWNERS, ids, mask).logps * w).sum())
-    vlm.model.gradient_checkpointing_enable({"use_reentrant": False})
+    vlm.model.activation_checkpointing_enable({"use_reentrant": False})
     assert any(getattr(module, "gradient_checkpointing", False) for module in vlm.model.modules())
     ours = gradients(vlm.model, (shared_logps(vlm.model, inputs, OWNERS, ids, mask).logps * w).sum())
     assert_same_gradients(ours, plainly)
@@ -303,6 +303,20 @@ def test_a_window_shorter_than_the_rows_leaves_them_plain_and_is_said_once():
         shared_logps(vlm.model, inputs, OWNERS, ids, mask)
     text.sliding_window, text.layer_types = None, None
     torch.testing.assert_close(ours.logps, stock(vlm.model, inputs, OWNERS, LISTS)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_form_follows_from_what_is_shared_and_what_the_model_can_do():
+    vlm = fresh("qwen2_5_vl")
+    vlm.model.train()
+    inputs, (ids, mask) = mixed_prompts(vlm), padded(LISTS)
+    pictures = split_pictures(vlm.model, inputs)
+    several = engine.Batch(inputs, pictures, torch.tensor(OWNERS), ids, mask)
+    assert engine.choose_form(vlm.model, several) == "cache"
+    assert engine.choose_form(vlm.model, several.rows([1, 3, 5])) == "plain"  # groups of one share nothing
+    vlm.model.activation_checkpointing_enable()
+    assert engine.choose_form(vlm.model, several) == "packed"
+    with torch.no_grad():
+        assert engine.choose_form(vlm.model.eval(), several) == "cache"
 
 
 def test_linear_attention_leaves_rows_plain():

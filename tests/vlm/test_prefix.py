@@ -99,6 +99,29 @@ def test_a_rows_text_does_not_depend_on_what_it_is_batched_with(family):
         assert sample(vlm.model, prefix, [0], uniforms[row : row + 1], sampling_of(vlm)) == [together[row]]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_long_texts_and_ended_rows_change_nothing(family, monkeypatch):
+    vlm = any_size(fresh(family))
+    inputs = mixed_prompts(vlm)
+    prefix = encode_prefix(vlm.model.eval(), inputs)
+    stops = list(range(5, 12))  # rows end all along the way, and are dropped from the cache
+    uniforms = uniforms_of(6, 40)
+    monkeypatch.setattr("earshot.vlm.prefix.growing._ROOM", 3)
+    texts = sample(vlm.model, prefix, OWNERS, uniforms, sampling_of(vlm, max_new_tokens=40, stop_ids=stops))
+    assert len({len(text) for text in texts}) >= 3
+    for row, text in enumerate(texts):
+        logits = prefix.logits[OWNERS[row]][None]
+        if len(text) > 1:
+            before = [text[:k] for k in range(1, len(text))]
+            after = suffix_logits(vlm.model, prefix, [OWNERS[row]] * len(before), before, pad_id=0)
+            logits = torch.cat([logits, after])
+        logits[:, vlm.forbidden_ids] = -torch.inf
+        cumulative = logits.softmax(-1).cumsum(-1)
+        for k, token in enumerate(text):  # each token is where the row's own uniform number falls
+            low = cumulative[k, token - 1] if token else 0.0
+            assert low - 1e-5 <= uniforms[row, k] <= cumulative[k, token] + 1e-5
+
+
 def test_tokens_come_with_the_probabilities_of_the_model():
     vlm = tiny("qwen2_5_vl")
     prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))

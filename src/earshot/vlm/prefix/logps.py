@@ -39,7 +39,7 @@ from earshot.vlm.prefix.pictures import (
 Form: TypeAlias = Literal["cache", "packed", "plain"]
 
 TOKENS_AT_ONCE = 32_768  # of one forward pass; what lies beyond is computed in parts, and again in the backward pass
-MASK_AT_ONCE = 2**26  # entries of a packed pass's mask, 64 MiB; above it the cache form, which has no such mask
+PACKED_AT_ONCE = 8_192  # as above for packed rows, whose mask then has at most 2**26 entries, 64 MiB
 _SCORES = {"cache": cached_scores, "packed": packed_scores, "plain": plain_scores}
 _said: set[str] = set()
 
@@ -102,7 +102,7 @@ def shared_logps(
     batch = Batch(dict(inputs), pictures, torch.tensor(list(owners), device=completions.device), completions, mask)
     form = form or choose_form(model, batch)
     scoring = Scoring(temperature, with_entropy, fused_head)
-    parts = _parts(batch, form, tokens_at_once)
+    parts = _parts(batch, form, min(tokens_at_once, PACKED_AT_ONCE) if form == "packed" else tokens_at_once)
     recompute = len(parts) > 1 and torch.is_grad_enabled() and not is_distributed(model)
     scores = []
     for rows in parts:
@@ -176,11 +176,9 @@ def choose_form(model: Any, batch: Batch) -> Form:
     if reason is not None:
         _say_once(f"{type(base_of(model)).__name__}: prefixes are not shared, rows stay plain, because {reason}")
         return "plain"
-    if prompt < 2:
-        return "plain"  # there is nothing before the last token, from which completions start
-    if checkpointed:
-        return "packed"
-    return "cache"
+    if prompt < 2 or batch.owners.unique().numel() == batch.owners.numel():
+        return "plain"  # nothing stands before the last token, from which completions start; or nothing is shared
+    return "packed" if checkpointed else "cache"
 
 
 def _parts(batch: Batch, form: Form, tokens_at_once: int) -> list[list[int]]:

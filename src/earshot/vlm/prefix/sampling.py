@@ -13,7 +13,10 @@ from jaxtyping import Float, Int
 
 from earshot.errors import ModelError
 from earshot.vlm.prefix.encode import Prefix
-from earshot.vlm.prefix.inside import cache_rows, in_all_axes
+from earshot.vlm.prefix.growing import growing_cache
+from earshot.vlm.prefix.inside import in_all_axes
+
+_WORTH_DROPPING = 0.75  # copying the cache without the ended rows pays once they are a quarter
 
 
 class Sampling(NamedTuple):
@@ -58,43 +61,60 @@ def sample(
     """
     device = prefix.mask.device
     rows = torch.tensor(owners, device=device)
-    uniforms = uniforms.to(device)
-    cache = cache_rows(prefix.cache, rows)
-    mask, position, logits = prefix.mask[rows], prefix.next_position[rows], prefix.logits[rows]
-    stops = torch.tensor(list(sampling.stop_ids), device=device)
-    tokens: list[torch.Tensor] = []
-    ended = torch.zeros(len(owners), dtype=torch.bool, device=device)
+    width, length = prefix.mask.size(1), sampling.max_new_tokens
+    drawing = _Drawing(sampling, prefix.logits)
+    cache = growing_cache(prefix.cache, rows)
+    mask = torch.nn.functional.pad(prefix.mask[rows], (0, length), value=1)  # rows that have ended are never read
+    position, logits, uniforms = prefix.next_position[rows], prefix.logits[rows], uniforms.to(device)
+    texts = torch.full((len(owners), length), sampling.pad_id, device=device)
+    lengths = torch.full((len(owners),), length, device=device)
+    live = torch.arange(len(owners), device=device)  # the rows of the pass, by their place in `texts`
     with torch.no_grad():
-        for step in range(sampling.max_new_tokens):
-            drawn = _draw(logits, uniforms[:, step], sampling)
-            tokens.append(drawn.masked_fill(ended, sampling.pad_id))
-            mask = torch.cat([mask, (~ended).long()[:, None]], dim=1)
-            ended = ended | torch.isin(drawn, stops)
-            if bool(ended.all()) or step + 1 == sampling.max_new_tokens:
+        for step in range(length):
+            drawn = drawing(logits, uniforms[live, step])
+            texts[live, step] = drawn.masked_fill(lengths[live] <= step, sampling.pad_id)
+            ends = drawing.ends(drawn) & (lengths[live] > step)
+            lengths[live] = torch.where(ends, step + 1, lengths[live])
+            kept = (lengths[live] > step + 1).nonzero()[:, 0]
+            if kept.numel() == 0 or step + 1 == length:
                 break
+            if kept.numel() <= _WORTH_DROPPING * live.numel():
+                cache.batch_select_indices(kept)
+                live, mask, position = live[kept], mask[kept], position[kept]
             output = model(
-                input_ids=tokens[-1][:, None],
-                attention_mask=mask,
+                input_ids=texts[live, step][:, None],
+                attention_mask=mask[:, : width + step + 1],
                 position_ids=in_all_axes(model, position[:, None] + step),
                 past_key_values=cache,
                 use_cache=True,
             )
-            cache, logits = output.past_key_values, output.logits[:, -1]
-    lengths = mask[:, prefix.mask.size(1) :].sum(1).tolist()
-    return [row[:length] for row, length in zip(torch.stack(tokens, 1).tolist(), lengths, strict=True)]
+            logits = output.logits[:, -1]
+    return [row[:n] for row, n in zip(texts.tolist(), lengths.tolist(), strict=True)]
 
 
-def _draw(
-    logits: Float[torch.Tensor, "r v"], uniform: Float[torch.Tensor, " r"], sampling: Sampling
-) -> Int[torch.Tensor, " r"]:
-    logits = logits.float()
-    if sampling.forbidden_ids:
-        logits = logits.index_fill(1, torch.tensor(list(sampling.forbidden_ids), device=logits.device), -torch.inf)
-    if not bool(torch.isfinite(logits.amax(dim=-1)).all()):  # NaN is the largest of any row that holds one
-        raise ModelError("sampling: the model's logits are not finite; its weights are broken, or its dtype too narrow")
-    if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
-    cumulative = (logits / sampling.temperature).softmax(dim=-1).cumsum(dim=-1)
-    # Scaled by the last value: rounding leaves the sum a little off 1, and no token lies beyond it.
-    drawn = torch.searchsorted(cumulative, (uniform[:, None] * cumulative[:, -1:]).to(cumulative.dtype), right=True)
-    return drawn[:, 0].clamp(max=logits.size(-1) - 1)
+class _Drawing:
+    """Draws tokens from logits; what does not change from token to token is made once."""
+
+    def __init__(self, sampling: Sampling, logits: Float[torch.Tensor, "n v"]) -> None:
+        self._temperature = sampling.temperature
+        self._forbidden = torch.zeros(logits.size(1), dtype=torch.bool, device=logits.device)
+        self._forbidden[list(sampling.forbidden_ids)] = True
+        self._stops = torch.zeros_like(self._forbidden)
+        self._stops[list(sampling.stop_ids)] = True
+
+    def __call__(self, logits: Float[torch.Tensor, "r v"], uniform: Float[torch.Tensor, " r"]) -> torch.Tensor:
+        logits = logits.float().masked_fill(self._forbidden, -torch.inf)
+        if not bool(torch.isfinite(logits.amax(dim=-1)).all()):  # NaN is the largest of any row that holds one
+            raise ModelError(
+                "sampling: the model's logits are not finite; its weights are broken, or its dtype too narrow"
+            )
+        if self._temperature == 0:
+            return logits.argmax(dim=-1)
+        cumulative = (logits / self._temperature).softmax(dim=-1).cumsum(dim=-1)
+        # Scaled by the last value: rounding leaves the sum a little off 1, and no token lies beyond it.
+        drawn = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
+        return drawn[:, 0].clamp(max=logits.size(-1) - 1)
+
+    def ends(self, drawn: Int[torch.Tensor, " r"]) -> torch.Tensor:
+        """Whether each token ends its row."""
+        return self._stops[drawn]
