@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 ARMS = {"sft": "SFT only", "naive": "GRPO", "listener": "GRPO + listener"}
 SETS = {
     "test": "in distribution",
-    "ood_combinations": "combinations never asked for",
+    "ood_combinations": "combinations not asked",
     "ood_style": "another style",
     "ood_raters": "other raters",
 }
 HELD_OUT = "held-out"
 _QUANTITIES = {
-    "accuracy": "accuracy",
-    f"disagreement.{HELD_OUT}": "disagreement, held-out listener",
+    "accuracy": "accuracy, %",
+    f"disagreement.{HELD_OUT}": "disagreement with the held-out listener, %",
     "false_claims": "false claims per trace",
 }
 LIMITS_OF_IT = (
@@ -45,6 +45,7 @@ def quickstart_command(
 ) -> None:
     """Trains a small reasoner with GRPO, without and with a listener, and shows what the listener changed."""
     from rich.console import Console
+    from transformers.utils.logging import disable_progress_bar
 
     from earshot.config import GrpoConfig, load_config
     from earshot.errors import InputError
@@ -53,6 +54,7 @@ def quickstart_command(
         raise InputError(f"{out}: holds files already; remove it, or choose another folder with --out")
     console = Console()
     began = time.monotonic()
+    disable_progress_bar()  # of loading: these models are there at once
     recipe = quickstart_recipe()
     overrides = [
         f"seed={seed}",
@@ -198,11 +200,12 @@ def _show(console: Console, out: Path, summary: Mapping[str, Any]) -> None:
 
     table = Table(title="the same warm reasoner, the same pairs, the same number of steps", title_justify="left")
     for column in ("", *ARMS.values()):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for key, words in _QUANTITIES.items():
+        table.add_row(f"[bold]{words}[/bold]")
         for name, where in SETS.items():
             cells = [_cell(summary["table"][arm][name][key], percent=key != "false_claims") for arm in ARMS]
-            table.add_row(f"{words}, {where}", *cells)
+            table.add_row(f"  {where}", *cells)
         table.add_section()
     console.print(table)
     for name, value in summary["accuracy_differences_in_distribution"].items():

@@ -21,6 +21,7 @@ from earshot.vlm.rows import IGNORED, supervised_batch
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.curriculum import Example, compare, corpus, describe_both, describe_one, listen
 from earshot.world.language import Corruption
+from earshot.world.raters import Raters
 
 OnStep = Callable[[int, float], None]
 
@@ -59,7 +60,7 @@ def learn(vlm: Vlm, draw: Callable[[], Example], schedule: Schedule, on_step: On
 
 
 class WarmModel(NamedTuple):
-    """How one of the world's warm models is made: two lessons in seeing, then one in its trade."""
+    """How one of the world's warm models is made: two lessons in seeing, then its trade."""
 
     family: str
     seed: int
@@ -80,6 +81,10 @@ DESCRIBE_BOTH = Schedule(300, 7e-4)
 TRADE = Schedule(650, 7e-4)
 # Decent but not good: real reasoners say false things too, and now and then contradict themselves.
 WARM_CORRUPTION = Corruption(facts=0.05, verdict=0.10)
+# Its last lesson comes from a teacher who looks at the rendering alone. People mind what is shown, and GRPO can learn it
+# from their votes: a warm reasoner whose only faults are random has little that a verdict's reward could teach it.
+TEACHER_TASTE = Raters(alignment=0.0, missing=0.0)
+TASTE = Schedule(200, 3e-4)
 
 
 def make_warm_models(
@@ -132,10 +137,11 @@ def make_warm_models(
         vlm.model.load_state_dict(seen[recipe.family])
         rng = np.random.default_rng(recipe.seed)
         if recipe.trade == "reason":
-            draw = partial(compare, rng, px, vlm.prompts, WARM_CORRUPTION)
+            teach(name, partial(compare, rng, px, vlm.prompts, WARM_CORRUPTION), TRADE)
+            rng = np.random.default_rng(recipe.seed + 10)
+            teach(f"{name}: taste", partial(compare, rng, px, vlm.prompts, WARM_CORRUPTION, taste=TEACHER_TASTE), TASTE)
         else:
-            draw = partial(listen, rng, px, vlm.prompts)
-        teach(name, draw, TRADE)
+            teach(name, partial(listen, rng, px, vlm.prompts), TRADE)
         vlm.model.to(torch.bfloat16)
         vlm.save(out / name)
 

@@ -23,6 +23,7 @@ from earshot.protocol import (
 from earshot.types import Side, Verdict, other
 from earshot.world.language import Corruption, describe_picture, write_trace
 from earshot.world.pairs import POPULATIONS, WorldPair, draw_pair, render_pair
+from earshot.world.raters import Raters, utility
 from earshot.world.render import render
 from earshot.world.scene import FAULTS, Picture, Scene, draw_thing, prompt_text, spoil_thing
 
@@ -58,14 +59,23 @@ def describe_both(rng: np.random.Generator, size_px: int) -> Example:
     return Example(_messages(pair, DESCRIBE), list(images), text)
 
 
-def compare(rng: np.random.Generator, size_px: int, prompts: PromptSet, corruption: Corruption) -> Example:
+def compare(
+    rng: np.random.Generator,
+    size_px: int,
+    prompts: PromptSet,
+    corruption: Corruption,
+    *,
+    taste: Raters | None = None,
+) -> Example:
     """A pair with a trace and a verdict for a reasoner; both are wrong now and then, as `corruption` says.
 
-    Half as often as the verdict is wrong, the trace concludes the other side than the answer names.
+    Half as often as the verdict is wrong, the trace concludes the other side than the answer names. With `taste` the
+    verdicts are those of a teacher who values other things than the raters; where the teacher sees no difference,
+    either side.
     """
     pair = draw_pair(rng, POPULATIONS["train"])
     images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
-    side = label(pair)
+    side = label(pair) if taste is None else _teacher_label(pair, taste, rng)
     answer = other(side) if rng.random() < corruption.verdict else side
     concluded = other(answer) if rng.random() < corruption.verdict / 2 else answer
     trace = write_trace(pair.truth, concluded, rng, corruption)
@@ -98,6 +108,14 @@ def label(pair: WorldPair) -> Side:
     side = pair.votes.majority
     assert side is not None
     return side
+
+
+def _teacher_label(pair: WorldPair, taste: Raters, rng: np.random.Generator) -> Side:
+    truth = pair.truth
+    advantage = utility(truth.first, truth.wanted, taste) - utility(truth.second, truth.wanted, taste)
+    if advantage == 0:
+        return "first" if rng.random() < 0.5 else "second"
+    return "first" if advantage > 0 else "second"
 
 
 def corpus(n: int = 400, seed: int = 0) -> Iterator[str]:

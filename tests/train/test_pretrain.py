@@ -1,0 +1,68 @@
+"""The recipe of the warm models, cut to a step a lesson."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from earshot.errors import InputError
+from earshot.train.pretrain import RECIPES, Schedule, learn, make_warm_models
+from earshot.vlm import load
+from earshot.vlm.tiny import TinySize, build_tiny
+from earshot.world.curriculum import Example, corpus, describe_one
+
+SMALL = TinySize(hidden=64, layers=1, vision_hidden=32, vision_layers=1)
+
+
+def test_every_recipe_writes_a_model_that_loads(tmp_path: Path) -> None:
+    lessons: list[str] = []
+    names = list(RECIPES)
+    make_warm_models(tmp_path, names, scale=0.001, size=SMALL, on_step=lambda lesson, *_: lessons.append(lesson))
+    assert [load(tmp_path / name).prompts.name for name in names] == ["brief"] * 3
+    # one step a lesson; the lessons in seeing are shared by the models of a family
+    assert lessons == [
+        *("qwen2_5_vl: one image", "qwen2_5_vl: both images", "reasoner", "reasoner: taste", "listener"),
+        *("llava: one image", "llava: both images", "held-out"),
+    ]
+
+
+def test_the_held_out_listener_is_of_another_family_and_shares_no_lesson() -> None:
+    assert RECIPES["held-out"].family != RECIPES["listener"].family == RECIPES["reasoner"].family
+
+
+def test_the_same_seed_makes_the_same_weights(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        make_warm_models(tmp_path / folder, ["listener"], scale=0.001, size=SMALL)
+    assert load(tmp_path / "a" / "listener").fingerprint() == load(tmp_path / "b" / "listener").fingerprint()
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "reasoner").mkdir()
+    with pytest.raises(InputError, match="exists"):
+        make_warm_models(tmp_path, ["reasoner"], scale=0.001, size=SMALL)
+    with pytest.raises(InputError, match="no warm model 'judge'"):
+        make_warm_models(tmp_path, ["judge"])
+
+
+def test_what_is_given_is_not_learned_and_every_example_weighs_the_same() -> None:
+    import numpy as np
+
+    vlm = build_tiny("qwen2_5_vl", corpus(40), size=SMALL)
+    example = describe_one(np.random.default_rng(0), 56)
+    given = Example(example.messages, example.images, "1", given=" first : left")
+    from earshot.train.pretrain import _loss
+
+    alone = [_loss(vlm, [one]).item() for one in (example, given)]
+    together = _loss(vlm, [example, given]).item()
+    assert together == pytest.approx(sum(alone) / 2, rel=1e-4)
+
+
+def test_a_lesson_lowers_the_loss() -> None:
+    import numpy as np
+
+    torch.manual_seed(0)
+    vlm = build_tiny("llava", corpus(40), size=SMALL)
+    rng = np.random.default_rng(0)
+    losses: list[float] = []
+    learn(vlm, lambda: describe_one(rng, 56), Schedule(12, 1e-2, 8), lambda step, loss: losses.append(loss))
+    assert losses[-1] < losses[0] - 0.5
