@@ -17,7 +17,7 @@ LAYERS: dict[int, set[str]] = {
     1: {"errors", "types", "config", "rundir"},
     2: {"protocol", "rewards", "metrics", "stats", "wire", "images", "image_sizes", "data", "world"},
     3: {"vlm", "reasoner", "listener"},
-    4: {"train", "evaluate", "serve", "report"},
+    4: {"train", "evaluate", "serve", "report", "bench"},
     5: {"cli"},
 }
 # What each layer may import from outside, besides the standard library and what the layers before it may.
@@ -29,9 +29,11 @@ OUTSIDE: dict[int, set[str]] = {
     5: {"typer"},
 }
 # Packages that only one place may import, whatever its layer.
-CONFINED = {"trl": "train", "httpx2": "listener.remote", "stamina": "listener.remote"}
+CONFINED = {"trl": ("train", "bench"), "httpx2": ("listener.remote",), "stamina": ("listener.remote",)}
 # Applications meet in the files of a run directory; they do not import one another.
 APPLICATIONS = LAYERS[4]
+# But for the one that measures the others.
+MEASURES = "bench"
 # The only place that opens an image file.
 OPENS_IMAGES = "images"
 # What a module of the command line may import before its command is called.
@@ -112,16 +114,16 @@ def forbidden_inside(top: str, target: str) -> str | None:
         return None if target in ("", "__version__") else f"'{target}' is in no layer of the table"
     if LAYER_OF[target] > LAYER_OF[top]:
         return f"'{top}' (layer {LAYER_OF[top]}) imports '{target}' (layer {LAYER_OF[target]})"
-    if {top, target} <= APPLICATIONS and top != target:
+    if {top, target} <= APPLICATIONS and top not in (target, MEASURES):
         return f"the application '{top}' imports the application '{target}'"
     return None
 
 
 def forbidden_outside(module: str, root: str, imported: Import) -> str | None:
     if root in CONFINED:
-        home = CONFINED[root]
-        inside = module == home or module.startswith(home + ".")
-        return None if inside else f"'{root}' is confined to earshot.{home}"
+        homes = CONFINED[root]
+        inside = any(module == home or module.startswith(home + ".") for home in homes)
+        return None if inside else f"'{root}' is confined to {' and '.join(f'earshot.{home}' for home in homes)}"
     layer = LAYER_OF[module.split(".")[0]]
     allowed = set().union(*(names for other, names in OUTSIDE.items() if other <= layer))
     # A name that only the type checker sees costs nothing and runs nowhere.
@@ -161,6 +163,7 @@ def test_every_import_points_up_the_table():
         ("rewards.py", "def f():\n    import torch", "'torch' may not be imported in layer 2"),
         ("config/new.py", "import numpy as np", "'numpy' may not be imported in layer 1"),
         ("evaluate.py", "from earshot.report import x", "the application 'evaluate' imports the application 'report'"),
+        ("train/new.py", "from earshot.bench import x", "the application 'train' imports the application 'bench'"),
         ("evaluate.py", "from trl import GRPOTrainer", "'trl' is confined to earshot.train"),
         ("listener/local.py", "import httpx2", "'httpx2' is confined to earshot.listener.remote"),
         ("data/new.py", "from PIL import Image\nImage.open('x')", "opens an image outside earshot.images"),
@@ -194,6 +197,7 @@ def messages(found: list[str]) -> set[str]:
         ("train/new.py", "import trl\nfrom earshot.listener import x\nfrom . import other"),
         ("types.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
         ("cli/new.py", "import typer\ndef f():\n    import torch\n    from earshot.train import x"),
+        ("bench/new.py", "import trl\nfrom earshot.train import x"),
         ("images.py", "from PIL import Image\nImage.open('x')"),
         ("listener/remote.py", "import httpx2"),
     ],

@@ -1,0 +1,141 @@
+"""The three measurements: a whole GRPO step, the listener, and judging pairs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from earshot.bench.memory import peak_memory
+from earshot.bench.paired import SIDES, Ratio, in_turns, ratio_of
+from earshot.bench.shape import Shape, repeated
+from earshot.bench.stock import plain_generate, plain_listener, seconds_since
+from earshot.bench.work import Work, counted, ideal_ratio
+from earshot.errors import InputError
+from earshot.listener.local import LocalListener
+from earshot.reasoner import Reasoner
+
+QUANTITIES = ("step", "train_pass", "listener", "generate", "peak_memory")
+Result = dict[str, Any]
+
+
+def measure_step(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None) -> Result:
+    """A whole GRPO step with a listener, against TRL's trainer with a plain listener for its reward.
+
+    Args:
+        shape: What is measured.
+        runs: Pairs of steps, after one pair that does not count.
+        on_run: Called after each of the 2 * (runs + 3) steps.
+    """
+    from earshot.bench.trainers import both_trainers
+
+    with tempfile.TemporaryDirectory(prefix="earshot-bench-") as out, warnings.catch_warnings():
+        # TRL's hook for generation says that it is experimental, and its trainer that names will change.
+        warnings.simplefilter("ignore")
+        with peak_memory(torch.device("cpu")):
+            pass  # torch's profiler complains when it is first used in a thread
+        steppers = both_trainers(shape, runs + 4, out)
+        try:
+            ratios = in_turns(steppers["ours"].step, steppers["stock"].step, runs, on_run)
+            works: dict[str, dict[str, Work]] = {}
+            for side in SIDES:
+                steppers[side].step("work")
+                works[side] = steppers[side].work
+                on_run()
+            for side in SIDES:
+                steppers[side].step("memory")
+                on_run()
+        finally:
+            for stepper in steppers.values():
+                stepper.close()
+    peaks = [float(steppers[side].peak_bytes) for side in SIDES]
+    ratios["peak_memory"] = ratio_of(peaks[:1], peaks[1:])
+    if not shape.pixels:
+        ratios.pop("listener")  # nobody listened
+    return _result(shape, ratios, works)
+
+
+def measure_listener(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None) -> Result:
+    """The listener on G traces of each pair, against a plain batch in which every trace has its own images.
+
+    Raises:
+        InputError: The shape has no images.
+    """
+    _need_images(shape)
+    vlm = shape.build().freeze()
+    pairs = repeated(shape.pairs(vlm, shape.groups), shape.group)
+    texts, listener = shape.texts(len(pairs)), LocalListener(vlm)
+    calls = {
+        "ours": lambda: listener.p_first(pairs, texts),
+        "stock": lambda: plain_listener(vlm, pairs, texts),
+    }
+    return _of_calls(shape, "listener", calls, vlm, runs, on_run)
+
+
+def measure_judge(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None) -> Result:
+    """G completions of each pair in both orders, against plain `generate`.
+
+    Raises:
+        InputError: The shape has no images.
+    """
+    _need_images(shape)
+    vlm = shape.build().freeze()
+    pairs = shape.pairs(vlm, shape.groups)
+    reasoner = Reasoner(vlm, max_new_tokens=shape.new_tokens)
+    size = {"samples": shape.group, "new_tokens": shape.new_tokens, "suppressed": vlm.forbidden_ids}
+    calls = {
+        "ours": lambda: reasoner.judge(pairs, samples=shape.group),
+        "stock": lambda: plain_generate(vlm, pairs, **size),
+    }
+    return _of_calls(shape, "generate", calls, vlm, runs, on_run)
+
+
+def _of_calls(
+    shape: Shape, part: str, calls: dict[str, Callable[[], Any]], vlm: Any, runs: int, on_run: Callable[[], Any]
+) -> Result:
+    def timed(call: Callable[[], Any]) -> Callable[[], dict[str, float]]:
+        def run() -> dict[str, float]:
+            start = time.perf_counter()
+            call()
+            return {part: seconds_since(start, vlm.device)}
+
+        return run
+
+    ratios = in_turns(timed(calls["ours"]), timed(calls["stock"]), runs, on_run)
+    works: dict[str, dict[str, Work]] = {}
+    for side, call in calls.items():
+        works[side] = {part: Work()}
+        with counted(vlm.model, works[side][part]):
+            call()
+        on_run()
+    return _result(shape, ratios, works)
+
+
+def _result(shape: Shape, ratios: dict[str, Ratio], works: dict[str, dict[str, Work]]) -> Result:
+    """One object: the shape, the ideal ratio, a ratio for each quantity (None where not measured), and the work."""
+    total = {side: _sum(list(parts.values())) for side, parts in works.items()}
+    measured = {name: ratios[name]._asdict() if name in ratios else None for name in QUANTITIES}
+    by_part = {
+        part: {
+            **{side: works[side][part].as_dict() for side in SIDES},
+            "ideal_ratio": ideal_ratio(*(works[side][part] for side in SIDES)),
+        }
+        for part in works["ours"]
+    }
+    return {"shape": asdict(shape), "ideal_ratio": ideal_ratio(*(total[s] for s in SIDES)), **measured, "work": by_part}
+
+
+def _sum(works: list[Work]) -> Work:
+    return Work(
+        sum(w.images for w in works), sum(w.language_tokens for w in works), sum(w.multiply_adds for w in works)
+    )
+
+
+def _need_images(shape: Shape) -> None:
+    if not shape.pixels:
+        raise InputError("bench: pixels 0, expected at least 28; only 'earshot bench step' runs without images")

@@ -1,0 +1,69 @@
+"""Paired, interleaved runs: two ways to do the same thing by turns, so that a noisy machine is noisy for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+SIDES = ("ours", "stock")
+
+
+class Ratio(NamedTuple):
+    """How many times more stock takes.
+
+    Attributes:
+        ratio: Median over the pairs of runs of stock / ours.
+        low: The smallest of the pairs' ratios.
+        high: The largest.
+        ours: Median, in seconds or bytes.
+        stock: Median, in seconds or bytes.
+        runs: Pairs of runs.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    ours: float
+    stock: float
+    runs: int
+
+
+def ratio_of(ours: Sequence[float], stock: Sequence[float]) -> Ratio:
+    """Compares runs that were made in pairs."""
+    ratios = [theirs / own for own, theirs in zip(ours, stock, strict=True)]
+    return Ratio(median(ratios), min(ratios), max(ratios), median(ours), median(stock), len(ratios))
+
+
+def in_turns(
+    ours: Callable[[], dict[str, float]],
+    stock: Callable[[], dict[str, float]],
+    runs: int,
+    on_run: Callable[[], Any] = lambda: None,
+) -> dict[str, Ratio]:
+    """Runs both by turns, the first turn changing from pair to pair, after one run of each that does not count.
+
+    Args:
+        ours: One run; returns seconds by part, the parts in which it is compared.
+        stock: The same by stock means, with the same parts.
+        runs: Pairs of runs.
+        on_run: Called after every run, for the display of progress.
+    """
+    taken: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    both = dict(zip(SIDES, (ours, stock), strict=True))
+    for number, side in _turns(runs):
+        seconds = both[side]()
+        if number > 0:
+            taken[side].append(seconds)
+        on_run()
+    return {
+        part: ratio_of([run[part] for run in taken["ours"]], [run[part] for run in taken["stock"]])
+        for part in taken["ours"][0]
+        if part in taken["stock"][0]
+    }
+
+
+def _turns(runs: int) -> Iterator[tuple[int, str]]:
+    for number in range(runs + 1):
+        for side in SIDES if number % 2 == 0 else reversed(SIDES):
+            yield number, side

@@ -1,0 +1,77 @@
+"""Work counted beside time: what really went through a model, whatever way it was called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from earshot.vlm.prefix.inside import core_of
+
+
+@dataclass
+class Work:
+    """What was computed.
+
+    Attributes:
+        images: Images through the vision tower.
+        language_tokens: Tokens through the language model, padding included.
+        multiply_adds: Of all weights but embeddings and the head, three times as many where gradients are taken;
+            attention among tokens is not in it.
+    """
+
+    images: int = 0
+    language_tokens: int = 0
+    multiply_adds: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def ideal_ratio(ours: Work, stock: Work) -> float | None:
+    """How many times faster the work alone would let us be; None where none was counted."""
+    return stock.multiply_adds / ours.multiply_adds if ours.multiply_adds else None
+
+
+@contextmanager
+def counted(model: Any, work: Work) -> Iterator[None]:
+    """Adds to `work` what goes through the model inside."""
+    core = core_of(model)
+    vision = getattr(core, "visual", None) or core.vision_tower
+    language = core.language_model
+    weights = {part: sum(p.numel() for p in part.parameters()) for part in (vision, language)}
+    weights[language] -= language.get_input_embeddings().weight.numel()
+
+    def add(part: Any, tokens: int) -> None:
+        trained = torch.is_grad_enabled() and any(p.requires_grad for p in part.parameters())
+        work.multiply_adds += float(tokens * weights[part] * (3 if trained else 1))
+
+    def on_vision(part: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        grid = kwargs.get("grid_thw")
+        if grid is not None:
+            work.images += grid.size(0)
+            add(part, int(grid.prod(-1).sum()))
+        else:
+            pixels = kwargs.get("pixel_values", args[0] if args else None)
+            work.images += pixels.size(0)
+            config = part.config
+            add(part, pixels.size(0) * (config.image_size // config.patch_size) ** 2)
+
+    def on_language(part: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        given = kwargs.get("inputs_embeds")
+        tokens = (kwargs["input_ids"] if given is None else given).shape[:2].numel()
+        work.language_tokens += tokens
+        add(part, tokens)
+
+    hooks = [
+        vision.register_forward_pre_hook(on_vision, with_kwargs=True),
+        language.register_forward_pre_hook(on_language, with_kwargs=True),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
