@@ -198,15 +198,16 @@ def _difference(out: Path, a: str, b: str) -> dict[str, Any]:
 def _show(console: Console, out: Path, summary: Mapping[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table(title="the same warm reasoner, the same pairs, the same number of steps", title_justify="left")
-    for column in ("", *ARMS.values()):
-        table.add_column(column, no_wrap=True)
+    title = "the same warm reasoner, the same pairs, the same number of steps"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("", width=23)
+    for arm in ARMS.values():
+        table.add_column(arm, no_wrap=True)
     for key, words in _QUANTITIES.items():
         table.add_row(f"[bold]{words}[/bold]")
         for name, where in SETS.items():
             cells = [_cell(summary["table"][arm][name][key], percent=key != "false_claims") for arm in ARMS]
             table.add_row(f"  {where}", *cells)
-        table.add_section()
     console.print(table)
     for name, value in summary["accuracy_differences_in_distribution"].items():
         console.print(f"accuracy in distribution, {name}: {_cell(value, percent=True)} (points, paired)")
