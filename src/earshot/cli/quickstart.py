@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ARMS = {"sft": "SFT only", "naive": "GRPO", "listener": "GRPO + listener"}
 SETS = {
     "test": "in distribution",
-    "ood_combinations": "combinations not asked",
+    "ood_combinations": "new combinations",
     "ood_style": "another style",
     "ood_raters": "other raters",
 }
@@ -40,7 +40,7 @@ def quickstart_command(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("runs/quickstart"),
     steps: Annotated[int | None, typer.Option(min=1, help="GRPO steps of each arm; the config's by default.")] = None,
     test_pairs: Annotated[int, typer.Option(min=3, help="Pairs of the in-distribution test set.")] = 600,
-    ood_pairs: Annotated[int, typer.Option(min=3, help="Pairs of each out-of-distribution set.")] = 300,
+    ood_pairs: Annotated[int, typer.Option(min=3, help="Pairs of each out-of-distribution set.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the world, the training and the sampling.")] = 0,
 ) -> None:
     """Trains a small reasoner with GRPO, without and with a listener, and shows what the listener changed."""
@@ -99,7 +99,7 @@ def _make_sets(folder: Path, config: Any, test_pairs: int, ood_pairs: int, seed:
 
     trl = config.trl
     needed = trl["max_steps"] * trl["per_device_train_batch_size"] // trl["num_generations"]
-    sizes = {"train": needed, "validation": config.evaluation.pairs, "test": test_pairs}
+    sizes = {"train": needed, "test": test_pairs}
     sizes |= {name: ood_pairs for name in SETS if name != "test"}
     with progress() as bars:
         for name, n_pairs in sizes.items():
