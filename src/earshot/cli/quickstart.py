@@ -56,11 +56,7 @@ def quickstart_command(
     began = time.monotonic()
     disable_progress_bar()  # of loading: these models are there at once
     recipe = quickstart_recipe()
-    overrides = [
-        f"seed={seed}",
-        f"data.train={out / 'data' / 'train'}",
-        f"data.validation={out / 'data' / 'validation'}",
-    ]
+    overrides = [f"seed={seed}", f"data.train={out / 'data' / 'train'}"]
     if steps is not None:
         overrides.append(f"trl.max_steps={steps}")
     listening = load_config(GrpoConfig, recipe, [*overrides, f"out={out / 'listener'}"])
