@@ -70,7 +70,7 @@ def measure_listener(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda
     vlm = shape.build().freeze()
     pairs = repeated(shape.pairs(vlm, shape.groups), shape.group)
     texts, listener = shape.texts(len(pairs)), LocalListener(vlm)
-    calls = {
+    calls: dict[str, Callable[[], Any]] = {
         "ours": lambda: listener.p_first(pairs, texts),
         "stock": lambda: plain_listener(vlm, pairs, texts),
     }
@@ -87,10 +87,11 @@ def measure_judge(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: N
     vlm = shape.build().freeze()
     pairs = shape.pairs(vlm, shape.groups)
     reasoner = Reasoner(vlm, max_new_tokens=shape.new_tokens)
-    size = {"samples": shape.group, "new_tokens": shape.new_tokens, "suppressed": vlm.forbidden_ids}
-    calls = {
+    calls: dict[str, Callable[[], Any]] = {
         "ours": lambda: reasoner.judge(pairs, samples=shape.group),
-        "stock": lambda: plain_generate(vlm, pairs, **size),
+        "stock": lambda: plain_generate(
+            vlm, pairs, samples=shape.group, new_tokens=shape.new_tokens, suppressed=vlm.forbidden_ids
+        ),
     }
     return _of_calls(shape, "generate", calls, vlm, runs, on_run)
 

@@ -95,7 +95,8 @@ class Shape:
             words = " ".join(draw.choice(_COLOURS, self.prompt_tokens - bare + (bare - self._length(vlm, "red")) + 1))
             side = self.pixels or 28
             noise = draw.integers(0, 255, (2, side, side, 3), dtype=np.uint8)
-            pairs.append(Pair(f"p{k}", words, *map(Image.fromarray, noise), votes=Votes(1.0, 0.0)))
+            first, second = map(Image.fromarray, noise)
+            pairs.append(Pair(f"p{k}", words, first, second, Votes(1.0, 0.0)))
         return pairs
 
     def messages(self, vlm: Vlm, pair: Pair) -> list[dict[str, Any]]:

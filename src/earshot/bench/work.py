@@ -40,8 +40,8 @@ def ideal_ratio(ours: Work, stock: Work) -> float | None:
 def counted(model: Any, work: Work) -> Iterator[None]:
     """Adds to `work` what goes through the model inside."""
     core = core_of(model)
-    vision = getattr(core, "visual", None) or core.vision_tower
-    language = core.language_model
+    vision: Any = getattr(core, "visual", None) or core.vision_tower
+    language: Any = core.language_model
     weights = {part: sum(p.numel() for p in part.parameters()) for part in (vision, language)}
     weights[language] -= language.get_input_embeddings().weight.numel()
 
@@ -55,14 +55,13 @@ def counted(model: Any, work: Work) -> Iterator[None]:
             work.images += grid.size(0)
             add(part, int(grid.prod(-1).sum()))
         else:
-            pixels = kwargs.get("pixel_values", args[0] if args else None)
-            work.images += pixels.size(0)
-            config = part.config
-            add(part, pixels.size(0) * (config.image_size // config.patch_size) ** 2)
+            images = (args[0] if args else kwargs["pixel_values"]).size(0)
+            work.images += images
+            add(part, images * (part.config.image_size // part.config.patch_size) ** 2)
 
     def on_language(part: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        given = kwargs.get("inputs_embeds")
-        tokens = (kwargs["input_ids"] if given is None else given).shape[:2].numel()
+        embedded = kwargs.get("inputs_embeds")
+        tokens = (kwargs["input_ids"] if embedded is None else embedded).shape[:2].numel()
         work.language_tokens += tokens
         add(part, tokens)
 
