@@ -25,9 +25,9 @@ class Work:
 
     images: int = 0
     language_tokens: int = 0
-    multiply_adds: float = 0.0
+    multiply_adds: int = 0
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, int]:
         return asdict(self)
 
 
@@ -47,7 +47,7 @@ def counted(model: Any, work: Work) -> Iterator[None]:
 
     def add(part: Any, tokens: int) -> None:
         trained = torch.is_grad_enabled() and any(p.requires_grad for p in part.parameters())
-        work.multiply_adds += float(tokens * weights[part] * (3 if trained else 1))
+        work.multiply_adds += tokens * weights[part] * (3 if trained else 1)
 
     def on_vision(part: Any, args: Any, kwargs: dict[str, Any]) -> None:
         grid = kwargs.get("grid_thw")
