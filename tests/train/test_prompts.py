@@ -1,0 +1,84 @@
+"""A step's distinct prompts are rendered, preprocessed and kept once, however many completions read them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from earshot.protocol import reasoner_messages
+from earshot.train.prompts import encode_step
+from tests.train.equality import GROUP, GROUPS, both, train
+from tests.vlm.models import FAMILIES, any_size, picture, tiny
+
+SIZES = [(56, 56), (112, 56), (56, 84), (84, 84)]
+
+
+def rows_of(vlm: Any, prompts: list[str], images: list[list[Any]]) -> list[dict[str, Any]]:
+    return [{"prompt": reasoner_messages(p, vlm.prompts), "images": i} for p, i in zip(prompts, images, strict=True)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_with_the_same_prompt_and_images_are_one(family: str) -> None:
+    vlm = any_size(tiny(family))
+    a, b, c, d = (picture(k, *size) for k, size in enumerate(SIZES))
+    images = [[a, b], [a, b], [b, a], [c, d], [c, d]]
+    prompts = encode_step(
+        vlm, vlm.model, rows_of(vlm, ["red", "red", "red", "red", "two blue squares"], images), torch.device("cpu")
+    )
+    # The third row has the images the other way round, the last another prompt.
+    assert prompts.owners == [0, 0, 1, 2, 3]
+    assert prompts.pictures is not None
+    assert prompts.pictures.per_prompt == [2, 2, 2, 2]
+    assert len(set(map(len, prompts.ids()))) > 1  # padding is not in them
+
+
+def test_images_that_only_look_alike_are_told_apart() -> None:
+    vlm = tiny("qwen2_5_vl")
+    images = [[picture(0), picture(1)], [picture(0), picture(1)]]
+    assert encode_step(vlm, vlm.model, rows_of(vlm, ["red", "red"], images), torch.device("cpu")).owners == [0, 1]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_some_rows_of_a_step_take_their_own_prompts_and_images(family: str) -> None:
+    vlm = any_size(tiny(family))
+    a, b, c, d = (picture(k, *size) for k, size in enumerate(SIZES))
+    rows = rows_of(vlm, ["red", "red", "two blue squares", "two blue squares"], [[a, b], [a, b], [c, d], [c, d]])
+    inputs, owners, pictures = encode_step(vlm, vlm.model, rows, torch.device("cpu")).of([1, 2, 3])
+    assert (owners, inputs["input_ids"].size(0)) == ([0, 1, 1], 2)
+    inputs, owners, pictures = encode_step(vlm, vlm.model, rows, torch.device("cpu")).of([3])
+    alone = vlm.encode([rows[3]["prompt"]], [[c, d]])
+    assert owners == [0]
+    assert pictures.per_prompt == [2]
+    torch.testing.assert_close(torch.cat(pictures.pixels), alone["pixel_values"])
+    real = inputs["attention_mask"][0].bool()
+    assert torch.equal(inputs["input_ids"][0][real], alone["input_ids"][0])
+
+
+@pytest.mark.parametrize(("trl", "calls"), [({}, 1), ({"num_iterations": 2, "max_steps": 2}, 1), ({"max_steps": 2}, 2)])
+def test_the_images_of_a_step_are_preprocessed_once(
+    trl: dict[str, Any], calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a reference model, and with several passes over the same completions."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    seen: list[int] = []
+    original = Qwen2VLImageProcessorPil.preprocess
+
+    def counting(self: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(sum(map(len, images)) if isinstance(images[0], list | tuple) else len(images))
+        return original(self, images, *args, **kwargs)
+
+    monkeypatch.setattr(Qwen2VLImageProcessorPil, "preprocess", counting)
+    counts: dict[str, list[int]] = {}
+
+    def counted(side: str) -> Any:
+        seen.clear()
+        outcome = train(side, tmp_path, "qwen2_5_vl", **{"max_steps": 1, **trl})
+        counts[side] = list(seen)
+        return outcome
+
+    both(counted)
+    assert counts["ours"] == [2 * GROUPS] * calls
+    # Stock preprocesses every row's images, once to generate (which the tests leave out) and once to train.
+    assert sum(counts["stock"]) >= 2 * GROUPS * GROUP * calls
