@@ -47,15 +47,6 @@ def plain_generate(
     return texts
 
 
-def seconds_since(start: float, device: torch.device) -> float:
-    """Seconds since a reading of the clock, all work on the device done."""
-    import time
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
 def texts_of(completions: Sequence[Any]) -> list[str]:
     """The texts of completions as TRL gives them to a reward."""
     return [completion if isinstance(completion, str) else completion[0]["content"] for completion in completions]

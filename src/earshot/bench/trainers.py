@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -12,9 +11,10 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from earshot.bench.clock import Clock
 from earshot.bench.memory import peak_memory
 from earshot.bench.shape import Shape
-from earshot.bench.stock import plain_listener, seconds_since, texts_of
+from earshot.bench.stock import plain_listener, texts_of
 from earshot.bench.work import Work, counted
 from earshot.listener.local import LocalListener
 from earshot.train.trainer import ListenerGrpoTrainer
@@ -33,12 +33,13 @@ class Stepper(TrainerCallback):
         peak_bytes: Of the latest training pass, where it was asked for.
     """
 
-    def __init__(self, trainer: GRPOTrainer, models: Sequence[Any]) -> None:
+    def __init__(self, trainer: GRPOTrainer, models: Sequence[Any], clock: Clock) -> None:
         self.seconds: dict[str, float] = {}
         self.work: dict[str, Work] = {}
         self.peak_bytes = 0
         self._trainer = trainer
         self._models = models
+        self._clock = clock
         self._watched: str | None = None
         self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
         self._error: BaseException | None = None
@@ -57,10 +58,10 @@ class Stepper(TrainerCallback):
             watched: `work` counts the work by part and `memory` measures the training pass's peak; both take time.
         """
         self._watched, self.seconds, self.work = watched, dict.fromkeys(PARTS, 0.0), {}
-        start = time.perf_counter()
+        start = self._clock.now()
         self._go.release()
         self._wait()
-        self.seconds["step"] = seconds_since(start, self._trainer.accelerator.device)
+        self.seconds["step"] = self._clock.since(start)
         return self.seconds
 
     def close(self) -> None:
@@ -102,22 +103,22 @@ class Stepper(TrainerCallback):
         rewards, prepare, train = trainer._calculate_rewards, trainer._prepare_inputs, trainer.training_step
 
         def noting_the_beginning(inputs: Any) -> Any:
-            began[0] = time.perf_counter()
+            began[0] = self._clock.now()
             return whole(inputs)
 
         def generating(prompts: Any) -> Any:
             with self._counting("generate"):
                 result = generate(prompts)
-            self.seconds["generate"] = seconds_since(began[0], trainer.accelerator.device)
+            self.seconds["generate"] = self._clock.since(began[0])
             return result
 
         def training(*args: Any, **kwargs: Any) -> Any:
-            start, prepared = time.perf_counter(), [0.0]
+            start, prepared = self._clock.now(), [0.0]
             inside = ExitStack()
 
             def preparing(batch: Any) -> Any:
                 inputs = prepare(batch)
-                prepared[0] += seconds_since(start, trainer.accelerator.device)
+                prepared[0] += self._clock.since(start)
                 inside.enter_context(self._counting("train_pass"))
                 if self._watched == "memory":
                     self._peak = inside.enter_context(peak_memory(trainer.accelerator.device))
@@ -128,7 +129,7 @@ class Stepper(TrainerCallback):
                 loss = train(*args, **kwargs)
             if self._watched == "memory":
                 self.peak_bytes = self._peak.bytes
-            self.seconds["train_pass"] += seconds_since(start, trainer.accelerator.device) - prepared[0]
+            self.seconds["train_pass"] += self._clock.since(start) - prepared[0]
             return loss
 
         trainer._generate_and_score_completions, trainer._generate = noting_the_beginning, generating
@@ -137,10 +138,10 @@ class Stepper(TrainerCallback):
 
     def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start = self._clock.now()
             with self._counting(part):
                 result = function(*args, **kwargs)
-            self.seconds[part] += seconds_since(start, self._trainer.accelerator.device)
+            self.seconds[part] += self._clock.since(start)
             return result
 
         return timed
@@ -154,7 +155,7 @@ class Stepper(TrainerCallback):
         return stack
 
 
-def both_trainers(shape: Shape, steps: int, out: str) -> dict[str, Stepper]:
+def both_trainers(shape: Shape, steps: int, out: str, clock: Clock) -> dict[str, Stepper]:
     """Ours and TRL's on the same weights and pairs, with a listener of the same size where there are images."""
     steppers = {}
     for side in ("ours", "stock"):
@@ -167,7 +168,7 @@ def both_trainers(shape: Shape, steps: int, out: str) -> dict[str, Stepper]:
             trainer = ListenerGrpoTrainer(vlm=vlm, reward_funcs=[reward], **shared)
         else:
             trainer = GRPOTrainer(model=vlm.model, processing_class=vlm.processor, reward_funcs=[reward], **shared)
-        steppers[side] = Stepper(trainer, [vlm.model, listener.model])
+        steppers[side] = Stepper(trainer, [vlm.model, listener.model], clock)
     return steppers
 
 

@@ -27,6 +27,7 @@ Family = Annotated[str, typer.Option(help="qwen2_5_vl or llava.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 Dtype = Annotated[str, typer.Option(help="float32 or bfloat16.")]
 Runs = Annotated[int, typer.Option(min=1, help="Pairs of runs, after one that does not count.")]
+ClockKind = Annotated[str, typer.Option(help="wall, or cpu: this process's processor time, for busy machines.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 _EXTRA_RUNS = {"step": 6, "listener": 4, "judge": 4}  # to warm up, to count the work, to measure memory
@@ -47,6 +48,7 @@ def _command(name: str, summary: str) -> None:
         device: Device = "cpu",
         dtype: Dtype = "float32",
         runs: Runs = 5,
+        clock: ClockKind = "wall",
         as_json: Json = False,
     ) -> None:
         sizes: dict[str, Any] = {
@@ -54,7 +56,7 @@ def _command(name: str, summary: str) -> None:
             "groups": groups, "hidden": hidden, "layers": layers, "vision_hidden": vision_hidden,
             "vision_layers": vision_layers, "family": family, "device": device, "dtype": dtype,
         }  # fmt: skip
-        _run(name, sizes, runs, as_json=as_json)
+        _run(name, sizes, runs, clock, as_json=as_json)
 
     command.__doc__ = summary
     app.command(name)(command)
@@ -65,7 +67,7 @@ _command("listener", "The listener on the traces of each pair, against a batch i
 _command("judge", "Completions of each pair in both orders, against plain 'generate'.")
 
 
-def _run(name: str, sizes: dict[str, Any], runs: int, *, as_json: bool) -> None:
+def _run(name: str, sizes: dict[str, Any], runs: int, clock: str, *, as_json: bool) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's profiler tells of memory that it saw only half of
     from transformers.utils import logging
 
@@ -82,7 +84,7 @@ def _run(name: str, sizes: dict[str, Any], runs: int, *, as_json: bool) -> None:
     shape = Shape(**sizes)
     with progress() as bar:
         task = bar.add_task(f"bench {name}", total=2 * runs + _EXTRA_RUNS[name])
-        result = measures[name](shape, runs, lambda: bar.advance(task))
+        result = measures[name](shape, runs, lambda: bar.advance(task), clock)
     if as_json:
         print(json.dumps(result))
     else:
