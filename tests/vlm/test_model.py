@@ -66,6 +66,12 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
     refused(tmp_path / "nowhere", "no such folder")
 
 
+def test_a_missing_folder_within_one_that_is_there_is_not_sought_on_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    refused(Path("runs/model"), "no such folder")
+
+
 def test_a_file_is_no_model(tmp_path):
     (tmp_path / "file").write_text("x")
     refused(tmp_path / "file", "not a folder")

@@ -219,8 +219,12 @@ def _check_folder(source: str) -> None:
             raise ModelError(f"{source}: the folder holds no config.json, expected one written by save_pretrained")
     elif path.exists():
         raise ModelError(f"{source}: not a folder, expected one with config.json and safetensors, or a hub id")
-    elif path.is_absolute() or source.startswith((".", "~")) or len(path.parts) > 2:
+    elif path.is_absolute() or source.startswith((".", "~")) or len(path.parts) > 2 or _lies_in_a_folder(path):
         raise ModelError(f"{source}: no such folder, expected one with config.json and safetensors, or a hub id")
+
+
+def _lies_in_a_folder(path: Path) -> bool:
+    return len(path.parts) == 2 and path.parent.is_dir()
 
 
 def resolve_device(device: str) -> torch.device:
