@@ -53,7 +53,7 @@ def test_a_prefix_that_is_off_by_one_position_is_noticed(
     after = forms.next_positions
     monkeypatch.setattr(forms, "next_positions", lambda positions: after(positions) + 1)
     ours, stock = both(lambda side: train(side, tmp_path, family, max_steps=1))
-    with pytest.raises(AssertionError, match="entropy|grad_norm"):
+    with pytest.raises(AssertionError, match=r"entropy|grad_norm"):
         assert_equal(ours, stock)
 
 

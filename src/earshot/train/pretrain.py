@@ -81,7 +81,7 @@ DESCRIBE_BOTH = Schedule(300, 7e-4)
 TRADE = Schedule(650, 7e-4)
 # Decent but not good: real reasoners say false things too, and now and then contradict themselves.
 WARM_CORRUPTION = Corruption(facts=0.05, verdict=0.10)
-# Its last lesson comes from a teacher who looks at the rendering alone. People mind what is shown, and GRPO can learn it
+# Its last lesson comes from a teacher who looks at the rendering alone. People mind what is shown, and GRPO learns it
 # from their votes: a warm reasoner whose only faults are random has little that a verdict's reward could teach it.
 TEACHER_TASTE = Raters(alignment=0.0, missing=0.0)
 TASTE = Schedule(200, 3e-4)
