@@ -133,6 +133,11 @@ def test_a_step_is_measured_in_all_its_parts(family: str) -> None:
     assert result["ideal_ratio"] > 1
 
 
+def test_no_step_draws_a_pair_twice() -> None:
+    work = measure.measure_step(shape_of("qwen2_5_vl", groups=5, group=2), 1)["work"]
+    assert work["train_pass"]["ours"]["images"] == 2 * 5
+
+
 def test_prompts_without_images_are_measured_too() -> None:
     result = measure.measure_step(shape_of("qwen2_5_vl", pixels=0), 1)
     assert result["listener"] is None

@@ -181,6 +181,7 @@ def arguments(shape: Shape, vlm: Vlm, steps: int, out: str, **more: Any) -> GRPO
         "max_completion_length": shape.new_tokens,
         "generation_kwargs": {"suppress_tokens": vlm.forbidden_ids},
         "max_steps": steps,
+        "shuffle_dataset": False,  # or a step may draw one pair twice, and be less work for us than it should
         "learning_rate": 1e-6,
         "beta": 0.0,
         "loss_type": "grpo",
