@@ -24,6 +24,9 @@ from earshot.types import ImageSource, Order, Pair, Sample
 SETTINGS_FILE = "evaluation.json"
 """What the predictions of a folder were made with; they are only added to with the same."""
 
+DESCRIPTION = ("label", "axis", "category", "model_first", "model_second")
+"""What a row of predictions.jsonl repeats of its pair where the set says it: what metrics are told by."""
+
 CountClaims = Callable[[str, str, Order], dict[str, int] | None]
 """`(pair id, trace, order) -> {"true": n, "false": n, "unchecked": n}`, or None where there is no ground truth."""
 
@@ -265,6 +268,7 @@ def prediction_row(
         "votes_second": pair.votes.second,
         "first_bytes": _size(pair.first),
         "second_bytes": _size(pair.second),
+        **{name: getattr(pair, name) for name in DESCRIPTION if getattr(pair, name) is not None},
         "samples": [
             {
                 "order": sample.order,

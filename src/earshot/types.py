@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Side: TypeAlias = Literal["first", "second"]
 Order: TypeAlias = Literal["forward", "swapped"]
+Label: TypeAlias = Literal["first", "second", "tie", "both_bad"]
 ImageSource: TypeAlias = "Path | bytes | Image"
 
 
@@ -64,6 +65,9 @@ class Pair:
 
     `first` and `second` say where an image is shown, not which one people prefer. Each is a path, the bytes of an
     image file, or a decoded Pillow image; `images.load_image` takes all three.
+
+    `label` is the publisher's own verdict where votes do not say it: the order of mean ranks, "both are bad".
+    `category` is the publisher's kind of prompt.
     """
 
     id: str
@@ -77,6 +81,8 @@ class Pair:
     model_first: str | None = None
     model_second: str | None = None
     source: str | None = None
+    label: Label | None = None
+    category: str | None = None
 
     @property
     def cluster(self) -> str:
@@ -97,6 +103,8 @@ class Pair:
             model_first=self.model_second,
             model_second=self.model_first,
             source=self.source,
+            label=other(self.label) if self.label in ("first", "second") else self.label,
+            category=self.category,
         )
 
 

@@ -268,6 +268,7 @@ def test_limits_are_held_when_writing(tmp_path: Path, pairs: list[Pair]) -> None
         ({"id": 7}, "id is 7, expected text"),
         ({"prompt": ""}, "prompt is ''"),
         ({"axis": "beauty"}, "expected one of preference, style, coherence, alignment"),
+        ({"label": "neither"}, "expected one of first, second, tie, both_bad"),
         ({"split": 3}, "split is 3"),
         ({"first_file_name": None}, "first_file_name is None"),
         ({"first_file_name": None, "second_file_name": None}, "has no images"),

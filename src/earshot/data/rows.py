@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,15 +14,17 @@ import pyarrow.parquet as pq
 from earshot.errors import DataError, InputError
 from earshot.images import NO_IMAGE, ImageFolder
 from earshot.rundir import TEMPORARY_PREFIX, read_jsonl
-from earshot.types import Pair, Votes
+from earshot.types import Label, Pair, Votes
 
 PARQUET, JSONL, INFO = "metadata.parquet", "metadata.jsonl", "dataset.json"
 IMAGE_COLUMNS = ("first_file_name", "second_file_name")
 VOTE_COLUMNS = ("votes_first", "votes_second")
-OPTIONAL_COLUMNS = ("prompt_id", "axis", "split", "model_first", "model_second", "source")
+OPTIONAL_COLUMNS = ("prompt_id", "axis", "split", "model_first", "model_second", "source", "label", "category")
 COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS, *OPTIONAL_COLUMNS)
 REQUIRED_COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS)
 AXES = ("preference", "style", "coherence", "alignment")
+LABELS = get_args(Label)
+_ONE_OF = {"axis": AXES, "label": LABELS}
 
 SCHEMA = pa.schema([(name, pa.float64() if name in VOTE_COLUMNS else pa.string()) for name in COLUMNS])
 
@@ -160,8 +162,8 @@ def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterat
         value = row.get(name)
         if value is not None and not _is_text(value):
             yield f"{name} is {_short(value)}, expected text or null"
-        elif name == "axis" and value is not None and value not in AXES:
-            yield f"axis is {_short(value)}, expected one of {', '.join(AXES)}"
+        elif value is not None and value not in _ONE_OF.get(name, (value,)):
+            yield f"{name} is {_short(value)}, expected one of {', '.join(_ONE_OF[name])}"
 
 
 def _is_text(value: object) -> TypeGuard[str]:
