@@ -69,7 +69,7 @@ def test_repeating_a_pair_within_its_prompt_does_not_narrow_the_interval() -> No
 def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     table = np.random.default_rng(0).normal(size=(11, 3))
     whole = resampled_totals(table, resamples=64, seed=5)
-    monkeypatch.setattr("earshot.stats.CHUNK_CELLS", 64)
+    monkeypatch.setattr("earshot.stats.resampling.CHUNK_CELLS", 64)
     assert np.allclose(resampled_totals(table, resamples=64, seed=5), whole)
 
 

@@ -1,0 +1,70 @@
+"""Estimates with intervals: a bootstrap that resamples prompts, because pairs of one prompt are not independent.
+
+A quantity is a `Statistic`: a row of totals per cluster (a cluster is a prompt) and what to make of the rows added up.
+`bootstrap` gives any number of them their intervals on the same resamples, `Stream` builds them from chunks,
+`difference` pairs two of them, `bootstrap_runs` takes several seeds, and `power` says how many pairs it needs.
+
+from earshot.stats.resampling import (
+    DEFAULT_METHOD,
+    LEVEL,
+    METHODS,
+    RESAMPLES,
+    bootstrap,
+    bootstrap_mean,
+    intervals,
+    paired_difference,
+    resampled_totals,
+)
+from earshot.stats.intervals import Method, percentile_interval
+from earshot.stats.power import (
+    PairedDesign,
+    SampleSize,
+    design_effect,
+    detectable_difference,
+    paired_design,
+    pairs_needed,
+    power_of_difference,
+)
+from earshot.stats.seeds import bootstrap_runs
+from earshot.stats.stream import Stream
+from earshot.stats.totals import (
+    Statistic,
+    cluster_codes,
+    cluster_totals,
+    difference,
+    intraclass_statistic,
+    macro_statistic,
+    mean_statistic,
+    ratio_of_totals,
+)
+
+__all__ = [
+    "DEFAULT_METHOD",
+    "LEVEL",
+    "METHODS",
+    "RESAMPLES",
+    "Method",
+    "PairedDesign",
+    "SampleSize",
+    "Statistic",
+    "Stream",
+    "bootstrap",
+    "bootstrap_mean",
+    "bootstrap_runs",
+    "cluster_codes",
+    "cluster_totals",
+    "design_effect",
+    "detectable_difference",
+    "difference",
+    "intervals",
+    "intraclass_statistic",
+    "macro_statistic",
+    "mean_statistic",
+    "paired_design",
+    "paired_difference",
+    "pairs_needed",
+    "percentile_interval",
+    "power_of_difference",
+    "ratio_of_totals",
+    "resampled_totals",
+]
