@@ -3,7 +3,18 @@
 A quantity is a `Statistic`: a row of totals per cluster (a cluster is a prompt) and what to make of the rows added up.
 `bootstrap` gives any number of them their intervals on the same resamples, `Stream` builds them from chunks,
 `difference` pairs two of them, `bootstrap_runs` takes several seeds, and `power` says how many pairs it needs.
+"""
 
+from earshot.stats.intervals import Method, percentile_interval
+from earshot.stats.power import (
+    PairedDesign,
+    SampleSize,
+    design_effect,
+    detectable_difference,
+    paired_design,
+    pairs_needed,
+    power_of_difference,
+)
 from earshot.stats.resampling import (
     DEFAULT_METHOD,
     LEVEL,
@@ -14,16 +25,6 @@ from earshot.stats.resampling import (
     intervals,
     paired_difference,
     resampled_totals,
-)
-from earshot.stats.intervals import Method, percentile_interval
-from earshot.stats.power import (
-    PairedDesign,
-    SampleSize,
-    design_effect,
-    detectable_difference,
-    paired_design,
-    pairs_needed,
-    power_of_difference,
 )
 from earshot.stats.seeds import bootstrap_runs
 from earshot.stats.stream import Stream
