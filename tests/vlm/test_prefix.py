@@ -5,10 +5,19 @@ import torch
 
 from earshot.errors import ModelError
 from earshot.vlm.prefix import Sampling, encode_prefix, sample, suffix_logits
+from earshot.vlm.prefix.attention import is_worth_sharing, sharing_attention
+from earshot.vlm.prefix.inside import attention_of
 from tests.vlm.models import FAMILIES, any_size, fresh, images_of, mixed_prompts, plain_row, text_prompts, tiny
 
 OWNERS = [0, 0, 0, 1, 2, 2]  # unequal groups, one of a single row
 SUFFIXES = [[7, 9, 11], [30], [12, 13, 14, 15, 16, 17], [40, 41], [8], [9, 10, 11, 12]]
+
+
+@pytest.fixture(params=["shared", "copied"])
+def either_way(request, monkeypatch):
+    """Prompts that lie in memory once, and copies of them for each row."""
+    spared = 0 if request.param == "shared" else 10**9
+    monkeypatch.setattr("earshot.vlm.prefix.attention.SPARED_TOKENS", spared)
 
 
 def sampling_of(vlm, **changes):
@@ -68,7 +77,7 @@ def test_a_prefix_can_be_continued_again_and_again(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_cold_sampling_is_greedy_generation(family):
+def test_cold_sampling_is_greedy_generation(family, either_way):
     vlm = any_size(fresh(family))
     vlm.model.eval()
     inputs = mixed_prompts(vlm)
@@ -88,7 +97,7 @@ def test_cold_sampling_is_greedy_generation(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_rows_text_does_not_depend_on_what_it_is_batched_with(family):
+def test_a_rows_text_does_not_depend_on_what_it_is_batched_with(family, either_way):
     vlm = any_size(fresh(family))
     vlm.model.eval()
     inputs = mixed_prompts(vlm)
@@ -100,7 +109,7 @@ def test_a_rows_text_does_not_depend_on_what_it_is_batched_with(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_long_texts_and_ended_rows_change_nothing(family, monkeypatch):
+def test_long_texts_and_ended_rows_change_nothing(family, either_way, monkeypatch):
     vlm = any_size(fresh(family))
     inputs = mixed_prompts(vlm)
     prefix = encode_prefix(vlm.model.eval(), inputs)
@@ -156,6 +165,40 @@ def test_a_stop_token_ends_its_row_and_is_kept():
     for text in texts:
         assert not set(text[:-1]) & set(stops)
         assert text[-1] in stops or len(text) == 12
+
+
+def test_rows_in_any_order_are_those_in_order(either_way):
+    vlm = any_size(fresh("qwen2_5_vl"))
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    uniforms, order = uniforms_of(6, 12), torch.tensor([3, 0, 5, 1, 4, 2])
+    texts = sample(vlm.model, prefix, OWNERS, uniforms, sampling_of(vlm))
+    mixed = sample(vlm.model, prefix, [OWNERS[k] for k in order], uniforms[order], sampling_of(vlm))
+    assert mixed == [texts[k] for k in order]
+
+
+def test_prompts_are_shared_where_that_spares_enough_copies_and_the_attention_is_plainly_causal():
+    # 9 rows of 3 prompts spare 6 copies of each prompt's tokens.
+    vlm = tiny("qwen2_5_vl")
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    owners = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    tokens = prefix.mask.size(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("earshot.vlm.prefix.attention.SPARED_TOKENS", 6 * tokens)
+        assert is_worth_sharing(vlm.model, prefix.cache, owners)
+        assert not is_worth_sharing(vlm.model, prefix.cache, owners[:-1])
+        patch.setattr("earshot.vlm.prefix.attention.takes_own_mask", lambda model: False)
+        assert not is_worth_sharing(vlm.model, prefix.cache, owners)
+
+
+def test_sampling_leaves_the_models_attention_as_it_was():
+    vlm = tiny("qwen2_5_vl")
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    before = attention_of(vlm.model)
+    with pytest.raises(RuntimeError, match="broken"), sharing_attention(vlm.model):
+        assert attention_of(vlm.model) != before
+        raise RuntimeError("broken")
+    assert attention_of(vlm.model) == before
+    assert encode_prefix(vlm.model, mixed_prompts(vlm)).logits.equal(prefix.logits)
 
 
 def test_all_rows_may_end_at_once():

@@ -60,16 +60,22 @@ class GrowingLayer(DynamicLayer):
         self._value_room, self.values = _with_room(values, rows, extra)
 
 
-def growing_cache(cache: Any, rows: Int[torch.Tensor, " r"]) -> Any:
-    """A cache whose row `i` is row `rows[i]` of the given one, which stays as it is."""
+def growing_cache(cache: Any, rows: Int[torch.Tensor, " r"], *, tokens: int | None = None) -> Any:
+    """A cache whose row `i` is row `rows[i]` of the given one, which stays as it is.
+
+    Args:
+        cache: A cache of transformers.
+        rows: The rows to take of it.
+        tokens: How many of its tokens to take, all by default; where given, all layers must be plain ones.
+    """
     copied = copy.copy(cache)
-    copied.layers = [_growing(layer, rows) for layer in cache.layers]
+    copied.layers = [_growing(layer, rows, tokens) for layer in cache.layers]
     return copied
 
 
-def _growing(layer: Any, rows: torch.Tensor) -> Any:
+def _growing(layer: Any, rows: torch.Tensor, tokens: int | None) -> Any:
     if type(layer) is DynamicLayer and layer.get_seq_length() > 0:
-        return GrowingLayer(layer.keys, layer.values, rows)
+        return GrowingLayer(layer.keys[:, :, :tokens], layer.values[:, :, :tokens], rows)
     copied = copy.copy(layer)  # layers of other kinds exchange their tensors, and never write in them
     copied.batch_select_indices(rows)
     return copied

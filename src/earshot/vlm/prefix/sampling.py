@@ -5,13 +5,15 @@ Shapes: N prefixes, R rows that continue them, S tokens drawn, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 
 from earshot.errors import ModelError
+from earshot.vlm.prefix.attention import is_worth_sharing, share_prompts, sharing_attention
 from earshot.vlm.prefix.encode import Prefix
 from earshot.vlm.prefix.growing import growing_cache
 from earshot.vlm.prefix.inside import in_all_axes
@@ -60,16 +62,13 @@ def sample(
         ModelError: The model's logits are not finite.
     """
     device = prefix.mask.device
-    rows = torch.tensor(owners, device=device)
-    width, length = prefix.mask.size(1), sampling.max_new_tokens
+    rows, length = torch.tensor(owners, device=device), sampling.max_new_tokens
     drawing = _Drawing(sampling, prefix.logits)
-    cache = growing_cache(prefix.cache, rows)
-    mask = torch.nn.functional.pad(prefix.mask[rows], (0, length), value=1)  # rows that have ended are never read
     position, logits, uniforms = prefix.next_position[rows], prefix.logits[rows], uniforms.to(device)
     texts = torch.full((len(owners), length), sampling.pad_id, device=device)
     lengths = torch.full((len(owners),), length, device=device)
     live = torch.arange(len(owners), device=device)  # the rows of the pass, by their place in `texts`
-    with torch.no_grad():
+    with torch.no_grad(), _rows_of(model, prefix, rows) as continued:
         for step in range(length):
             drawn = drawing(logits, uniforms[live, step])
             texts[live, step] = drawn.masked_fill(lengths[live] <= step, sampling.pad_id)
@@ -79,17 +78,63 @@ def sample(
             if kept.numel() == 0 or step + 1 == length:
                 break
             if kept.numel() <= _WORTH_DROPPING * live.numel():
-                cache.batch_select_indices(kept)
-                live, mask, position = live[kept], mask[kept], position[kept]
+                continued.keep(kept)
+                live, position = live[kept], position[kept]
             output = model(
                 input_ids=texts[live, step][:, None],
-                attention_mask=mask[:, : width + step + 1],
                 position_ids=in_all_axes(model, position[:, None] + step),
-                past_key_values=cache,
+                past_key_values=continued.cache,
                 use_cache=True,
+                **continued.arguments(step + 1),
             )
             logits = output.logits[:, -1]
     return [row[:n] for row, n in zip(texts.tolist(), lengths.tolist(), strict=True)]
+
+
+@contextmanager
+def _rows_of(model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> Iterator[_SharedRows | _CopiedRows]:
+    """The rows that continue a prefix, in the form that is faster for so many of them."""
+    if is_worth_sharing(model, prefix.cache, owners):
+        with sharing_attention(model):
+            yield _SharedRows(prefix, owners)
+    else:
+        yield _CopiedRows(prefix, owners)
+
+
+class _SharedRows:
+    """Rows whose cache holds their own tokens, beside prompts that are there once."""
+
+    def __init__(self, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> None:
+        self.cache = growing_cache(prefix.cache, owners, tokens=0)
+        self._prefix, self._owners = prefix, owners
+        self._prompts = share_prompts(prefix.cache, prefix.mask, owners)
+
+    def keep(self, rows: Int[torch.Tensor, " k"]) -> None:
+        """Leaves out the other rows, and prompts that none continues any more."""
+        self.cache.batch_select_indices(rows)
+        self._owners = self._owners[rows]
+        self._prompts = share_prompts(self._prefix.cache, self._prefix.mask, self._owners)
+
+    def arguments(self, drawn: int) -> dict[str, Any]:
+        """What a pass is told of the rows, once so many tokens are drawn."""
+        return {"shared_prompts": self._prompts}
+
+
+class _CopiedRows:
+    """Rows whose cache holds a copy of their prompt, for attention that may be of any kind."""
+
+    def __init__(self, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> None:
+        self.cache = growing_cache(prefix.cache, owners)
+        self._mask = prefix.mask[owners]
+
+    def keep(self, rows: Int[torch.Tensor, " k"]) -> None:
+        """Leaves out the other rows."""
+        self.cache.batch_select_indices(rows)
+        self._mask = self._mask[rows]
+
+    def arguments(self, drawn: int) -> dict[str, Any]:
+        """What a pass is told of the rows, once so many tokens are drawn; rows that have ended are never read."""
+        return {"attention_mask": torch.nn.functional.pad(self._mask, (0, drawn), value=1)}
 
 
 class _Drawing:
