@@ -37,6 +37,7 @@ COMMANDS = {
     "train": _Command("earshot.cli.train:app", "Train a reasoner with SFT or GRPO."),
     "eval": _Command("earshot.cli.evaluate:evaluate_command", "Judge a pair set in both image orders and measure it."),
     "report": _Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
+    "view": _Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
     "bench": _Command("earshot.cli.bench:app", "How fast it is, against stock TRL and transformers."),
     "doctor": _Command("earshot.cli.doctor:doctor_command", "What is installed, and what this machine can do."),
 }

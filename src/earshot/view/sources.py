@@ -1,0 +1,133 @@
+"""Where the rows of the given runs lie: predictions of their evaluations, rollouts of their training."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earshot.config.yaml_text import compose
+from earshot.errors import InputError
+from earshot.rundir import RunDir
+
+SETTINGS_FILE = "evaluation.json"
+"""Beside predictions.jsonl: what they were made with (see `earshot.evaluate`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of predictions, or one folder of rollouts."""
+
+    run: str
+    name: str
+    """The set that was judged, or `rollouts`."""
+    path: Path
+    """predictions.jsonl, or the folder of the rollouts."""
+    data: Path | None
+    """The pair set that the rows are of; None where the run does not say."""
+    listeners: tuple[str, ...] = ()
+    """Who was asked, as far as the settings say; the rows may name more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All there is to show."""
+
+    judged: tuple[Source, ...]
+    rollouts: tuple[Source, ...]
+
+
+def find_sources(paths: Sequence[Path]) -> Sources:
+    """The predictions and rollouts in run directories; an evaluation's own folder is one too.
+
+    A run is named by its folder, and by more of its path where two folders have the same name.
+
+    Raises:
+        InputError: No path was given, one holds no run, or one has neither predictions nor rollouts yet.
+    """
+    if not paths:
+        raise InputError("view was asked of no run, expected at least one run directory")
+    judged, rollouts = [], []
+    for path, name in zip(paths, _names(paths), strict=True):
+        found = _judged(path, name)
+        trained = _rollouts(path, name)
+        if not found and not trained:
+            raise _nothing_in(path)
+        judged += found
+        rollouts += trained
+    return Sources(tuple(judged), tuple(rollouts))
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    parts = [path.resolve().parts for path in paths]
+    depth = 1
+    while depth < 8 and len({p[-depth:] for p in parts}) < len({*parts}):
+        depth += 1
+    return ["/".join(p[-depth:]) for p in parts]
+
+
+def _nothing_in(path: Path) -> InputError:
+    if not path.is_dir():
+        return InputError(f"{path}: is no folder, expected a run directory; check the path")
+    model = path / "model" if (path / "model").is_dir() else "MODEL"
+    return InputError(
+        f"{path}: holds no predictions.jsonl, here or in eval/*/, and no rollouts/*.parquet, expected either; "
+        f"'earshot eval --model {model} --data PAIRS --out {path / 'eval' / 'NAME'}' makes predictions"
+    )
+
+
+def _judged(path: Path, run: str) -> list[Source]:
+    folders = [path, *sorted(folder for folder in (path / "eval").glob("*") if folder.is_dir())]
+    found = []
+    for folder in folders:
+        predictions = RunDir(folder).predictions
+        if predictions.is_file():
+            settings = _read_object(folder / SETTINGS_FILE)
+            data, asked = settings.get("data"), settings.get("listeners")
+            found.append(
+                Source(
+                    run=run,
+                    name=folder.name if folder.parent.name == "eval" else "evaluation",
+                    path=predictions,
+                    data=(folder / data).resolve() if isinstance(data, str) else None,
+                    listeners=tuple(str(name) for name in asked) if isinstance(asked, list) else (),
+                )
+            )
+    return found
+
+
+def _rollouts(path: Path, run: str) -> list[Source]:
+    folder = RunDir(path).rollouts
+    if not any(folder.glob("*.parquet")):
+        return []
+    return [Source(run, "rollouts", folder, _training_set(path), ("listener",))]
+
+
+def _training_set(path: Path) -> Path | None:
+    """The pair set of a training run, found from the run's folder, so that both can be moved together.
+
+    A configuration names both relative to where training was started, which is not kept.
+    """
+    try:
+        config, _ = compose(RunDir(path).config.read_text(encoding="utf-8"))
+    except Exception:  # a config that cannot be read costs the pictures, and the page says so
+        return None
+    data = config.get("data") if isinstance(config, dict) else None
+    train, out = (data.get("train") if isinstance(data, dict) else None), (config or {}).get("out")
+    if not isinstance(train, str) or not isinstance(out, str):
+        return None
+    if Path(train).is_absolute() or Path(out).is_absolute():
+        return Path(train).resolve()
+    return (path / os.path.relpath(train, out)).resolve()
+
+
+def _read_object(path: Path) -> Mapping[str, Any]:
+    """What is in a JSON file; nothing where it is missing or damaged, which costs no more than the pictures."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
