@@ -108,11 +108,13 @@ def intervals(
         raise DataError("statistics of different numbers of clusters cannot share a bootstrap; pass the same clusters")
     rows = {name: s.rows() for name, s in statistics.items()}
     rows = {name: r for name, r in rows.items() if np.count_nonzero(r[:, -1]) > 1}
-    out: dict[str, dict[Method, Interval]] = {name: dict.fromkeys(methods, NO_INTERVAL) for name in statistics}
     drawn = _shared_draws(rows, resamples, seed)
+    errors = _shared_errors(rows, statistics, resamples, seed) if "studentised" in methods else {}
+    out: dict[str, dict[Method, Interval]] = {name: dict.fromkeys(methods, NO_INTERVAL) for name in statistics}
     for name, r in rows.items():
-        draws = _Draws(r, statistics[name].combine, drawn[id(r)], resamples, seed)
-        out[name] = {method: draws.interval(method, level) for method in methods}
+        draws = statistics[name].combine(drawn[id(r)])
+        for method in methods:
+            out[name][method] = _interval(method, statistics[name], r, draws, errors.get(name), level)
     return out
 
 
@@ -126,35 +128,36 @@ def _shared_draws(rows: Mapping[str, np.ndarray], resamples: int, seed: int) -> 
     return dict(zip(once, np.split(drawn, ends[:-1], axis=1), strict=True))
 
 
-class _Draws:
-    """One statistic in each resample, and what the methods want to know of it."""
+def _shared_errors(
+    rows: Mapping[str, np.ndarray], statistics: Mapping[str, Statistic], resamples: int, seed: int
+) -> dict[str, Float[np.ndarray, " r"]]:
+    """Each statistic's standard error in each resample."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in rows}
+    # The same seed gives the same draws again, so that nothing of size r × c is kept between the two passes.
+    for times in multiplicities(len(next(iter(rows.values()))), resamples, seed) if rows else ():
+        for name, r in rows.items():
+            parts[name].append(linearised_errors(times, r, statistics[name].combine))
+    return {name: np.concatenate(part) for name, part in parts.items()}
 
-    def __init__(
-        self,
-        rows: Float[np.ndarray, "c k"],
-        combine: Callable[[np.ndarray], np.ndarray],
-        drawn: Float[np.ndarray, "r k"],
-        resamples: int,
-        seed: int,
-    ) -> None:
-        self.rows, self.combine, self.resamples, self.seed = rows, combine, resamples, seed
-        self.draws: np.ndarray = combine(drawn)
-        self.n_clusters = int(np.count_nonzero(rows[:, -1]))
 
-    def interval(self, method: Method, level: float) -> Interval:
-        if method == "percentile":
-            return percentile_interval(self.draws, level)
-        if method == "expanded":
-            return expanded_interval(self.draws, level, self.n_clusters)
-        value = float(self.combine(self.rows.sum(axis=0, keepdims=True))[0])
-        if method == "bca":
-            return bca_interval(self.draws, value, leave_one_out(self.rows, self.combine), level)
-        once = np.ones((1, len(self.rows)))
-        error = float(linearised_errors(once, self.rows, self.combine)[0])
-        # The same seed gives the same draws again, so that nothing of size r × c is kept between the two passes.
-        again = multiplicities(len(self.rows), self.resamples, self.seed)
-        errors = np.concatenate([linearised_errors(times, self.rows, self.combine) for times in again])
-        return studentised_interval(self.draws, errors, value, error, level)
+def _interval(
+    method: Method,
+    statistic: Statistic,
+    rows: Float[np.ndarray, "c k"],
+    draws: Float[np.ndarray, " r"],
+    errors: Float[np.ndarray, " r"] | None,
+    level: float,
+) -> Interval:
+    if method == "percentile":
+        return percentile_interval(draws, level)
+    if method == "expanded":
+        return expanded_interval(draws, level, int(np.count_nonzero(rows[:, -1])))
+    value = float(statistic.combine(rows.sum(axis=0, keepdims=True))[0])
+    if method == "bca":
+        return bca_interval(draws, value, leave_one_out(rows, statistic.combine), level)
+    assert errors is not None
+    error = float(linearised_errors(np.ones((1, len(rows))), rows, statistic.combine)[0])
+    return studentised_interval(draws, errors, value, error, level)
 
 
 def leave_one_out(

@@ -104,7 +104,11 @@ def mean_statistic(values: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " 
 
 def macro_statistic(values: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"], n_clusters: int) -> Statistic:
     """The mean of the clusters' means, in which every prompt weighs the same; its `n` counts prompts."""
-    totals = mean_statistic(values, clusters, n_clusters).totals
+    return macro_of_totals(mean_statistic(values, clusters, n_clusters).totals)
+
+
+def macro_of_totals(totals: Float[np.ndarray, "c 2"]) -> Statistic:
+    """The mean of the clusters' means, from each cluster's sum and count."""
     return Statistic(totals, ratio_of_totals, int(np.count_nonzero(totals[:, 1])), _mean_and_observed)
 
 

@@ -1,0 +1,122 @@
+"""How often one person agrees with the others, from vote counts alone: what no judge of single votes can beat.
+
+Axes: n pairs, c clusters (prompts).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from earshot.errors import DataError
+from earshot.stats import RESAMPLES, Statistic, bootstrap, mean_statistic
+from earshot.types import Estimate
+
+
+class HumanCeiling(NamedTuple):
+    """Expected agreement of a rater drawn at random, with intervals over prompts."""
+
+    leave_one_out: Estimate
+    """With the majority of the other raters; where they are tied the rater agrees by half."""
+    including: Estimate
+    """With the majority of all raters, this one among them; higher, because a rater agrees with himself."""
+    n_left_out: int
+    """Pairs that have fewer than two votes, on which nothing can be said."""
+
+
+def leave_one_out_agreement(
+    votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Chance that a rater of the pair agrees with the majority of its other raters, who when tied agree by half.
+
+    Of a + b votes a share a / (a + b) went to the first image, and who cast one of those faces a - 1 against b.
+    NaN where there are fewer than two votes.
+
+    Raises:
+        DataError: A count is no whole number of at least 0, so that no rater can be taken out of it.
+    """
+    _check(votes_first, votes_second)
+    a, b = votes_first, votes_second
+    agree = a * _side(a - 1 - b) + b * _side(b - 1 - a)
+    return _per_vote(agree, a + b)
+
+
+def majority_agreement(
+    votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Chance that a rater of the pair is in its majority, max(a, b) / (a + b), which is a half where it is tied.
+
+    NaN where there are fewer than two votes.
+
+    Raises:
+        DataError: A count is no whole number of at least 0.
+    """
+    _check(votes_first, votes_second)
+    return _per_vote(np.maximum(votes_first, votes_second), votes_first + votes_second)
+
+
+def ceiling_statistics(
+    votes_first: Float[np.ndarray, " n"],
+    votes_second: Float[np.ndarray, " n"],
+    clusters: Int[np.ndarray, " n"],
+    n_clusters: int,
+) -> dict[str, Statistic]:
+    """`ceiling.leave_one_out` and `ceiling.including`, over the pairs given that have two votes or more."""
+    enough = several_votes(votes_first, votes_second)
+    a, b, clusters = votes_first[enough], votes_second[enough], clusters[enough]
+    return {
+        "ceiling.leave_one_out": mean_statistic(leave_one_out_agreement(a, b), clusters, n_clusters),
+        "ceiling.including": mean_statistic(majority_agreement(a, b), clusters, n_clusters),
+    }
+
+
+def human_ceiling(
+    votes_first: Float[np.ndarray, " n"],
+    votes_second: Float[np.ndarray, " n"],
+    clusters: Int[np.ndarray, " n"],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> HumanCeiling:
+    """Human agreement over the pairs given; to stand beside an accuracy, give the pairs that the accuracy is over.
+
+    Args:
+        votes_first: Raters who preferred the first image, whole numbers.
+        votes_second: Raters who preferred the second.
+        clusters: The number of each pair's prompt.
+        resamples: Of the prompts.
+        seed: Of the resamples.
+
+    Raises:
+        DataError: A count is no whole number of at least 0.
+    """
+    statistics = ceiling_statistics(votes_first, votes_second, clusters, int(clusters.max(initial=-1)) + 1)
+    found = bootstrap(statistics, resamples=resamples, seed=seed)
+    left_out = int(np.count_nonzero(~several_votes(votes_first, votes_second)))
+    return HumanCeiling(found["ceiling.leave_one_out"], found["ceiling.including"], left_out)
+
+
+def several_votes(
+    votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
+    """Whether a pair has the two votes that agreement needs."""
+    return votes_first + votes_second >= 2
+
+
+def _side(margin: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """1 where the others are on the rater's side, a half where they are tied."""
+    return (np.sign(margin) + 1) / 2
+
+
+def _per_vote(agreeing: Float[np.ndarray, " n"], votes: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    return np.divide(agreeing, votes, out=np.full(len(votes), np.nan), where=votes >= 2)
+
+
+def _check(votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]) -> None:
+    for name, votes in (("first", votes_first), ("second", votes_second)):
+        bad = ~((votes >= 0) & (votes == np.floor(votes)) & np.isfinite(votes))
+        if bad.any():
+            raise DataError(
+                f"votes_{name} of pair {int(bad.argmax())} is {votes[bad][0]}, expected a whole number of at least 0; "
+                "a ceiling needs counts of raters, not weights"
+            )
