@@ -1,6 +1,7 @@
 """`earshot data`: import published sets, and check any pair set."""
 
 import json
+import textwrap
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from earshot.cli.overlap import overlap_command
+
 app = typer.Typer(
-    help="Import published pair sets, and check any pair set.",
+    help="Import published pair sets, check any pair set, and find what two of them share.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -28,9 +31,18 @@ class _ImportCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from earshot.data.public import IMPORTERS
 
-        sets = (f"{i.name}: {i.title}. From {i.origin} ({i.licence}). SRC is {i.layout}." for i in IMPORTERS.values())
-        self.help = "\n\n".join((self.help or "", "The sets that NAME can be:", *sets))
         super().format_help(ctx, formatter)
+        formatter.write("\nThe sets that NAME can be (docs/datasets.md says more of each):\n")
+        for i in IMPORTERS.values():
+            lines = (i.title, f"from: {i.origin}", f"licence: {i.licence}", f"size: {i.size}", f"SRC: {i.layout}")
+            formatter.write(f"\n  {i.name}\n")
+            formatter.write("".join(f"{_wrapped(line)}\n" for line in lines) + f"    example: {i.command}\n")
+
+
+def _wrapped(text: str) -> str:
+    """A paragraph of the help, in which no address is broken."""
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="      ", **whole)
 
 
 @app.command("import", cls=_ImportCommand)
@@ -38,6 +50,9 @@ def import_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of the sets named above.")],
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Where the published set lies.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder for the pair set.")],
+    split: Annotated[
+        str | None, typer.Option(help="Which part, where SRC holds several; 'all' for all splits of parquet shards.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides which image of a pair comes first.")] = 0,
     no_images: Annotated[bool, typer.Option("--no-images", help="Build the pair list from annotations alone.")] = False,
     skip_missing: Annotated[
@@ -65,6 +80,7 @@ def import_command(
             name,
             source,
             out,
+            split=split,
             seed=seed,
             images=not no_images,
             skip_missing=skip_missing,
@@ -82,6 +98,10 @@ def import_command(
         typer.echo(f"first side preferred in {published:.1%} of the strict pairs as published, {now:.1%} as shuffled")
     if imported.refused or imported.missing:
         typer.echo(f"left out: {imported.refused} bad, {imported.missing} with missing images")
+    for rule, count in imported.by_rule.items():
+        typer.echo(f"by rule: {count} {rule.replace('_', ' ')}")
+    if imported.label_against_votes:
+        typer.echo(f"{imported.label_against_votes} pairs have a label that the majority of their votes is against")
 
 
 @app.command("check")
@@ -117,3 +137,6 @@ def check_command(
         typer.echo(f"{folder}: {found} problems in {n_bad_rows} rows" if found else f"{folder}: no problems")
     if found:
         raise typer.Exit(1)
+
+
+app.command("overlap")(overlap_command)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from earshot.data.public import Importer, find_importer
 from earshot.data.writer import Counts, Format, PairSetWriter
 from earshot.errors import DataError, ImageError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, Tolerance
-from earshot.types import Pair
+from earshot.types import Pair, other
 
 
 class Imported(NamedTuple):
@@ -24,6 +25,10 @@ class Imported(NamedTuple):
     """Pairs left out because an image of theirs is not there."""
     listed_first_preferred: int
     """Strict pairs whose better image is the one the publisher lists first."""
+    label_against_votes: int
+    """Pairs whose label names the side that fewer of the votes are for."""
+    by_rule: Mapping[str, int]
+    """What the importer counted by its own rules, such as rows without a label that it left out."""
 
 
 def import_set(
@@ -32,6 +37,7 @@ def import_set(
     out: Path,
     *,
     seed: int = 0,
+    split: str | None = None,
     images: bool = True,
     skip_missing: bool = False,
     tolerate: int = 0,
@@ -47,6 +53,7 @@ def import_set(
         name: One of `public.IMPORTERS`.
         source: Where it lies, laid out as its importer says.
         out: A new or an empty folder.
+        split: Which part of the set, where the source holds several; `all` for all of the splits of parquet shards.
         seed: Decides, with a pair's id alone, which of its images is first; recorded in `dataset.json`.
         images: Off, the pair set is made of prompts and votes alone.
         skip_missing: Leave out pairs of which an image is missing, however many.
@@ -62,12 +69,12 @@ def import_set(
         DataError: More is bad or missing than was to be tolerated. Nothing is kept then.
     """
     importer = find_importer(name)
-    if images and not skip_missing:
-        # Counted beforehand, so that the message can say how many, and nothing is copied in vain.
-        _refuse_missing(importer.read(source, Tolerance(tolerate)).pairs, tolerate)
     tolerance = Tolerance(tolerate, on_error)
-    published = importer.read(source, tolerance)
-    missing = listed_first = 0
+    published = importer.read(source, tolerance, split=split, images=images)
+    if images and not skip_missing and not published.embedded:
+        # Counted beforehand, so that the message can say how many, and nothing is copied in vain.
+        _refuse_missing(importer.read(source, Tolerance(tolerate), split=split).pairs, tolerate)
+    missing = listed_first = against = 0
     with PairSetWriter(out, format=format, store_images=images, limits=limits) as writer:
         for pair in published.pairs:
             if images and skip_missing and _lacks_image(pair):
@@ -79,10 +86,12 @@ def import_set(
                 tolerance.refuse(error)
                 continue
             listed_first += pair.votes.majority == "first"
+            against += pair.label in ("first", "second") and pair.votes.majority == other(pair.label)
             if on_pair is not None:
                 on_pair(writer.counts.pairs)
-        imported = Imported(writer.counts, tolerance.refused, missing, listed_first)
-        writer.info.update(_describe(importer, published.annotations, seed, revision, imported))
+        by_rule = dict(published.by_rule)
+        imported = Imported(writer.counts, tolerance.refused, missing, listed_first, against, by_rule)
+        writer.info.update(_describe(importer, published.files, split, seed, revision, imported))
     return imported
 
 
@@ -118,10 +127,8 @@ def _refuse_missing(pairs: Iterable[Pair], tolerate: int) -> None:
 
 
 def _describe(
-    importer: Importer, annotations: Path, seed: int, revision: str | None, imported: Imported
+    importer: Importer, files: tuple[Path, ...], split: str | None, seed: int, revision: str | None, imported: Imported
 ) -> dict[str, object]:
-    with annotations.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     strict = imported.counts.strict
     return {
         "name": importer.name,
@@ -129,9 +136,31 @@ def _describe(
         "origin": importer.origin,
         "licence": importer.licence,
         "revision": revision,
-        "annotations": {"file": annotations.name, "sha256": digest},
+        "split": split,
+        **_describe_files(files),
         "shuffle_seed": seed,
         "shuffle": "sides swapped where the first byte of BLAKE2b-8('seed:id') is odd",
         "published_first_preferred": imported.listed_first_preferred / strict if strict else None,
+        "label_against_votes": imported.label_against_votes,
         "left_out": {"refused": imported.refused, "missing_images": imported.missing},
+        "counted_by_rule": dict(imported.by_rule),
     }
+
+
+def _describe_files(files: tuple[Path, ...]) -> dict[str, object]:
+    """The annotations by their hash; shards, which may be too large to read twice, by the hash of their footers."""
+    if files[0].suffix != ".parquet":
+        with files[0].open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"annotations": {"file": files[0].name, "sha256": digest}}
+    return {"shards": [_describe_shard(file) for file in files]}
+
+
+def _describe_shard(shard: Path) -> dict[str, object]:
+    size = shard.stat().st_size
+    with shard.open("rb") as file:
+        file.seek(-8, os.SEEK_END)  # its length and the magic number end a parquet file
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-8 - length, os.SEEK_END)
+        digest = hashlib.sha256(file.read(length)).hexdigest()
+    return {"file": shard.name, "bytes": size, "footer_sha256": digest}

@@ -1,18 +1,20 @@
 """The published sets Earshot can import; the only place that knows their formats.
 
-To add one: a module in this package with `read(source, tolerance) -> Published`, and one entry below. The table itself
-imports none of them, so that the command line can list it at no cost.
+To add one: a module in this package with `read(source, tolerance, *, split, images) -> Published`, and one entry in
+`catalogue`. The table imports none of them, so that the command line can list it at no cost.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from earshot.data.public.catalogue import ENTRIES
 from earshot.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,57 +22,54 @@ if TYPE_CHECKING:
     from earshot.types import Pair
 
 
-class Published(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Published:
     """A published set as it lies on the disk."""
 
-    annotations: Path
-    """The file that says what people preferred."""
+    files: tuple[Path, ...]
+    """The files that say what people preferred: one of annotations, or parquet shards."""
     pairs: Iterable[Pair]
-    """Sides in the published order, not yet shuffled; images as paths in the source folder, which need not exist."""
+    """Sides in the published order, not yet shuffled; an image is its bytes, or a path that need not exist."""
+    embedded: bool = False
+    """Whether images stand in the files themselves, which may be hundreds of gigabytes and are read through once."""
+    by_rule: Counter[str] = field(default_factory=Counter)
+    """What the importer counts while it reads, such as the rows it leaves out by the publisher's own rule."""
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """How an importer's module opens a set; a bad entry goes to the tolerance, not to the pairs."""
+
+    def __call__(
+        self, source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True
+    ) -> Published: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """A published set: what it is, where it is from, and how its folder is laid out."""
+    """A published set: what it is, where it is from, how large it is, and how its folder is laid out."""
 
     name: str
     title: str
     origin: str
     licence: str
+    size: str
+    """Pairs and bytes, as far as they are known to us."""
     layout: str
-    module: str
+    command: str
+    """One that works, from a folder into which the hub's command line downloaded the set."""
+    reader: str
+    """`module:function` in this package."""
 
     @property
-    def read(self) -> Callable[[Path, Tolerance], Published]:
-        """`read(source, tolerance)`: opens the annotations; a bad entry goes to the tolerance, not to the pairs."""
-        read: Callable[[Path, Tolerance], Published] = importlib.import_module(self.module).read
+    def read(self) -> Reader:
+        """Opens the set."""
+        module, _, function = self.reader.partition(":")
+        read: Reader = getattr(importlib.import_module(f"{__name__}.{module}"), function)
         return read
 
 
-IMPORTERS: Mapping[str, Importer] = MappingProxyType(
-    {
-        importer.name: importer
-        for importer in (
-            Importer(
-                name="imagereward",
-                title="ImageReward: rankings of 4 to 9 images of one prompt by a person",
-                origin="https://huggingface.co/datasets/THUDM/ImageRewardDB (test.json: github.com/THUDM/ImageReward)",
-                licence="Apache-2.0",
-                layout="a folder with one JSON list of {id, prompt, generations, ranking} and the images at the paths "
-                "under `generations`, relative to it, zip files unpacked; or that JSON file",
-                module="earshot.data.public.imagereward",
-            ),
-            Importer(
-                name="mjbench",
-                title="MJ-Bench, image quality: a generated image against a degraded copy of it",
-                origin="https://huggingface.co/datasets/MJ-Bench/MJ-Bench",
-                licence="MIT",
-                layout="the folder of one subset: captions_*.json beside the examples* folder of images",
-                module="earshot.data.public.mjbench",
-            ),
-        )
-    }
-)
+IMPORTERS: Mapping[str, Importer] = MappingProxyType({entry["name"]: Importer(**entry) for entry in ENTRIES})
 
 
 def find_importer(name: str) -> Importer:

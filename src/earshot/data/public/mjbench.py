@@ -6,51 +6,51 @@ nobody was asked for. The copies are named for it (`human_0_edited_face.jpg`), w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from earshot.data.public import Published
-from earshot.data.public.annotations import find_file, read_list, text_field
+from earshot.data.public.annotations import (
+    Row,
+    fields,
+    find_file,
+    locate,
+    no_split,
+    pairs_of_rows,
+    read_list,
+    text_field,
+)
 from earshot.errors import DataError
-from earshot.images import Tolerance, resolve_inside
+from earshot.images import ImageFolder, Tolerance
 from earshot.types import Pair, Votes
 
 
-def read(source: Path, tolerance: Tolerance) -> Published:
+def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True) -> Published:
     """Opens one subset; see `Published`.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: There is no such folder, or a split was asked for.
         DataError: It holds no captions file or several, or not one folder of images.
     """
+    no_split(split, "mjbench")
     captions = find_file(Path(source), "captions_*.json")
     folders = sorted(folder for folder in captions.parent.glob("examples*") if folder.is_dir())
     if len(folders) > 1:
         names = ", ".join(folder.name for folder in folders)
         raise DataError(f"{captions.parent}: expected one examples* folder, found {names}; move the others away")
-    images = folders[0] if folders else captions.parent
-    return Published(captions, _pairs(captions, images, read_list(captions), tolerance))
-
-
-def _pairs(captions: Path, images: Path, entries: list[Any], tolerance: Tolerance) -> Iterator[Pair]:
+    folder = ImageFolder(folders[0] if folders else captions.parent)
     subset = captions.stem.removeprefix("captions_")
-    for number, entry in enumerate(entries):
-        place = f"{captions.name}: entry {number}"
-        try:
-            pair = _pair(f"{subset}-{number:04d}", entry, images, place)
-        except DataError as error:
-            tolerance.refuse(error)
-            continue
-        yield pair
-
-
-def _pair(identity: str, entry: Any, images: Path, place: str) -> Pair:
-    prompt = text_field(entry, "caption", place)
-    first, second = (
-        resolve_inside(images, text_field(entry, name, place), where=place) for name in ("image_0", "image_1")
+    rows = (
+        Row(f"{captions.name}: entry {number}", f"{subset}-{number:04d}", entry)
+        for number, entry in enumerate(read_list(captions))
     )
-    label = entry.get("label_0")
+    return Published((captions,), pairs_of_rows(rows, tolerance, lambda row: [_pair(row, folder)]))
+
+
+def _pair(row: Row, folder: ImageFolder) -> Pair:
+    entry = fields(row, "caption", "image_0", "image_1", "label_0")
+    prompt = text_field(entry, "caption", row.place)
+    first, second = (locate(folder, entry[name], row.place) for name in ("image_0", "image_1"))
+    label = entry["label_0"]
     if isinstance(label, bool) or label not in (0, 1):
-        raise DataError(f"{place}: label_0 is {label!r}, expected 0 or 1; mend the entry or tolerate it")
-    return Pair(identity, prompt, first, second, Votes(float(label), float(1 - label)), source="mjbench")
+        raise DataError(f"{row.place}: label_0 is {label!r}, expected 0 or 1; mend the entry or tolerate it")
+    return Pair(row.key, prompt, first, second, Votes(float(label), float(1 - label)), source="mjbench")

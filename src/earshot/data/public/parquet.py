@@ -1,0 +1,179 @@
+"""Parquet shards as the hub ships them: `data/test-00000-of-00003.parquet`, nested or alone, images embedded.
+
+Rows are read a few at a time, and only the columns that an importer asks for, so that a set of hundreds of gigabytes
+needs the memory of a handful of pictures. Every shard's columns are checked before the first row is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from earshot.data.public.annotations import Row, absent, locate, short
+from earshot.errors import DataError, ImageError, InputError
+from earshot.images import NO_IMAGE, ImageFolder
+from earshot.types import ImageSource
+
+ALL = "all"
+"""The split that stands for every split of a folder."""
+
+_SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d{3,})-of-(?P<of>\d{3,})(-[0-9a-f]+)?")
+_ROWS_WITH_IMAGES = 8
+_ROWS_WITHOUT = 4096
+
+
+class Shard(NamedTuple):
+    """One parquet file of a set."""
+
+    file: Path
+    split: str | None
+    key: str
+    """Split and number: what the ids of its rows begin with, wherever the file lies."""
+    of: int | None
+    """How many shards its split was published in; None where its name does not say."""
+
+
+def find_shards(source: Path, split: str | None = None) -> list[Shard]:
+    """The shards of one split in a folder or anywhere below it, in their order; or the one file given.
+
+    Args:
+        source: A folder or a parquet file.
+        split: Which split; `all` for all of them. None will do where there is but one.
+
+    Raises:
+        InputError: There is no such folder, file or split.
+        DataError: There is no shard, there are several splits and none was chosen, or two shards of one number.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: is no file or folder; expected a published set, check the path")
+    files = [source] if source.is_file() else _parquet_files(source)
+    if not files:
+        raise DataError(f"{source}: holds no *.parquet, nor does a folder in it; give the folder of the shards")
+    shards = sorted((_shard(file) for file in files), key=lambda shard: (shard.split or "", shard.key, shard.file))
+    splits = sorted({shard.split or "" for shard in shards})
+    if split is None and len(splits) > 1:
+        names = ", ".join(name or "unnamed" for name in splits)
+        raise DataError(f"{source}: holds several splits ({names}); choose with --split NAME, or --split {ALL}")
+    if split not in (None, ALL):
+        if split not in splits:
+            raise InputError(f"{source}: holds no split {split!r}; choose from {', '.join(filter(None, splits))}")
+        shards = [shard for shard in shards if shard.split == split]
+    _refuse_twins(shards)
+    return shards
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    files = folder.rglob("*.parquet")
+    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+
+
+def _shard(file: Path) -> Shard:
+    if match := _SHARD.fullmatch(file.stem):
+        return Shard(file, match["split"], f"{match['split']}-{match['number']}", int(match["of"]))
+    if file.stem.isdigit():  # the hub's own conversion: default/train/0000.parquet
+        return Shard(file, file.parent.name, f"{file.parent.name}-{file.stem}", None)
+    split = re.fullmatch(r"(train|validation|test)\w*", file.stem)
+    return Shard(file, split and split[0], file.stem, None)
+
+
+def _refuse_twins(shards: Sequence[Shard]) -> None:
+    seen: dict[str, Path] = {}
+    for shard in shards:
+        if shard.key in seen:
+            raise DataError(f"{shard.file}: is shard {shard.key} as {seen[shard.key]} is; move one of them away")
+        seen[shard.key] = shard.file
+
+
+def shards_absent(shards: Sequence[Shard]) -> int:
+    """How many shards, by the names of those that are there, are not."""
+    published = {shard.split: shard.of for shard in shards if shard.of is not None}
+    present = Counter(shard.split for shard in shards if shard.of is not None)
+    return sum(max(of - present[split], 0) for split, of in published.items())
+
+
+def column_names(shards: Sequence[Shard], required: Sequence[str], hints: Mapping[str, str]) -> set[str]:
+    """The columns that every shard has, the required ones among them; nothing but the files' footers is read.
+
+    Args:
+        shards: At least one.
+        required: What there must be.
+        hints: What it means that one of these columns is there instead.
+
+    Raises:
+        DataError: A file is no parquet file, or lacks a required column.
+    """
+    common: set[str] | None = None
+    for shard in shards:
+        with open_shard(shard.file) as file:
+            present = set(file.schema_arrow.names)
+        if missing := [name for name in required if name not in present]:
+            raise absent(missing, present, str(shard.file), hints)
+        common = present if common is None else common & present
+    return common or set()
+
+
+def open_shard(file: Path) -> pq.ParquetFile:
+    """Opens a shard for reading in a stream.
+
+    Raises:
+        DataError: It is no complete parquet file.
+    """
+    try:
+        # Buffered: a row group may be gigabytes of images, and is then not loaded whole.
+        return pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).partition("\n")[0]
+        raise DataError(
+            f"{file}: is no complete parquet file ({first}); get it again, 'git lfs pull' if it is a pointer"
+        ) from error
+
+
+def read_rows(
+    shards: Sequence[Shard], columns: Sequence[str], image_columns: Sequence[str], images: bool
+) -> Iterator[Row]:
+    """Each row of each shard, with only these columns; without images, their columns are never read.
+
+    Raises:
+        DataError: A file is damaged further in.
+    """
+    wanted = [*columns, *image_columns] if images else list(columns)
+    size = _ROWS_WITH_IMAGES if images and image_columns else _ROWS_WITHOUT
+    for shard in shards:
+        number = 0
+        with open_shard(shard.file) as file:
+            try:
+                for batch in file.iter_batches(batch_size=size, columns=wanted, use_threads=False):
+                    for values in batch.to_pylist():
+                        number += 1
+                        yield Row(f"{shard.file.name} row {number}", f"{shard.key}-{number}", values, shard.split)
+            except (pa.ArrowException, OSError) as error:
+                first = str(error).partition("\n")[0]
+                raise DataError(
+                    f"{shard.file}: cannot be read on after row {number} ({first}); get it again"
+                ) from error
+
+
+def embedded_image(row: Row, column: str, folder: ImageFolder, images: bool) -> ImageSource:
+    """The image in a column: its bytes as they are, or in the hub's struct of bytes and path, or the path in that.
+
+    Raises:
+        ImageError: There is nothing, or a path that leaves the folder.
+    """
+    if not images:
+        return NO_IMAGE
+    value: Any = row.values[column]
+    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, Mapping) else (value, None)
+    if isinstance(data, bytes) and data:
+        return data
+    if data is None and isinstance(path, str) and path:
+        return locate(folder, path, f"{row.place}, {column}")
+    raise ImageError(
+        f"{row.place}: {column} is {short(value)}, expected an image's bytes or the path of one; "
+        "get the shard again or tolerate the row"
+    )
