@@ -5,7 +5,7 @@ import torch
 
 from earshot.errors import ModelError
 from earshot.vlm.prefix import Sampling, encode_prefix, sample, suffix_logits
-from earshot.vlm.prefix.attention import is_worth_sharing, sharing_attention
+from earshot.vlm.prefix.attention import can_share_prompts, sharing_attention
 from earshot.vlm.prefix.inside import attention_of
 from tests.vlm.models import FAMILIES, any_size, fresh, images_of, mixed_prompts, plain_row, text_prompts, tiny
 
@@ -16,8 +16,8 @@ SUFFIXES = [[7, 9, 11], [30], [12, 13, 14, 15, 16, 17], [40, 41], [8], [9, 10, 1
 @pytest.fixture(params=["shared", "copied"])
 def either_way(request, monkeypatch):
     """Prompts that lie in memory once, and copies of them for each row."""
-    spared = 0 if request.param == "shared" else 10**9
-    monkeypatch.setattr("earshot.vlm.prefix.attention.SPARED_TOKENS", spared)
+    shared = request.param == "shared"
+    monkeypatch.setattr("earshot.vlm.prefix.sampling.can_share_prompts", lambda model, cache, owners: shared)
 
 
 def sampling_of(vlm, **changes):
@@ -176,18 +176,13 @@ def test_rows_in_any_order_are_those_in_order(either_way):
     assert mixed == [texts[k] for k in order]
 
 
-def test_prompts_are_shared_where_that_spares_enough_copies_and_the_attention_is_plainly_causal():
-    # 9 rows of 3 prompts spare 6 copies of each prompt's tokens.
+def test_prompts_are_shared_where_two_rows_have_one_and_attention_is_plainly_causal(monkeypatch):
     vlm = tiny("qwen2_5_vl")
     prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
-    owners = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
-    tokens = prefix.mask.size(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("earshot.vlm.prefix.attention.SPARED_TOKENS", 6 * tokens)
-        assert is_worth_sharing(vlm.model, prefix.cache, owners)
-        assert not is_worth_sharing(vlm.model, prefix.cache, owners[:-1])
-        patch.setattr("earshot.vlm.prefix.attention.takes_own_mask", lambda model: False)
-        assert not is_worth_sharing(vlm.model, prefix.cache, owners)
+    assert can_share_prompts(vlm.model, prefix.cache, torch.tensor([0, 1, 2, 1]))
+    assert not can_share_prompts(vlm.model, prefix.cache, torch.tensor([2, 0, 1]))
+    monkeypatch.setattr("earshot.vlm.prefix.attention.takes_own_mask", lambda model: False)
+    assert not can_share_prompts(vlm.model, prefix.cache, torch.tensor([0, 1, 2, 1]))
 
 
 def test_sampling_leaves_the_models_attention_as_it_was():

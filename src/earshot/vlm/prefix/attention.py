@@ -22,7 +22,6 @@ from transformers.cache_utils import DynamicLayer
 from earshot.vlm.prefix.inside import base_of, takes_own_mask
 
 NAME = "earshot_shared_prompt"
-SPARED_TOKENS = 4_096  # prompt tokens that need not be copied from which on sharing is faster
 
 
 class SharedPrompts(NamedTuple):
@@ -50,16 +49,14 @@ class SharedPrompts(NamedTuple):
         return values.flatten(0, 1) if self.owners is None else values[self.owners]
 
 
-def is_worth_sharing(model: Any, cache: Any, owners: Int[torch.Tensor, " r"]) -> bool:
-    """Whether rows with these owners are drawn faster from prompts that lie in memory once than from copies of them.
+def can_share_prompts(model: Any, cache: Any, owners: Int[torch.Tensor, " r"]) -> bool:
+    """Whether rows with these owners share a prompt, in a model whose attention `shared_prompt_attention` computes.
 
-    The model's attention must be one that `shared_prompt_attention` computes, over a cache that is all of it, and
-    copies must be many: docs/decisions/shared-prefix.md has the measurements.
+    Where they can, it was never slower than copies; docs/decisions/shared-prefix.md has the measurements.
     """
     if not takes_own_mask(model) or not all(type(layer) is DynamicLayer for layer in cache.layers):
         return False
-    spared = owners.numel() - owners.unique().numel()
-    return spared * cache.get_seq_length() >= SPARED_TOKENS
+    return owners.unique().numel() < owners.numel()
 
 
 def share_prompts(cache: Any, mask: Int[torch.Tensor, "n p"], owners: Int[torch.Tensor, " r"]) -> SharedPrompts:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 
 from earshot.errors import ModelError
-from earshot.vlm.prefix.attention import is_worth_sharing, share_prompts, sharing_attention
+from earshot.vlm.prefix.attention import can_share_prompts, share_prompts, sharing_attention
 from earshot.vlm.prefix.encode import Prefix
 from earshot.vlm.prefix.growing import growing_cache
 from earshot.vlm.prefix.inside import in_all_axes
@@ -94,7 +94,7 @@ def sample(
 @contextmanager
 def _rows_of(model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> Iterator[_SharedRows | _CopiedRows]:
     """The rows that continue a prefix, in the form that is faster for so many of them."""
-    if is_worth_sharing(model, prefix.cache, owners):
+    if can_share_prompts(model, prefix.cache, owners):
         with sharing_attention(model):
             yield _SharedRows(prefix, owners)
     else:
