@@ -1,0 +1,289 @@
+"""What a training set and a test set share: the same image file, nearly the same picture, the same prompt.
+
+Three keys of 64 bits each, so that a set of a million pairs takes some tens of megabytes: of an image's bytes (SHA-256,
+its first 64 bits), of what it looks like (a perceptual hash), of its prompt as normalised. Pictures are near when at
+most `distance` bits of their perceptual hashes differ; they are found without comparing every two (`near_pairs`).
+
+Axes: n hashes of the test set, m of the training set, k matches, i images.
+"""
+
+import hashlib
+import json
+import os
+import unicodedata
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Int, UInt64
+
+from earshot.data.looks import near_pairs, perceptual_hash
+from earshot.data.pairset import read_pairs
+from earshot.errors import DataError, InputError
+from earshot.images import load_image, read_file
+from earshot.metrics.judged import hash_of
+from earshot.rundir import read_jsonl, whole
+
+Kind = Literal["image", "near", "prompt"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+DISTANCE = 6
+"""Bits of 64 that may differ; docs/protocols.md has what each distance finds and takes by mistake."""
+
+MOST_MATCHES = 5
+"""Of one kind and image, that are listed of a pair; all are counted."""
+
+_SIDES = ("first", "second")
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """A set's images and prompts as 64-bit keys, two images a pair."""
+
+    ids: Sequence[str]
+    image: Int[np.ndarray, " two p"]
+    """The number of each pair's first and second image, below; -1 where the pair has none."""
+    sha256: UInt64[np.ndarray, " i"]
+    looks: UInt64[np.ndarray, " i"]
+    prompt: UInt64[np.ndarray, " p"]
+
+
+class Match(NamedTuple):
+    """Something a test pair shares with a training pair."""
+
+    kind: Kind
+    train_id: str
+    side: str | None
+    """Of the test pair's image; None of a prompt."""
+    train_side: str | None
+    distance: int
+    """Bits that differ; 0 where bytes or prompts are the same."""
+
+
+class Overlap(NamedTuple):
+    """A test pair that shares something with the training set."""
+
+    id: str
+    kinds: tuple[Kind, ...]
+    n_matches: int
+    matches: tuple[Match, ...]
+    """The first few of each kind."""
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in a JSON Lines file."""
+        return {**self._asdict(), "kinds": list(self.kinds), "matches": [m._asdict() for m in self.matches]}
+
+
+def normalised_prompt(prompt: str) -> str:
+    """A prompt without what does not change what is asked for: case, width of letters, spaces, punctuation.
+
+    NFKC, then case folded, punctuation to spaces, spaces joined. A prompt of punctuation alone keeps it.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", prompt).casefold())
+    words = "".join(" " if unicodedata.category(c).startswith("P") else c for c in folded).split()
+    return " ".join(words) if words else " ".join(folded.split())
+
+
+def fingerprint(
+    folder: Path,
+    *,
+    kinds: Sequence[Kind] = KINDS,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Fingerprints:
+    """The keys of a pair set; every image is read once, however many pairs it is in.
+
+    Args:
+        folder: The pair set; without images it has prompts only.
+        kinds: What will be compared: pictures are decoded for `near`, files read for `image`.
+        workers: Threads that decode; None is one a processor.
+        progress: Called with the number of images done.
+
+    Raises:
+        InputError: There is no such folder.
+        DataError: It holds no pair set, or an image is refused.
+    """
+    ids: list[str] = []
+    prompts, sides = array("Q"), (array("q"), array("q"))
+    numbers: dict[Path, int] = {}
+    with_images = "image" in kinds or "near" in kinds
+    for pair in read_pairs(folder, require_images=False):
+        ids.append(pair.id)
+        prompts.append(_first_64_bits(normalised_prompt(pair.prompt).encode("utf-8", "surrogatepass")))
+        for numbers_of_side, source in zip(sides, (pair.first, pair.second), strict=True):
+            known = with_images and isinstance(source, Path)
+            numbers_of_side.append(numbers.setdefault(source, len(numbers)) if known else -1)  # type: ignore[arg-type]
+    sha256, looks = array("Q"), array("Q")
+    for done, (digest, look) in enumerate(_keys_of_images(numbers, "near" in kinds, workers), start=1):
+        sha256.append(digest)
+        looks.append(look)
+        if progress is not None:
+            progress(done)
+    return Fingerprints(
+        ids=ids,
+        image=np.array([np.array(side, dtype=np.int64) for side in sides]),
+        sha256=np.array(sha256, dtype=np.uint64),
+        looks=np.array(looks, dtype=np.uint64),
+        prompt=np.array(prompts, dtype=np.uint64),
+    )
+
+
+def _keys_of_images(paths: Iterable[Path], looks: bool, workers: int | None) -> Iterator[tuple[int, int]]:
+    def keys(path: Path) -> tuple[int, int]:
+        data = read_file(path)
+        look = perceptual_hash(load_image(data, where=str(path))) if looks else 0
+        return _first_64_bits(data), look
+
+    waiting = iter(paths)
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        # In portions, because a pool takes all of its work at once and a million paths need not wait there.
+        while portion := list(islice(waiting, 1024)):
+            yield from pool.map(keys, portion)
+
+
+def _first_64_bits(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+
+
+def find_overlap(
+    train: Fingerprints, test: Fingerprints, *, kinds: Sequence[Kind] = KINDS, distance: int = DISTANCE
+) -> Iterator[Overlap]:
+    """Yields the test pairs that share something with the training set, in their order.
+
+    An image whose very bytes are in the training set is told as `image` and, of the same training image, not as
+    `near` as well.
+
+    Args:
+        train: Of the training set.
+        test: Of the test set.
+        kinds: What to compare.
+        distance: Bits in which the perceptual hashes of near pictures may differ, 0 to 15.
+
+    Raises:
+        InputError: A kind is unknown, or the distance is outside its range.
+    """
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise InputError(f"kind {unknown[0]!r} of overlap is not known, expected one of {', '.join(KINDS)}")
+    pairs_of_train = _PairsOf(train)
+    same = _Equal(test.sha256, train.sha256) if "image" in kinds else None
+    near = _Near(test, train, distance) if "near" in kinds else None
+    prompts = _Equal(test.prompt, train.prompt) if "prompt" in kinds else None
+    for number, identity in enumerate(test.ids):
+        counts: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        matches: list[Match] = []
+        for side, image in zip(_SIDES, test.image[:, number].tolist(), strict=True):
+            if same is not None and image >= 0:
+                counts["image"] += pairs_of_train.match("image", side, same.of(image), matches)
+            if near is not None and image >= 0:
+                counts["near"] += pairs_of_train.match("near", side, near.of(image), matches)
+        if prompts is not None:
+            asked = prompts.of(number).members
+            counts["prompt"] = len(asked)
+            matches += (Match("prompt", train.ids[i], None, None, 0) for i in asked[:MOST_MATCHES].tolist())
+        if any(counts.values()):
+            yield Overlap(identity, tuple(k for k in KINDS if counts[k]), sum(counts.values()), tuple(matches))
+
+
+class _Group(NamedTuple):
+    """The training set's numbers that match one key of the test set, the nearest first."""
+
+    members: Int[np.ndarray, " k"]
+    distances: Int[np.ndarray, " k"]
+
+
+class _Equal:
+    """Equal keys, looked up when asked for: a prompt that a million pairs share is no table of their products."""
+
+    def __init__(self, test: UInt64[np.ndarray, " n"], train: UInt64[np.ndarray, " m"]) -> None:
+        self._order = np.argsort(train, kind="stable")
+        self._low = np.searchsorted(train[self._order], test, side="left")
+        self._high = np.searchsorted(train[self._order], test, side="right")
+
+    def of(self, number: int) -> _Group:
+        members = self._order[self._low[number] : self._high[number]]
+        return _Group(members, np.zeros_like(members))
+
+
+class _Near:
+    """Images that look alike, without those of the same bytes."""
+
+    def __init__(self, test: Fingerprints, train: Fingerprints, distance: int) -> None:
+        test_looks, self._look = np.unique(test.looks, return_inverse=True)
+        train_looks, train_look = np.unique(train.looks, return_inverse=True)
+        one, two, bits = near_pairs(test_looks, train_looks, distance)
+        order = np.lexsort((two, bits, one))
+        self._one, self._two, self._bits = one[order], two[order], bits[order]
+        self._images = np.argsort(train_look, kind="stable")
+        self._starts = np.searchsorted(train_look[self._images], np.arange(len(train_looks) + 1))
+        self._test, self._train = test.sha256, train.sha256
+
+    def of(self, number: int) -> _Group:
+        low, high = np.searchsorted(self._one, [self._look[number], self._look[number] + 1])
+        looks = self._two[low:high]
+        groups = [self._images[self._starts[look] : self._starts[look + 1]] for look in looks]
+        members = np.concatenate([*groups, np.zeros(0, dtype=np.int64)])
+        distances = np.repeat(self._bits[low:high], [len(group) for group in groups])
+        other = self._train[members] != self._test[number]
+        return _Group(members[other], distances[other])
+
+
+class _PairsOf:
+    """The training pairs that an image is in."""
+
+    def __init__(self, train: Fingerprints) -> None:
+        self._ids = train.ids
+        images = train.image.ravel()
+        self._order = np.argsort(images, kind="stable")
+        self._images = images[self._order]
+
+    def match(self, kind: Kind, side: str, group: _Group, matches: list[Match]) -> int:
+        """Adds the first few to the list; returns how many there are in all."""
+        low, high = (np.searchsorted(self._images, group.members, side=s) for s in ("left", "right"))
+        left = MOST_MATCHES
+        for a, b, distance in zip(low.tolist(), high.tolist(), group.distances.tolist(), strict=True):
+            if left <= 0:
+                break
+            for place in self._order[a : min(b, a + left)].tolist():
+                train_side, pair = divmod(place, len(self._ids))
+                matches.append(Match(kind, self._ids[pair], side, _SIDES[train_side], distance))
+            left -= b - a
+        return int((high - low).sum())
+
+
+def count_overlap(found: Iterable[Overlap], each: Callable[[Overlap], None] | None = None) -> dict[str, int]:
+    """How many test pairs share something, `pairs`, and how many by each kind; `each` is called with every one."""
+    counts = {"pairs": 0, "image": 0, "near": 0, "prompt": 0}
+    for overlap in found:
+        counts["pairs"] += 1
+        for kind in overlap.kinds:
+            counts[kind] += 1
+        if each is not None:
+            each(overlap)
+    return counts
+
+
+def write_overlap(path: Path, found: Iterable[Overlap]) -> dict[str, int]:
+    """Writes the pairs, a row each, and counts them as `count_overlap`. A file that is there is replaced."""
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        return count_overlap(found, lambda o: print(json.dumps(o.record(), ensure_ascii=True), file=file))
+
+
+def read_overlapping(path: Path) -> Int[np.ndarray, " n"]:
+    """The test pairs that a list of `write_overlap` names, as hashes of their ids (`metrics.judged.hash_of`).
+
+    Raises:
+        InputError: There is no such file.
+        DataError: A row has no id.
+    """
+    hashes = array("q")
+    for number, row in enumerate(read_jsonl(path, allow_cut=False), start=1):
+        if not isinstance(row.get("id"), str):
+            raise DataError(f"{path}:{number}: id is {row.get('id')!r}, expected a pair's id; 'earshot data overlap' "
+                            "writes such files")  # fmt: skip
+        hashes.append(hash_of(row["id"]))
+    return np.array(hashes, dtype=np.int64)
