@@ -1,5 +1,6 @@
 """Evaluation on fakes with known opinions: the rows it writes, going on after a kill, and what breaks on the way."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from earshot.errors import DataError, ImageError, InputError, ListenerUnavailable
 from earshot.evaluate import evaluate, prediction_row
@@ -14,8 +16,17 @@ from earshot.rundir import RunDir, read_jsonl
 from earshot.types import Pair, Sample, Votes
 
 
+def png(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+FIRST, SECOND = png(12, 10), png(8, 10)
+
+
 def make_pairs(n: int) -> list[Pair]:
-    return [Pair(f"p{i}", f"prompt {i // 2}", b"12345", b"123", Votes(3.0, float(i % 3))) for i in range(n)]
+    return [Pair(f"p{i}", f"prompt {i // 2}", FIRST, SECOND, Votes(3.0, float(i % 3))) for i in range(n)]
 
 
 class Reasoner:
@@ -70,7 +81,7 @@ def run(out: Path, reasoner: Reasoner | None = None, n: int = 7, **more: Any) ->
 
 
 def test_a_row_is_told_in_the_pairs_own_sides() -> None:
-    pair = Pair("p", "a cat", b"1234", b"12", Votes(2.0, 1.0), prompt_id="cat")
+    pair = Pair("p", "a cat", FIRST, SECOND, Votes(2.0, 1.0), prompt_id="cat")
     samples = [
         Sample("forward", "c", "t1", "first", None, 0.75),
         Sample("forward", "c", "", None, "no answer", None),
@@ -84,7 +95,8 @@ def test_a_row_is_told_in_the_pairs_own_sides() -> None:
     assert row["p_first_swapped"] == 0.25  # (0.5 + 0.0) / 2
     assert row["p_first"] == 0.5
     assert (row["prompt_id"], row["votes_first"], row["votes_second"]) == ("cat", 2, 1)
-    assert (row["first_bytes"], row["second_bytes"]) == (4, 2)
+    assert (row["first_bytes"], row["second_bytes"]) == (len(FIRST), len(SECOND))
+    assert (row["first_pixels"], row["second_pixels"]) == (120, 80)  # 12 x 10, 8 x 10
     # Shown swapped, the pair's first image stands second: "first" was written as 2.
     assert [s["verdict"] for s in row["samples"]] == [1, None, 2, 1]
     assert [s["listener"] for s in row["samples"]] == [{"kin": 0.5}, {}, {}, {}]
@@ -101,7 +113,7 @@ def test_the_listener_sees_the_order_as_shown_and_its_answer_is_turned_back(tmp_
     listener = Listener()
     run(tmp_path / "run", listeners={"kin": listener}, n=1)
     # Two forward samples and one well-formed swapped one; shown swapped, the first image is the pair's second.
-    assert listener.heard == [(b"12345", "forward p0"), (b"123", "swapped p0"), (b"12345", "forward p0")]
+    assert listener.heard == [(FIRST, "forward p0"), (SECOND, "swapped p0"), (FIRST, "forward p0")]
     (row,) = read_jsonl(tmp_path / "run" / "predictions.jsonl")
     heard = [sample["listener"].get("kin") for sample in row["samples"]]
     assert heard == [0.9, pytest.approx(0.1), 0.9, None]

@@ -7,15 +7,18 @@ judges what is missing, with the same seed for the same pair, so that a run that
 from __future__ import annotations
 
 import json
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, runtime_checkable
 
 from earshot.errors import DataError, ImageError, InputError, ListenerUnavailable
+from earshot.images import NO_IMAGE, read_header
 from earshot.listener import Listener, ask
 from earshot.metrics import PredictionTable, summarise
+from earshot.metrics.protocols import Protocol
 from earshot.protocol import RedactionLevel, redact_trace
 from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, write_json
 from earshot.stats import RESAMPLES
@@ -32,7 +35,7 @@ CountClaims = Callable[[str, str, Order], dict[str, int] | None]
 
 
 @runtime_checkable
-class Judge(Protocol):
+class Judge(typing.Protocol):
     """What is evaluated. The same pair and seed must give the same samples, whatever else is in the batch."""
 
     def judge(self, pairs: Sequence[Pair], *, samples: int, seed: int) -> list[list[Sample]]:
@@ -55,6 +58,7 @@ def evaluate(
     settings: Mapping[str, Any] | None = None,
     total: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    protocols: Sequence[Protocol] = (),
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Judge every pair that the folder has no prediction of, then measure all predictions in it.
@@ -76,6 +80,7 @@ def evaluate(
         settings: What else the predictions depend on (model, data, temperature), kept beside them.
         total: Number of pairs, for `progress`; taken from `pairs` where it has a length.
         progress: Called with the pairs done and the total after every batch.
+        protocols: Published metrics to add to metrics.json.
         resamples: Of the prompts, for the intervals.
 
     Returns:
@@ -103,16 +108,23 @@ def evaluate(
         raise DataError(
             f"{run.path}: no pair was judged ({work.refused} refused), expected at least one; check the set"
         )
-    metrics = measure(run, listeners=list(listeners), seed=seed, resamples=resamples)
+    metrics = measure(run, listeners=list(listeners), protocols=protocols, seed=seed, resamples=resamples)
     metrics["n_refused"] = work.refused
     write_json(run.metrics, metrics)
     return metrics
 
 
-def measure(run: RunDir, *, listeners: Sequence[str] = (), seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+def measure(
+    run: RunDir,
+    *,
+    listeners: Sequence[str] = (),
+    protocols: Sequence[Protocol] = (),
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Any]:
     """The metrics of the predictions in a folder; nothing is written."""
     table = PredictionTable.from_rows(read_jsonl(run.predictions), where=str(run.predictions))
-    return summarise(table, listeners=listeners, resamples=resamples, seed=seed)
+    return summarise(table, listeners=listeners, protocols=protocols, resamples=resamples, seed=seed)
 
 
 def _distinct(pairs: Iterable[Pair]) -> Iterator[Pair]:
@@ -268,6 +280,8 @@ def prediction_row(
         "votes_second": pair.votes.second,
         "first_bytes": _size(pair.first),
         "second_bytes": _size(pair.second),
+        "first_pixels": _pixels(pair.first),
+        "second_pixels": _pixels(pair.second),
         **{name: getattr(pair, name) for name in DESCRIPTION if getattr(pair, name) is not None},
         "samples": [
             {
@@ -302,3 +316,13 @@ def _size(source: ImageSource) -> int | None:
     if isinstance(source, bytes):
         return len(source)
     return source.stat().st_size if isinstance(source, Path) and source.exists() else None
+
+
+def _pixels(source: ImageSource) -> int | None:
+    """Pixels of a picture, of a file by its header alone; None where there is no picture."""
+    if isinstance(source, bytes | Path):
+        if source == NO_IMAGE or (isinstance(source, Path) and not source.exists()):
+            return None
+        header = read_header(source)
+        return header.width_px * header.height_px
+    return source.width * source.height

@@ -90,7 +90,7 @@ def test_counts(metrics: dict[str, Any]) -> None:
         ("disagreement_gap.kin", (0.0 + 0.1 + 0.1 + 0.1) / 4, 4),
         ("disagreement_gap.far", (0.7 + 0.0 + 0.4) / 3, 3),
         ("blind.always_first", 2 / 3, 3),  # a and d
-        ("blind.larger_file", 1 / 2, 2),  # a; b's files are the same size; d's are unknown
+        ("blind.larger_file", (1 + 0.5) / 2, 2),  # a; b's files are the same size, a coin; d's are unknown
         ("false_claims", 1 / 2, 2),
         ("true_claims", 2 / 2, 2),
     ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from earshot.metrics.protocols import Protocol
     from earshot.rundir import RunDir
     from earshot.types import Order
 
@@ -26,6 +27,12 @@ def evaluate_command(
         "verdict", help="What a trace loses before a listener reads it: none, answer, verdict."
     ),
     tolerate: int = typer.Option(0, min=0, help="Bad rows, and pairs with bad images, to pass over before stopping."),
+    protocol: list[str] = typer.Option(
+        [], help="Add a published metric to metrics.json: 'earshot metrics --list' has them. Repeatable."
+    ),
+    threshold: float | None = typer.Option(
+        None, min=0.0, help="The gap up to which images are called equal, where a protocol needs one."
+    ),
     batch: int = typer.Option(16, min=1, help="Pairs judged together."),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
     dtype: str = typer.Option("auto", help="auto, float32 or bfloat16."),
@@ -43,6 +50,7 @@ def evaluate_command(
     if samples > 1 and temperature == 0:
         raise InputError("--temperature 0 is greedy, so that several --samples would be equal; use --samples 1")
     names = listener_names(listener)
+    protocols = chosen_protocols(protocol, threshold)
     # Looked at before anything slow, so that a wrong folder fails at once.
     from earshot.data.pairset import count_pairs, read_pairs
 
@@ -82,6 +90,7 @@ def evaluate_command(
             settings=settings,
             total=total,
             progress=tell,
+            protocols=protocols,
             resamples=resamples,
         )
     if as_json:
@@ -106,6 +115,29 @@ def listener_names(listeners: list[str]) -> dict[str, str]:
             raise InputError(f"two listeners are called '{name}'; tell them apart with --listener NAME=MODEL")
         named[name] = path
     return named
+
+
+def chosen_protocols(names: list[str], threshold: float | None) -> "list[Protocol]":
+    """The protocols of those names, with the threshold where they take one.
+
+    Raises:
+        InputError: There is no such protocol, or it needs a threshold that was not given.
+    """
+    from earshot.errors import InputError
+    from earshot.metrics.protocols import find_protocol
+
+    chosen = []
+    for name in dict.fromkeys(names):
+        protocol = find_protocol(name)
+        if protocol.tunes is not None:
+            if threshold is None:
+                raise InputError(
+                    f"{name} tells ties by a threshold; give --threshold, or judge now and fit it on validation pairs "
+                    "with 'earshot metrics OUT --validation FILE'"
+                )
+            protocol = protocol.with_threshold(threshold)
+        chosen.append(protocol)
+    return chosen
 
 
 def model_settings(out: Path, models: dict[str, Any], sources: dict[str, str]) -> dict[str, Any]:
@@ -183,4 +215,11 @@ def print_metrics(metrics: dict[str, Any], model: str, data: Path, out: Path) ->
 
     console = Console(file=sys.stdout)
     console.print(render_summary_table({model: metrics}, title=f"{model} on {data.resolve().name}"))
+    for name, record in metrics.items():
+        if name.startswith("protocol.") and record["value"] is not None:
+            interval = "" if record["low"] is None else f" [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"
+            value = f"{100 * record['value']:.1f}{interval}"
+            console.print(f"{name.removeprefix('protocol.')}: {value} (n {record['n']:,})", markup=False)
+    for warning in metrics.get("warnings", ()):
+        console.print(f"warning: {warning}", markup=False, style="yellow")
     console.print(f"{out}: predictions.jsonl, metrics.json; 'earshot report {out}' makes a page", markup=False)

@@ -33,9 +33,10 @@ COMMANDS = {
         "earshot.cli.quickstart:quickstart_command", "The main job on the synthetic world, offline."
     ),
     "world": _Command("earshot.cli.world:app", "Make synthetic pair sets with ground truth."),
-    "data": _Command("earshot.cli.data:app", "Import published pair sets, and check any pair set."),
+    "data": _Command("earshot.cli.data:app", "Import published pair sets, check them, find what two share."),
     "train": _Command("earshot.cli.train:app", "Train a reasoner with SFT or GRPO."),
     "eval": _Command("earshot.cli.evaluate:evaluate_command", "Judge a pair set in both image orders and measure it."),
+    "metrics": _Command("earshot.cli.metrics:metrics_command", "Anybody's scores under the published protocols."),
     "report": _Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
     "view": _Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
     "bench": _Command("earshot.cli.bench:app", "How fast it is, against stock TRL and transformers."),

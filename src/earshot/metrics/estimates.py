@@ -15,6 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
+from earshot.metrics.blind import blind_statistics, leak_warnings
+from earshot.metrics.judged import judged_from_table
+from earshot.metrics.protocols import Protocol, protocol_records
 from earshot.metrics.table import PredictionTable
 from earshot.stats import RESAMPLES, Statistic, bootstrap, macro_statistic, mean_statistic, paired_difference
 from earshot.types import Estimate
@@ -30,13 +33,6 @@ def correct(table: PredictionTable) -> Bool[np.ndarray, " p"]:
     majority_first = table.votes_first > table.votes_second
     with np.errstate(invalid="ignore"):
         return np.where(majority_first, table.p_first > 0.5, table.p_first < 0.5)
-
-
-def larger_file_correct(table: PredictionTable) -> Bool[np.ndarray, " p"]:
-    """Whether the larger file is the majority's; files of equal size point nowhere and are wrong."""
-    with np.errstate(invalid="ignore"):
-        larger = np.sign(table.first_bytes - table.second_bytes)
-    return larger == np.sign(table.votes_first - table.votes_second)
 
 
 def nll(p_first: Float[np.ndarray, " n"], share: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -78,7 +74,6 @@ def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
     total = table.votes_first + table.votes_second
     voted = (total > 0) & ~np.isnan(table.p_first)
     p, share, clusters = table.p_first[voted], table.votes_first[voted] / total[voted], table.cluster[voted]
-    sized = strict & ~np.isnan(table.first_bytes) & ~np.isnan(table.second_bytes)
     return {
         "accuracy": mean(right, strict),
         "accuracy_macro": macro_statistic(right[strict].astype(np.float64), table.cluster[strict], n),
@@ -86,8 +81,7 @@ def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
         "brier": mean_statistic((p - share) ** 2, clusters, n),
         "ece": ece_statistic(p, share, clusters, n),
         "nll": mean_statistic(nll(p, share), clusters, n),
-        "blind.always_first": mean(table.votes_first > table.votes_second, strict),
-        "blind.larger_file": mean(larger_file_correct(table), sized),
+        **blind_statistics(table),
     }
 
 
@@ -124,7 +118,12 @@ def listener_statistics(table: PredictionTable, name: str) -> dict[str, Statisti
 
 
 def summarise(
-    table: PredictionTable, *, listeners: Sequence[str] = (), resamples: int = RESAMPLES, seed: int = 0
+    table: PredictionTable,
+    *,
+    listeners: Sequence[str] = (),
+    protocols: Sequence[Protocol] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """The content of metrics.json: counts, and estimates as `{"value", "low", "high", "n"}`.
 
@@ -137,13 +136,17 @@ def summarise(
     - `brier`, `ece`, `nll`: against the share of votes, over pairs with votes and a p_first.
     - `disagreement.L`: share of well-formed samples whose verdict is not listener L's side, where a listener at
       exactly 0.5 is on no side and so differs; `disagreement_gap.L`: mean |p_reasoner - p_L|.
-    - `blind.always_first`, `blind.larger_file`: accuracy, on the strict pairs, without looking at an image.
+    - `blind.always_first`, `blind.larger_file`, `blind.larger_picture`, `blind.generator_prior`: accuracy, on the
+      strict pairs, without looking at an image; one half where the baseline has no opinion (`metrics.blind`).
+      `warnings`: what they give away, in words.
+    - `protocol.NAME`: the estimate of each protocol asked for, with its counts.
     - `trace_length` (words), `false_claims`, `true_claims`: per well-formed trace. `malformed_rate`: per sample.
     - `n_listener_missing`: well-formed samples that a listener gave no answer on, summed over listeners.
 
     Args:
         table: The predictions.
         listeners: Names that were asked, so that one never heard is told as missing; those heard are added.
+        protocols: Published metrics to add.
         resamples: Of the prompts.
         seed: Of the bootstrap.
     """
@@ -162,6 +165,10 @@ def summarise(
         "n_malformed": len(table.malformed) - well_formed,
         "n_listener_missing": well_formed * len(names) - heard,
         **{name: estimate_record(estimate) for name, estimate in estimates.items()},
+        **protocol_records(
+            {p.name: p.evaluate(judged_from_table(table), resamples=resamples, seed=seed) for p in protocols}
+        ),
+        "warnings": leak_warnings(estimates),
     }
 
 

@@ -12,6 +12,19 @@ from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
 
+FIRST, SECOND, TIE, BOTH_BAD, NONE = 1, -1, 0, 2, -9
+"""Codes of a verdict; NONE is a verdict that is not there."""
+
+LABEL_CODES: Mapping[str | None, int] = {
+    "first": FIRST,
+    "second": SECOND,
+    "tie": TIE,
+    "both_bad": BOTH_BAD,
+    None: NONE,
+}
+NAMED = ("axis", "category", "model_first", "model_second")
+"""Fields of a row that are names: kept as numbers, one list of names for each."""
+
 
 @dataclass(frozen=True)
 class PredictionTable:
@@ -32,6 +45,19 @@ class PredictionTable:
     votes_second: Float[np.ndarray, " p"]
     first_bytes: Float[np.ndarray, " p"]
     second_bytes: Float[np.ndarray, " p"]
+    first_pixels: Float[np.ndarray, " p"]
+    second_pixels: Float[np.ndarray, " p"]
+    label: Int[np.ndarray, " p"]
+    """The publisher's verdict: FIRST, SECOND, TIE, BOTH_BAD, or NONE where votes alone are known."""
+    axis: Int[np.ndarray, " p"]
+    category: Int[np.ndarray, " p"]
+    model_first: Int[np.ndarray, " p"]
+    model_second: Int[np.ndarray, " p"]
+    """Numbers of names, -1 where a row has none: `axes[number]`, `categories[number]`, `models[number]`."""
+    axes: tuple[str, ...]
+    categories: tuple[str, ...]
+    models: tuple[str, ...]
+    """The generators' names; a generator has the same number on either side."""
     sample_pair: Int[np.ndarray, " s"]
     """The row, in the columns above, of the pair that the sample is of."""
     malformed: Bool[np.ndarray, " s"]
@@ -71,22 +97,34 @@ class PredictionTable:
         hashes = columns["pair_hash"]
         if len(np.unique(hashes)) != len(hashes):
             raise DataError(f"{where}: a pair's id comes twice, expected each once; evaluate into an empty directory")
-        return cls(n_clusters=len(builder.prompts), listeners=builder.listener_columns(), **columns)
+        return cls(
+            n_clusters=len(builder.prompts),
+            listeners=builder.listener_columns(),
+            axes=tuple(builder.axes),
+            categories=tuple(builder.categories),
+            models=tuple(builder.models),
+            **columns,
+        )
 
 
 class _Builder:
     """Columns that grow row by row, eight bytes a number."""
 
     def __init__(self) -> None:
-        doubles = ("p_first", "p_forward", "p_swapped", "votes_first", "votes_second", "first_bytes", "second_bytes")
-        self.pairs: dict[str, array[Any]] = {name: array("d") for name in doubles}
-        self.pairs |= {"pair_hash": array("q"), "cluster": array("q")}
+        doubles = ("p_first", "p_forward", "p_swapped", "votes_first", "votes_second")
+        sizes = ("first_bytes", "second_bytes", "first_pixels", "second_pixels")
+        self.pairs: dict[str, array[Any]] = {name: array("d") for name in (*doubles, *sizes)}
+        self.pairs |= {"pair_hash": array("q"), "cluster": array("q"), "label": array("b")}
+        self.pairs |= {name: array("i") for name in NAMED}
         counts = ("sample_pair", "side_sign", "shown_verdict", "trace_words")
         numbers = ("sample_p_first", "true_claims", "false_claims")
         self.samples: dict[str, array[Any]] = {name: array("d") for name in numbers}
         self.samples |= {name: array("q") for name in counts} | {"malformed": array("b")}
         self.listeners: dict[str, tuple[array[int], array[float]]] = {}
         self.prompts: dict[str, int] = {}
+        self.axes: dict[str, int] = {}
+        self.categories: dict[str, int] = {}
+        self.models: dict[str, int] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
         digest = blake2b(str(row["id"]).encode(), digest_size=8).digest()
@@ -100,6 +138,13 @@ class _Builder:
             "votes_second": count(row["votes_second"]),
             "first_bytes": count(row.get("first_bytes"), optional=True),
             "second_bytes": count(row.get("second_bytes"), optional=True),
+            "first_pixels": count(row.get("first_pixels"), optional=True),
+            "second_pixels": count(row.get("second_pixels"), optional=True),
+            "label": LABEL_CODES[row.get("label")],
+            "axis": code_of(row.get("axis"), self.axes),
+            "category": code_of(row.get("category"), self.categories),
+            "model_first": code_of(row.get("model_first"), self.models),
+            "model_second": code_of(row.get("model_second"), self.models),
         }
         pair = len(self.pairs["p_first"])
         for name, value in values.items():
@@ -133,7 +178,7 @@ class _Builder:
 
     def columns(self) -> dict[str, np.ndarray]:
         # Named types, because 'q' is C's long long, which NumPy and jaxtyping do not take for int64.
-        dtypes = {"d": np.float64, "q": np.int64, "b": np.int8}
+        dtypes = {"d": np.float64, "q": np.int64, "i": np.int32, "b": np.int8}
         both = {k: np.array(column, dtype=dtypes[column.typecode]) for k, column in (self.pairs | self.samples).items()}
         return both | {"malformed": both["malformed"].astype(bool)}
 
@@ -144,6 +189,19 @@ class _Builder:
             column[np.array(rows)] = ps
             columns[name] = column
         return columns
+
+
+def code_of(name: str | None, names: dict[str, int]) -> int:
+    """The number of a name, given at first sight; -1 for none.
+
+    Raises:
+        TypeError: The name is no text.
+    """
+    if name is None:
+        return -1
+    if not isinstance(name, str):
+        raise TypeError(f"a name is {name!r}, expected text or null")
+    return names.setdefault(name, len(names))
 
 
 def probability(value: Any) -> float:

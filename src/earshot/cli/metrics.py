@@ -1,0 +1,171 @@
+"""`earshot metrics`: anybody's scores or choices under the published protocols."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from earshot.metrics.judged import Judged
+    from earshot.metrics.protocols import Protocol
+    from earshot.metrics.truth import Truth
+
+
+def metrics_command(
+    predictions: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PREDICTIONS]",
+            help="Scores per image, choices or probabilities per pair, judges' texts or predictions.jsonl; jsonl, "
+            "json, csv or parquet. Left out, only the judge who always names the first image is measured.",
+        ),
+    ] = None,
+    protocol: Annotated[list[str] | None, typer.Option(help="A published metric by name. Repeatable.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The pair set that was judged.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="The publisher's own files instead, in the published sides and order.")
+    ] = None,
+    set_name: Annotated[
+        str, typer.Option("--set", help="What --annotations are, by the name of an importer.")
+    ] = "imagereward",
+    sides: Annotated[
+        str, typer.Option(help="Whose first and second the answers name: those of the pair set, or published.")
+    ] = "set",
+    absent: Annotated[
+        str, typer.Option(help="What a pair without a row is: refused, or unanswered and worth what the protocol says.")
+    ] = "refused",
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, help="The gap up to which images are called equal, where one is needed.")
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Answers to other pairs, on which to fit that gap instead.")
+    ] = None,
+    validation_data: Annotated[Path | None, typer.Option(help="The pair set of --validation.")] = None,
+    without: Annotated[
+        Path | None, typer.Option(help="Measure also without these pairs: what 'earshot data overlap --out' wrote.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the prompts, for the intervals.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    list_them: Annotated[bool, typer.Option("--list", help="List the protocols and their rules.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False,
+) -> None:
+    """Measure anybody's answers by the metric of each benchmark, with 95 % intervals over prompts.
+
+    Beside every number stands what the judge gets who always names the first image.
+    """
+    import json
+
+    from earshot.metrics.protocols import PROTOCOLS, find_protocol
+
+    if list_them:
+        _list(as_json)
+        return
+    asked = [find_protocol(name) for name in protocol or ("earshot", "earshot-macro")]
+    judged, blind = _answers(predictions, data, annotations, set_name, sides, absent)
+    if threshold is not None:
+        asked = [p.with_threshold(threshold) if p.tunes is not None else p for p in asked]
+    elif validation is not None:
+        other, _ = _answers(validation, validation_data, None, set_name, "set", "refused")
+        asked = [p.fitted(other, judged) if p.tunes is not None else p for p in asked]
+    cases = {"": (judged, blind)}
+    if without is not None:
+        from earshot.data.overlap import read_overlapping
+        from earshot.metrics.judged import without_pairs
+
+        excluded = read_overlapping(without)
+        cases["without"] = tuple(without_pairs(j, excluded, str(without)) for j in (judged, blind))  # type: ignore[assignment]
+    results = {
+        p.name: {
+            case: {
+                **p.evaluate(answers, resamples=resamples, seed=seed).record(),
+                "always_first": _alone(p, always, resamples, seed),
+            }
+            for case, (answers, always) in cases.items()
+        }
+        for p in asked
+    }
+    if as_json:
+        flat = {name: {**cases.pop(""), **cases} for name, cases in results.items()}
+        typer.echo(json.dumps({"n_pairs": len(judged), "protocols": flat}, indent=2))
+    else:
+        _print(results, {name: PROTOCOLS[name] for name in results}, predictions)
+
+
+def _alone(protocol: "Protocol", blind: "Judged", resamples: int, seed: int) -> "dict[str, Any]":
+    record = protocol.evaluate(blind, resamples=resamples, seed=seed).record()
+    return {name: record[name] for name in ("value", "low", "high", "n")}
+
+
+def _answers(
+    path: Path | None, data: Path | None, annotations: Path | None, set_name: str, sides: str, absent: str
+) -> "tuple[Judged, Judged]":
+    """The answers of the file, and of the judge who always names the first image of the same pairs."""
+    from earshot.errors import InputError
+    from earshot.metrics.scores import form_of, judged_blindly, read_judged
+
+    if sides not in ("set", "published") or absent not in ("refused", "unanswered"):
+        raise InputError(f"--sides is {sides!r} and --absent {absent!r}, expected set or published, and refused or "
+                         "unanswered")  # fmt: skip
+    if data is not None and annotations is not None:
+        raise InputError("--data and --annotations both say what people preferred; give one of them")
+    if path is not None and path.is_dir():
+        path = path / "predictions.jsonl"
+    key = None if path is None else form_of(path).key
+    truth = None
+    if data is not None or annotations is not None:
+        truth = _truth(data, annotations, set_name, key or "id", sides == "published")
+    if path is None:
+        if truth is None:
+            raise InputError("nothing to measure: give PREDICTIONS, or --data or --annotations for the blind judge")
+        blind = judged_blindly(truth)
+        return blind, blind
+    published = sides == "published" and data is not None
+    judged = read_judged(path, truth, absent=absent, published_sides=published)  # type: ignore[arg-type]
+    return judged, judged.always_first()
+
+
+def _truth(data: Path | None, annotations: Path | None, set_name: str, key: Any, published: bool) -> "Truth":
+    from earshot.metrics.truth import truth_of_pairset, truth_of_published
+
+    if data is not None:
+        return truth_of_pairset(data, key=key, published_sides=published)
+    assert annotations is not None
+    return truth_of_published(set_name, annotations, key=key)
+
+
+def _list(as_json: bool) -> None:
+    import json
+
+    from earshot.metrics.protocols import PROTOCOLS
+
+    fields = ("source", "truth", "ties", "missing")
+    rows = {p.name: {f: getattr(p, f) for f in fields} | {"average": "macro" if p.macro else "micro"}
+            for p in PROTOCOLS.values()}  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for name, row in rows.items():
+        typer.echo(f"{name}\n" + "\n".join(f"    {field}: {text}" for field, text in row.items()))
+
+
+def _print(results: "dict[str, dict[str, Any]]", protocols: "dict[str, Protocol]", path: Path | None) -> None:
+    typer.echo(f"{'always the first image' if path is None else path}: scores in %, 95 % intervals, prompts resampled")
+    for name, cases in results.items():
+        for case, record in cases.items():
+            typer.echo("")
+            typer.echo(name if not case else f"{name}, without the overlapping pairs")
+            typer.echo(f"    score         {_percent(record)}")
+            typer.echo(f"    always first  {_percent(record['always_first'])}")
+            counts = ", ".join(f"{record[f'n_{what}']:,} {what}" for what in ("pairs", "ties", "missing", "prompts"))
+            mean = "mean over prompts" if protocols[name].macro else "mean"
+            typer.echo(f"    {mean}, n {record['n']:,}; {counts}")
+            if "threshold" in record:
+                typer.echo(f"    equal up to a gap of {record['threshold']:g}")
+
+
+def _percent(record: "dict[str, Any]") -> str:
+    if record["value"] is None:
+        return "-"
+    if record["low"] is None:
+        return f"{100 * record['value']:.1f}"
+    return f"{100 * record['value']:.1f} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"

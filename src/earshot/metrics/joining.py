@@ -1,0 +1,88 @@
+"""Joining the rows of a file to the truth by hashes, and what keeps the two from fitting.
+
+Axes: n rows of the file, m hashes that are known, p pairs of the truth.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from earshot.errors import DataError
+from earshot.metrics.row_files import Row
+from earshot.metrics.truth import Truth
+
+T = TypeVar("T")
+
+
+def number(value: Any) -> float:
+    """A finite number, NaN for null.
+
+    Raises:
+        ValueError: Anything else; NaN as well, because a file that means "missing" says null.
+    """
+    if value is None:
+        return float("nan")
+    if isinstance(value, bool):
+        raise ValueError(f"a score is {value}, expected a number or null")
+    score = float(value)
+    if not np.isfinite(score):
+        raise ValueError(f"a score is {score}, expected a finite number or null")
+    return score
+
+
+def parsed(read: Callable[[Row], T], row: Row, path: Path, row_number: int) -> T:
+    """What `read` makes of a row; what it stumbles over becomes a DataError that names the file and the row."""
+    try:
+        return read(row)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"has no {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{path} row {row_number}: {what}; mend the row") from error
+
+
+def found(hashes: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " p"]) -> Int[np.ndarray, " p"]:
+    """Where in `hashes` each wanted one stands; -1 where it does not."""
+    order = np.argsort(hashes)
+    at = np.minimum(np.searchsorted(hashes[order], wanted), len(hashes) - 1)
+    return np.where(hashes[order[at]] == wanted, order[at], -1)
+
+
+def refuse_repeats(hashes: Int[np.ndarray, " n"], path: Path, rows: Int[np.ndarray, " n"] | None = None) -> None:
+    """Raises DataError where two are equal; `rows` are their numbers in the file, 1, 2, … where it is None."""
+    order = np.argsort(hashes, kind="stable")
+    again = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    if again.size:
+        numbers = np.arange(1, len(hashes) + 1) if rows is None else rows
+        one, two = numbers[order[again[0]]], numbers[order[again[0] + 1]]
+        raise DataError(
+            f"{path} row {two}: is of the same pair or image as row {one}, expected each once ({again.size} such "
+            "rows); keep one of them"
+        )
+
+
+def refuse_unknown(
+    hashes: Int[np.ndarray, " n"],
+    known: Int[np.ndarray, " m"],
+    path: Path,
+    truth: Truth,
+    rows: Int[np.ndarray, " n"],
+    what: str,
+) -> None:
+    """Raises DataError where the file names a pair or image that the truth does not know."""
+    unknown = np.flatnonzero(~np.isin(hashes, known))
+    if unknown.size:
+        raise DataError(
+            f"{path} row {rows[unknown[0]]}: is of no {what} in {truth.where}, and so are {unknown.size - 1} more; "
+            "give the set that was scored, or leave these rows out"
+        )
+
+
+def refuse_absent(lacking: Bool[np.ndarray, " p"], path: Path, truth: Truth, what: str) -> None:
+    """Raises DataError where a pair of the truth has no answer; `what` is what it lacks."""
+    if lacking.any():
+        raise DataError(
+            f"{path}: {int(lacking.sum())} of {len(truth)} pairs of {truth.where} have {what}, the first is its pair "
+            f"{int(np.argmax(lacking)) + 1}; score them, or count them as unanswered (--absent unanswered)"
+        )

@@ -1,0 +1,141 @@
+"""What somebody answered on pairs whose truth is known: flat arrays, and the codes that stand in them.
+
+A protocol (`metrics.protocols`) takes a `Judged` and nothing else, whoever answered: our own predictions, a scorer's
+numbers per image, another judge's choices. Everything is told in the sides of the truth's own rows.
+
+Axes: p pairs, n observations.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from earshot.errors import DataError
+from earshot.metrics.table import BOTH_BAD, FIRST, NONE, SECOND, TIE, PredictionTable
+
+EITHER_TIE = 3
+"""An answer that calls the two equal and does not say whether good or bad."""
+
+MarginUnit = Literal["probability", "score"]
+
+CHOICES: Mapping[str, int] = {"first": FIRST, "second": SECOND, "tie": TIE, "both_bad": BOTH_BAD}
+
+
+def hash_of(text: str) -> int:
+    """64 bits of a text, signed: what stands for an id, so that a million pairs need no million strings."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Answers beside the truth, a row a pair."""
+
+    pair_hash: Int[np.ndarray, " p"]
+    cluster: Int[np.ndarray, " p"]
+    """The number of the pair's prompt, below `n_clusters`."""
+    n_clusters: int
+    label: Int[np.ndarray, " p"]
+    """The publisher's verdict: FIRST, SECOND, TIE, BOTH_BAD, or NONE where votes alone are known."""
+    votes_first: Float[np.ndarray, " p"]
+    votes_second: Float[np.ndarray, " p"]
+    choice: Int[np.ndarray, " p"]
+    """The answer: FIRST, SECOND, TIE, BOTH_BAD, EITHER_TIE, or NONE where there is none."""
+    margin: Float[np.ndarray, " p"]
+    """By how much the first image leads: the difference of two scores, or of two probabilities; NaN without either."""
+    margin_unit: MarginUnit | None
+    """None where only choices were given."""
+    choice_forward: Int[np.ndarray, " p"]
+    choice_swapped: Int[np.ndarray, " p"]
+    """The answers order by order, in the pair's own sides; NONE throughout where the two were not told apart."""
+    both_orders: bool
+    """Whether the pairs were judged in both orders and the answers to each are known."""
+
+    def __len__(self) -> int:
+        return len(self.pair_hash)
+
+    @property
+    def majority(self) -> Int[np.ndarray, " p"]:
+        """FIRST or SECOND by the votes, TIE where they are equal."""
+        return np.sign(self.votes_first - self.votes_second).astype(np.int8)
+
+    @property
+    def verdict(self) -> Int[np.ndarray, " p"]:
+        """The publisher's verdict, and where there is none the majority's."""
+        return np.where(self.label == NONE, self.majority, self.label).astype(np.int8)
+
+    @property
+    def gap(self) -> Float[np.ndarray, " p"]:
+        """Difference of the two images' probabilities, in [-1, 1]: of scores, that of their softmax.
+
+        Source: PickScore's evaluation takes the softmax of two scores before it compares them; for two numbers
+        that is tanh of half their difference.
+        """
+        return np.tanh(self.margin / 2) if self.margin_unit == "score" else self.margin
+
+    def where(self, keep: Bool[np.ndarray, " p"]) -> "Judged":
+        """The pairs that are kept; prompts keep their numbers."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v[keep] for k, v in columns.items() if isinstance(v, np.ndarray)})
+
+    def always_first(self) -> "Judged":
+        """The answers of a judge who names the image listed first, unseen, and in both orders the same image."""
+        first = np.full(len(self), FIRST, dtype=np.int8)
+        return replace(
+            self,
+            choice=first,
+            choice_forward=first,
+            choice_swapped=first,
+            margin=np.ones(len(self)),
+            margin_unit="probability",
+            both_orders=True,
+        )
+
+
+def side_of(p_first: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """The answer that a probability of the first image amounts to: TIE at exactly 0.5, NONE at NaN."""
+    return np.where(np.isnan(p_first), NONE, np.sign(p_first - 0.5)).astype(np.int8)
+
+
+def judged_from_table(table: PredictionTable) -> Judged:
+    """Our own predictions: the answer is p_first, both orders averaged, and NONE where an order has none."""
+    return Judged(
+        pair_hash=table.pair_hash,
+        cluster=table.cluster,
+        n_clusters=table.n_clusters,
+        label=table.label,
+        votes_first=table.votes_first,
+        votes_second=table.votes_second,
+        choice=side_of(table.p_first),
+        margin=2 * table.p_first - 1,
+        margin_unit="probability",
+        choice_forward=side_of(table.p_forward),
+        choice_swapped=side_of(table.p_swapped),
+        both_orders=True,
+    )
+
+
+def without_pairs(judged: Judged, excluded: Int[np.ndarray, " n"], where: str) -> Judged:
+    """The pairs that a list does not name.
+
+    Args:
+        judged: All pairs.
+        excluded: Hashes of ids (`hash_of`).
+        where: The list's name, for messages.
+
+    Raises:
+        DataError: The list names a pair that is not there, or leaves none.
+    """
+    unknown = int((~np.isin(excluded, judged.pair_hash)).sum())
+    if unknown:
+        raise DataError(
+            f"{where}: names {unknown} pairs that were not judged, expected pairs of this test set; "
+            "make it with 'earshot data overlap TRAIN TEST --out'"
+        )
+    keep = ~np.isin(judged.pair_hash, excluded)
+    if not keep.any():
+        raise DataError(f"{where}: names every pair, so that none is left to measure; choose fewer --kind of overlap")
+    return judged.where(keep)

@@ -1,0 +1,247 @@
+"""Each published benchmark's own metric as a named object: whose code, which pairs, what a tie or no answer is worth.
+
+`docs/protocols.md` tells them in words. A protocol gives every pair it counts a credit in [0, 1] and averages the
+credits, over pairs (micro) or over prompts' means (macro); its interval resamples prompts.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from earshot.errors import InputError
+from earshot.metrics.credits import (
+    Credits,
+    best_gap,
+    both_orders,
+    both_orders_answered,
+    four_way,
+    half_for_a_tie,
+    not_inverted,
+    strict_by_majority,
+    strict_by_verdict,
+    three_way,
+)
+from earshot.metrics.judged import Judged
+from earshot.stats import RESAMPLES, bootstrap, macro_statistic, mean_statistic
+from earshot.types import Estimate
+
+
+class Result(NamedTuple):
+    """What a protocol makes of somebody's answers."""
+
+    estimate: Estimate
+    """Its `n` counts pairs, judgements of either order (mmrb2), or prompts where the average is macro."""
+    n_pairs: int
+    n_ties: int
+    """Pairs in which the truth prefers neither side."""
+    n_missing: int
+    n_prompts: int
+    threshold: float | None
+
+    def record(self) -> dict[str, float | int | None]:
+        """As it stands in a JSON file."""
+        value, low, high, n = (self.estimate.value, self.estimate.low, self.estimate.high, self.estimate.n)
+        counts = {name: getattr(self, name) for name in ("n_pairs", "n_ties", "n_missing", "n_prompts")}
+        threshold = {} if self.threshold is None else {"threshold": self.threshold}
+        return {"value": value, "low": low, "high": high, "n": n, **counts, **threshold}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A benchmark's metric.
+
+    Attributes:
+        name: What it is asked for by.
+        source: Whose code or paper it is read from.
+        truth: Which pairs count, and what is right of them.
+        ties: What a predicted tie is worth.
+        missing: What an answer is worth that is not there.
+        macro: Average the prompts' means and not the pairs.
+        credit: The arithmetic.
+        tunes: Where ties are told by a threshold: the grid it was tuned on, empty for every gap that occurs.
+        threshold: The gap up to which two images are called equal.
+    """
+
+    name: str
+    source: str
+    truth: str
+    ties: str
+    missing: str
+    credit: Callable[[Judged, float], Credits]
+    macro: bool = False
+    tunes: tuple[float, ...] | None = None
+    threshold: float | None = None
+
+    def evaluate(self, judged: Judged, *, resamples: int = RESAMPLES, seed: int = 0) -> Result:
+        """The metric with its interval.
+
+        Args:
+            judged: Answers beside the truth.
+            resamples: Of the prompts.
+            seed: Of the bootstrap.
+
+        Raises:
+            InputError: Ties are told by a threshold and none was given.
+            DataError: The answers do not hold what the protocol compares: both orders, scores.
+        """
+        if self.tunes is not None and self.threshold is None:
+            raise InputError(
+                f"{self.name} tells ties by a threshold and has none; give it (--threshold) or fit it on validation "
+                "pairs (--validation FILE), never on the test set"
+            )
+        credits = self.credit(judged, 0.0 if self.threshold is None else self.threshold)
+        clusters = judged.cluster[credits.pair]
+        build = macro_statistic if self.macro else mean_statistic
+        statistic = build(credits.values, clusters, judged.n_clusters)
+        estimate = bootstrap({self.name: statistic}, resamples=resamples, seed=seed)[self.name]
+        return Result(
+            estimate=estimate,
+            n_pairs=len(judged),
+            n_ties=int((np.abs(judged.verdict) != 1).sum()),
+            n_missing=credits.n_missing,
+            n_prompts=len(np.unique(clusters)),
+            threshold=self.threshold,
+        )
+
+    def with_threshold(self, threshold: float) -> "Protocol":
+        """The same protocol, calling images equal up to this gap.
+
+        Raises:
+            InputError: It tells no ties by a threshold, or the threshold is no number of at least 0.
+        """
+        if self.tunes is None:
+            raise InputError(f"{self.name} takes no threshold; those that do are {', '.join(WITH_THRESHOLD)}")
+        if not (np.isfinite(threshold) and threshold >= 0):
+            raise InputError(f"the threshold of {self.name} is {threshold}, expected a number of at least 0")
+        return replace(self, threshold=float(threshold))
+
+    def fitted(self, validation: Judged, test: Judged) -> "Protocol":
+        """The same protocol with the threshold that scores best on validation pairs; the smallest of equals.
+
+        Raises:
+            InputError: It tells no ties by a threshold, or a validation pair is one of the test pairs.
+        """
+        if self.tunes is None:
+            return self.with_threshold(0.0)  # which says what takes one
+        shared = int(np.isin(validation.pair_hash, test.pair_hash).sum())
+        if shared:
+            raise InputError(
+                f"{shared} of the {len(validation)} validation pairs are test pairs, expected none; a threshold that "
+                "was fitted on the test set makes its score worthless"
+            )
+        if self.tunes:
+            scores = [self.credit(validation, t).values.sum() for t in self.tunes]
+            return self.with_threshold(self.tunes[int(np.argmax(scores))])
+        return self.with_threshold(best_gap(validation))
+
+
+_WRONG = "wrong"
+_STRICT = "pairs that the publisher's verdict, else the votes, prefer one side of"
+
+_ALL = (
+    Protocol(
+        "earshot",
+        "Earshot: `accuracy` of metrics.json",
+        "pairs with a majority of votes; the answer is p_first averaged over both orders",
+        _WRONG, "wrong: a pair without a well-formed answer in one of the orders has no p_first",
+        strict_by_majority,
+    ),
+    Protocol(
+        "earshot-macro",
+        "Earshot: `accuracy_macro` of metrics.json",
+        "as earshot",
+        _WRONG, "wrong, as earshot",
+        strict_by_majority, macro=True,
+    ),
+    Protocol(
+        "imagereward-micro",
+        "ImageReward (arXiv 2304.05977), test.py `acc`; so do MPS and HPSv3",
+        _STRICT, _WRONG, _WRONG,
+        strict_by_verdict,
+    ),
+    Protocol(
+        "imagereward-macro",
+        "HPSv2 (arXiv 2306.09341), hpsv2/evaluation.py `evaluate_IR`",
+        f"{_STRICT}; a group of which all are tied is left out", _WRONG, _WRONG,
+        strict_by_verdict, macro=True,
+    ),
+    Protocol(
+        "hpdv2",
+        "HPSv2 (arXiv 2306.09341), `inversion_score`",
+        "all pairs by the order of mean ranks; 1 - inversions/pairs of each prompt",
+        "correct, of the truth and of the answer", _WRONG,
+        not_inverted, macro=True,
+    ),
+    Protocol("hpdv3", "HPSv3 (arXiv 2508.03789)", _STRICT, _WRONG, _WRONG, strict_by_verdict),
+    Protocol(
+        "pickapic-official",
+        "PickScore (arXiv 2305.01569), trainer/scripts/eval_preference_predictor.py",
+        "all pairs; first, second or tie",
+        "a gap of probabilities up to the threshold is a tie, one half where only answer or truth is one; threshold "
+        "of 0, 0.1 … 1 from validation_unique",
+        _WRONG, half_for_a_tie, tunes=tuple(i / 10 for i in range(11)),
+    ),
+    Protocol("pickapic-no-ties", "as others report Pick-a-Pic", _STRICT, _WRONG, _WRONG, strict_by_verdict),
+    Protocol(
+        "genai-bench-four-way",
+        "TIGER-Lab GenAI-Bench (arXiv 2406.04485), inference.py `parse_response`",
+        "all pairs; first, second, tie or both bad",
+        "right of a tie of its kind; '[[A=B]]' right of either kind", _WRONG,
+        four_way,
+    ),
+    Protocol(
+        "genai-bench-diff",
+        "TIGER-Lab GenAI-Bench as UnifiedReward (arXiv 2503.05236) reports it: ties and both bad dropped",
+        _STRICT, _WRONG, _WRONG,
+        strict_by_verdict,
+    ),
+    Protocol(
+        "genai-bench-tau",
+        "Deutsch et al. 2023 (arXiv 2305.14324) as in VideoAlign `calc_accuracy_with_ties`, but for its fitting",
+        "all pairs; first, second or tie, both bad being a tie",
+        "a gap of scores up to the threshold is a tie; the reference fits it on the test set, here it is given or "
+        "fitted on other pairs",
+        _WRONG, three_way, tunes=(),
+    ),
+    Protocol(
+        "mmrb2",
+        "Multimodal RewardBench 2, evaluate/compute_scores/compute_accuracy.py, but for what is missing",
+        "both orders of every pair with a preferred side", _WRONG, _WRONG,
+        both_orders,
+    ),
+    Protocol(
+        "mmrb2-reference",
+        "Multimodal RewardBench 2, evaluate/compute_scores/compute_accuracy.py",
+        "as mmrb2", _WRONG, "dropped",
+        both_orders_answered,
+    ),
+    Protocol("mjbench", "MJ-Bench (arXiv 2407.04842), quality subset", _STRICT, _WRONG, _WRONG, strict_by_verdict),
+    Protocol(
+        "rapidata-majority",
+        "Rapidata's preference sets: votes, no reference code",
+        "pairs with a majority of votes; tied ones are counted in n_ties", _WRONG, _WRONG,
+        strict_by_majority,
+    ),
+)  # fmt: skip
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({protocol.name: protocol for protocol in _ALL})
+WITH_THRESHOLD = tuple(name for name, protocol in PROTOCOLS.items() if protocol.tunes is not None)
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of that name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name not in PROTOCOLS:
+        raise InputError(f"no protocol is called {name!r}; expected one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def protocol_records(results: Mapping[str, Result]) -> dict[str, Any]:
+    """Results as the `protocol.<name>` entries of metrics.json."""
+    return {f"protocol.{name}": result.record() for name, result in results.items()}

@@ -1,0 +1,86 @@
+"""The rows of anybody's table: JSON Lines, a JSON list, CSV or parquet, told apart by the file's ending."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from earshot.errors import DataError, InputError
+from earshot.rundir import read_jsonl
+
+Row = dict[str, Any]
+
+_BATCH = 4096
+
+
+def iter_row_file(path: Path) -> Iterator[Row]:
+    """Yields the rows in their order; all but a JSON list are streamed.
+
+    In CSV every value is text, and an empty cell is null.
+
+    Raises:
+        InputError: There is no such file, or its ending is none of the four.
+        DataError: It does not hold rows; the message names the row.
+    """
+    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: ends in {path.suffix!r}, expected one of {', '.join(readers)}; rename or convert it")
+    if not path.is_file():
+        raise InputError(f"{path}: is no file, expected scores or choices; check the path")
+    return reader(path)
+
+
+def first_row(path: Path) -> Row:
+    """The first row, by whose fields a file's form is told.
+
+    Raises:
+        InputError: There is no such file.
+        DataError: It holds no rows.
+    """
+    row = next(iter(iter_row_file(path)), None)
+    if row is None:
+        raise DataError(f"{path}: holds no rows, expected at least one; check what wrote it")
+    return row
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    return read_jsonl(path, allow_cut=False)
+
+
+def _json(path: Path) -> Iterator[Row]:
+    try:
+        rows = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no JSON ({error}); mend the file") from error
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: holds a JSON {type(rows).__name__}, expected a list of objects; mend the file")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path} row {number}: is a JSON {type(row).__name__}, expected an object; mend the row")
+        yield row
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            for number, row in enumerate(csv.DictReader(file, strict=True), start=1):
+                if None in row or None in row.values():
+                    raise DataError(f"{path} row {number}: has more or fewer cells than the head; mend the row")
+                yield {name: value if value != "" else None for name, value in row.items()}
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: is no CSV in UTF-8 ({error}); mend the file") from error
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        text = str(error).partition("\n")[0]
+        raise DataError(f"{path}: is no complete parquet file ({text}); write it again") from error

@@ -1,0 +1,184 @@
+"""The truth that answers are compared with, as flat arrays: of a pair set, or of a publisher's own files.
+
+An importer shuffles the sides of a pair set, so a row of it and the publisher's row may name the same image first and
+second. Three things stay the same and are what answers are joined by: the pair's id; an image's name (in a pair set
+it is made of the image's content, in published files it is the publisher's path); an image's place in the
+publisher's list of a prompt's images.
+
+Axes: p pairs.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from earshot.data.importing import shuffle_sides
+from earshot.data.pairset import iter_rows, read_info
+from earshot.data.public import find_importer
+from earshot.data.rows import check_row
+from earshot.errors import DataError, InputError
+from earshot.images import Tolerance
+from earshot.metrics.judged import hash_of
+from earshot.metrics.table import LABEL_CODES
+from earshot.types import ImageSource, Pair, Votes
+
+Key = Literal["id", "image", "prompt_image", "sha256", "place"]
+"""What answers are joined by: a pair's id; an image's name, alone or with its prompt; the SHA-256 of its bytes; or its
+place in its prompt's list."""
+
+SHA256_DIGITS = 32
+"""How many hexadecimal digits of an image's SHA-256 a pair set keeps in its name."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What people said, a row a pair, and by what its images are known."""
+
+    where: str
+    """What to call it in messages."""
+    pair_hash: Int[np.ndarray, " p"]
+    cluster: Int[np.ndarray, " p"]
+    n_clusters: int
+    label: Int[np.ndarray, " p"]
+    votes_first: Float[np.ndarray, " p"]
+    votes_second: Float[np.ndarray, " p"]
+    first_key: Int[np.ndarray, " p"]
+    """Hash of what the first image is known by; 0 where answers are joined by the pair's id."""
+    second_key: Int[np.ndarray, " p"]
+    shuffled: Bool[np.ndarray, " p"]
+    """Whether the publisher's order is the other one; False throughout where that was not asked for."""
+
+    def __len__(self) -> int:
+        return len(self.pair_hash)
+
+
+class _Row(NamedTuple):
+    id: str
+    cluster: str
+    label: str | None
+    votes: tuple[float, float]
+    names: tuple[str, str]
+    shuffled: bool
+
+
+def truth_of_pairset(folder: Path, *, key: Key = "id", published_sides: bool = False) -> Truth:
+    """The truth of a pair set.
+
+    Args:
+        folder: The pair set; it need not have images unless they are what answers are joined by.
+        key: What answers are joined by.
+        published_sides: Find out which pairs the importer turned round, from the seed that it recorded.
+
+    Raises:
+        InputError: There is no such folder.
+        DataError: It holds no pair set, a bad row, or not what the join needs.
+    """
+    if key == "place":
+        raise InputError(
+            f"{folder}: a pair set does not keep the publisher's lists, by which these scores are ordered; give the "
+            "publisher's file (--annotations) instead"
+        )
+    seed = read_info(folder).get("shuffle_seed")
+    if published_sides and not isinstance(seed, int):
+        raise DataError(f"{folder}: dataset.json has no shuffle_seed, so the published sides are not known; "
+                        "tell answers in the pair set's own sides")  # fmt: skip
+
+    def rows() -> Iterator[_Row]:
+        for number, row in enumerate(iter_rows(folder), start=1):
+            check_row(row, f"{folder} row {number}", require_images=key != "id")
+            names = (row.get("first_file_name") or "", row.get("second_file_name") or "")
+            if key == "sha256":
+                names = (_digits(names[0], folder), _digits(names[1], folder))
+            votes = (float(row["votes_first"]), float(row["votes_second"]))
+            shuffled = published_sides and is_shuffled(row["id"], int(seed or 0))
+            prompt = row.get("prompt_id") or row["prompt"]
+            yield _Row(row["id"], prompt, row.get("label"), votes, names, shuffled)
+
+    return _collect(rows(), str(folder), key)
+
+
+def truth_of_published(name: str, source: Path, *, key: Key = "id") -> Truth:
+    """The truth of a publisher's own files, in the published sides and before any import.
+
+    Raises:
+        InputError: No importer has that name, or there is no such file.
+        DataError: The files are not laid out as published.
+    """
+    published = find_importer(name).read(Path(source), Tolerance(0))
+    root = source if source.is_dir() else source.parent
+    places: dict[str, dict[str, int]] = {}
+
+    def rows() -> Iterator[_Row]:
+        for pair in published.pairs:
+            names = (_name(pair.first, root, key), _name(pair.second, root, key))
+            if key == "place":
+                seen = places.setdefault(pair.cluster, {})
+                names = (str(seen.setdefault(names[0], len(seen))), str(seen.setdefault(names[1], len(seen))))
+            yield _Row(pair.id, pair.cluster, pair.label, (pair.votes.first, pair.votes.second), names, False)
+
+    return _collect(rows(), str(source), key)
+
+
+def is_shuffled(pair_id: str, seed: int) -> bool:
+    """Whether an import with that seed turned the sides of the pair round."""
+    probe = Pair(pair_id, "", b"first", b"second", Votes(0.0, 0.0))
+    return shuffle_sides(probe, seed).first == b"second"
+
+
+def image_key(key: Key, name: str, prompt: str | None = None) -> int:
+    """The hash that an image is found by."""
+    return hash_of(name if prompt is None or key in ("image", "sha256") else f"{prompt}\0{name}")
+
+
+def _collect(rows: Iterable[_Row], where: str, key: Key) -> Truth:
+    columns: dict[str, array[Any]] = {name: array("q") for name in ("id", "cluster", "first", "second")}
+    columns |= {"label": array("b"), "shuffled": array("b"), "votes_first": array("d"), "votes_second": array("d")}
+    prompts: dict[str, int] = {}
+    for row in rows:
+        keys = (0, 0) if key == "id" else (image_key(key, name, row.cluster) for name in row.names)
+        values = (hash_of(row.id), prompts.setdefault(row.cluster, len(prompts)), *keys)
+        values += (LABEL_CODES[row.label], row.shuffled, *row.votes)
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    if not columns["id"]:
+        raise DataError(f"{where}: holds no pairs, expected at least one; check the path")
+    dtypes = {"q": np.int64, "b": np.int8, "d": np.float64}
+    a = {name: np.array(column, dtype=dtypes[column.typecode]) for name, column in columns.items()}
+    if len(np.unique(a["id"])) != len(a["id"]):
+        raise DataError(f"{where}: a pair's id comes twice, expected each once; 'earshot data check' lists such rows")
+    return Truth(
+        where=where,
+        pair_hash=a["id"],
+        cluster=a["cluster"],
+        n_clusters=len(prompts),
+        label=a["label"],
+        votes_first=a["votes_first"],
+        votes_second=a["votes_second"],
+        first_key=a["first"],
+        second_key=a["second"],
+        shuffled=a["shuffled"].astype(bool),
+    )
+
+
+def _digits(name: str, folder: Path) -> str:
+    stem = Path(name).stem
+    if len(stem) != SHA256_DIGITS or not set(stem) <= set("0123456789abcdef"):
+        raise DataError(f"{folder}: image {name!r} is not named by its SHA-256, as an import names it; give scores by "
+                        "`image`, the name in the set")  # fmt: skip
+    return stem
+
+
+def _name(image: ImageSource, root: Path, key: Key) -> str:
+    """What a published image is known by: its path from the published folder, or its content."""
+    if isinstance(image, Path):
+        if key != "sha256":
+            return image.relative_to(root).as_posix() if image.is_relative_to(root) else image.as_posix()
+        with image.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()[:SHA256_DIGITS]
+    return sha256(image).hexdigest()[:SHA256_DIGITS] if isinstance(image, bytes) else ""
