@@ -151,23 +151,47 @@ def summarise(
         seed: Of the bootstrap.
     """
     names = sorted({*listeners, *table.listeners})
+    metrics = summary(table_counts(table), table_statistics(table, names), names, resamples=resamples, seed=seed)
+    judged = judged_from_table(table)
+    results = {p.name: p.evaluate(judged, resamples=resamples, seed=seed) for p in protocols}
+    return {**metrics, **protocol_records(results), "warnings": metrics["warnings"]}
+
+
+def table_statistics(table: PredictionTable, listeners: Sequence[str]) -> dict[str, Statistic]:
+    """Every quantity of metrics.json that has an interval, for listeners heard or not."""
     statistics = pair_statistics(table) | sample_statistics(table)
-    for name in names:
+    for name in listeners:
         statistics |= listener_statistics(table, name)
-    estimates = bootstrap(statistics, resamples=resamples, seed=seed)
-    well_formed = int((~table.malformed).sum())
-    heard = sum(estimates[f"disagreement.{name}"].n for name in names)
+    return statistics
+
+
+def table_counts(table: PredictionTable) -> dict[str, int]:
+    """The counts of metrics.json."""
     return {
         "n_pairs": len(table.p_first),
         "n_prompts": table.n_clusters,
         "n_ties": int((table.votes_first == table.votes_second).sum()),
         "n_samples": len(table.malformed),
-        "n_malformed": len(table.malformed) - well_formed,
-        "n_listener_missing": well_formed * len(names) - heard,
+        "n_malformed": int(table.malformed.sum()),
+    }
+
+
+def summary(
+    counts: Mapping[str, int],
+    statistics: Mapping[str, Statistic],
+    listeners: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The content of metrics.json, but for protocols, from what `table_counts` and `table_statistics` give."""
+    estimates = bootstrap(statistics, resamples=resamples, seed=seed)
+    well_formed = counts["n_samples"] - counts["n_malformed"]
+    heard = sum(estimates[f"disagreement.{name}"].n for name in listeners)
+    return {
+        **counts,
+        "n_listener_missing": well_formed * len(listeners) - heard,
         **{name: estimate_record(estimate) for name, estimate in estimates.items()},
-        **protocol_records(
-            {p.name: p.evaluate(judged_from_table(table), resamples=resamples, seed=seed) for p in protocols}
-        ),
         "warnings": leak_warnings(estimates),
     }
 
