@@ -41,8 +41,8 @@ class _ImportCommand(TyperCommand):
 
 def _wrapped(text: str) -> str:
     """A paragraph of the help, in which no address is broken."""
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="      ", **whole)
+    indents = "    ", "      "
+    return "\n".join(textwrap.TextWrapper(100, *indents, break_long_words=False, break_on_hyphens=False).wrap(text))
 
 
 @app.command("import", cls=_ImportCommand)

@@ -159,8 +159,8 @@ def absent(names: Sequence[str], found: Iterable[str], place: str, hints: Mappin
     present = sorted(found)
     near = [(name, match) for name in names for match in difflib.get_close_matches(name, present, n=1)]
     hint = next((hint for column, hint in (hints or {}).items() if column in present), None)
-    if hint is None and near:
-        hint = " and ".join(f"{match!r} is nearest to {name!r}" for name, match in near) + "; rename it"
+    if near:
+        hint = " and ".join(f"{match!r} is nearest to {name!r}" for name, match in near) + (f"; {hint}" if hint else "")
     listed = ", ".join(present[:24]) + (", ..." if len(present) > 24 else "")
     return DataError(
         f"{place}: has no {', '.join(names)}, found {listed or 'nothing'}; "

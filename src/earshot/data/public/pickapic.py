@@ -36,8 +36,9 @@ def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images
     """
     source, by_rule = Path(source), Counter({"has_label_false": 0})
     shards = find_shards(source, split)
-    hints = {} if not images else {"image_0_uid": "if this is a set without images, add --no-images"}
-    present = column_names(shards, (*_REQUIRED, *(_IMAGES if images else ())), hints)
+    present = column_names(shards, _REQUIRED, {})
+    if images:
+        column_names(shards, _IMAGES, {"has_label": "if this is the set without images, add --no-images"})
     if missing := shards_absent(shards):
         by_rule["shards_absent"] = missing
     folder = ImageFolder(source if source.is_dir() else source.parent)
