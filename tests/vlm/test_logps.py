@@ -3,15 +3,19 @@
 import copy
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.attention.flex_attention import flex_attention
+from transformers.integrations import flex_attention as flex
 
 from earshot.errors import ModelError
 from earshot.protocol import reasoner_messages
 from earshot.vlm.prefix import logps as engine
 from earshot.vlm.prefix import logps_of_rows, shared_logps
 from earshot.vlm.prefix.head import score
+from earshot.vlm.prefix.inside import attention_of, takes_mask_by_rule
 from earshot.vlm.prefix.pictures import split_pictures
 from earshot.vlm.rows import append_completions
 from tests.vlm.models import FAMILIES, any_size, fresh, mixed_prompts, picture, plain_row, text_prompts
@@ -129,6 +133,50 @@ def test_either_attention_gives_the_same(form, implementation):
     vlm = any_size(fresh("llava"))
     vlm.model.set_attn_implementation(implementation)
     check_against_stock(vlm, mixed_prompts(vlm), OWNERS, LISTS, form=form)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_mask_that_is_not_written_out_gives_the_same(family, monkeypatch):
+    """FlexAttention has no gradients on a CPU, and takes minutes to compile: values only, and not compiled."""
+    vlm = any_size(fresh(family))
+    inputs = mixed_prompts(vlm)
+    ids, mask = padded(LISTS)
+    with torch.no_grad():
+        dense = shared_logps(vlm.model, inputs, OWNERS, ids, mask, form="packed", with_entropy=True)
+        rules = []
+        monkeypatch.setattr(flex, "compile_friendly_flex_attention", not_compiled(rules))
+        for place in ("forms", "logps"):
+            monkeypatch.setattr(f"earshot.vlm.prefix.{place}.takes_mask_by_rule", lambda model: True)
+        monkeypatch.setattr("earshot.vlm.prefix.forms.MASK_ENTRIES", 0)
+        by_rule = shared_logps(vlm.model, inputs, OWNERS, ids, mask, form="packed", with_entropy=True)
+    assert len(rules) == 2  # layers
+    torch.testing.assert_close(by_rule, dense, atol=1e-5, rtol=1e-5)
+    monkeypatch.undo()
+    assert attention_of(vlm.model) == "earshot"
+    check_against_stock(vlm, inputs, OWNERS, LISTS, form="packed")  # under dense masks it is what it was
+    check_against_stock(vlm, inputs, OWNERS, LISTS, form="cache")
+
+
+def not_compiled(called):
+    def flexible(query, key, value, training=False, return_aux=None, **options):
+        called.append(options["block_mask"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is slow so
+            return flex_attention(query, key, value, **options)
+
+    return flexible
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_masks_are_rules_on_a_gpu_alone(device, monkeypatch):
+    vlm = fresh("qwen2_5_vl")
+    weight = SimpleNamespace(device=SimpleNamespace(type=device))
+    monkeypatch.setattr(
+        "earshot.vlm.prefix.inside.core_of", lambda m: SimpleNamespace(parameters=lambda: iter([weight]))
+    )
+    assert takes_mask_by_rule(vlm.model) == (device == "cuda")
+    vlm.model.config.get_text_config()._attn_implementation = "eager"
+    assert not takes_mask_by_rule(vlm.model)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

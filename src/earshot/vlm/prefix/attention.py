@@ -1,7 +1,9 @@
-"""Attention of single tokens to a prompt that lies in memory once, and to the tokens that their own row drew before.
+"""Attention to prompts that lie in memory once, and under masks that are not written out.
 
-A cache with a row for each completion holds the prompt's keys and values G times, and every new token reads all of
-them. Here the queries of all rows that continue a prompt read it together, in one product of matrices.
+*Sampling.* A cache with a row for each completion holds the prompt's keys and values G times, and every new token
+reads all of them. Here the queries of all rows that continue a prompt read it together, in one product of matrices.
+
+*Packed rows.* A dense mask of a row grows with the square of its length; FlexAttention knows the mask as a rule.
 
 Shapes: N prompts, P prompt tokens (padded on the left), R rows that continue them, L rows of the prompt with most,
 T tokens drawn so far, H query heads, K key heads, Q = H / K, D size of a head.
@@ -16,12 +18,14 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from transformers import AttentionInterface
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import DynamicLayer
+from transformers.integrations.flex_attention import flex_attention_forward
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
-from earshot.vlm.prefix.inside import base_of, takes_own_mask
-
-NAME = "earshot_shared_prompt"
+from earshot.vlm.prefix.inside import OWN_ATTENTION, base_of, takes_own_mask
 
 
 class SharedPrompts(NamedTuple):
@@ -90,11 +94,45 @@ def sharing_attention(model: Any) -> Iterator[None]:
     """Within, the language model's attention takes a `SharedPrompts` as the argument `shared_prompts` of a pass."""
     text = base_of(model).config.get_text_config()
     before = text._attn_implementation
-    text._attn_implementation = NAME
+    text._attn_implementation = OWN_ATTENTION
     try:
         yield
     finally:
         text._attn_implementation = before
+
+
+def mask_by_rule(model: Any, segments: Int[torch.Tensor, "n l"]) -> BlockMask:
+    """Each token sees what is before it in its own segment and in the prompt, segment 0; takes no memory to speak of.
+
+    From here on the language model's attention takes such masks; under others it is what it was. That must outlast the
+    pass, because layers that are checkpointed are computed again in the backward one.
+
+    Args:
+        model: Its attention is transformers' `sdpa`.
+        segments: The segment of each token of each row.
+    """
+
+    base_of(model).config.get_text_config()._attn_implementation = OWN_ATTENTION
+    rows, length = segments.shape
+    return create_block_mask(
+        lambda row, _head, query, key: (
+            (query >= key) & ((segments[row, query] == segments[row, key]) | (segments[row, key] == 0))
+        ),
+        rows,
+        None,
+        length,
+        length,
+        device=segments.device,
+    )
+
+
+def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **given: Any) -> tuple[Any, Any]:
+    """The attention that a pass asks for by its arguments; transformers' `sdpa` where it asks for nothing."""
+    if "shared_prompts" in given:
+        return shared_prompt_attention(module, query, key, value, **given)
+    if isinstance(attention_mask, BlockMask):
+        return flex_attention_forward(module, query, key, value, attention_mask, **given)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
 
 
 def shared_prompt_attention(
@@ -102,7 +140,6 @@ def shared_prompt_attention(
     query: Float[torch.Tensor, "r h 1 d"],
     key: Float[torch.Tensor, "r k t d"],
     value: Float[torch.Tensor, "r k t d"],
-    attention_mask: None,
     *,
     scaling: float,
     shared_prompts: SharedPrompts,
@@ -115,7 +152,6 @@ def shared_prompt_attention(
         query: One token a row.
         key: Of the row's own tokens, the new one among them.
         value: Likewise.
-        attention_mask: None; a row sees all of its own tokens.
         scaling: Of the products.
         shared_prompts: What the rows continue.
         **_: What else transformers tells of attention that is plainly causal.
@@ -139,4 +175,5 @@ def shared_prompt_attention(
     return seen_RKQD.reshape(r, 1, h, d), None
 
 
-AttentionInterface.register(NAME, shared_prompt_attention)
+AttentionInterface.register(OWN_ATTENTION, attention)
+AttentionMaskInterface.register(OWN_ATTENTION, sdpa_mask)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 
 from earshot.errors import ModelError
+from earshot.vlm.prefix.attention import mask_by_rule
 from earshot.vlm.prefix.head import Scores, score, score_logits
 from earshot.vlm.prefix.inside import (
     attention_of,
@@ -24,10 +25,12 @@ from earshot.vlm.prefix.inside import (
     in_all_axes,
     next_positions,
     prompt_positions,
+    takes_mask_by_rule,
     takes_own_mask,
 )
 from earshot.vlm.prefix.pictures import Pictures, picture_inputs
 
+MASK_ENTRIES = 2**26  # of a mask that is written out, 64 MiB; larger ones are rules, where the model takes these
 _IGNORED = -100
 _IMAGES = ("pixel_values", "image_grid_thw")
 
@@ -245,9 +248,11 @@ def _pack(batch: Batch, positions: torch.Tensor) -> _Packed:
     return _Packed(ids, placed if positions.dim() == 3 else placed[0], segments, targets, (prompts, places))
 
 
-def _mask(model: Any, segments: Int[torch.Tensor, "n l"]) -> torch.Tensor:
+def _mask(model: Any, segments: Int[torch.Tensor, "n l"]) -> Any:
     """Each token sees what is before it in its own segment and in the prompt; in the form its attention takes."""
     length = segments.size(1)
+    if segments.numel() * length > MASK_ENTRIES and takes_mask_by_rule(model):
+        return mask_by_rule(model, segments)
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     own = segments[:, :, None] == segments[:, None, :]
     seen = (causal & (own | (segments[:, None, :] == 0)))[:, None]

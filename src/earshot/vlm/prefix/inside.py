@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 # Families whose language model masks nothing but the future, so that a mask of ours may stand in for theirs.
 _PLAINLY_CAUSAL = frozenset({"llava", "qwen2_vl", "qwen2_5_vl"})
+OWN_ATTENTION = "earshot"  # `vlm.prefix.attention`, which is sdpa where nothing else is asked of it
 _LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
@@ -61,7 +62,13 @@ def reason_against_sharing(model: Any, tokens: int) -> str | None:
 def takes_own_mask(model: Any) -> bool:
     """Whether several completions may stand in one row, told apart by a mask of ours."""
     config = base_of(model).config
-    return config.model_type in _PLAINLY_CAUSAL and attention_of(model) in ("sdpa", "eager")
+    return config.model_type in _PLAINLY_CAUSAL and attention_of(model) in ("sdpa", "eager", OWN_ATTENTION)
+
+
+def takes_mask_by_rule(model: Any) -> bool:
+    """Whether masks need not be written out: FlexAttention has no gradients on a CPU."""
+    on_gpu = next(core_of(model).parameters()).device.type == "cuda"
+    return on_gpu and takes_own_mask(model) and attention_of(model) != "eager"
 
 
 def attention_of(model: Any) -> str:

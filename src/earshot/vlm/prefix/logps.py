@@ -26,6 +26,7 @@ from earshot.vlm.prefix.inside import (
     checkpoints_layers,
     is_distributed,
     reason_against_sharing,
+    takes_mask_by_rule,
     takes_own_mask,
 )
 from earshot.vlm.prefix.pictures import (
@@ -39,7 +40,7 @@ from earshot.vlm.prefix.pictures import (
 Form: TypeAlias = Literal["cache", "packed", "plain"]
 
 TOKENS_AT_ONCE = 32_768  # of one forward pass; what lies beyond is computed in parts, and again in the backward pass
-PACKED_AT_ONCE = 8_192  # as above for packed rows, whose mask then has at most 2**26 entries, 64 MiB
+PACKED_AT_ONCE = 8_192  # as above for packed rows where masks are written out: `forms.MASK_ENTRIES` is its square
 _SCORES = {"cache": cached_scores, "packed": packed_scores, "plain": plain_scores}
 _said: set[str] = set()
 
@@ -102,7 +103,8 @@ def shared_logps(
     batch = Batch(dict(inputs), pictures, torch.tensor(list(owners), device=completions.device), completions, mask)
     form = form or choose_form(model, batch)
     scoring = Scoring(temperature, with_entropy, fused_head)
-    parts = _parts(batch, form, min(tokens_at_once, PACKED_AT_ONCE) if form == "packed" else tokens_at_once)
+    written_out = form == "packed" and not takes_mask_by_rule(model)
+    parts = _parts(batch, form, min(tokens_at_once, PACKED_AT_ONCE) if written_out else tokens_at_once)
     recompute = len(parts) > 1 and torch.is_grad_enabled() and not is_distributed(model)
     scores = []
     for rows in parts:
