@@ -1,13 +1,16 @@
 """A step's distinct prompts are rendered, preprocessed and kept once, however many completions read them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from earshot.errors import InputError, ModelError
 from earshot.protocol import reasoner_messages
 from earshot.train.prompts import encode_step
+from earshot.train.trainer import _refuse_split_groups
 from tests.train.equality import GROUP, GROUPS, both, train
 from tests.vlm.models import FAMILIES, any_size, picture, tiny
 
@@ -53,6 +56,36 @@ def test_some_rows_of_a_step_take_their_own_prompts_and_images(family: str) -> N
     torch.testing.assert_close(torch.cat(pictures.pixels), alone["pixel_values"])
     real = inputs["attention_mask"][0].bool()
     assert torch.equal(inputs["input_ids"][0][real], alone["input_ids"][0])
+
+
+def test_a_group_that_is_not_whole_is_named_by_its_first_row() -> None:
+    vlm = tiny("qwen2_5_vl")
+    a, b, c, d = (picture(k) for k in range(4))
+    pairs = [[a, b]] * 3 + [[c, d]] * 3
+    whole = encode_step(vlm, vlm.model, rows_of(vlm, ["red"] * 6, pairs), torch.device("cpu"))
+    whole.refuse_split_groups(3)
+    with pytest.raises(ModelError, match="row 2 of a step: the 2 rows from here on are not all of one prompt"):
+        whole.refuse_split_groups(2)
+    cut = encode_step(vlm, vlm.model, rows_of(vlm, ["red"] * 5, pairs[:5]), torch.device("cpu"))
+    with pytest.raises(ModelError, match="row 3 of a step"):
+        cut.refuse_split_groups(3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "processes", "named"), [(2, 3, 2, None), (4, 1, 2, "row 3"), (4, 1, 1, None)]
+)
+def test_groups_that_several_processes_would_share_are_refused_before_training(
+    rows: int, steps: int, processes: int, named: str | None
+) -> None:
+    """Groups of 3: 6 rows a process are two of them; of 4 rows, the last begins a group that goes on elsewhere."""
+    args = SimpleNamespace(
+        per_device_train_batch_size=rows, steps_per_generation=steps, num_generations=3, world_size=processes
+    )
+    if named is None:
+        _refuse_split_groups(args)
+    else:
+        with pytest.raises(InputError, match=f"{named} of a step: its group of 3 completions is split over processes"):
+            _refuse_split_groups(args)
 
 
 @pytest.mark.parametrize(("trl", "calls"), [({}, 1), ({"num_iterations": 2, "max_steps": 2}, 1), ({"max_steps": 2}, 2)])

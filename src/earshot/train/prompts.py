@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from earshot.errors import ModelError
 from earshot.vlm import Vlm
 from earshot.vlm.prefix.pictures import Pictures, layout_is_known, split_pictures
 
@@ -31,6 +32,19 @@ class StepPrompts:
     inputs: dict[str, Any]
     owners: list[int]
     pictures: Pictures | None
+
+    def refuse_split_groups(self, group: int) -> None:
+        """Sees that rows stand in whole groups.
+
+        Raises:
+            ModelError: A prompt has not a multiple of `group` rows one after another; the message names the first.
+        """
+        for row in range(0, len(self.owners), group):
+            if len(set(self.owners[row : row + group])) > 1 or row + group > len(self.owners):
+                raise ModelError(
+                    f"row {row} of a step: the {group} rows from here on are not all of one prompt and its images; "
+                    "keep the rows of a group together and in one process"
+                )
 
     def ids(self) -> list[list[int]]:
         """The token ids of the prompts, without padding."""

@@ -10,6 +10,7 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
+from earshot.errors import InputError
 from earshot.train.base import TrainerBase
 from earshot.train.prompts import StepPrompts, encode_step
 from earshot.vlm import Vlm
@@ -44,6 +45,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     def __init__(self, *, vlm: Vlm, **kwargs: Any) -> None:
         self.vlm = vlm
+        _refuse_split_groups(kwargs["args"])
         rollout = None if _needs_trl_generation(kwargs["args"]) else sample_completions
         with warnings.catch_warnings():
             # TRL calls the hook experimental; the contract test holds the version that has it as it is used here.
@@ -66,6 +68,8 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         if self.rollout_func is None:
             return super()._generate_and_score_completions(inputs)
         prompts = encode_step(self.vlm, self.accelerator.unwrap_model(self.model), inputs, self.accelerator.device)
+        if self.model.training:
+            prompts.refuse_split_groups(self.num_generations)
         self.prompts = prompts
         if prompts.pictures is None or self.aux_loss_enabled:  # rows will stay whole, with images of their own
             return super()._generate_and_score_completions(inputs)
@@ -162,6 +166,21 @@ def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict
         completions = sample(model, encode_prefix(model, encoded.inputs), encoded.owners, uniforms, sampling)
     ids = encoded.ids()
     return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
+
+
+def _refuse_split_groups(args: Any) -> None:
+    """Every process must hold whole groups, or a pair's prompt and images would be computed on several.
+
+    Raises:
+        InputError: One is split; the message names its first row.
+    """
+    rows, group = args.per_device_train_batch_size * args.steps_per_generation, args.num_generations
+    if args.world_size > 1 and rows % group:
+        raise InputError(
+            f"row {rows // group * group} of a step: its group of {group} completions is split over processes, which "
+            f"take {rows} rows each; make per_device_train_batch_size * steps_per_generation a multiple of "
+            "num_generations"
+        )
 
 
 def _needs_trl_generation(args: Any) -> bool:
