@@ -12,20 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 
 from earshot.errors import DataError
 from earshot.metrics.blind import blind_statistics, leak_warnings
+from earshot.metrics.calibration import calibration_statistics
+from earshot.metrics.ceiling import ceiling_statistics, countable
 from earshot.metrics.judged import judged_from_table
 from earshot.metrics.protocols import Protocol, protocol_records
+from earshot.metrics.selective import confidence_of, selective_statistics
 from earshot.metrics.table import PredictionTable
 from earshot.stats import RESAMPLES, Statistic, bootstrap, macro_statistic, mean_statistic, paired_difference
 from earshot.types import Estimate
-
-# Guo et al. 2017 (ICML), who give 15 bins; an odd number keeps an even guess in the middle of a bin.
-ECE_BINS = 15
-# A probability nearer to 0 or 1 than this counts as this, or one certain mistake would make the mean infinite.
-NLL_CLIP = 1e-6
 
 
 def correct(table: PredictionTable) -> Bool[np.ndarray, " p"]:
@@ -33,31 +31,6 @@ def correct(table: PredictionTable) -> Bool[np.ndarray, " p"]:
     majority_first = table.votes_first > table.votes_second
     with np.errstate(invalid="ignore"):
         return np.where(majority_first, table.p_first > 0.5, table.p_first < 0.5)
-
-
-def nll(p_first: Float[np.ndarray, " n"], share: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Cross-entropy of the votes' share under the prediction, in nats a pair."""
-    p = np.clip(p_first, NLL_CLIP, 1 - NLL_CLIP)
-    return -(share * np.log(p) + (1 - share) * np.log1p(-p))
-
-
-def ece_statistic(
-    p_first: Float[np.ndarray, " n"], share: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"], n_clusters: int
-) -> Statistic:
-    """Expected calibration error against vote shares: the mean gap, by bin of p_first, weighted by the bins' sizes.
-
-    Source: Guo et al. 2017, equation 3, with the share of votes in place of a 0/1 outcome.
-    """
-    bins = np.minimum((p_first * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    cells = np.bincount(clusters * ECE_BINS + bins, weights=p_first - share, minlength=n_clusters * ECE_BINS)
-    counts = np.bincount(clusters, minlength=n_clusters)
-    totals = np.concatenate([cells.reshape(n_clusters, ECE_BINS), counts[:, None]], axis=1).astype(np.float64)
-
-    def combine(totals: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
-        gaps, weight = np.abs(totals[:, :-1]).sum(axis=1), totals[:, -1]
-        return np.divide(gaps, weight, out=np.full(len(totals), np.nan), where=weight > 0)
-
-    return Statistic(totals, combine, len(p_first))
 
 
 def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
@@ -73,14 +46,15 @@ def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
     both_orders = ~np.isnan(forward) & ~np.isnan(swapped)
     total = table.votes_first + table.votes_second
     voted = (total > 0) & ~np.isnan(table.p_first)
+    raters = strict & countable(table.votes_first, table.votes_second)
     p, share, clusters = table.p_first[voted], table.votes_first[voted] / total[voted], table.cluster[voted]
     return {
         "accuracy": mean(right, strict),
         "accuracy_macro": macro_statistic(right[strict].astype(np.float64), table.cluster[strict], n),
         "position_consistency": mean((forward == swapped) & (forward != 0), both_orders),
-        "brier": mean_statistic((p - share) ** 2, clusters, n),
-        "ece": ece_statistic(p, share, clusters, n),
-        "nll": mean_statistic(nll(p, share), clusters, n),
+        **calibration_statistics(p, share, clusters, n),
+        **selective_statistics(confidence_of(table.p_first[strict]), right[strict], table.cluster[strict], n),
+        **ceiling_statistics(table.votes_first[raters], table.votes_second[raters], table.cluster[raters], n),
         **blind_statistics(table),
     }
 
@@ -133,7 +107,11 @@ def summarise(
     - `position_consistency`: share of pairs judged to the same side in both orders, over pairs that have a
       well-formed answer in both; a mean of exactly 0.5 is on no side and so not consistent.
     - `first_pick_rate`: share of well-formed samples, in either order, that pick the image shown first; 0.5 is fair.
-    - `brier`, `ece`, `nll`: against the share of votes, over pairs with votes and a p_first.
+    - `brier`, `ece`, `nll`: against the share of votes, over pairs with votes and a p_first. `brier.reliability` and
+      the other parts add up to `brier` (`metrics.calibration`).
+    - `aurc`, `selective_accuracy.50`, `.80`: on the strict pairs, answering the surest first (`metrics.selective`).
+    - `ceiling.leave_one_out`, `ceiling.including`: how often one rater agrees with the majority of the others, and of
+      all, on the strict pairs with two votes or more (`metrics.ceiling`).
     - `disagreement.L`: share of well-formed samples whose verdict is not listener L's side, where a listener at
       exactly 0.5 is on no side and so differs; `disagreement_gap.L`: mean |p_reasoner - p_L|.
     - `blind.always_first`, `blind.larger_file`, `blind.larger_picture`, `blind.generator_prior`: accuracy, on the
@@ -154,7 +132,7 @@ def summarise(
     metrics = summary(table_counts(table), table_statistics(table, names), names, resamples=resamples, seed=seed)
     judged = judged_from_table(table)
     results = {p.name: p.evaluate(judged, resamples=resamples, seed=seed) for p in protocols}
-    return {**metrics, **protocol_records(results), "warnings": metrics["warnings"]}
+    return metrics | protocol_records(results)
 
 
 def table_statistics(table: PredictionTable, listeners: Sequence[str]) -> dict[str, Statistic]:

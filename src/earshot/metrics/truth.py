@@ -11,7 +11,7 @@ Axes: p pairs.
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +23,7 @@ from earshot.data.pairset import iter_rows, read_info
 from earshot.data.public import find_importer
 from earshot.data.rows import check_row
 from earshot.errors import DataError, InputError
-from earshot.images import Tolerance
+from earshot.images import Tolerance, read_file
 from earshot.metrics.judged import hash_of
 from earshot.metrics.table import LABEL_CODES
 from earshot.types import ImageSource, Pair, Votes
@@ -110,7 +110,8 @@ def truth_of_published(name: str, source: Path, *, key: Key = "id") -> Truth:
         InputError: No importer has that name, or there is no such file.
         DataError: The files are not laid out as published.
     """
-    published = find_importer(name).read(Path(source), Tolerance(0))
+    # Joined by the pair's id, nobody asks for images, which may be hundreds of gigabytes inside the files.
+    published = find_importer(name).read(Path(source), Tolerance(0), images=key != "id")
     root = source if source.is_dir() else source.parent
     places: dict[str, dict[str, int]] = {}
 
@@ -176,9 +177,13 @@ def _digits(name: str, folder: Path) -> str:
 
 def _name(image: ImageSource, root: Path, key: Key) -> str:
     """What a published image is known by: its path from the published folder, or its content."""
+    if key == "id":
+        return ""
+    if isinstance(image, Path) and key != "sha256":
+        return image.relative_to(root).as_posix() if image.is_relative_to(root) else image.as_posix()
     if isinstance(image, Path):
-        if key != "sha256":
-            return image.relative_to(root).as_posix() if image.is_relative_to(root) else image.as_posix()
-        with image.open("rb") as file:
-            return file_digest(file, "sha256").hexdigest()[:SHA256_DIGITS]
-    return sha256(image).hexdigest()[:SHA256_DIGITS] if isinstance(image, bytes) else ""
+        return sha256(read_file(image)).hexdigest()[:SHA256_DIGITS]
+    if isinstance(image, bytes) and key in ("sha256", "place"):
+        return sha256(image).hexdigest()[:SHA256_DIGITS]
+    raise InputError(f"{root}: its images stand in the annotations themselves and have no names; tell scores by "
+                     "`sha256`")  # fmt: skip
