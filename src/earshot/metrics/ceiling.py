@@ -96,6 +96,11 @@ def human_ceiling(
     return HumanCeiling(found["ceiling.leave_one_out"], found["ceiling.including"], left_out)
 
 
+def countable(votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Whether votes are counts of raters; weighted votes are not, and have no ceiling."""
+    return (votes_first == np.floor(votes_first)) & (votes_second == np.floor(votes_second))
+
+
 def several_votes(
     votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]
 ) -> Bool[np.ndarray, " n"]:
