@@ -1,6 +1,8 @@
 """Our trainer and TRL's on the same completions, and what each made of them; also run by several processes."""
 
 import os
+import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,7 +21,19 @@ from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.vlm import load
 from tests.vlm.models import any_size, fresh, picture
 
+ROOT = Path(__file__).resolve().parents[2]
 GROUP, GROUPS, WIDTH = 3, 2, 9
+FAMILIES = ("qwen2_5_vl", "llava")
+CASES: dict[str, dict[str, Any]] = {
+    "one iteration": {},
+    "two iterations": {"num_iterations": 2, "max_steps": 4},
+    "accumulation": {"gradient_accumulation_steps": 2, "num_iterations": 2},
+    "groups cut by micro-batches": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 3},
+    "checkpointing": {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+    "truncated left out": {"mask_truncated_completions": True},
+    "colder": {"temperature": 0.7},
+    "text only": {"text_only": True},
+}
 QUANTITIES = ("loss", "grad_norm", "kl", "entropy")
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
 
@@ -150,22 +164,52 @@ def _peft() -> Any:
     return LoraConfig(**LORA)
 
 
+def differences(ours: Outcome, stock: Outcome) -> dict[str, float]:
+    """The largest relative differences over all steps: of logged numbers by name, and of `gradient`, over parameters.
+
+    Loss and KL are differences of numbers around 1, and 0 but for rounding at the first step: theirs are relative to
+    their size and a tenth. Some biases have no gradient but rounding; these are compared on the scale of all gradients.
+    """
+    assert len(ours.logged) == len(stock.logged) == len(ours.gradients) == len(stock.gradients) > 0
+    found: dict[str, float] = {}
+    for own, theirs in zip(ours.logged, stock.logged, strict=True):
+        assert own.keys() == theirs.keys()
+        for name, wanted in theirs.items():
+            size = abs(wanted) + (0.1 if name in ("loss", "kl") else 0.0)
+            found[name] = max(found.get(name, 0.0), abs(own[name] - wanted) / size)
+    for mine, gradients in zip(ours.gradients, stock.gradients, strict=True):
+        assert mine.keys() == gradients.keys()
+        largest = max(float(g.norm()) for g in gradients.values())
+        for name, gradient in gradients.items():
+            size = max(float(gradient.norm()), 1e-4 * largest)
+            found["gradient"] = max(found.get("gradient", 0.0), float((mine[name] - gradient).norm()) / size)
+    return found
+
+
 def assert_equal(ours: Outcome, stock: Outcome) -> None:
     """Logged numbers to 1e-5, every parameter's gradient to 1e-4 of its norm."""
-    assert len(ours.logged) == len(stock.logged) == len(ours.gradients) == len(stock.gradients) > 0
-    for step, (own, theirs) in enumerate(zip(ours.logged, stock.logged, strict=True)):
-        assert own.keys() == theirs.keys()
-        for name in theirs:
-            # Loss and KL are differences of numbers around 1, and 0 but for rounding at the first step.
-            room = 1e-6 if name in ("loss", "kl") else 0.0
-            assert abs(own[name] - theirs[name]) <= 1e-5 * abs(theirs[name]) + room, (step, name, own, theirs)
-    for step, (mine, wanted) in enumerate(zip(ours.gradients, stock.gradients, strict=True)):
-        assert mine.keys() == wanted.keys()
-        largest = max(float(g.norm()) for g in wanted.values())
-        for name, gradient in wanted.items():
-            # Some biases have no gradient but rounding; these are compared on the scale of all gradients.
-            scale = max(float(gradient.norm()), 1e-4 * largest)
-            assert float((mine[name] - gradient).norm()) <= 1e-4 * scale, (step, name)
+    found = differences(ours, stock)
+    assert all(value <= (1e-4 if name == "gradient" else 1e-5) for name, value in found.items()), found
+
+
+def in_two_processes(out: Path, family: str, *, lora: bool) -> tuple[Outcome, Outcome]:
+    """Both trainers in two processes over gloo; the outcome of the first."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.train.equality", str(out), family, "lora" if lora else "full"]
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared |= {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            command, cwd=ROOT, env={**shared, "RANK": str(k), "LOCAL_RANK": str(k)}, stderr=subprocess.PIPE, text=True
+        )
+        for k in range(2)
+    ]
+    errors = [process.communicate(timeout=600)[1] for process in ranks]
+    assert all(process.returncode == 0 for process in ranks), "\n".join(error[-2000:] for error in errors)
+    ours, stock = (Outcome(*saved) for saved in torch.load(out / "outcomes.pt", weights_only=True))
+    return ours, stock
 
 
 def both(run: Callable[[str], Outcome]) -> tuple[Outcome, Outcome]:
