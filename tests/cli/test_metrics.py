@@ -1,0 +1,173 @@
+"""`earshot metrics` and `earshot data overlap` as commands, on the real annotations where they are there."""
+
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from earshot.cli.evaluate import chosen_protocols
+from earshot.cli.main import main
+from earshot.data.pairset import PairSetWriter
+from earshot.errors import InputError
+from earshot.types import Pair, Votes
+
+REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "imagereward" / "imagereward_test.json"
+has_real = pytest.mark.skipif(not REAL.is_file(), reason="no published data beside the repository")
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
+    assert main([*map(str, words), "--json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main([*map(str, words)]) == 2
+    return capsys.readouterr().err
+
+
+@has_real
+def test_imagereward_first_listed_is_better_in_59_percent_of_6399_strict_pairs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = ("imagereward-micro", "imagereward-macro")
+    found = call(capsys, "metrics", "--annotations", REAL, *(f"--protocol={n}" for n in names), "--resamples", 200)
+    micro, macro = (found["protocols"][name] for name in names)
+    assert (micro["n"], micro["n_pairs"], micro["n_ties"], micro["n_prompts"]) == (6399, 7230, 831, 466)
+    assert round(100 * micro["value"], 1) == 59.0
+    assert macro["n"] == 466
+
+
+@has_real
+def test_the_same_scores_of_every_image_differ_micro_and_macro(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A scorer that knows small groups and guesses in large ones, in the format of ImageReward's own test.py."""
+    groups = json.loads(REAL.read_text())
+    guess = random.Random(0)
+    rows = [
+        {"id": g["id"], "rewards": [-rank if len(g["ranking"]) <= 4 else guess.random() for rank in g["ranking"]]}
+        for g in groups
+    ]
+    path = tmp_path / "rewards.json"
+    path.write_text(json.dumps(rows))
+    found = call(
+        capsys, "metrics", path, "--annotations", REAL, "--protocol", "imagereward-micro", "--protocol",
+        "imagereward-macro", "--resamples", 50,
+    )["protocols"]  # fmt: skip
+    micro, macro = found["imagereward-micro"]["value"], found["imagereward-macro"]["value"]
+
+    def right(group: dict[str, Any], row: dict[str, Any]) -> tuple[int, int]:
+        """Counted again as ImageReward's test.py does."""
+        cells = [
+            (a < b, x > y, x < y)
+            for i, (a, x) in enumerate(zip(group["ranking"], row["rewards"], strict=True))
+            for b, y in zip(group["ranking"][i + 1 :], row["rewards"][i + 1 :], strict=True)
+            if a != b
+        ]
+        return sum(higher if better else lower for better, higher, lower in cells), len(cells)
+
+    counted = [right(g, r) for g, r in zip(groups, rows, strict=True)]
+    assert micro == pytest.approx(sum(k for k, _ in counted) / sum(n for _, n in counted))
+    assert macro == pytest.approx(sum(k / n for k, n in counted) / len(counted))
+    assert macro - micro > 0.1  # a large group weighs more among the pairs
+
+
+def png(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 60 + shade).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture()
+def sets(tmp_path: Path) -> tuple[Path, Path]:
+    """A training set of one pair, and a test set of four, of which the first has its image and another its prompt."""
+    shared = png(0)
+    with PairSetWriter(tmp_path / "train") as writer:
+        writer.add(Pair("t", "a red cube", shared, png(1), Votes(1.0, 0.0)))
+    with PairSetWriter(tmp_path / "test") as writer:
+        for i, first in enumerate([shared, png(2), png(3), png(4)]):
+            prompt = "A red cube." if i == 1 else f"something else {i}"
+            writer.add(Pair(f"p{i}", prompt, first, png(10 + i), Votes(1.0, 0.0)))
+    return tmp_path / "train", tmp_path / "test"
+
+
+def test_overlap_is_counted_listed_and_left_out_of_the_metric(
+    tmp_path: Path, sets: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "overlap.jsonl"
+    found = call(capsys, "data", "overlap", *sets, "--out", out, "--workers", 1)
+    assert found["n_by_kind"] == {"image": 1, "near": 0, "prompt": 1}
+    assert (found["n_overlapping"], found["n_test_pairs"], found["n_train_images"]) == (2, 4, 2)
+    choices = tmp_path / "choices.csv"
+    choices.write_text("id,choice\np0,first\np1,first\np2,second\np3,first\n")
+    words = ("metrics", choices, "--data", sets[1], "--protocol", "hpdv3", "--resamples", 20)
+    protocol = call(capsys, *words, "--without", out)["protocols"]["hpdv3"]
+    assert (protocol["value"], protocol["n"]) == (3 / 4, 4)
+    assert (protocol["without"]["value"], protocol["without"]["n"]) == (1 / 2, 2)  # p2 and p3
+    assert protocol["without"]["always_first"]["value"] == 1.0
+    assert main([*map(str, words), "--without", str(out)]) == 0
+    assert "hpdv3, without the overlapping pairs\n    score         50.0" in capsys.readouterr().out
+    assert main(["data", "overlap", *map(str, sets), "--kind", "prompt"]) == 0
+    assert "1 test pairs share something with the training set (prompt 1)" in capsys.readouterr().out
+    assert "--kind is 'faces', expected one of image" in refused(capsys, "data", "overlap", *sets, "--kind", "faces")
+
+
+def test_a_threshold_is_given_or_fitted_on_validation_answers(
+    tmp_path: Path, sets: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = sets
+    p = tmp_path / "p.csv"
+    p.write_text("id,p_first\np0,0.9\np1,0.6\np2,0.6\np3,0.2\n")
+    words = ("metrics", p, "--data", test, "--protocol", "pickapic-official", "--resamples", 20)
+    assert "--validation FILE" in refused(capsys, *words)
+    given = call(capsys, *words, "--threshold", 0.3)["protocols"]["pickapic-official"]
+    assert (given["value"], given["threshold"]) == ((1 + 0.5 + 0.5 + 0) / 4, 0.3)
+    validation = tmp_path / "v.csv"
+    validation.write_text("id,p_first\nt,0.6\n")
+    fitted = call(capsys, *words, "--validation", validation, "--validation-data", train)
+    assert fitted["protocols"]["pickapic-official"]["threshold"] == 0.0
+    assert "validation pairs are test pairs" in refused(capsys, *words, "--validation", p, "--validation-data", test)
+
+
+def test_every_protocol_is_listed_with_its_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = call(capsys, "metrics", "--list")
+    assert listed["hpdv2"]["average"] == "macro"
+    assert main(["metrics", "--list"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{name}\n    source: " in out for name in listed)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--protocol", "hpd"], "no protocol is called 'hpd'"),
+        ([], "nothing to measure"),
+        (["--data", "a", "--annotations", "b"], "give one of them"),
+        (["--sides", "left", "--data", "a"], "--sides is 'left'"),
+        (["nowhere.csv"], "nowhere.csv: is no file"),
+        (["--annotations", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_wrong_calls(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in refused(capsys, "metrics", *words)
+
+
+def test_a_run_directory_stands_for_its_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"id": "a", "prompt_id": "q", "p_first": 0.8, "p_first_forward": 0.9, "p_first_swapped": 0.7,
+           "votes_first": 2, "votes_second": 1, "samples": []}  # fmt: skip
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")
+    found = call(capsys, "metrics", tmp_path, "--resamples", 5)["protocols"]
+    assert found["earshot"]["value"] == found["earshot-macro"]["value"] == 1.0
+
+
+def test_an_evaluation_takes_protocols_by_name() -> None:
+    assert [p.name for p in chosen_protocols(["hpdv3", "mmrb2", "hpdv3"], None)] == ["hpdv3", "mmrb2"]
+    assert chosen_protocols(["genai-bench-tau"], 0.2)[0].threshold == 0.2
+    with pytest.raises(InputError, match="--threshold"):
+        chosen_protocols(["genai-bench-tau"], None)
+    with pytest.raises(InputError, match="'hpd'"):
+        chosen_protocols(["hpd"], None)
