@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from earshot.bench.provenance import provenance
-from earshot.stats import DEFAULT_METHOD, METHODS, Method, Statistic, bootstrap_runs, intervals, ratio_of_totals
+from earshot.stats import DEFAULT_METHOD, METHODS, Statistic, bootstrap_runs, intervals, ratio_of_totals
 from earshot.stats.intervals import Interval, expanded_interval
 from earshot.stats.totals import macro_of_totals
 
@@ -43,6 +43,8 @@ SETTINGS = (
     *(Setting(prompts, rho) for prompts in (466, 40) for rho in (0.05, 0.2)),
     Setting(40, 0.05, accuracy=0.98),  # a rare event, such as a malformed answer, among few prompts
 )
+SEEDS = (2, 3, 5)
+PARTS = len(SETTINGS) + len(SEEDS)
 
 
 @dataclass
@@ -98,7 +100,7 @@ def measure_coverage(
         rows.append({**asdict(setting), **{name: count.record() for name, count in counts.items()}})
         on_run()
     seeds = []
-    for n_seeds in (2, 3, 5):
+    for n_seeds in SEEDS:
         count = coverage_of_seeds(n_seeds, simulations, resamples, seed=seed)
         seeds.append({"seeds": n_seeds, "prompts": 100, "runs": count.record()})
         on_run()
@@ -111,7 +113,9 @@ def measure_coverage(
         "settings": rows,
         "seeds": seeds,
         "seconds": time.perf_counter() - start,
-        "provenance": provenance("earshot bench coverage"),
+        "provenance": provenance(
+            "earshot bench coverage", {"simulations": simulations, "resamples": resamples, "seed": seed}
+        ),
     }
 
 
@@ -168,9 +172,3 @@ def coverage_of_seeds(n_seeds: int, simulations: int, resamples: int, *, seed: i
         found = bootstrap_runs(*sides, resamples=resamples, seed=seed * simulations + number)
         count.add((found.low, found.high), 0.0)
     return count
-
-
-def default_coverage(row: dict[str, Any]) -> float:
-    """Coverage of the default method in one of `settings`."""
-    method: Method = DEFAULT_METHOD
-    return float(row[method]["coverage"])

@@ -61,7 +61,12 @@ def ceiling_statistics(
     clusters: Int[np.ndarray, " n"],
     n_clusters: int,
 ) -> dict[str, Statistic]:
-    """`ceiling.leave_one_out` and `ceiling.including`, over the pairs given that have two votes or more."""
+    """`ceiling.leave_one_out` and `ceiling.including`, over the pairs given that have two votes or more.
+
+    Raises:
+        DataError: A count is no whole number of at least 0.
+    """
+    _check(votes_first, votes_second)
     enough = several_votes(votes_first, votes_second)
     a, b, clusters = votes_first[enough], votes_second[enough], clusters[enough]
     return {

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from earshot.errors import DataError
+from earshot.metrics.calibration import ReliabilityBin, bins_of_statistics, reliability_statistics
 from earshot.metrics.estimates import summary, table_counts, table_statistics
 from earshot.metrics.table import PredictionTable
 from earshot.stats import RESAMPLES, Statistic, Stream, ratio_of_totals
@@ -35,6 +36,7 @@ class MetricStream:
         """
         self._listeners = set(listeners)
         self._stream = Stream()
+        self._bins = Stream()
         self._counts: dict[str, int] = {}
         self._prompts: dict[str, int] = {}
         self._models: dict[str, int] = {}
@@ -58,6 +60,7 @@ class MetricStream:
         codes = _numbers(prompts, self._prompts)
         self._listeners |= set(table.listeners)
         self._stream.add(table_statistics(table, sorted(self._listeners)), codes)
+        self._bins.add(_reliability(table), codes)
         for name, count in table_counts(table).items():
             self._counts[name] = self._counts.get(name, 0) + count
         self._wins.add(table, codes, _numbers(table.models, self._models))
@@ -103,6 +106,17 @@ class MetricStream:
         statistics = self.statistics()
         counts = self._counts | {"n_prompts": len(self._prompts)}
         return summary(counts, statistics, sorted(self._listeners), resamples=resamples, seed=seed)
+
+    def reliability(self, *, resamples: int = RESAMPLES, seed: int = 0) -> list[ReliabilityBin]:
+        """The reliability diagram of everything added, over pairs with votes and a p_first."""
+        return bins_of_statistics(self._bins.statistics(), resamples=resamples, seed=seed)
+
+
+def _reliability(table: PredictionTable) -> dict[str, Statistic]:
+    total = table.votes_first + table.votes_second
+    voted = (total > 0) & ~np.isnan(table.p_first)
+    share = table.votes_first[voted] / total[voted]
+    return reliability_statistics(table.p_first[voted], share, table.cluster[voted], table.n_clusters)
 
 
 class _Wins:

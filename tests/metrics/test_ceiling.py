@@ -1,0 +1,54 @@
+"""How often one rater agrees with the others, against counting every rater."""
+
+import numpy as np
+import pytest
+
+from earshot.errors import DataError
+from earshot.metrics.ceiling import human_ceiling, leave_one_out_agreement, majority_agreement
+
+
+def votes(*pairs: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([p[0] for p in pairs], dtype=float), np.array([p[1] for p in pairs], dtype=float)
+
+
+def test_agreement_by_hand() -> None:
+    a, b = votes((2, 1), (3, 1), (2, 2), (2, 0), (1, 1))
+    assert leave_one_out_agreement(a, b) == pytest.approx(
+        [
+            (2 * 0.5 + 0) / 3,  # either of the two faces 1 : 1, the one faces 2 : 0
+            (3 * 1 + 0) / 4,  # each of the three faces 2 : 1
+            0,  # each faces 1 : 2
+            1,
+            0,
+        ]
+    )
+    assert majority_agreement(a, b) == pytest.approx([2 / 3, 3 / 4, 1 / 2, 1, 1 / 2])
+
+
+@pytest.mark.parametrize(("a", "b"), [(a, b) for a in range(6) for b in range(6) if a + b >= 2])
+def test_agreement_is_that_of_each_rater_in_turn(a: int, b: int) -> None:
+    raters, agree = [1] * a + [-1] * b, 0.0
+    for i, side in enumerate(raters):
+        rest = sum(raters[:i] + raters[i + 1 :])
+        agree += 0.5 if rest == 0 else float(rest * side > 0)
+    assert leave_one_out_agreement(*votes((a, b)))[0] == pytest.approx(agree / (a + b))
+    assert leave_one_out_agreement(*votes((b, a)))[0] == pytest.approx(agree / (a + b))
+    assert majority_agreement(*votes((a, b)))[0] >= agree / (a + b)
+
+
+def test_pairs_of_fewer_than_two_votes_are_left_out_and_counted() -> None:
+    a, b = votes((3, 1), (1, 0), (0, 0), (2, 0))
+    found = human_ceiling(a, b, np.arange(4), resamples=50)
+    assert (found.leave_one_out.value, found.leave_one_out.n) == (pytest.approx((0.75 + 1) / 2), 2)
+    assert (found.including.value, found.n_left_out) == (pytest.approx((0.75 + 1) / 2), 2)
+
+
+def test_no_pair_of_two_votes_has_no_ceiling() -> None:
+    found = human_ceiling(*votes((1, 0)), np.array([0]))
+    assert (found.leave_one_out.value, found.leave_one_out.n, found.n_left_out) == (None, 0, 1)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 0.5, np.nan, np.inf])
+def test_votes_that_count_no_raters_are_refused(bad: float) -> None:
+    with pytest.raises(DataError, match="votes_second of pair 1"):
+        human_ceiling(np.array([3.0, 2.0]), np.array([1.0, bad]), np.array([0, 1]))
