@@ -69,10 +69,10 @@ $(VENV)/.installed-torch: constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-run: pyproject.toml constraints.txt $(VENV)/.installed-torch
 	@echo 'installing earshot and what it runs on'
-	$(PIP_INSTALL) --editable '.[train,report]'
+	$(PIP_INSTALL) --editable '.[train,report,serve]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.installed-torch
 	@echo 'installing earshot and what its tests need'
-	$(PIP_INSTALL) --editable '.[train,report,dev]'
+	$(PIP_INSTALL) --editable '.[train,report,serve,dev]'
 	@touch $@ $(VENV)/.installed-run

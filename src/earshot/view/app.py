@@ -120,10 +120,10 @@ def create_app(library: Library) -> FastAPI:
     @app.get("/image/{kind}/{row}/{side}")
     def image(kind: Kind, row: int, side: Literal["first", "second"], size: Size = "small") -> Response:
         try:
-            pair = library.pair(kind, row)
-            if pair is None:
+            file = library.image(kind, row, side)
+            if file is None:
                 raise HTTPException(404, "there is no such row, or no pair set that has its images")
-            content = picture(pair, side, size)
+            content = picture(file, size)
         except DataError as error:  # what was wrong with the file, and no path of this machine
             raise HTTPException(404, f"the image cannot be shown ({type(error).__name__})") from error
         # The page's addresses of images hold the session: a later server's rows are other rows.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -50,13 +51,13 @@ class JudgedIndex:
     def left_out(self) -> int:
         return sum(self._left_out)
 
-    def refresh(self) -> int:
+    def refresh(self, stop: threading.Event | None = None) -> int:
         """Indexes what has been added since, and returns how many rows that were. A half-written line waits."""
         before = len(self.columns)
         for number in range(len(self.sources)):
             self._look(number)
         for number in range(len(self.sources)):
-            self._read_on(number)
+            self._read_on(number, stop)
         return len(self.columns) - before
 
     def _look(self, number: int) -> None:
@@ -71,7 +72,7 @@ class JudgedIndex:
             place.offset = place.line = 0
         place.file_id, place.size = (status.st_dev, status.st_ino), status.st_size
 
-    def _read_on(self, number: int) -> None:
+    def _read_on(self, number: int, stop: threading.Event | None) -> None:
         place = self._places[number]
         if place.offset >= place.size:
             return
@@ -79,21 +80,27 @@ class JudgedIndex:
             file = self.sources[number].path.open("rb")  # noqa: SIM115 - closed by the with below
         except OSError:
             return
+        builder = _Builder(number)
         with file:
             file.seek(place.offset)
-            builder = _Builder(number)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                place.line += 1
-                try:
-                    builder.add(line, place.offset)
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    self._leave_out(number, error)
-                place.offset += len(line)
-                if len(builder) >= (BATCH if len(self.columns) else FIRST_BATCH):
-                    builder.flush_into(self.columns)
-            builder.flush_into(self.columns)
+            try:
+                for line in file:
+                    if not line.endswith(b"\n") or is_set(stop):
+                        break
+                    self._take(builder, line, number)
+                    if len(builder) >= (BATCH if len(self.columns) else FIRST_BATCH):
+                        builder.flush_into(self.columns)
+            finally:  # the place is behind what the builder holds
+                builder.flush_into(self.columns)
+
+    def _take(self, builder: _Builder, line: bytes, number: int) -> None:
+        place = self._places[number]
+        place.line += 1
+        try:
+            builder.add(line, place.offset)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._leave_out(number, error)
+        place.offset += len(line)
 
     def _leave_out(self, number: int, error: Exception) -> None:
         self._left_out[number] += 1
@@ -164,6 +171,10 @@ def _text_of(row: dict[str, Any] | str) -> str:
     for sample in row.get("samples") or ():
         words += [sample.get("trace"), sample.get("malformed")]
     return "\n".join(str(word) for word in words if word).lower()
+
+
+def is_set(stop: threading.Event | None) -> bool:
+    return stop is not None and stop.is_set()
 
 
 class _Builder:
@@ -256,7 +267,9 @@ def is_flip(forward: float, swapped: float) -> bool:
 
 def differs(side: str | None, p_listener: float | None) -> bool:
     """Whether a listener is not on a verdict's side; at exactly 0.5 it is on none and so differs."""
-    return side is not None and p_listener is not None and not (p_listener > 0.5 if side == "first" else p_listener < 0.5)
+    return (
+        side is not None and p_listener is not None and not (p_listener > 0.5 if side == "first" else p_listener < 0.5)
+    )
 
 
 def listener_gaps(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:

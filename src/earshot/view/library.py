@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from earshot.types import Pair
 from earshot.view.details import judged_detail, judged_summary, rollout_detail, rollout_summary
-from earshot.view.judged import JudgedIndex
+from earshot.view.judged import JudgedIndex, is_set
 from earshot.view.pictures import PairSets
 from earshot.view.query import Query, Selection, listeners_of, select
 from earshot.view.rollouts import LISTENER, RolloutIndex
@@ -42,14 +42,14 @@ class Library:
     def index(self, kind: Kind) -> JudgedIndex | RolloutIndex:
         return self.judged if kind == "judged" else self.rollouts
 
-    def refresh(self) -> int:
-        """Indexes what has been added since, and returns how many rows that were."""
-        added = self.judged.refresh() + self.rollouts.refresh()
+    def refresh(self, stop: threading.Event | None = None) -> int:
+        """Indexes what has been added since, unless told to stop, and returns how many rows that were."""
+        added = self.judged.refresh(stop) + self.rollouts.refresh(stop)
         if not self.ready:
             for source in (*self.judged.sources, *self.rollouts.sources):
-                if source.data is not None and self.sets.fault(source.data) is None:
+                if source.data is not None and not is_set(stop):
                     self._open_quietly(source)
-            self.ready = True
+            self.ready = not is_set(stop)
         return added
 
     def _open_quietly(self, source: Source) -> None:
@@ -64,7 +64,7 @@ class Library:
         """Indexes, and goes on indexing what a run that is being written adds, until told to stop."""
         while not stop.is_set():
             try:
-                self.refresh()
+                self.refresh(stop)
             except Exception as error:  # the page goes on with what is indexed, and says so
                 self.trouble = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
@@ -161,12 +161,12 @@ class Library:
     def _source(self, kind: Kind, row: int) -> Source:
         return self.index(kind).sources[int(self.index(kind).columns.snapshot()["source"][row])]
 
-    def pair(self, kind: Kind, row: int) -> Pair | None:
-        """The pair that a row is of, with its images; None where there is no such row or no pair set.
+    def image(self, kind: Kind, row: int, side: Literal["first", "second"]) -> Path | None:
+        """The file of one image of a row's pair; None where there is no such row or no pair set.
 
         Raises:
             DataError: The pair set cannot be read, or is another than the one the row was made with.
-            ImageError: An image is missing or outside the set's folder.
+            ImageError: The image is missing or outside the set's folder.
         """
         if not 0 <= row < len(self.index(kind).columns):
             return None
@@ -174,4 +174,4 @@ class Library:
         data = self._source(kind, row).data
         if value is None or data is None:
             return None
-        return self.sets.find(data, str(value["id" if kind == "judged" else "pair_id"]))
+        return self.sets.image(data, str(value["id" if kind == "judged" else "pair_id"]), side)

@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 
 from earshot.data.pairset import PairSet
 from earshot.errors import DataError, EarshotError
-from earshot.images import load_image
-from earshot.types import Pair
+from earshot.images import ImageFolder, load_image
 from earshot.view.judged import hash_of
 
 Size = Literal["small", "large"]
@@ -78,18 +77,21 @@ class PairSets:
         ids = opened.column("id").filter(pc.match_substring(opened.column("prompt"), text, ignore_case=True))
         return np.array([hash_of(str(name)) for name in ids.to_pylist()], np.int64)
 
-    def find(self, folder: Path, pair_id: str) -> Pair:
-        """One pair, with the paths of its images.
+    def image(self, folder: Path, pair_id: str, side: Literal["first", "second"]) -> Path:
+        """The file of one image of a pair, by the pair's id alone.
 
         Raises:
-            DataError: The set cannot be read or does not have the pair.
-            ImageError: An image is missing or outside the set's folder.
+            DataError: The set cannot be read, or does not have the pair, or not its images.
+            ImageError: The image is missing or outside the set's folder.
         """
         opened = self.open(folder)
         position = pc.index(opened.column("id"), _texts([pair_id])[0]).as_py()
         if position < 0:
             raise DataError(f"pair {pair_id[:60]!r} is not in the pair set; it is not the one that was judged")
-        return opened[position]
+        name = opened.column(f"{side}_file_name")[position].as_py()
+        if name is None:
+            raise DataError(f"pair {pair_id[:60]!r} has no images; import the set without --no-images")
+        return ImageFolder(folder).find(name, where=pair_id)
 
 
 def _texts(values: Sequence[str]) -> pa.Array:
@@ -97,13 +99,13 @@ def _texts(values: Sequence[str]) -> pa.Array:
     return pa.array([value.encode("utf-8", "replace").decode() for value in values], pa.string())
 
 
-def picture(pair: Pair, side: str, size: Size) -> bytes:
-    """One image of a pair as a WebP file: what a browser gets was decoded and encoded by us, whatever lies on disk.
+def picture(file: Path, size: Size) -> bytes:
+    """An image as a WebP file: what a browser gets was decoded and encoded by us, whatever lies on the disk.
 
     Raises:
         ImageError: The image is refused (`images.load_image`).
     """
-    image = load_image(pair.first if side == "first" else pair.second, where=pair.id)
+    image = load_image(file)
     image.thumbnail((SIDES_PX[size], SIDES_PX[size]))
     out = io.BytesIO()
     image.save(out, format="WEBP", quality=85, method=2, lossless=max(image.size) < LOSSLESS_BELOW_PX)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from earshot.rundir import TEMPORARY_PREFIX
 from earshot.view.columns import GAP, OPEN, RIGHT, WRONG, Columns
+from earshot.view.judged import is_set
 from earshot.view.sources import Source
 
 LISTENER = "listener"
@@ -55,7 +56,7 @@ class RolloutIndex:
     def left_out(self) -> int:
         return len(self._refused)
 
-    def refresh(self) -> int:
+    def refresh(self, stop: threading.Event | None = None) -> int:
         """Indexes the files that are new or were written again, and returns how many rows those have."""
         before = len(self.columns)
         for path in [path for path in self._known if not path.exists()]:
@@ -63,6 +64,8 @@ class RolloutIndex:
         new = list(self._new_files())
         self._waiting = len(new)
         for file in new:
+            if is_set(stop):
+                break
             self._forget(file.path)
             self._index(file)
             self._waiting -= 1

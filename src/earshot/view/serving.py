@@ -58,9 +58,11 @@ def serve(library: Library, port: int, announce: Callable[[str], None]) -> None:
                 timeout_graceful_shutdown=2,
             )
         )
-        threading.Thread(target=library.follow, args=(stop,), name="earshot-view-index", daemon=True).start()
-        announce(f"http://{HOST}:{listener.getsockname()[1]}/")
+        indexing = threading.Thread(target=library.follow, args=(stop,), name="earshot-view-index")
+        indexing.start()
         try:
+            announce(f"http://{HOST}:{listener.getsockname()[1]}/")
             server.run(sockets=[listener])
         finally:
             stop.set()
+            indexing.join()

@@ -66,8 +66,9 @@ async function loadRows(offset = 0, { choose = null, quiet = false } = {}) {
     const found = await get(`/api/rows/${kind}?${parameters(offset)}`);
     if (number !== asked) return;
     if (found.total && offset >= found.total) return await loadRows(Math.floor((found.total - 1) / state.page_rows) * state.page_rows, { choose });
+    const same = quiet && JSON.stringify(found.rows) === JSON.stringify(page.rows);
     page = found;
-    showRows();
+    showRows(same);
     if (choose === "first" && page.rows.length) choosePosition(0);
     else if (choose === "last" && page.rows.length) choosePosition(page.rows.length - 1);
     else if (!page.rows.some((row) => row.index === chosen) && !quiet) choosePosition(null);
@@ -79,13 +80,8 @@ async function loadRows(offset = 0, { choose = null, quiet = false } = {}) {
   }
 }
 
-function showRows() {
-  const held = document.activeElement?.closest?.(".row")?.dataset.index;
-  const rows = page.rows.map((row) => listRow(row, kind, picture(row.index), () => choose(row.index, { read: true })));
-  $("list").replaceChildren(...rows);
-  if (!page.rows.length) $("list").append(element("li", { class: "empty" }, emptyWords()));
-  markChosen();
-  if (held !== undefined) rowButton(held)?.focus({ preventScroll: true });
+function showRows(same = false) {
+  if (!same) fillList();
   const last = page.offset + page.rows.length;
   $("pager").hidden = page.total <= page.rows.length;
   $("range").textContent = `${count(page.offset + 1)}–${count(last)} of ${count(page.total)}`;
@@ -94,8 +90,17 @@ function showRows() {
   showCounts();
   sayWhere();
   if (page.rows.length && !performance.getEntriesByName("first-rows").length) {
-    requestAnimationFrame(() => setTimeout(() => performance.mark("first-rows")));
+    requestAnimationFrame(() => setTimeout(() => performance.mark("first-rows"))); // for whoever measures the first paint
   }
+}
+
+function fillList() {
+  const held = document.activeElement?.closest?.(".row")?.dataset.index;
+  const rows = page.rows.map((row) => listRow(row, kind, picture(row.index), () => choose(row.index, { read: true })));
+  $("list").replaceChildren(...rows);
+  if (!page.rows.length) $("list").append(element("li", { class: "empty" }, emptyWords()));
+  markChosen();
+  if (held !== undefined) rowButton(held)?.focus({ preventScroll: true });
 }
 
 function emptyWords() {
@@ -164,7 +169,7 @@ async function loadDetail(index, focus) {
   try {
     const row = await get(`/api/row/${mine}/${index}`, reading.signal);
     showDetail(row, mine);
-    if (focus) $("detail").focus();
+    if (focus) $("detail").focus({ preventScroll: true });
   } catch (error) {
     if (error.name !== "AbortError") $("detail").replaceChildren(element("p", { class: "bad" }, `This row cannot be had: ${error.message}`));
   }
@@ -296,6 +301,8 @@ $("clear").addEventListener("click", () => { query = { ...EMPTY }; fillForm(); l
 $("previous").addEventListener("click", () => turn(-1));
 $("next").addEventListener("click", () => turn(1));
 $("back").addEventListener("click", leave);
+$("up").addEventListener("click", () => step(-1));
+$("down").addEventListener("click", () => step(1));
 $("help-button").addEventListener("click", () => $("help").showModal());
 for (const button of document.querySelectorAll("[data-kind]")) {
   button.addEventListener("click", () => {

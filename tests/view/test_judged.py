@@ -1,0 +1,157 @@
+"""The index of predictions.jsonl: what a row counts as, growing files, search."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earshot.rundir import append_jsonl
+from earshot.view.columns import OPEN, RIGHT, WRONG
+from earshot.view.judged import JudgedIndex, differs, is_flip, listener_gaps, outcome, side_of_people
+from earshot.view.sources import Source
+from tests.view.runs import LONG, PAIRS, P, prediction
+
+
+@pytest.fixture()
+def file(tmp_path: Path) -> Path:
+    append_jsonl(tmp_path / "predictions.jsonl", [prediction(name, pair) for name, pair in PAIRS.items()])
+    return tmp_path / "predictions.jsonl"
+
+
+def index_of(*files: Path) -> JudgedIndex:
+    index = JudgedIndex([Source(f"run {k}", "set", file, None) for k, file in enumerate(files)])
+    index.refresh()
+    return index
+
+
+def test_every_row_is_what_it_says_beside_it(file: Path) -> None:
+    columns = index_of(file).columns.snapshot()
+    # a right, b wrong, c right, d wrong (no p_first), e tie, f wrong (0.5), g wrong, h right, i right by its label
+    assert columns["outcome"].tolist() == [RIGHT, WRONG, RIGHT, WRONG, OPEN, WRONG, WRONG, RIGHT, RIGHT]
+    assert np.flatnonzero(columns["malformed"]).tolist() == [3]
+    assert np.flatnonzero(columns["flip"]).tolist() == [1, 5]
+    np.testing.assert_allclose(columns["gap.far"][:3], [0.7, 0.6, 0.4], rtol=1e-6)
+    assert np.isnan(columns["gap.far"][3:]).all()
+    assert np.flatnonzero(~np.isnan(columns["gap.kin"])).tolist() == [6]
+    np.testing.assert_allclose(columns["gap.kin"][6], 0.85, rtol=1e-6)
+    # |p_first - 0.5|: a 0.85, b 0.55, c 0.2, d none, e 0.6, f 0.5, g 0.05, h 0.7, i 0.4
+    np.testing.assert_allclose(columns["confidence"], [0.35, 0.05, 0.3, np.nan, 0.1, 0, 0.45, 0.2, 0.1], atol=1e-6)
+
+
+def test_swapping_a_pairs_sides_changes_none_of_it() -> None:
+    for pair in PAIRS.values():
+        row = prediction("x", pair)
+        turned = prediction("x", P(*(None if p is None else 1 - p for p in pair[:2]), pair.votes[::-1]))
+        for key in ("label",):
+            if key in row:
+                turned[key] = {"first": "second", "second": "first"}[row[key]]
+        for there, here in zip(turned["samples"], row["samples"], strict=True):
+            there["listener"] = {name: 1 - p for name, p in here["listener"].items()}
+            if here["p_first"] == 0.5:  # a verdict at exactly 0.5 is the sample's own
+                there["side"] = {"first": "second", "second": "first"}[here["side"]]
+        nan = float("nan")
+        p, q = (nan if r["p_first"] is None else r["p_first"] for r in (row, turned))
+        assert outcome(side_of_people(row), p) == outcome(side_of_people(turned), q)
+        assert listener_gaps(row["samples"]) == pytest.approx(listener_gaps(turned["samples"]))
+
+
+@pytest.mark.parametrize(
+    ("side", "p", "apart"),
+    [("first", 0.6, False), ("first", 0.5, True), ("second", 0.5, True), ("second", 0.4, False), ("first", 0.1, True),
+     (None, 0.9, False), ("first", None, False)],
+)  # fmt: skip
+def test_a_listener_at_even_is_on_no_side(side: str | None, p: float | None, apart: bool) -> None:
+    assert differs(side, p) is apart
+
+
+def test_orders_without_a_verdict_do_not_flip() -> None:
+    assert not is_flip(float("nan"), 0.2)
+    assert is_flip(0.5, 0.9) and is_flip(0.9, 0.1) and not is_flip(0.9, 0.6)
+
+
+def test_rows_are_read_back_in_any_order(file: Path) -> None:
+    found = index_of(file).read([8, 0, 3])
+    assert [row and row["id"] for row in found] == ["i", "a", "d"]
+
+
+def test_a_file_that_grows_is_followed_and_a_half_written_line_waits(file: Path) -> None:
+    index = index_of(file)
+    line = b'{"id": "late", "prompt_id": "late", "p_first": 0.9, "p_first_forward": 0.9, "p_first_swapped": 0.9, '
+    with file.open("ab") as out:
+        out.write(line)
+    assert index.refresh() == 0
+    with file.open("ab") as out:
+        out.write(b'"votes_first": 1, "votes_second": 0, "samples": []}\n')
+    assert index.refresh() == 1
+    assert [row and row["id"] for row in index.read([9])] == ["late"]
+    assert index.notes == []
+
+
+def test_rows_of_a_file_that_was_replaced_are_no_longer_shown(file: Path) -> None:
+    index = index_of(file)
+    other = file.with_name("other")
+    append_jsonl(other, [prediction("new", PAIRS["a"]), prediction("newer", PAIRS["b"])])
+    os.replace(other, file)
+    assert index.read([0, 1]) == [None, None]  # the old places lead to nothing, not to another row
+    index.refresh()
+    alive = index.columns.snapshot()["alive"]
+    assert alive.tolist() == [False] * 9 + [True] * 2
+    assert [row and row["id"] for row in index.read([9, 10])] == ["new", "newer"]
+    file.unlink()
+    assert index.refresh() == 0
+    assert index.read([9]) == [None]
+
+
+def test_a_bad_line_is_left_out_counted_and_named(file: Path) -> None:
+    with file.open("ab") as out:
+        out.write(b'not json\n{"id": "x"}\n[1]\n')
+    append_jsonl(file, [prediction("after", PAIRS["a"]), prediction("p", PAIRS["a"]) | {"p_first": 7}])
+    index = index_of(file)
+    assert len(index.columns) == 10
+    assert index.left_out == 4
+    (note,) = index.notes
+    assert note.startswith("run 0, set: line 10: ValueError: no JSON")
+
+
+def test_a_listener_first_heard_late_is_unheard_before(tmp_path: Path) -> None:
+    rows = [prediction(f"p{k}", PAIRS["a"]) for k in range(3000)]
+    for sample in rows[-1]["samples"]:
+        sample["listener"]["late"] = 0.1
+    append_jsonl(tmp_path / "predictions.jsonl", rows)
+    columns = index_of(tmp_path / "predictions.jsonl").columns.snapshot()
+    assert np.flatnonzero(~np.isnan(columns["gap.late"])).tolist() == [2999]
+    assert np.isfinite(columns["gap.far"]).all()
+    assert {len(column) for column in columns.values()} == {3000}
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("plain WORDS", "abcdefg"),
+        ("prompt b", "b"),
+        ("<script>window.pwned", "h"),
+        ('"><img src=x', "h"),
+        ("grün END", "i"),
+        ("'quoted'", "h"),
+        ("{{ 7 * 7 }}", "h"),
+        ("<I>generator", "abcdefghi"),
+        ("no answer block", "d"),
+        ("p_first_forward", ""),  # a key of the file is no text
+        ("forward", ""),
+        ("far", ""),
+        ("u202e", ""),
+        ("\u202e", "h"),
+    ],
+)
+def test_search_looks_at_what_people_and_models_wrote(file: Path, text: str, rows: str) -> None:
+    hits = index_of(file).search(text, 0, 9)
+    assert "".join(name for name, hit in zip(PAIRS, hits.tolist(), strict=True) if hit) == rows
+
+
+def test_search_in_a_part_of_two_files_finds_that_parts_rows(file: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    append_jsonl(second, [prediction("z", PAIRS["i"]), prediction("y", PAIRS["a"])])
+    index = index_of(file, second)  # rows 0-8 of the first, 9 and 10 of the second
+    assert np.flatnonzero(index.search(LONG[:14], 0, 11)).tolist() == [8, 9]
+    assert (np.flatnonzero(index.search("plain", 5, 11)) + 5).tolist() == [5, 6, 10]

@@ -1,0 +1,99 @@
+"""Filters, orders and counts, against what the hand-made rows are."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earshot.rundir import append_jsonl
+from earshot.view import Library, find_sources
+from earshot.view.query import Query
+from tests.view.runs import PAIRS, prediction
+
+
+@pytest.fixture()
+def library(run: Path) -> Library:
+    library = Library(find_sources([run]))
+    library.refresh()
+    return library
+
+
+def names(library: Library, **choices: Any) -> str:
+    return "".join(list(PAIRS)[row] for row in library.select("judged", Query(**choices)).rows.tolist())
+
+
+@pytest.mark.parametrize(
+    ("choices", "rows"),
+    [
+        ({}, "abcdefghi"),
+        ({"verdict": "right"}, "achi"),
+        ({"verdict": "wrong"}, "bdfg"),
+        ({"verdict": "open"}, "e"),
+        ({"malformed": True}, "d"),
+        ({"flips": True}, "bf"),
+        ({"listener": "far"}, "abc"),
+        ({"listener": "kin"}, "g"),
+        ({"listener": "*"}, "abcg"),
+        ({"listener": "nobody"}, ""),
+        ({"verdict": "wrong", "listener": "*"}, "bg"),
+        ({"verdict": "wrong", "flips": True, "listener": "far"}, "b"),
+        ({"source": 0}, "abcdefghi"),
+        ({"source": 1}, ""),
+        ({"text": "The prompt of C"}, "c"),  # only the pair set has these words
+        ({"text": "plain words", "verdict": "right"}, "ac"),
+    ],
+)
+def test_a_filter_leaves_the_rows_worked_out_by_hand(library: Library, choices: dict[str, Any], rows: str) -> None:
+    assert names(library, **choices) == rows
+
+
+@pytest.mark.parametrize(
+    ("order", "rows"),
+    [
+        ("file", "abcdefghi"),
+        ("sure", "gacheibfd"),  # 0.45 0.35 0.3 0.2 0.1 0.1 0.05 0 none
+        ("unsure", "fbeihcagd"),  # the pair without a p_first is last either way
+        ("disagreement", "gabcdefhi"),  # 0.85 0.7 0.6 0.4, then those without
+        ("turn", "bcaefghid"),  # 0.7 0.2 0.1, then 0, then none
+    ],
+)
+def test_an_order_is_the_one_worked_out_by_hand(library: Library, order: str, rows: str) -> None:
+    assert names(library, order=order) == rows
+
+
+def test_the_disagreement_with_one_listener_orders_by_that_one(library: Library) -> None:
+    assert names(library, order="disagreement", listener="far") == "abc"
+    assert names(library, order="disagreement", listener="*") == "gabc"
+
+
+def test_a_choices_count_is_what_choosing_it_would_leave(library: Library) -> None:
+    counts = library.select("judged", Query(verdict="wrong")).counts
+    assert counts["verdict"] == {"right": 4, "wrong": 4, "open": 1}  # as if no verdict were chosen
+    assert counts["malformed"] == 1  # d
+    assert counts["flips"] == 2  # b f
+    assert counts["listener"] == {"*": 2, "far": 1, "kin": 1}  # b g
+    assert counts["source"] == {0: 4}
+    for verdict, count in counts["verdict"].items():
+        assert len(library.select("judged", Query(verdict=verdict)).rows) == count
+
+
+def test_rollouts_are_filtered_and_ordered_too(library: Library) -> None:
+    def rows(**choices: Any) -> list[int]:
+        return library.select("rollouts", Query(**choices)).rows.tolist()
+
+    assert rows(verdict="wrong") == [1, 2, 3]
+    assert rows(malformed=True) == [2]
+    assert rows(listener="*") == [1]
+    assert rows(order="best") == [4, 0, 1, 2, 3]  # 2, 1.5, 0.5, 0, none
+    assert rows(order="worst") == [2, 1, 0, 4, 3]
+    assert rows(order="latest") == [4, 3, 2, 1, 0]
+    assert rows(order="sure") == rows()  # rollouts have no confidence
+
+
+def test_what_a_run_adds_is_in_the_next_answer_also_to_a_search(library: Library, run: Path) -> None:
+    assert names(library, text="plain words") == "abcdefg"
+    (file,) = run.glob("eval/*/predictions.jsonl")
+    append_jsonl(file, [prediction("late", PAIRS["a"])])
+    assert library.refresh() == 1
+    assert library.select("judged", Query(text="plain words")).rows.tolist() == [*range(7), 9]
+    assert len(library.select("judged", Query(verdict="right")).rows) == 5

@@ -1,0 +1,65 @@
+"""Where a run's predictions and rollouts are found, and the pair sets they are of."""
+
+from pathlib import Path
+
+import pytest
+
+from earshot.errors import InputError
+from earshot.rundir import append_jsonl, write_json, write_text
+from earshot.view import find_sources
+from tests.view.runs import PAIRS, prediction, rollout, write_rollouts
+
+
+def evaluation(folder: Path, **settings: object) -> Path:
+    append_jsonl(folder / "predictions.jsonl", [prediction("a", PAIRS["a"])])
+    if settings:
+        write_json(folder / "evaluation.json", settings)
+    return folder
+
+
+def test_a_run_shows_its_own_predictions_and_those_of_its_evaluations(tmp_path: Path) -> None:
+    evaluation(tmp_path / "run", data="../pairs")
+    evaluation(tmp_path / "run" / "eval" / "ood", data="../../../other", listeners=["kin"])
+    own, ood = find_sources([tmp_path / "run"]).judged
+    assert (own.run, own.name, own.data) == ("run", "evaluation", tmp_path / "pairs")
+    assert (ood.run, ood.name, ood.data, ood.listeners) == ("run", "ood", tmp_path / "other", ("kin",))
+
+
+def test_runs_of_the_same_folder_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [evaluation(tmp_path / name / "run") for name in ("x", "y")]
+    assert [source.run for source in find_sources(paths).judged] == ["x/run", "y/run"]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("data: {train: runs/data/train}\nout: runs/grpo", "data/train"),  # both beside each other, wherever that is
+        ("data: {train: /sets/train}\nout: runs/grpo", "/sets/train"),
+        ("data: {train: 5}\nout: runs/grpo", None),
+        ("a: b: c", None),
+        ("[]", None),
+    ],
+)
+def test_the_training_set_is_found_from_the_runs_own_place(tmp_path: Path, config: str, expected: str | None) -> None:
+    run = tmp_path / "moved" / "grpo"
+    write_text(run / "config.yaml", config)
+    write_rollouts(run / "rollouts" / "step-000000-rank0.parquet", [rollout(0)])
+    (source,) = find_sources([run]).rollouts
+    assert source.data == (None if expected is None else tmp_path / "moved" / expected)
+
+
+def test_settings_that_are_missing_or_damaged_cost_only_the_pictures(tmp_path: Path) -> None:
+    assert find_sources([evaluation(tmp_path / "none")]).judged[0].data is None
+    write_text(evaluation(tmp_path / "damaged") / "evaluation.json", "{")
+    assert find_sources([tmp_path / "damaged"]).judged[0].data is None
+
+
+def test_a_run_without_evaluations_or_rollouts_is_told_how_to_get_them(tmp_path: Path) -> None:
+    write_text(tmp_path / "run" / "config.yaml", "x: 1")
+    (tmp_path / "run" / "model").mkdir()
+    with pytest.raises(InputError, match=r"'earshot eval --model \S*run/model --data PAIRS --out \S*run/eval/NAME'"):
+        find_sources([tmp_path / "run"])
+    with pytest.raises(InputError, match="is no folder"):
+        find_sources([tmp_path / "nowhere"])
+    with pytest.raises(InputError, match="at least one run"):
+        find_sources([])
