@@ -90,7 +90,7 @@ def make_pair_set(folder: Path) -> Path:
                 "second_file_name": f"images/{name}-second.png",
                 "votes_first": pair.votes[0],
                 "votes_second": pair.votes[1],
-            }  # fmt: skip
+            }
         )
     rows[3]["second_file_name"] = "images/gone.png"  # of d
     rows[4]["first_file_name"] = "../secret.png"  # of e

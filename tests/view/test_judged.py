@@ -1,6 +1,5 @@
 """The index of predictions.jsonl: what a row counts as, growing files, search."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +91,7 @@ def test_rows_of_a_file_that_was_replaced_are_no_longer_shown(file: Path) -> Non
     index = index_of(file)
     other = file.with_name("other")
     append_jsonl(other, [prediction("new", PAIRS["a"]), prediction("newer", PAIRS["b"])])
-    os.replace(other, file)
+    other.replace(file)
     assert index.read([0, 1]) == [None, None]  # the old places lead to nothing, not to another row
     index.refresh()
     alive = index.columns.snapshot()["alive"]

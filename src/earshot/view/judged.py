@@ -77,7 +77,7 @@ class JudgedIndex:
         if place.offset >= place.size:
             return
         try:
-            file = self.sources[number].path.open("rb")  # noqa: SIM115 - closed by the with below
+            file = self.sources[number].path.open("rb")
         except OSError:
             return
         builder = _Builder(number)
@@ -149,7 +149,7 @@ def _lines_with(source: Source, needle: str, first: int, last: int) -> Iterator[
     # Most lines are ruled out by the longest part that JSON writes as it is, whatever writer it was.
     plain = max(re.findall(r"[a-z0-9 .,;:_-]+", needle), key=len, default="").encode()
     try:
-        file = source.path.open("rb")  # noqa: SIM115 - closed by the with below
+        file = source.path.open("rb")
     except OSError:
         return
     with file:
