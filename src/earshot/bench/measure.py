@@ -15,7 +15,6 @@ import torch
 import transformers
 
 from earshot.bench.clock import READINGS, Clock
-from earshot.bench.memory import peak_memory
 from earshot.bench.paired import SIDES, Ratio, in_turns, ratio_of
 from earshot.bench.shape import Shape, repeated
 from earshot.bench.stock import plain_generate, plain_listener
@@ -44,8 +43,6 @@ def measure_step(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: No
     with tempfile.TemporaryDirectory(prefix="earshot-bench-") as out, warnings.catch_warnings():
         # TRL's hook for generation says that it is experimental, and its trainer that names will change.
         warnings.simplefilter("ignore")
-        with peak_memory(torch.device("cpu")):
-            pass  # torch's profiler complains when it is first used in a thread
         steppers = both_trainers(shape, runs + 4, out, ticking)
         try:
             ratios = in_turns(steppers["ours"].step, steppers["stock"].step, runs, on_run)
