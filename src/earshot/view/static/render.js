@@ -98,7 +98,7 @@ function numbers(entries) {
 
 function heard(listeners) {
   return element("ul", {}, ...listeners.map((l) => element("li", { class: l.differs ? "bad" : "good" },
-    "listener ", words(l.name), `: p(first) ${p(l.p_first)}, ${l.differs ? "differs" : "agrees"}`)));
+    "listener", ...(l.name === "listener" ? [] : [" ", words(l.name)]), `: p(first) ${p(l.p_first)}, ${l.differs ? "differs" : "agrees"}`)));
 }
 
 function sample(s) {
