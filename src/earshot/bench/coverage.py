@@ -42,6 +42,7 @@ class Setting:
 SETTINGS = (
     *(Setting(prompts, rho) for prompts in (466, 40) for rho in (0.05, 0.2)),
     Setting(40, 0.05, accuracy=0.98),  # a rare event, such as a malformed answer, among few prompts
+    *(Setting(10, rho) for rho in (0.05, 0.2)),
 )
 SEEDS = (2, 3, 5)
 PARTS = len(SETTINGS) + len(SEEDS)
