@@ -49,6 +49,15 @@ def test_the_generator_prior_leaves_its_own_prompt_out() -> None:
     assert baseline(rows, "generator_prior") == (3 / 4, 4)
 
 
+def test_what_a_generator_played_in_the_prompt_itself_does_not_dilute_its_share() -> None:
+    rows = [models("p", "q1", "x", "y", "x"), *(models(f"o{i}", "q1", "x", "z", "z") for i in range(3))]
+    rows += [models("a", "q2", "x", "z", "x"), models("b", "q3", "x", "z", "z")]
+    rows += [models("c", "q4", "y", "z", "y"), models("d", "q5", "y", "z", "z"), models("e", "q6", "y", "z", "z")]
+    guess = generator_prior(PredictionTable.from_rows(rows))
+    # From q1: x won 1 of 2 elsewhere, y 1 of 3. Of all that it played, x would have won 1 of 6 and y 1 of 4.
+    assert guess.lean[0] == pytest.approx(1 / 2 - 1 / 3)
+
+
 def test_a_generator_unknown_elsewhere_is_even() -> None:
     rows = [models("a", "q1", "x", "y", "x"), models("b", "q2", "x", "y", "x"), models("c", "q3", "z", "x", "x")]
     # From q1 and q2: x won 2 of 2 elsewhere, y none of 1: right. From q3: x 2 of 2 against z's half: x, right.
