@@ -40,6 +40,30 @@ def test_a_listener_may_be_asked_without_being_paid(load):
     assert load(GrpoConfig, ["rewards.listener=0", "listener.paths=l"]).listener == ListenerConfig(paths=("l",))
 
 
+def test_claims_are_an_arm_of_their_own_and_can_be_mixed_with_the_listener(load):
+    alone = load(GrpoConfig, ["rewards={listener: 0, claims: 0.5}", "claims.paths=c"])
+    assert (alone.listener, alone.claims.paths, alone.claims.penalty, alone.claims.at_least) == (None, ("c",), 0.0, 1)
+    both = load(GrpoConfig, ["rewards={listener: 0.25, claims: 0.25}", "claims.paths=[a, b]", "listener.paths=l"])
+    assert (both.claims.paths, both.rewards.listener, both.rewards.claims) == (("a", "b"), 0.25, 0.25)
+
+
+def test_claims_that_are_paid_for_need_a_checker(load):
+    with pytest.raises(ConfigError, match=r"rewards.claims is 0.5 but there is no 'claims'"):
+        load(GrpoConfig, ["rewards={listener: 0, claims: 0.5}"])
+    with pytest.raises(ConfigError, match=r"claims.paths"):
+        load(GrpoConfig, ["rewards.listener=0", "claims={penalty: 1}"])
+
+
+def test_an_adversarial_run_is_paid_by_the_listener_alone(load):
+    alone = load(GrpoConfig, ["listener={paths: l, leak_alarm: {every_steps: 5}}", "rewards={format: 0, accuracy: 0}"])
+    assert (alone.rewards.listener, alone.listener.leak_alarm.every_steps) == (0.5, 5)
+
+
+def test_the_leak_alarm_needs_a_model(load):
+    with pytest.raises(ConfigError, match="control: random has none"):
+        load(GrpoConfig, ["listener={control: random, leak_alarm: {every_steps: 5}}"])
+
+
 def test_a_reward_that_pays_nothing_is_refused(load):
     changes = ["rewards={format: 0, accuracy: 0, listener: 0}"]
     with pytest.raises(ConfigError, match="all weights under 'rewards' are 0"):

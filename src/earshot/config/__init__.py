@@ -4,10 +4,12 @@
 """
 
 from earshot.config.applications import (
+    ClaimsConfig,
     DataConfig,
     EvaluationConfig,
     GrpoConfig,
     ImageConfig,
+    LeakAlarmConfig,
     ListenerConfig,
     ModelConfig,
     RewardConfig,
@@ -18,11 +20,13 @@ from earshot.config.loading import Config, dump_config, load_config, nearest, pa
 from earshot.config.yaml_text import to_yaml
 
 __all__ = [
+    "ClaimsConfig",
     "Config",
     "DataConfig",
     "EvaluationConfig",
     "GrpoConfig",
     "ImageConfig",
+    "LeakAlarmConfig",
     "ListenerConfig",
     "ModelConfig",
     "RewardConfig",

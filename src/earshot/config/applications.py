@@ -76,6 +76,17 @@ def _one_or_several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+class LeakAlarmConfig(Config):
+    """Asks the listener, with grey images for the real ones, about a sample of the latest rollouts: a listener that
+    sees nothing and still knows the label was told it by the trace."""
+
+    every_steps: Count | None = None
+    """Ask after every so many steps; None never asks."""
+    # A share of 0.6 where 0.5 is expected is heard after a median of 4 samples of this size (docs/attacks.md) [C].
+    rollouts: Count = 64
+    """Well-formed rollouts of labelled pairs that are asked about each time, the first ones of the step's."""
+
+
 class ListenerConfig(Config):
     """A frozen model that reads traces, how it is asked, and which control it is replaced by, if any."""
 
@@ -102,6 +113,8 @@ class ListenerConfig(Config):
     # STACK: the batch of the measured step (16 completions).
     batch_size: Count = 16
     """Traces judged in one forward pass."""
+    leak_alarm: LeakAlarmConfig = LeakAlarmConfig()
+    """Whether traces leak the verdict to a listener that sees no image."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """As in `ModelConfig`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -113,16 +126,46 @@ class ListenerConfig(Config):
             raise ValueError("a listener has no 'paths', expected a model folder or hub id, or control: random")
         if self.paths and self.control == "random":
             raise ValueError("a listener with control: random reads no model, expected no 'paths'")
+        if self.control == "random" and self.leak_alarm.every_steps is not None:
+            raise ValueError("leak_alarm asks a model without its images, and control: random has none")
         return self
 
 
+class ClaimsConfig(Config):
+    """A frozen model that is asked of each claim of a trace whether it is true of its image (METHOD, last section [C]).
+
+    The part of the reward is the mean over the trace's distinct claims of p(yes) − penalty·(1 − p(yes)); a trace
+    without a claim earns 0.
+    """
+
+    paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False, min_length=1)]
+    """Local folders, hub ids or `world:NAME`; one or a list. Of several, the mean of their probabilities."""
+    # METHOD: a penalty for claims that are not believed is an option.
+    penalty: Weight = 0.0
+    """What a claim that is not believed costs, where one that is earns 1."""
+    # Every claim counts as the claims of this trace do: the pilot of METHOD's table pays the plain share.
+    at_least: Count = 1
+    """A trace with fewer claims is paid as if it made this many and the missing ones were worth nothing, so that
+    saying one safe thing does not earn what saying everything does."""
+    prior_corrected: bool = False
+    """Pay p(yes | image) − p(yes | grey image), so that a claim which is believed of any image earns nothing."""
+    batch_size: Count = 64
+    """Images encoded in one forward pass."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """As in `ModelConfig`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """As in `ModelConfig`."""
+
+
 class RewardConfig(Config):
-    """Weights of the three parts of the reward, r = format·r_fmt + accuracy·r_acc + listener·r_list."""
+    """Weights of the parts of the reward, r = format·r_fmt + accuracy·r_acc + listener·r_list + claims·r_claims."""
 
     # METHOD, Definitions: 1, 0.5, 0.5 [B].
     format: Weight = 1.0
     accuracy: Weight = 0.5
     listener: Weight = 0.5
+    # METHOD: an option beyond the paper [C], off by default.
+    claims: Weight = 0.0
     # METHOD: the label is the majority side; the share of votes is our option [C].
     soft_accuracy: bool = False
     """Pay the share of votes for the chosen side instead of 1 for the majority side."""
@@ -167,6 +210,9 @@ class GrpoConfig(Config):
     images: ImageConfig = ImageConfig()
     listener: ListenerConfig | None = None
     """None is naive GRPO, and needs `rewards.listener: 0`. A listener at weight 0 is asked and logged, not paid."""
+    claims: ClaimsConfig | None = None
+    """Who checks the traces' claims; None checks none, and needs `rewards.claims: 0`. At weight 0 it is asked and
+    logged, not paid."""
     rewards: RewardConfig = RewardConfig()
     lora: dict[str, Any] | None = None
     """Goes to `peft.LoraConfig` as it is; None trains all weights."""
@@ -186,6 +232,11 @@ class GrpoConfig(Config):
                 f"rewards.listener is {self.rewards.listener} but there is no 'listener'; "
                 "name one, or set rewards.listener: 0 for GRPO without a listener"
             )
-        if sum((self.rewards.format, self.rewards.accuracy, self.rewards.listener)) == 0:
+        if self.claims is None and self.rewards.claims > 0:
+            raise ValueError(
+                f"rewards.claims is {self.rewards.claims} but there is no 'claims'; name a model under claims.paths, "
+                "or set rewards.claims: 0"
+            )
+        if sum((self.rewards.format, self.rewards.accuracy, self.rewards.listener, self.rewards.claims)) == 0:
             raise ValueError("all weights under 'rewards' are 0, expected at least one above 0")
         return self
