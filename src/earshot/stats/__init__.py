@@ -2,9 +2,11 @@
 
 A quantity is a `Statistic`: a row of totals per cluster (a cluster is a prompt) and what to make of the rows added up.
 `bootstrap` gives any number of them their intervals on the same resamples, `Stream` builds them from chunks,
-`difference` pairs two of them, `bootstrap_runs` takes several seeds, and `power` says how many pairs it needs.
+`difference` pairs two of them, `bootstrap_runs` takes several seeds, `contrasts` many quantities of several seeds, and
+`power` says how many pairs it needs.
 """
 
+from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
 from earshot.stats.intervals import Method, percentile_interval
 from earshot.stats.power import (
     PairedDesign,
@@ -44,6 +46,7 @@ __all__ = [
     "LEVEL",
     "METHODS",
     "RESAMPLES",
+    "Contrast",
     "Method",
     "PairedDesign",
     "SampleSize",
@@ -54,11 +57,14 @@ __all__ = [
     "bootstrap_runs",
     "cluster_codes",
     "cluster_totals",
+    "contrasts",
     "design_effect",
     "detectable_difference",
     "difference",
+    "holm",
     "intervals",
     "intraclass_statistic",
+    "log_ratio",
     "macro_statistic",
     "mean_statistic",
     "paired_design",
@@ -68,4 +74,5 @@ __all__ = [
     "power_of_difference",
     "ratio_of_totals",
     "resampled_totals",
+    "simultaneous_level",
 ]

@@ -66,16 +66,45 @@ def bootstrap_runs(
     c = int(np.count_nonzero(groups[0][0].rows()[:, -1]))
     if c < 2:
         return Estimate(value, None, None, n)
-    drawn = _values(groups, resamples, seed)
+    spread = spread_of_runs(groups, _values(groups, resamples, seed), c)
+    half = spread.error * float(stats.t.ppf((1 + level) / 2, spread.df))
+    return Estimate(value, value - half, value + half, n)
+
+
+class Spread(NamedTuple):
+    """How far a mean over seeds may lie from the truth, put together from variances of that mean."""
+
+    over_prompts: float
+    """What resampling the prompts tells: prompts, and chance in the seeds' answers to them."""
+    over_seeds: float
+    """What the seeds differ by beyond that chance; at least 0."""
+    chance: float
+    """Chance in the seeds' answers to these prompts; a part of `over_prompts`."""
+    df: float
+    """Satterthwaite's degrees of freedom."""
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return float(np.sqrt(self.over_prompts + self.over_seeds))
+
+
+def spread_of_runs(groups: Sequence[Sequence[Statistic]], drawn: Sequence[Float[np.ndarray, "r _"]], c: int) -> Spread:
+    """The spread of the first group's mean over seeds, or of its difference to the second's.
+
+    Args:
+        groups: The statistics of each group's seeds, two or more seeds a group.
+        drawn: The value of each group's seeds in each resample of the clusters, which all of them share.
+        c: How many clusters hold observations, at least 2.
+    """
     mean_drawn = drawn[0].mean(axis=1) - sum(d.mean(axis=1) for d in drawn[1:])
     # A bootstrap's variance is too small by (c - 1) / c.
     over_prompts = float(np.nanvar(mean_drawn)) * c / (c - 1)
     seeds = [_seed_variance(group, d, c) for group, d in zip(groups, drawn, strict=True)]
-    variance = over_prompts + sum(part.beyond_chance for part in seeds)
+    over_seeds = sum(part.beyond_chance for part in seeds)
     squares = over_prompts**2 / (c - 1) + sum(part.between**2 / part.df for part in seeds)
-    df = variance**2 / squares if squares > 0 else c - 1
-    half = float(np.sqrt(variance) * stats.t.ppf((1 + level) / 2, df))
-    return Estimate(value, value - half, value + half, n)
+    df = (over_prompts + over_seeds) ** 2 / squares if squares > 0 else c - 1
+    return Spread(over_prompts, over_seeds, sum(part.chance for part in seeds), df)
 
 
 class _SeedVariance(NamedTuple):
@@ -83,15 +112,16 @@ class _SeedVariance(NamedTuple):
     """Variance of the mean over seeds as their values tell it."""
     beyond_chance: float
     """What of it is not explained by chance in the seeds' answers to these prompts; at least 0."""
+    chance: float
     df: int
 
 
-def _seed_variance(group: list[Statistic], drawn: Float[np.ndarray, "r s"], c: int) -> _SeedVariance:
+def _seed_variance(group: Sequence[Statistic], drawn: Float[np.ndarray, "r s"], c: int) -> _SeedVariance:
     s = len(group)
     between = float(np.var([statistic.value() for statistic in group], ddof=1)) / s
     gaps = drawn - drawn.mean(axis=1, keepdims=True)
     chance = float(np.nanvar(gaps, axis=0).sum()) / (s - 1) / s * c / (c - 1)
-    return _SeedVariance(between, max(0.0, between - chance), s - 1)
+    return _SeedVariance(between, max(0.0, between - chance), chance, s - 1)
 
 
 def _check(groups: list[list[Statistic]]) -> None:
