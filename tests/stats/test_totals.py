@@ -68,6 +68,9 @@ def test_correlation_within_prompts_of_unequal_size() -> None:
     assert intraclass_statistic(np.array([1.0, 1, 0, 0]), np.array([0, 0, 0, 1]), 2).value() == pytest.approx(0.0)
     # Sizes 2, 1; Σ²/m: 2 + 0, less 4/3: MSB = 2/3, MSW = 0: 1, whatever m0 is.
     assert intraclass_statistic(np.array([1.0, 1, 0]), np.array([0, 0, 1]), 2).value() == pytest.approx(1.0)
+    # Sizes 4, 1: MSB = 9/4 - 9/5 = 0.45, MSW = (3 - 9/4) / 3 = 0.25, m0 = 5 - 17/5 = 1.6: 0.2 / (0.45 + 0.6 · 0.25).
+    found = intraclass_statistic(np.array([1.0, 1, 1, 0, 0]), np.array([0, 0, 0, 0, 1]), 2).value()
+    assert found == pytest.approx(1 / 3)
 
 
 def test_the_correlation_that_was_put_in_is_found() -> None:
