@@ -12,6 +12,7 @@ from PIL import Image
 
 from earshot.errors import DataError, ImageError, InputError, ListenerUnavailable
 from earshot.evaluate import evaluate, prediction_row
+from earshot.metrics.protocols import find_protocol
 from earshot.rundir import RunDir, read_jsonl
 from earshot.types import Pair, Sample, Votes
 
@@ -248,3 +249,16 @@ def test_no_pairs_and_repeated_ids_are_refused(tmp_path: Path) -> None:
 def test_a_run_directory_can_be_passed(tmp_path: Path) -> None:
     out = RunDir.create(tmp_path / "run")
     assert evaluate(iter(make_pairs(2)), Reasoner(), {}, out, resamples=5)["n_pairs"] == 2
+
+
+def test_published_metrics_are_added_by_name(tmp_path: Path) -> None:
+    protocols = [find_protocol("rapidata-majority"), find_protocol("mmrb2")]
+    run(tmp_path / "run", n=6, protocols=protocols)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    # The same pairs and the same answers as `accuracy`; p0 … p5 have votes 3 to i % 3, so that none is tied.
+    assert metrics["protocol.rapidata-majority"]["value"] == metrics["accuracy"]["value"]
+    assert metrics["protocol.mmrb2"]["n"] == 12
+    assert {"n_pairs", "n_ties", "n_missing", "n_prompts"} <= metrics["protocol.mmrb2"].keys()
+    # All first images are preferred, of more bytes and of more pixels: the fakes are no better than that.
+    assert any("sides are ordered" in warning for warning in metrics["warnings"])
+    assert metrics["blind.larger_picture"]["value"] == 1.0
