@@ -25,7 +25,7 @@ OUTSIDE: dict[int, set[str]] = {
     1: {"pydantic", "yaml"},
     2: {"numpy", "scipy", "PIL", "pyarrow", "jaxtyping", "evalica"},
     3: {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "peft"},
-    4: {"trl", "accelerate", "datasets", "fastapi", "uvicorn", "matplotlib", "jinja2", "rich", "greenlet"},
+    4: {"trl", "accelerate", "datasets", "fastapi", "uvicorn", "matplotlib", "jinja2", "rich"},
     5: {"typer"},
 }
 # Packages that only one place may import, whatever its layer.

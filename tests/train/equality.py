@@ -115,6 +115,8 @@ def _ours(vlm: Any, draw: _Completions, shared: dict[str, Any]) -> Any:
     def rollout(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict[str, Any]:
         ids = trainer.prompts.ids()
         owners = trainer.prompts.owners
+        if not trainer.args.gradient_checkpointing:  # which generation puts off
+            trainer.encode_prompts(trainer.accelerator.unwrap_model(trainer.model))  # it keeps a cache for training
         return {"prompt_ids": [ids[k] for k in owners], "completion_ids": draw(len(prompts)), "logprobs": None}
 
     kept = ours_module.sample_completions

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
+import earshot.train.trainer as ours_module
 from earshot.errors import InputError, ModelError
 from earshot.protocol import reasoner_messages
 from earshot.train.prompts import encode_step
 from earshot.train.trainer import _refuse_split_groups
+from tests.train import equality
 from tests.train.equality import GROUP, GROUPS, both, train
 from tests.vlm.models import FAMILIES, any_size, picture, tiny
 
@@ -115,3 +118,43 @@ def test_the_images_of_a_step_are_preprocessed_once(
     assert counts["ours"] == [2 * GROUPS] * calls
     # Stock preprocesses every row's images, once to generate (which the tests leave out) and once to train.
     assert sum(counts["stock"]) >= 2 * GROUPS * GROUP * calls
+
+
+@pytest.mark.parametrize(
+    ("trl", "passes"),
+    [
+        ({}, 2),  # in generation, of which training goes on; in the reference model
+        ({"num_iterations": 2, "max_steps": 2}, 4),  # and for old log-probabilities, and in the second iteration
+        ({"gradient_accumulation_steps": 2, "steps_per_generation": 2}, 4),  # two micro-batches, a pass each
+    ],
+    ids=["one iteration", "two iterations", "accumulation"],
+)
+@pytest.mark.filterwarnings("ignore")  # of TRL and transformers, about names that will change
+def test_generation_and_training_encode_a_steps_images_once_where_they_can(
+    trl: dict[str, Any], passes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    encode = Qwen2_5_VisionTransformerPretrainedModel.forward
+    monkeypatch.setattr(
+        Qwen2_5_VisionTransformerPretrainedModel,
+        "forward",
+        lambda self, *args, **given: (seen.append(1), encode(self, *args, **given))[1],
+    )
+    train("ours", tmp_path, "qwen2_5_vl", **{"max_steps": 1, **trl})
+    assert len(seen) == passes
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_is_kept_where_dropout_would_differ_between_generation_and_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    compute = ours_module.shared_logps
+    monkeypatch.setattr(
+        ours_module, "shared_logps", lambda *args, **given: (kept.append(given["cache"]), compute(*args, **given))[1]
+    )
+    for dropout, used in ((0.0, True), (0.1, False)):
+        kept.clear()
+        monkeypatch.setitem(equality.LORA, "lora_dropout", dropout)
+        train("ours", tmp_path, "qwen2_5_vl", lora=True, max_steps=1, beta=0.0)
+        assert [cache is not None for cache in kept] == [used]

@@ -31,6 +31,9 @@ Result = dict[str, Any]
 def measure_step(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None, clock: str = "wall") -> Result:
     """A whole GRPO step with a listener, against TRL's trainer with a plain listener for its reward.
 
+    Our training pass goes on from the prompts that generation encoded: their forward pass stands under `generate`, in
+    time and in work.
+
     Args:
         shape: What is measured.
         runs: Pairs of steps, after one pair that does not count.
@@ -43,20 +46,16 @@ def measure_step(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: No
     with tempfile.TemporaryDirectory(prefix="earshot-bench-") as out, warnings.catch_warnings():
         # TRL's hook for generation says that it is experimental, and its trainer that names will change.
         warnings.simplefilter("ignore")
-        steppers = both_trainers(shape, runs + 4, out, ticking)
-        try:
-            ratios = in_turns(steppers["ours"].step, steppers["stock"].step, runs, on_run)
-            works: dict[str, dict[str, Work]] = {}
-            for side in SIDES:
-                steppers[side].step("work")
-                works[side] = steppers[side].work
-                on_run()
-            for side in SIDES:
-                steppers[side].step("memory")
-                on_run()
-        finally:
-            for stepper in steppers.values():
-                stepper.close()
+        steppers = both_trainers(shape, out, ticking)
+        ratios = in_turns(steppers["ours"].step, steppers["stock"].step, runs, on_run)
+        works: dict[str, dict[str, Work]] = {}
+        for side in SIDES:
+            steppers[side].step("work")
+            works[side] = steppers[side].work
+            on_run()
+        for side in SIDES:
+            steppers[side].step("memory")
+            on_run()
     peaks = [float(steppers[side].peak_bytes) for side in SIDES]
     ratios["peak_memory"] = ratio_of(peaks[:1], peaks[1:])
     if not shape.pixels:

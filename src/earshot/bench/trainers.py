@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import Any
 
 from datasets import Dataset
-from greenlet import GreenletExit, getcurrent, greenlet
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
@@ -25,10 +24,7 @@ PARTS = ("generate", "listener", "train_pass")
 
 
 class Stepper(TrainerCallback):
-    """A trainer that stands still between two steps.
-
-    A greenlet and not a thread: OpenMP gives every thread workers of its own, and once these are more than the cores
-    they no longer wait awake, which makes small operations half as fast again as they are in a trainer by itself.
+    """A trainer that takes one step at a time, each from the beginning of its data.
 
     Attributes:
         seconds: Of the parts of the latest step.
@@ -44,13 +40,10 @@ class Stepper(TrainerCallback):
         self._models = models
         self._clock = clock
         self._watched: str | None = None
-        self._closed = False
-        self._training = greenlet(trainer.train)
-        self._caller = getcurrent()
+        self._began = 0.0
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(self)
         self._watch()
-        self._go_on()
 
     def step(self, watched: str | None = None) -> dict[str, float]:
         """Runs one whole step and returns its seconds, `step` among the parts.
@@ -59,32 +52,16 @@ class Stepper(TrainerCallback):
             watched: `work` counts the work by part and `memory` measures the training pass's peak; both take time.
         """
         self._watched, self.seconds, self.work = watched, dict.fromkeys(PARTS, 0.0), {}
-        start = self._clock.now()
-        self._go_on()
-        self.seconds["step"] = self._clock.since(start)
+        # Not a thread each: OpenMP gives every thread workers of its own, and once these are more than the cores they
+        # no longer wait awake, which slows small operations by half.
+        self._trainer.train()
         return self.seconds
 
-    def close(self) -> None:
-        """Ends the training."""
-        self._closed = True
-        self._go_on()
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._pause()
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._began = self._clock.now()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._pause()
-        control.should_training_stop = self._closed
-
-    def _go_on(self) -> None:
-        """Trains until the end of a step, or for good; an error of the trainer is raised here."""
-        self._caller = getcurrent()
-        self._training.switch()
-
-    def _pause(self) -> None:
-        self._caller.switch()
-        if self._closed and self._trainer.state.global_step == 0:
-            raise GreenletExit  # a trainer that is stopped before its first step would still take it
+        self.seconds["step"] = self._clock.since(self._began)
 
     def _watch(self) -> None:
         """Puts a stop-watch around the parts of a step; generation begins with the preparation of its prompts."""
@@ -146,14 +123,14 @@ class Stepper(TrainerCallback):
         return stack
 
 
-def both_trainers(shape: Shape, steps: int, out: str, clock: Clock) -> dict[str, Stepper]:
+def both_trainers(shape: Shape, out: str, clock: Clock) -> dict[str, Stepper]:
     """Ours and TRL's on the same weights and pairs, with a listener of the same size where there are images."""
     steppers = {}
     for side in ("ours", "stock"):
         vlm, listener = shape.build(seed=0), shape.build(seed=1).freeze()
         pairs = shape.pairs(vlm, shape.groups)
-        data = _dataset(shape, vlm, pairs, steps)
-        shared: dict[str, Any] = {"args": arguments(shape, vlm, steps, out), "train_dataset": data}
+        data = _dataset(shape, vlm, pairs)
+        shared: dict[str, Any] = {"args": arguments(shape, vlm, out), "train_dataset": data}
         reward = _ours(shape, listener) if side == "ours" else _plain(shape, listener)
         if side == "ours":
             trainer = ListenerGrpoTrainer(vlm=vlm, reward_funcs=[reward], **shared)
@@ -163,7 +140,7 @@ def both_trainers(shape: Shape, steps: int, out: str, clock: Clock) -> dict[str,
     return steppers
 
 
-def arguments(shape: Shape, vlm: Vlm, steps: int, out: str, **more: Any) -> GRPOConfig:
+def arguments(shape: Shape, vlm: Vlm, out: str, **more: Any) -> GRPOConfig:
     """TRL's configuration of one step for the shape: all completions in one micro-batch, none of them shorter."""
     given = {
         "output_dir": out,
@@ -171,8 +148,8 @@ def arguments(shape: Shape, vlm: Vlm, steps: int, out: str, **more: Any) -> GRPO
         "num_generations": shape.group,
         "max_completion_length": shape.new_tokens,
         "generation_kwargs": {"suppress_tokens": vlm.forbidden_ids},
-        "max_steps": steps,
-        "shuffle_dataset": False,  # or a step may draw one pair twice, and be less work for us than it should
+        "max_steps": 1,
+        "shuffle_dataset": False,
         "learning_rate": 1e-6,
         "beta": 0.0,
         "loss_type": "grpo",
@@ -188,15 +165,15 @@ def arguments(shape: Shape, vlm: Vlm, steps: int, out: str, **more: Any) -> GRPO
     return GRPOConfig(**{**given, **more})
 
 
-def _dataset(shape: Shape, vlm: Vlm, pairs: Sequence[Pair], steps: int) -> Dataset:
+def _dataset(shape: Shape, vlm: Vlm, pairs: Sequence[Pair]) -> Dataset:
     """Every pair once a step; TRL repeats the rows. Images are decoded already, and rows of a pair share them."""
 
     def decode(batch: dict[str, Sequence[int]]) -> dict[str, list[Any]]:
-        taken = [pairs[index % len(pairs)] for index in batch["index"]]
+        taken = [pairs[index] for index in batch["index"]]
         columns: dict[str, list[Any]] = {"prompt": [shape.messages(vlm, pair) for pair in taken], "pair": taken}
         return columns | ({"images": [shape.images(pair) for pair in taken]} if shape.pixels else {})
 
-    dataset = Dataset.from_dict({"index": list(range(len(pairs) * steps))})
+    dataset = Dataset.from_dict({"index": list(range(len(pairs)))})
     dataset.set_transform(decode)
     return dataset
 

@@ -14,7 +14,7 @@ from earshot.errors import InputError
 from earshot.train.base import TrainerBase
 from earshot.train.prompts import StepPrompts, encode_step
 from earshot.vlm import Vlm
-from earshot.vlm.prefix import Sampling, encode_prefix, logps_of_rows, sample, shared_logps
+from earshot.vlm.prefix import TOKENS_AT_ONCE, Prefix, Sampling, encode_prefix, logps_of_rows, sample, shared_logps
 
 # Sampling that `vlm.prefix` does not do, and the value at which TRL leaves it off.
 _LEFT_TO_TRL = {
@@ -42,6 +42,8 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     """The prompts of the step whose completions are being made or scored; None where TRL prepares its own."""
     _rows: list[tuple[StepPrompts, int]] | None = None
     """Which prompts the rows of the current batch continue."""
+    kept: Any = None
+    """The cache of the step's prompts as generation made it, for the one backward pass that may go through it."""
 
     def __init__(self, *, vlm: Vlm, **kwargs: Any) -> None:
         self.vlm = vlm
@@ -64,7 +66,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """TRL's, on prompts that are encoded here, each once; the output says which of them every row continues."""
-        self.prompts = self._rows = None
+        self.prompts = self._rows = self.kept = None
         if self.rollout_func is None:
             return super()._generate_and_score_completions(inputs)
         prompts = encode_step(self.vlm, self.accelerator.unwrap_model(self.model), inputs, self.accelerator.device)
@@ -101,6 +103,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             )  # fmt: skip
         if self._rows is not None:
             given, owners, pictures = self._rows[0][0].of([row for _, row in self._rows])
+            cache, self.kept = (self.kept, None) if torch.is_grad_enabled() else (None, self.kept)
             with self.accelerator.autocast():
                 scores = shared_logps(
                     model,
@@ -111,6 +114,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
                     with_entropy=compute_entropy,
                     fused_head=True,
                     pictures=pictures,
+                    cache=cache,
                 )
             return scores.logps, scores.entropies, None
         with self.accelerator.autocast():
@@ -125,6 +129,29 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
                 **images,
             )
         return scores.logps, scores.entropies, None
+
+    def encode_prompts(self, model: Any) -> Prefix:
+        """The prompts of the step, encoded for generation.
+
+        Where the training pass comes next, under the same weights and over all rows of the step at once, what it needs
+        of them is kept: then prompts and images are encoded once a step, and not once more for their gradients.
+        """
+        assert self.prompts is not None
+        tokens = self.prompts.inputs["input_ids"].numel() + len(self.prompts.owners) * self.max_completion_length
+        keep = (
+            model.training
+            and self.prompts.pictures is not None
+            and self.args.steps_per_generation == 1
+            and self.args.gradient_accumulation_steps == 1
+            and not self.args.gradient_checkpointing
+            and self.accelerator.num_processes == 1
+            and tokens <= TOKENS_AT_ONCE
+            and not any(m.training and m.p > 0 for m in model.modules() if isinstance(m, torch.nn.Dropout))
+        )
+        with self.accelerator.autocast():
+            prefix = encode_prefix(model, self.prompts.inputs, with_gradients=keep)
+        self.kept = prefix.cache if keep else None
+        return prefix
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
@@ -163,7 +190,7 @@ def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict
         gather_deepspeed3_params=args.ds3_gather_for_generation,
         gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs,
     ) as model:
-        completions = sample(model, encode_prefix(model, encoded.inputs), encoded.owners, uniforms, sampling)
+        completions = sample(model, trainer.encode_prompts(model), encoded.owners, uniforms, sampling)
     ids = encoded.ids()
     return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
 

@@ -8,10 +8,11 @@ Nothing here knows of a trainer.
 """
 
 from earshot.vlm.prefix.encode import Prefix, encode_prefix, suffix_logits
-from earshot.vlm.prefix.logps import Form, Logps, logps_of_rows, shared_logps
+from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, Form, Logps, logps_of_rows, shared_logps
 from earshot.vlm.prefix.sampling import Sampling, sample
 
 __all__ = [
+    "TOKENS_AT_ONCE",
     "Form",
     "Logps",
     "Prefix",

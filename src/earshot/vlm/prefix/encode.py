@@ -32,12 +32,13 @@ class Prefix(NamedTuple):
     logits: Float[torch.Tensor, "n v"]
 
 
-def encode_prefix(model: Any, inputs: Mapping[str, Any]) -> Prefix:
-    """Encodes N left-padded prompts with their images, each distinct image once; without gradients.
+def encode_prefix(model: Any, inputs: Mapping[str, Any], *, with_gradients: bool = False) -> Prefix:
+    """Encodes N left-padded prompts with their images, each distinct image once.
 
     Args:
         model: A transformers image-text-to-text model, possibly wrapped by PEFT.
         inputs: A batch from `Vlm.encode`, on the model's device.
+        with_gradients: Keep what a backward pass through the cache needs, for `shared_logps(cache=...)`.
 
     Raises:
         ModelError: Image tokens disagree with images (the message names the row), or the model keeps no key-value
@@ -47,7 +48,7 @@ def encode_prefix(model: Any, inputs: Mapping[str, Any]) -> Prefix:
         raise ModelError("a model in training whose layers are checkpointed keeps no cache; call eval() before")
     positions = prompt_positions(model, inputs)
     given = dict(inputs)
-    with torch.no_grad():
+    with torch.set_grad_enabled(with_gradients):
         if layout_is_known(model, given):
             pictures = split_pictures(model, given)
             given = {name: given[name] for name in ("input_ids", "attention_mask")} | picture_inputs(model, pictures)

@@ -18,6 +18,7 @@ from earshot.vlm.prefix.head import Scores, score, score_logits
 from earshot.vlm.prefix.inside import (
     attention_of,
     base_of,
+    cache_before,
     cache_rows,
     checkpoints_layers,
     core_of,
@@ -83,17 +84,27 @@ class Batch:
         return {name: value for name, value in self.inputs.items() if name in _IMAGES}
 
 
-def cached_scores(model: Any, batch: Batch, scoring: Scoring) -> Scores:
-    """Each prompt but for its last token once; then, on copies of its cache, that token and the completion."""
+def cached_scores(model: Any, batch: Batch, scoring: Scoring, cache: Any = None) -> Scores:
+    """Each prompt but for its last token once; then, on copies of its cache, that token and the completion.
+
+    Args:
+        model: The model.
+        batch: The rows.
+        scoring: What is asked.
+        cache: The prompts', where they have been computed already.
+    """
     if checkpoints_layers(model) and torch.is_grad_enabled():
         raise ModelError("form 'cache': layers that are checkpointed keep no cache; use form 'packed' or 'plain'")
     positions = prompt_positions(model, batch.inputs)
     texts = {name: value[:, :-1] for name, value in batch.texts().items()}
     target = model if scoring.fused_head else core_of(model)
     keep = {"logits_to_keep": 1} if scoring.fused_head else {}
-    cache = target(
-        **texts, **batch.images(model), position_ids=positions[..., :-1], use_cache=True, **keep
-    ).past_key_values
+    if cache is None:
+        cache = target(
+            **texts, **batch.images(model), position_ids=positions[..., :-1], use_cache=True, **keep
+        ).past_key_values
+    else:
+        cache = cache_before(cache, positions.size(-1) - 1)
     last = next_positions(positions)[batch.owners] - 1
     steps = torch.arange(batch.completions.size(1), device=last.device)
     inputs = {

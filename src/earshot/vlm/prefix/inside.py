@@ -101,6 +101,15 @@ def in_all_axes(model: Any, positions: Int[torch.Tensor, "r s"]) -> torch.Tensor
     return positions.expand(3, -1, -1) if hasattr(core_of(model), "get_rope_index") else positions
 
 
+def cache_before(cache: Any, tokens: int) -> Any:
+    """The first so many tokens of a cache, which stays as it is; gradients flow back into it."""
+    copied = copy.copy(cache)
+    copied.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in copied.layers:
+        layer.keys, layer.values = layer.keys[:, :, :tokens], layer.values[:, :, :tokens]
+    return copied
+
+
 def cache_rows(cache: Any, rows: Int[torch.Tensor, " r"]) -> Any:
     """A cache whose row `i` is row `rows[i]` of the given one, which stays as it is; gradients flow back into it."""
     copied = copy.copy(cache)

@@ -70,6 +70,7 @@ def shared_logps(
     form: Form | None = None,
     tokens_at_once: int = TOKENS_AT_ONCE,
     pictures: Pictures | None = None,
+    cache: Any = None,
 ) -> Logps:
     """Log-probabilities of completions, each distinct prompt and image computed once.
 
@@ -90,6 +91,8 @@ def shared_logps(
         form: How to compute; by default as `choose_form` says.
         tokens_at_once: Of one forward pass, padding included.
         pictures: The images by prompt, where the caller has already split them.
+        cache: The prompts' cache from `encode_prefix(with_gradients=True)` under the same weights. It is used in the
+            form 'cache' and where everything fits one pass; a backward pass goes through it once.
 
     Raises:
         ModelError: Image tokens disagree with images, a completion holds an image token (both name the row), the
@@ -106,6 +109,8 @@ def shared_logps(
     written_out = form == "packed" and not takes_mask_by_rule(model)
     parts = _parts(batch, form, min(tokens_at_once, PACKED_AT_ONCE) if written_out else tokens_at_once)
     recompute = len(parts) > 1 and torch.is_grad_enabled() and not is_distributed(model)
+    if cache is not None and form == "cache" and len(parts) == 1:
+        return Logps(*cached_scores(model, batch, scoring, cache))
     scores = []
     for rows in parts:
         given = (model, batch if len(parts) == 1 else batch.rows(rows), scoring)
