@@ -15,11 +15,11 @@ import typer
 from earshot import __version__
 
 PARTS = {
-    "core": ["numpy", "scipy", "pillow", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "jaxtyping"],
+    "core": ["numpy", "scipy", "pillow", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "jaxtyping", "evalica"],
     "train": ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors"],
     "serve": ["fastapi", "uvicorn", "httpx2", "stamina"],
     "report": ["matplotlib", "jinja2"],
-    "dev": ["pytest", "pytest-xdist", "hypothesis", "beartype", "ruff", "mypy", "types-PyYAML", "playwright"],
+    "dev": ["pytest", "pytest-xdist", "hypothesis", "beartype", "ruff", "mypy", "types-PyYAML", "playwright", "imagehash"],
 }
 """The packages of each extra of pyproject.toml; a test holds the two together."""
 
