@@ -19,7 +19,17 @@ PARTS = {
     "train": ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors"],
     "serve": ["fastapi", "uvicorn", "httpx2", "stamina"],
     "report": ["matplotlib", "jinja2"],
-    "dev": ["pytest", "pytest-xdist", "hypothesis", "beartype", "ruff", "mypy", "types-PyYAML", "playwright", "imagehash"],
+    "dev": [
+        "pytest",
+        "pytest-xdist",
+        "hypothesis",
+        "beartype",
+        "ruff",
+        "mypy",
+        "types-PyYAML",
+        "playwright",
+        "imagehash",
+    ],
 }
 """The packages of each extra of pyproject.toml; a test holds the two together."""
 
