@@ -29,7 +29,7 @@ class Stepper(TrainerCallback):
     Attributes:
         seconds: Of the parts of the latest step.
         work: By part, where it was asked for.
-        peak_bytes: Of the latest training pass, where it was asked for.
+        peak_bytes: Of the latest step, where it was asked for.
     """
 
     def __init__(self, trainer: GRPOTrainer, models: Sequence[Any], clock: Clock) -> None:
@@ -41,6 +41,7 @@ class Stepper(TrainerCallback):
         self._clock = clock
         self._watched: str | None = None
         self._began = 0.0
+        self._measuring = ExitStack()
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(self)
         self._watch()
@@ -49,7 +50,7 @@ class Stepper(TrainerCallback):
         """Runs one whole step and returns its seconds, `step` among the parts.
 
         Args:
-            watched: `work` counts the work by part and `memory` measures the training pass's peak; both take time.
+            watched: `work` counts the work by part and `memory` measures the step's peak; both take time.
         """
         self._watched, self.seconds, self.work = watched, dict.fromkeys(PARTS, 0.0), {}
         # Not a thread each: OpenMP gives every thread workers of its own, and once these are more than the cores they
@@ -58,10 +59,16 @@ class Stepper(TrainerCallback):
         return self.seconds
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._watched == "memory":
+            # From the beginning of the step: what generation keeps for the training pass counts as the latter's.
+            self._peak = self._measuring.enter_context(peak_memory(self._trainer.accelerator.device))
         self._began = self._clock.now()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.seconds["step"] = self._clock.since(self._began)
+        self._measuring.close()
+        if self._watched == "memory":
+            self.peak_bytes = self._peak.bytes
 
     def _watch(self) -> None:
         """Puts a stop-watch around the parts of a step; generation begins with the preparation of its prompts."""
@@ -88,15 +95,11 @@ class Stepper(TrainerCallback):
                 inputs = prepare(batch)
                 prepared[0] += self._clock.since(start)
                 inside.enter_context(self._counting("train_pass"))
-                if self._watched == "memory":
-                    self._peak = inside.enter_context(peak_memory(trainer.accelerator.device))
                 return inputs
 
             trainer._prepare_inputs = preparing
             with inside:
                 loss = train(*args, **kwargs)
-            if self._watched == "memory":
-                self.peak_bytes = self._peak.bytes
             self.seconds["train_pass"] += self._clock.since(start) - prepared[0]
             return loss
 
