@@ -37,6 +37,9 @@ COMMANDS = {
     "train": _Command("earshot.cli.train:app", "Train a reasoner with SFT or GRPO."),
     "eval": _Command("earshot.cli.evaluate:evaluate_command", "Judge a pair set in both image orders and measure it."),
     "metrics": _Command("earshot.cli.metrics:metrics_command", "Anybody's scores under the published protocols."),
+    "experiment": _Command(
+        "earshot.cli.experiment:app", "Arms × seeds of a plan: runs, tables, figures, power, positive control."
+    ),
     "report": _Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
     "view": _Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
     "bench": _Command("earshot.cli.bench:app", "How fast it is, against stock TRL and transformers."),

@@ -76,6 +76,23 @@ def load_config(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -
         raise ConfigError(_explain(error, cls, path, node, overridden)) from error
 
 
+def build_config(cls: type[C], tree: dict[str, Any], where: str) -> C:
+    """A configuration from plain values that a program put together.
+
+    Args:
+        cls: The configuration to build.
+        tree: Its keys and values, as YAML would give them.
+        where: What to call it in messages.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
+    try:
+        return cls.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, cls, where, None, [])) from error
+
+
 def dump_config(config: Config) -> dict[str, Any]:
     """The resolved configuration, defaults included, as plain values; `to_yaml` of it is `config.yaml` of a run."""
     return config.model_dump()
@@ -126,7 +143,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> tuple[tuple[str, ...
 def _explain(
     error: ValidationError,
     cls: type[Config],
-    path: Path,
+    path: Path | str,
     node: yaml.Node | None,
     overridden: list[tuple[tuple[str, ...], str]],
 ) -> str:
@@ -140,7 +157,10 @@ def _explain(
 
 
 def _where(
-    path: Path, node: yaml.Node | None, place: tuple[str | int, ...], overridden: list[tuple[tuple[str, ...], str]]
+    path: Path | str,
+    node: yaml.Node | None,
+    place: tuple[str | int, ...],
+    overridden: list[tuple[tuple[str, ...], str]],
 ) -> str:
     for key, override in reversed(overridden):
         if key[: len(place)] == place or place[: len(key)] == key:
@@ -168,19 +188,27 @@ def _what(problem: Any, cls: type[Config], place: tuple[str | int, ...]) -> str:
 
 
 def _config_at(cls: type[Config], place: tuple[str | int, ...]) -> type[Config]:
-    """The configuration class of the table at `place`."""
+    """The configuration class of the table at `place`, through tables and lists of tables."""
+    inside: Any = cls
     for step in place:
-        field = cls.model_fields.get(str(step))
-        if field is None:
-            return cls
-        annotation = field.annotation
-        union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-        choices = typing.get_args(annotation) if union else (annotation,)
-        configs = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, Config)]
-        if not configs:
-            return cls
-        cls = configs[0]
-    return cls
+        if isinstance(inside, type) and issubclass(inside, Config):
+            cls = inside
+            field = cls.model_fields.get(str(step))
+            if field is None:
+                return cls
+            inside = _choice(field.annotation)
+        else:  # a name in a table of tables, or a place in a list of them
+            kinds = [kind for kind in typing.get_args(inside) if kind is not Ellipsis]
+            inside = _choice(kinds[-1]) if kinds else None
+    return inside if isinstance(inside, type) and issubclass(inside, Config) else cls
+
+
+def _choice(annotation: Any) -> Any:
+    """Of a union the configuration, or the table of them; anything else as it is."""
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return annotation
+    choices = [choice for choice in typing.get_args(annotation) if choice is not type(None)]
+    return next((c for c in choices if isinstance(c, type) and issubclass(c, Config)), choices[0])
 
 
 def _known_keys(cls: type[Config]) -> str:
