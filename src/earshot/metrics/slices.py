@@ -94,14 +94,32 @@ def by_generators(
     return sorted(slices, key=lambda s: (-s.accuracy.n, s.name))
 
 
-def by_trace_length(table: PredictionTable, bins: int = 5, bootstrap: Bootstrap = DRAWS) -> list[Slice]:
-    """By the words of a trace, in bins of about equally many completions. `n` counts well-formed completions."""
+def by_trace_length(
+    table: PredictionTable, bins: int = 5, bootstrap: Bootstrap = DRAWS, edges: Sequence[float] | None = None
+) -> list[Slice]:
+    """By the words of a trace, in bins of about equally many completions. `n` counts well-formed completions.
+
+    Args:
+        table: The predictions.
+        bins: How many, where no edges are given; fewer where many traces are of one length.
+        bootstrap: How the intervals are drawn.
+        edges: The bins' upper edges instead, such as `trace_length_edges` of several runs, to tell them side by side.
+    """
     sample, observed = _completions(table, np.ones(len(table.malformed), dtype=bool))
     words = table.trace_words[sample].astype(np.float64)
     if not words.size:
         return []
-    edges = np.unique(np.quantile(words, np.linspace(0, 1, bins + 1)[1:], method="higher"))
-    return _binned("trace_length", words, edges.tolist(), observed, bootstrap)
+    chosen = trace_length_edges([table], bins) if edges is None else edges
+    return _binned("trace_length", words, chosen, observed, bootstrap)
+
+
+def trace_length_edges(tables: Sequence[PredictionTable], bins: int = 5) -> list[float]:
+    """Upper edges of bins with about equally many well-formed completions on strict pairs of all the tables."""
+    samples = [_completions(table, np.ones(len(table.malformed), dtype=bool))[0] for table in tables]
+    words = np.concatenate([table.trace_words[sample] for table, sample in zip(tables, samples, strict=True)])
+    if not words.size:
+        return []
+    return [float(x) for x in np.unique(np.quantile(words, np.linspace(0, 1, bins + 1)[1:], method="higher"))]
 
 
 def by_disagreement(
