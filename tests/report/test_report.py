@@ -12,7 +12,8 @@ from rich.console import Console
 
 from earshot.errors import DataError, InputError
 from earshot.report import render_summary_table, write_report
-from earshot.report.charts import MAX_POINTS, line_style, smoothed, thinned, training_charts
+from earshot.report.charts import MAX_POINTS, smoothed, thinned, training_charts
+from earshot.report.drawing import line_style
 from earshot.report.examples import Pictures, choose, confident_mistake, listener_gap, order_flip, shortened
 from earshot.report.reading import Curve, read_curves, read_runs
 from earshot.report.tables import format_estimate, summary_rows

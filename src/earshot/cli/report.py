@@ -1,4 +1,4 @@
-"""`earshot report`: one page about one or more run directories."""
+"""`earshot report`: one page about one or more run directories, or the tables of a model card."""
 
 from pathlib import Path
 
@@ -10,21 +10,32 @@ def report_command(
     out: Path | None = typer.Option(
         None, help="The HTML file to write. By default report.html in the run's folder, or in the folder above several."
     ),
+    markdown: Path | None = typer.Option(
+        None, help="Write the tables for a model card to this file instead, under the hub's metadata; --out for both."
+    ),
 ) -> None:
-    """Write the report of one or more run directories: one HTML file that opens offline."""
+    """Write the report of one or more run directories: one HTML file that opens offline.
+
+    Differences are from the first run. Runs named NAME-seed0, NAME-seed1 are also told together, as seeds of NAME.
+    """
     import importlib.util
     import os
 
     from earshot.errors import InputError
 
-    missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"a report needs {' and '.join(missing)}; pip install 'earshot[report]'")
-    from earshot.report import write_report
-
-    if out is None:
+    for file, kind in ((out, "an HTML"), (markdown, "a Markdown")):
+        if file is not None and file.is_dir():
+            name = "report.html" if kind == "an HTML" else "README.md"
+            raise InputError(f"{file}: is a folder, expected the name of {kind} file; try {file / name}")
+    if out is None and markdown is None:
         # Of one run this is the run itself, of several the folder that holds them all.
         out = Path(os.path.commonpath([run.resolve() for run in runs])) / "report.html"
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder, expected the name of an HTML file; try --out {out / 'report.html'}")
-    typer.echo(write_report(runs, out))
+    missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing and out is not None:
+        raise InputError(f"a report needs {' and '.join(missing)}; pip install 'earshot[report]'")
+    from earshot.report import write_model_card, write_report
+
+    if out is not None:
+        typer.echo(write_report(runs, out))
+    if markdown is not None:
+        typer.echo(write_model_card(runs, markdown))

@@ -6,7 +6,7 @@ import base64
 import heapq
 import io
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +14,11 @@ from typing import Any, NamedTuple
 from earshot.data.pairset import read_pairs
 from earshot.errors import EarshotError, ImageError
 from earshot.images import load_image
-from earshot.report.reading import Evaluation
-from earshot.rundir import read_jsonl
 from earshot.types import ImageSource, Pair
 
 PER_RULE = 3
 THUMBNAIL_PX = 320
-MAX_TRACE_CHARACTERS = 2_000
+MAX_TRACE_CHARACTERS = 1_500
 MAX_SAMPLES = 4
 
 Row = Mapping[str, Any]
@@ -42,7 +40,7 @@ def listener_gap(row: Row) -> float | None:
         for sample in row["samples"]
         if sample["malformed"] is None and sample["p_first"] is not None
         for p in (sample.get("listener") or {}).values()
-        if (sample["side"] == "first") != (p > 0.5)
+        if p is not None and (sample["side"] == "first") != (p > 0.5)
     ]
     return max(gaps, default=None)
 
@@ -55,10 +53,38 @@ def order_flip(row: Row) -> float | None:
     return abs(forward - swapped)
 
 
-RULES: tuple[tuple[str, Callable[[Row], float | None]], ...] = (
-    ("Most confident mistakes", confident_mistake),
-    ("Largest disagreement with a listener", listener_gap),
-    ("Verdicts that turn with the order", order_flip),
+def malformed_share(row: Row) -> float | None:
+    """The share of the pair's completions that are no verdict; None where all are."""
+    malformed = sum(sample["malformed"] is not None for sample in row["samples"])
+    return malformed / len(row["samples"]) if malformed else None
+
+
+class Rule(NamedTuple):
+    """How examples are chosen: the pairs of the largest size, of equals the earlier."""
+
+    title: str
+    meaning: str
+    size: Callable[[Row], float | None]
+    """None for a pair that the rule is not about."""
+
+
+RULES = (
+    Rule(
+        "Most confident mistakes",
+        "strict pairs judged to the wrong side, with p(first) farthest from an even guess",
+        confident_mistake,
+    ),
+    Rule(
+        "Largest disagreement with a listener",
+        "completions whose side is not a listener's, with |p listener − p reasoner| largest",
+        listener_gap,
+    ),
+    Rule(
+        "Verdicts that turn with the order",
+        "pairs of which the two orders name different sides, with the two p(first) farthest apart",
+        order_flip,
+    ),
+    Rule("Malformed", "pairs with the largest share of completions that are no verdict", malformed_share),
 )
 
 
@@ -70,37 +96,55 @@ class Example(NamedTuple):
     pair: Pair | None
 
 
-def choose(rows: Iterable[Row], per_rule: int = PER_RULE) -> dict[str, list[Example]]:
-    """The rows that each rule ranks highest, in one pass; of equals, the earlier."""
-    heaps: dict[str, list[tuple[float, int, Row]]] = {title: [] for title, _ in RULES}
-    for number, row in enumerate(rows):
-        for title, rule in RULES:
-            size = rule(row)
+class Chooser:
+    """Keeps the rows that each rule ranks highest while rows go by; of equals, the earlier."""
+
+    def __init__(self, per_rule: int = PER_RULE) -> None:
+        self._per_rule = per_rule
+        self._heaps: dict[str, list[tuple[float, int, Row]]] = {rule.title: [] for rule in RULES}
+
+    def passing(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows as they are, each looked at once it was taken: a bad one is the taker's to refuse."""
+        for number, row in enumerate(rows):
+            yield row
+            self._consider(number, row)
+
+    def _consider(self, number: int, row: Row) -> None:
+        for rule in RULES:
+            size = rule.size(row)
             if size is None:
                 continue
-            heap = heaps[title]
-            if len(heap) < per_rule:
+            heap = self._heaps[rule.title]
+            if len(heap) < self._per_rule:
                 heapq.heappush(heap, (size, -number, row))
             elif (size, -number) > heap[0][:2]:
                 heapq.heapreplace(heap, (size, -number, row))
-    return {
-        title: [Example(row, size, None) for size, _, row in sorted(heap, key=lambda item: item[:2], reverse=True)]
-        for title, heap in heaps.items()
-    }
+
+    def chosen(self) -> dict[str, list[Example]]:
+        """The examples by their rule's title, the largest first."""
+        return {
+            title: [Example(row, size, None) for size, _, row in sorted(heap, key=lambda item: item[:2], reverse=True)]
+            for title, heap in self._heaps.items()
+        }
 
 
-def examples_of(evaluation: Evaluation) -> tuple[dict[str, list[Example]], str | None]:
-    """The examples of one test set by rule, with their pairs; and why those are not at hand, if they are not."""
-    if not evaluation.predictions.exists():
-        return {}, None
-    chosen = choose(read_jsonl(evaluation.predictions))
+def choose(rows: Iterable[Row], per_rule: int = PER_RULE) -> dict[str, list[Example]]:
+    """The rows that each rule ranks highest, in one pass; of equals, the earlier."""
+    chooser = Chooser(per_rule)
+    for _ in chooser.passing(rows):
+        pass
+    return chooser.chosen()
+
+
+def with_pairs(chosen: Mapping[str, list[Example]], folder: Path | None) -> tuple[dict[str, list[Example]], str | None]:
+    """The examples with their pairs; and why those are not at hand, if they are not."""
     wanted = {str(example.row["id"]) for examples in chosen.values() for example in examples}
-    pairs, fault = find_pairs(evaluation.data_folder, wanted)
-    with_pairs = {
+    pairs, fault = find_pairs(folder, wanted)
+    found = {
         title: [example._replace(pair=pairs.get(str(example.row["id"]))) for example in examples]
         for title, examples in chosen.items()
     }
-    return with_pairs, fault
+    return found, fault
 
 
 def find_pairs(folder: Path | None, ids: set[str]) -> tuple[dict[str, Pair], str | None]:
@@ -152,7 +196,17 @@ def shown_samples(samples: Sequence[Row]) -> list[Row]:
     by_order = [[s for s in samples if s["order"] == order] for order in ("forward", "swapped")]
     few = [sample for group in by_order for sample in group[: MAX_SAMPLES // 2]]
     optional: Row = {"listener": {}, "claims": None}
-    return [{**optional, **sample, "trace": shortened(str(sample["trace"] or ""))} for sample in few]
+    return [
+        {**optional, **sample, "trace": shortened(str(sample["trace"] or "")), "heard": _heard(sample)}
+        for sample in few
+    ]
+
+
+def _heard(sample: Row) -> list[dict[str, Any]]:
+    """What each listener said of a completion; at exactly 0.5 it is on no side, and differs."""
+    heard = {name: p for name, p in (sample.get("listener") or {}).items() if p is not None}
+    sides = {name: None if p == 0.5 else "first" if p > 0.5 else "second" for name, p in heard.items()}
+    return [{"name": name, "p": p, "agrees": sides[name] == sample["side"]} for name, p in heard.items()]
 
 
 def shortened(text: str, limit: int = MAX_TRACE_CHARACTERS) -> str:

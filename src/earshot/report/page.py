@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
-from earshot.report.charts import line_style, training_charts
-from earshot.report.examples import Example, Pictures, examples_of, shortened, shown_samples
+from earshot.report.calibrating import Fitted, fitted_temperature
+from earshot.report.charts import training_charts
+from earshot.report.comparing import power_words
+from earshot.report.drawing import Chart, line_style
+from earshot.report.examples import PER_RULE, RULES, Example, Pictures, shortened, shown_samples
+from earshot.report.provenance import data_facts, run_facts
 from earshot.report.reading import Evaluation, RunReading, read_runs
-from earshot.report.tables import summary_rows
+from earshot.report.slicing import SLICE_RESAMPLES
+from earshot.report.views import Member, SetView, read_member, set_view, test_sets
 from earshot.rundir import write_text
 
-PICTURE_BUDGET_BYTES = 6_000_000
+PICTURE_BUDGET_BYTES = 4_500_000
 """Of data URLs; with the charts and the text the page stays below the 10 MB that mail and previews bear."""
+CHART_BUDGET_BYTES = 2_500_000
+EXAMPLE_TEXT_BUDGET_BYTES = 1_200_000
 MAX_CONFIG_CHARACTERS = 20_000
-MAX_EXAMPLE_SETS = 12
-"""Test sets whose examples are shown; the text of more would crowd out the rest."""
+MAX_NAME_CHARACTERS = 160
+"""Of anything that should be a name: of a listener, a category, a generator."""
+MAX_FACT_CHARACTERS = 600
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Path:
@@ -50,88 +60,138 @@ def render_page(runs: Sequence[RunReading]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["short"] = lambda text: shortened(str(text), MAX_NAME_CHARACTERS)
+    environment.filters["fact"] = lambda text: shortened(str(text), MAX_FACT_CHARACTERS)
+    environment.filters["grouped"] = lambda number: f"{number:,}"
+    environment.filters["power_words"] = power_words
+    budget = ChartBudget(CHART_BUDGET_BYTES)
     evaluations = [evaluation for run in runs for evaluation in run.evaluations]
-    pictures = Pictures(PICTURE_BUDGET_BYTES)
-    return environment.get_template("page.html.j2").render(
+    fitted = {run.name: fitted_temperature(run) for run in runs}
+    examples = ExampleViews()
+    training = [chart for chart in training_charts(runs) if budget.allows(chart)]
+    sets = list(_sets(evaluations, [run.name for run in runs], fitted, examples))
+    text = environment.get_template("page.html.j2").render(
         runs=[_run_view(run, index) for index, run in enumerate(runs)],
-        charts=training_charts(runs),
-        sets=list(_set_views(evaluations)),
-        example_sets=list(_example_views(evaluations[:MAX_EXAMPLE_SETS], pictures)),
-        example_sets_left_out=max(0, len(evaluations) - MAX_EXAMPLE_SETS),
-        pictures=pictures,
+        facts=run_facts(runs),
+        data=data_facts(runs),
+        training=training,
+        sets=sets,
+        budget=budget,
+        examples=examples,
+        rules=RULES,
+        per_rule=PER_RULE,
+        slice_resamples=SLICE_RESAMPLES,
     )
+    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _sets(
+    evaluations: Sequence[Evaluation], runs: Sequence[str], fitted: Mapping[str, Fitted], examples: ExampleViews
+) -> list[SetView]:
+    """Each test set in turn, so that the predictions of one are in memory at a time."""
+    views = []
+    for name, group in test_sets(evaluations):
+        members = [read_member(evaluation, runs.index(evaluation.run)) for evaluation in group]
+        views.append(_without_tables(set_view(name, members, fitted)))
+        for member in members:
+            examples.add(name, member)
+    return views
+
+
+def _without_tables(view: SetView) -> SetView:
+    members, read = ([m._replace(table=None, examples={}) for m in group] for group in (view.members, view.read))
+    return view._replace(members=members, read=read)
+
+
+class ChartBudget:
+    """Lets charts through until a number of bytes is spent."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._left = budget_bytes
+        self.left_out = 0
+
+    def allows(self, chart: Chart) -> bool:
+        """Whether there is room for the chart; a chart is asked about once."""
+        size = len(chart.svg)
+        if size > self._left:
+            self.left_out += 1
+            return False
+        self._left -= size
+        return True
 
 
 def _run_view(run: RunReading, index: int) -> dict[str, Any]:
     colour, dash = line_style(index)
-    environment = run.environment
-    packages = environment.get("packages")
+    packages = run.environment.get("packages")
     return {
         "name": run.name,
         "colour": colour,
         "dash": dash,
-        "steps": run.steps,
-        "step_seconds": run.mean_step_seconds,
         "config": shortened(run.config, MAX_CONFIG_CHARACTERS),
-        "environment": {
-            key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            for key, value in environment.items()
-            if key != "packages"
-        },
-        "packages": packages if isinstance(packages, Mapping) else {},
-        "evaluations": run.evaluations,
+        "environment": shortened(
+            "\n".join(f"{k}: {_plain(v)}" for k, v in run.environment.items() if k != "packages"),
+            MAX_CONFIG_CHARACTERS,
+        ),
+        "packages": {str(k): str(v) for k, v in packages.items()} if isinstance(packages, Mapping) else {},
+        "settings": [
+            (
+                e.set_name,
+                shortened("\n".join(f"{k}: {_plain(v)}" for k, v in e.settings.items()), MAX_CONFIG_CHARACTERS),
+            )
+            for e in run.evaluations
+            if e.settings
+        ],
     }
 
 
-def _set_views(evaluations: Sequence[Evaluation]) -> Iterator[dict[str, Any]]:
-    """The table of each test set: quantities down, runs across."""
-    for name, group in groupby(sorted(evaluations, key=lambda e: e.set_name), key=lambda e: e.set_name):
-        members = list(group)
-        rows = summary_rows([e.metrics for e in members])
-        yield {
-            "name": name,
-            "runs": [e.run for e in members],
-            "counts": [{key: _count(e.metrics, key) for key in COUNTS} for e in members],
-            "headline": [row for row in rows if row.headline],
-            "others": [row for row in rows if not row.headline],
-        }
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-COUNTS = ("n_pairs", "n_ties", "n_samples", "n_malformed", "n_listener_missing", "n_refused")
+class ExampleViews:
+    """The examples of all runs and sets, while there is room for their pictures and words."""
 
+    def __init__(self) -> None:
+        self.groups: list[dict[str, Any]] = []
+        self.left_out = 0
+        self.pictures = Pictures(PICTURE_BUDGET_BYTES)
+        self._text_left = EXAMPLE_TEXT_BUDGET_BYTES
 
-def _count(metrics: Mapping[str, Any], key: str) -> int:
-    value = metrics.get(key)
-    return int(value) if isinstance(value, int | float) else 0
-
-
-def _example_views(evaluations: Sequence[Evaluation], pictures: Pictures) -> Iterator[dict[str, Any]]:
-    for evaluation in evaluations:
-        chosen, fault = examples_of(evaluation)
-        rules = {
-            title: [_example_view(evaluation, example, pictures) for example in examples]
-            for title, examples in chosen.items()
-            if examples
-        }
+    def add(self, set_name: str, member: Member) -> None:
+        """The examples of one run on one set, but for those that there is no room for."""
+        rules: dict[str, list[dict[str, Any]]] = {}
+        for title, found in member.examples.items():
+            for example in found:
+                view = self._view(member.evaluation, example)
+                if view is None:
+                    self.left_out += 1
+                else:
+                    rules.setdefault(title, []).append(view)
         if rules:
-            yield {"run": evaluation.run, "name": evaluation.set_name, "rules": rules, "fault": fault}
+            self.groups.append({"run": member.run, "name": set_name, "rules": rules, "fault": member.fault})
 
-
-def _example_view(evaluation: Evaluation, example: Example, pictures: Pictures) -> dict[str, Any]:
-    row, pair = example.row, example.pair
-    urls: dict[str, str | None] = {"first": None, "second": None}
-    if pair is not None:
-        # Runs are judged on the same sets: a picture of the same pair is embedded once for all of them.
-        place = str(evaluation.data_folder)
-        urls["first"] = pictures.url((place, f"{pair.id}/first"), pair.first)
-        urls["second"] = pictures.url((place, f"{pair.id}/second"), pair.second)
-    return {
-        "id": str(row["id"]),
-        "prompt": shortened(str(row["prompt_id"]) if pair is None else pair.prompt),
-        "votes": (row["votes_first"], row["votes_second"]),
-        "p_first": row["p_first"],
-        "p_forward": row["p_first_forward"],
-        "p_swapped": row["p_first_swapped"],
-        "urls": urls,
-        "samples": shown_samples(row["samples"]),
-    }
+    def _view(self, evaluation: Evaluation, example: Example) -> dict[str, Any] | None:
+        row, pair = example.row, example.pair
+        samples = shown_samples(row["samples"])
+        prompt = shortened(str(row["prompt_id"]) if pair is None else pair.prompt)
+        words = [prompt, *(s["trace"] for s in samples), *(heard["name"] for s in samples for heard in s["heard"])]
+        size = sum(len(escape(text).encode("utf-8", "replace")) for text in words)
+        if size > self._text_left:
+            return None
+        self._text_left -= size
+        urls: dict[str, str | None] = {"first": None, "second": None}
+        if pair is not None:
+            # Runs are judged on the same sets: a picture of the same pair is embedded once for all of them.
+            place = str(evaluation.data_folder)
+            urls["first"] = self.pictures.url((place, f"{pair.id}/first"), pair.first)
+            urls["second"] = self.pictures.url((place, f"{pair.id}/second"), pair.second)
+        return {
+            "id": str(row["id"]),
+            "prompt": prompt,
+            "votes": {"first": row["votes_first"], "second": row["votes_second"]},
+            "p_first": row["p_first"],
+            "p_forward": row["p_first_forward"],
+            "p_swapped": row["p_first_swapped"],
+            "urls": urls,
+            "samples": samples,
+        }

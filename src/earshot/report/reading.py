@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from jaxtyping import Float
 
+from earshot.data.rows import read_info
 from earshot.errors import DataError, InputError
+from earshot.metrics import PredictionTable
 from earshot.rundir import RunDir, read_jsonl
 
 SETTINGS_FILE = "evaluation.json"
@@ -47,6 +52,14 @@ class Evaluation:
         data = self.settings.get("data")
         return None if not isinstance(data, str) else (self.folder / data).resolve()
 
+    @cached_property
+    def info(self) -> Mapping[str, Any]:
+        """What dataset.json says of the pair set; empty where it is not at hand."""
+        try:
+            return {} if self.data_folder is None else read_info(self.data_folder)
+        except DataError:
+            return {}
+
 
 @dataclass(frozen=True)
 class RunReading:
@@ -57,6 +70,8 @@ class RunReading:
     environment: Mapping[str, Any]
     curves: Mapping[str, Curve]
     evaluations: Sequence[Evaluation]
+    n_rollouts: int = 0
+    """Completions that training sampled and kept."""
 
     @property
     def steps(self) -> int:
@@ -78,6 +93,7 @@ def read_runs(paths: Sequence[Path]) -> list[RunReading]:
     """
     if not paths:
         raise InputError("a report was asked of no run, expected at least one run directory")
+    paths = list({path.resolve(): path for path in paths}.values())
     parts = [path.resolve().parts for path in paths]
     depth = 1
     while depth < 8 and len({p[-depth:] for p in parts}) < len({*parts}):
@@ -95,10 +111,41 @@ def read_run(path: Path, *, name: str) -> RunReading:
     return RunReading(
         name=name,
         config=run.config.read_text(encoding="utf-8", errors="replace") if run.config.exists() else "",
-        environment=_read_object(run.environment) if run.environment.exists() else {},
+        environment=_environment(folders),
         curves=read_curves(run.metrics_log) if run.metrics_log.exists() else {},
         evaluations=evaluations,
+        n_rollouts=_count_rollouts(run.rollouts),
     )
+
+
+def _environment(folders: Sequence[Path]) -> dict[str, Any]:
+    """What the run was made with; where it was only judged, what the first evaluation was."""
+    files = [RunDir(folder).environment for folder in folders]
+    return next((_read_object(file) for file in files if file.exists()), {})
+
+
+def _count_rollouts(folder: Path) -> int:
+    """Rows of the rollout files, from their footers."""
+    try:
+        return sum(pq.read_metadata(file).num_rows for file in sorted(folder.glob("*.parquet")))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{folder}: a rollout file cannot be read ({error}), expected parquet; remove it") from error
+
+
+def read_table(
+    evaluation: Evaluation, watch: Callable[[Iterable[Mapping[str, Any]]], Iterable[Mapping[str, Any]]] | None = None
+) -> PredictionTable:
+    """The predictions of a test set as flat arrays, read in a stream.
+
+    Args:
+        evaluation: One whose predictions are there.
+        watch: Sees the rows go by.
+
+    Raises:
+        DataError: A row is not what `earshot eval` writes.
+    """
+    rows: Iterable[Mapping[str, Any]] = read_jsonl(evaluation.predictions)
+    return PredictionTable.from_rows(watch(rows) if watch else rows, where=str(evaluation.predictions))
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
@@ -125,14 +172,17 @@ def _last_of_each_step(steps: Float[np.ndarray, " n"], values: Float[np.ndarray,
 
 
 def _read_evaluation(folder: Path, run: str) -> Evaluation:
-    settings = folder / SETTINGS_FILE
-    return Evaluation(
-        run=run,
-        set_name=folder.name if folder.parent.name == "eval" else "evaluation",
-        metrics=_read_object(folder / "metrics.json"),
-        settings=_read_object(settings) if settings.exists() else {},
-        folder=folder,
-    )
+    file = folder / SETTINGS_FILE
+    settings = _read_object(file) if file.exists() else {}
+    return Evaluation(run, _set_name(folder, settings), _read_object(folder / "metrics.json"), settings, folder)
+
+
+def _set_name(folder: Path, settings: Mapping[str, Any]) -> str:
+    """What to call a test set: its place below `eval/`, else the folder of the pair set that was judged."""
+    data = settings.get("data")
+    if folder.resolve().parent.name == "eval" or not isinstance(data, str):
+        return folder.resolve().name if folder.resolve().parent.name == "eval" else "evaluation"
+    return (folder / data).resolve().name or "evaluation"
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from earshot.metrics import read_estimate
 from earshot.types import Estimate
@@ -11,34 +11,78 @@ from earshot.types import Estimate
 if TYPE_CHECKING:
     from rich.table import Table
 
+Place: TypeAlias = Literal["headline", "more", "calibration", "selective"]
+"""The table that a quantity stands in."""
+
 
 class Quantity(NamedTuple):
     """How a key of metrics.json is shown."""
 
     label: str
     percent: bool
-    headline: bool
+    place: Place
     meaning: str
+
+    @property
+    def headline(self) -> bool:
+        return self.place == "headline"
 
 
 QUANTITIES = {
-    "accuracy": Quantity("accuracy", True, True, "pairs with a majority whose side was named; unparsed is wrong"),
-    "accuracy_macro": Quantity("accuracy, mean over prompts", True, False, "every prompt weighs the same"),
-    "blind.always_first": Quantity("blind: always the first", True, True, "accuracy without looking"),
-    "blind.larger_file": Quantity("blind: the larger file", True, True, "accuracy without looking"),
-    "disagreement.": Quantity("disagreement with {}", True, True, "verdicts that differ from the listener's side"),
-    "disagreement_gap.": Quantity("gap to {}", False, False, "mean |p reasoner − p listener|"),
-    "false_claims": Quantity("false claims a trace", False, True, "statements that the ground truth contradicts"),
-    "true_claims": Quantity("true claims a trace", False, False, "statements that the ground truth confirms"),
-    "malformed_rate": Quantity("malformed", True, True, "completions that are no verdict"),
-    "position_consistency": Quantity("same side in both orders", True, True, "pairs judged alike when shown swapped"),
-    "first_pick_rate": Quantity("picks the image shown first", True, True, "50 % is fair"),
-    "trace_length": Quantity("words a trace", False, False, "mean length of a well-formed trace"),
-    "brier": Quantity("Brier score", False, False, "against the share of votes; lower is better"),
-    "ece": Quantity("calibration error", False, False, "expected, 15 bins, against the share of votes"),
-    "nll": Quantity("cross-entropy (nats)", False, False, "against the share of votes; lower is better"),
+    "accuracy": Quantity("accuracy", True, "headline", "pairs with a majority whose side was named; unparsed is wrong"),
+    "blind.always_first": Quantity("blind: always the first", True, "headline", "accuracy without looking"),
+    "blind.larger_file": Quantity("blind: the larger file", True, "headline", "accuracy without looking"),
+    "blind.larger_picture": Quantity("blind: more pixels", True, "headline", "accuracy without looking"),
+    "blind.generator_prior": Quantity(
+        "blind: generator prior", True, "headline", "the generator that wins more often in other prompts"
+    ),
+    "ceiling.leave_one_out": Quantity(
+        "one person with the others", True, "headline", "how often a rater agrees with the majority of the other raters"
+    ),
+    "ceiling.including": Quantity(
+        "one person with all", True, "more", "a rater with the majority of all raters, himself among them"
+    ),
+    "accuracy_macro": Quantity("accuracy, mean over prompts", True, "headline", "every prompt weighs the same"),
+    "disagreement.": Quantity(
+        "disagreement with {}", True, "headline", "verdicts that differ from the listener's side"
+    ),
+    "disagreement_gap.": Quantity("gap to {}", False, "more", "mean |p reasoner − p listener|"),
+    "false_claims": Quantity("false claims a trace", False, "headline", "statements that the ground truth contradicts"),
+    "true_claims": Quantity("true claims a trace", False, "more", "statements that the ground truth confirms"),
+    "malformed_rate": Quantity("malformed", True, "headline", "completions that are no verdict"),
+    "position_consistency": Quantity(
+        "same side in both orders", True, "headline", "pairs judged alike when shown swapped"
+    ),
+    "first_pick_rate": Quantity("picks the image shown first", True, "headline", "50 % is fair"),
+    "trace_length": Quantity("words a trace", False, "more", "mean length of a well-formed trace"),
+    "brier": Quantity("Brier score", False, "more", "against the share of votes; lower is better"),
+    "ece": Quantity("calibration error", False, "more", "expected, 15 bins, against the share of votes"),
+    "nll": Quantity("cross-entropy (nats)", False, "more", "against the share of votes; lower is better"),
+    "brier.reliability": Quantity(
+        "Brier: reliability", False, "calibration", "gap between the bins' mean prediction and share; lower is better"
+    ),
+    "brier.resolution": Quantity(
+        "Brier: resolution", False, "calibration", "how far the bins' shares lie apart; subtracted, higher is better"
+    ),
+    "brier.uncertainty": Quantity(
+        "Brier: uncertainty", False, "calibration", "variance of the shares; no prediction changes it"
+    ),
+    "brier.within_variance": Quantity("Brier: variance within bins", False, "calibration", "of the predictions, added"),
+    "brier.within_covariance": Quantity(
+        "Brier: covariance within bins", False, "calibration", "of predictions and shares, twice; subtracted"
+    ),
+    "selective_accuracy.50": Quantity(
+        "accuracy on the surest half", True, "selective", "answering 50 % of the pairs, the surest ones"
+    ),
+    "selective_accuracy.80": Quantity(
+        "accuracy on the surest 80 %", True, "selective", "answering 80 % of the pairs, the surest ones"
+    ),
+    "aurc": Quantity("area under the risk curve", False, "selective", "mean error over all coverages; lower is better"),
 }
 """By key; a key that ends in a dot is followed by a listener's name."""
+
+CALIBRATION_KEYS = ("brier", "ece", "nll", *(key for key, q in QUANTITIES.items() if q.place == "calibration"))
+SELECTIVE_KEYS = tuple(key for key, q in QUANTITIES.items() if q.place == "selective")
 
 
 class Row(NamedTuple):
@@ -59,34 +103,59 @@ class Cell(NamedTuple):
     n: int
 
 
+def quantity_of(key: str) -> tuple[Quantity, str] | None:
+    """How a key is shown, and its label with the listener's name in it; None for a key that is not shown."""
+    for known, quantity in QUANTITIES.items():
+        if key == known or (known.endswith(".") and key.startswith(known)):
+            return quantity, quantity.label.format(key[len(known) :])
+    return None
+
+
 def summary_rows(metrics: Sequence[Mapping[str, Any]]) -> list[Row]:
     """A row for each known quantity that at least one of the evaluations could compute."""
+    return estimate_rows([_estimates(m) for m in metrics])
+
+
+def estimate_rows(columns: Sequence[Mapping[str, Estimate]], *, signed: bool = False) -> list[Row]:
+    """A row for each known quantity that at least one of the columns has; `signed` writes differences."""
     rows = []
     for known, quantity in QUANTITIES.items():
-        for key in _keys(known, metrics):
-            estimates = [read_estimate(m, key) for m in metrics]
+        for key in _keys(known, columns):
+            estimates = [column.get(key, Estimate.missing()) for column in columns]
             if any(e.n for e in estimates):
-                cells = [format_estimate(e, percent=quantity.percent) for e in estimates]
+                cells = [format_estimate(e, percent=quantity.percent, signed=signed) for e in estimates]
                 label = quantity.label.format(key[len(known) :])
                 rows.append(Row(key, label, quantity.meaning, quantity.headline, cells))
     return rows
 
 
-def _keys(known: str, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+def _estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
+    return {key: read_estimate(metrics, key) for key in metrics if quantity_of(key)}
+
+
+def _keys(known: str, columns: Sequence[Mapping[str, Any]]) -> list[str]:
     if not known.endswith("."):
         return [known]
-    return sorted({key for m in metrics for key in m if key.startswith(known)})
+    return sorted({key for column in columns for key in column if key.startswith(known)})
 
 
-def format_estimate(estimate: Estimate, *, percent: bool) -> Cell:
-    """`71.3 %` and `68.0 to 74.5`; a dash where there is nothing, no interval where there is none."""
+def format_estimate(estimate: Estimate, *, percent: bool, signed: bool = False) -> Cell:
+    """`71.3 %` and `68.0 to 74.5`; a dash where there is nothing, no interval where there is none.
+
+    A signed one is a difference: of percentages it is told in points.
+    """
     if estimate.value is None:
         return Cell("–", "", 0)
     scale, digits = (100, 1) if percent else (1, 3 if abs(estimate.value) < 10 else 1)
-    value = f"{estimate.value * scale:.{digits}f}{' %' if percent else ''}"
+    unit = "" if not percent else " points" if signed else " %"
+
+    def number(value: float) -> str:
+        text = f"{value * scale:{'+' if signed else ''}.{digits}f}"
+        return text.replace("-", "−")
+
     if estimate.low is None or estimate.high is None:
-        return Cell(value, "", estimate.n)
-    return Cell(value, f"{estimate.low * scale:.{digits}f} to {estimate.high * scale:.{digits}f}", estimate.n)
+        return Cell(number(estimate.value) + unit, "", estimate.n)
+    return Cell(number(estimate.value) + unit, f"{number(estimate.low)} to {number(estimate.high)}", estimate.n)
 
 
 def render_summary_table(metrics: Mapping[str, Mapping[str, Any]], *, title: str | None = None) -> Table:
@@ -104,6 +173,9 @@ def render_summary_table(metrics: Mapping[str, Mapping[str, Any]], *, title: str
     for name in metrics:
         table.add_column(Text(name), justify="right")
     for row in summary_rows(list(metrics.values())):
+        found = quantity_of(row.key)
+        if found is None or found[0].place not in ("headline", "more"):
+            continue  # parts of a score are for the page, where there is room to say what they are
         cells = [Text(f"{c.value}  [{c.interval}]" if c.interval else c.value) for c in row.cells]
         table.add_row(Text(row.label), *cells)
     for key in ("n_pairs", "n_ties", "n_samples", "n_malformed", "n_listener_missing", "n_refused"):

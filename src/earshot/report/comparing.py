@@ -1,0 +1,222 @@
+"""Runs judged on the same pairs, against one another: paired differences, power, and several seeds of one arm."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from earshot.errors import DataError
+from earshot.metrics import PredictionTable
+from earshot.metrics.estimates import correct, table_statistics
+from earshot.stats import (
+    RESAMPLES,
+    Statistic,
+    bootstrap,
+    bootstrap_runs,
+    detectable_difference,
+    difference,
+    paired_design,
+    pairs_needed,
+)
+from earshot.types import Estimate
+
+COMPARED = (
+    "accuracy",
+    "accuracy_macro",
+    "disagreement.",
+    "position_consistency",
+    "false_claims",
+    "malformed_rate",
+    "brier",
+    "nll",
+    "ece",
+)
+"""Keys of metrics.json whose differences are told; one that ends in a dot is followed by a listener's name."""
+POWER = 0.8
+MOST_DRAWS = 200_000_000
+"""Of prompts, over all resamples of one bootstrap: with more than twenty thousand prompts there are fewer resamples."""
+_SEED = re.compile(r"^(?P<arm>.*?)[-_./ ]?(?:seed|(?<=[-_./ ])s)[-_= ]?(?P<seed>\d+)$", re.IGNORECASE)
+
+
+class Judged(NamedTuple):
+    """A run's predictions on a test set."""
+
+    run: str
+    table: PredictionTable
+
+
+class Power(NamedTuple):
+    """What a test set can show of the difference between two runs' accuracies."""
+
+    n_pairs: int
+    n_prompts: int
+    discordance: float
+    """Share of the strict pairs on which exactly one of the two is right."""
+    detectable: float | None
+    """The smallest difference that is shown with a chance of 80 %; None where there is none."""
+    needed: int | None
+    """Pairs that would show the difference seen with that chance; None where none was seen."""
+
+
+class Difference(NamedTuple):
+    """A run minus the first one."""
+
+    run: str
+    estimates: dict[str, Estimate]
+    """By key of metrics.json; empty where the two cannot be compared."""
+    power: Power | None
+    fault: str | None
+    """Why they cannot be compared."""
+
+
+class Pooled(NamedTuple):
+    """Several seeds of one arm."""
+
+    arm: str
+    runs: list[str]
+    means: dict[str, Estimate]
+    """Over seeds, with intervals that hold for other seeds and prompts."""
+    against: str | None
+    """The arm that the differences are from; None for that arm itself and where it has one seed only."""
+    differences: dict[str, Estimate]
+
+
+def resamples_for(n_clusters: int) -> int:
+    """As many resamples as metrics.json rests on, and fewer where there are very many prompts; at least a thousand."""
+    return max(1_000, min(RESAMPLES, MOST_DRAWS // max(1, n_clusters)))
+
+
+def differences(judged: Sequence[Judged]) -> list[Difference]:
+    """Every run after the first against it, paired on the same pairs."""
+    return [_difference(judged[0], other) for other in judged[1:]]
+
+
+def _difference(first: Judged, other: Judged) -> Difference:
+    try:
+        table = aligned(other.table, first.table)
+    except DataError as error:
+        return Difference(other.run, {}, None, str(error))
+    a, b = statistics_of(table), statistics_of(first.table)
+    gaps = {key: difference(a[key], b[key]) for key in a if key in b}
+    estimates = bootstrap(gaps, resamples=resamples_for(table.n_clusters))
+    return Difference(other.run, estimates, power_of(table, first.table), None)
+
+
+def aligned(table: PredictionTable, to: PredictionTable) -> PredictionTable:
+    """The same predictions with the prompts numbered as in another table of the same pairs.
+
+    Raises:
+        DataError: The two are not of the same pairs, or hold different votes.
+    """
+    order = np.argsort(to.pair_hash)
+    at = order[np.minimum(np.searchsorted(to.pair_hash[order], table.pair_hash), len(order) - 1)]
+    shared = int((to.pair_hash[at] == table.pair_hash).sum())
+    if not shared == len(table.pair_hash) == len(to.pair_hash):
+        raise DataError(f"judged {len(table.pair_hash):,} and {len(to.pair_hash):,} pairs, {shared:,} of them the same")
+    if (table.votes_first != to.votes_first[at]).any() or (table.votes_second != to.votes_second[at]).any():
+        raise DataError("the same pairs have different votes")
+    return dataclasses.replace(table, cluster=to.cluster[at], n_clusters=to.n_clusters)
+
+
+def statistics_of(table: PredictionTable) -> dict[str, Statistic]:
+    """What is compared, of the listeners that were heard."""
+    statistics = table_statistics(table, sorted(table.listeners))
+    return {key: s for key, s in statistics.items() if is_compared(key)}
+
+
+def is_compared(key: str) -> bool:
+    """Whether differences of this key of metrics.json are told."""
+    return any(key == known or (known.endswith(".") and key.startswith(known)) for known in COMPARED)
+
+
+def power_of(table: PredictionTable, first: PredictionTable) -> Power | None:
+    """What these pairs can show of the two runs' difference; None without strict pairs.
+
+    A correlation within prompts below 0 would make clustered pairs worth more than independent ones: it counts as 0.
+    """
+    order, other = np.argsort(first.pair_hash), np.argsort(table.pair_hash)
+    strict = first.votes_first[order] != first.votes_second[order]
+    if not strict.any():
+        return None
+    a, b = (correct(t)[i][strict].astype(np.float64) for t, i in ((table, other), (first, order)))
+    design = paired_design(a, b, first.cluster[order][strict])
+    if design.discordance == 0:
+        return Power(design.pairs, design.prompts, 0.0, None, None)
+    correlation = max(0.0, design.correlation)
+    shape = (design.pairs_per_prompt, correlation, design.size_cv)
+    detectable = detectable_difference(
+        design.pairs, design.discordance, pairs_per_prompt=shape[0], correlation=shape[1], size_cv=shape[2], power=POWER
+    )
+    needed = None
+    if design.difference:
+        needed = pairs_needed(
+            design.difference, design.discordance, pairs_per_prompt=shape[0], correlation=shape[1], size_cv=shape[2],
+            power=POWER,
+        ).pairs  # fmt: skip
+    return Power(design.pairs, design.prompts, design.discordance, detectable, needed)
+
+
+def power_words(power: Power) -> str:
+    """What a set could show, in a sentence."""
+    size = f"{power.n_pairs:,} strict pairs of {power.n_prompts:,} prompts"
+    if not power.discordance:
+        return f"both are right on the same ones of {size}, so that nothing tells them apart."
+    shown = (
+        f"exactly one of the two is right on {100 * power.discordance:.1f} % of {size}; an accuracy difference of "
+        + ("no size" if power.detectable is None else f"{100 * power.detectable:.1f} points")
+        + f" would be shown with a chance of {100 * POWER:.0f} %."
+    )
+    if power.needed is None:
+        return shown
+    return f"{shown} To show the difference seen, a set like this one would need about {power.needed:,} pairs."
+
+
+def arms_of(runs: Sequence[str]) -> dict[str, list[str]]:
+    """Runs that are named as seeds of one arm (`listener-seed0`, `listener/seed1`, `listener_s2`), by the arm's name.
+
+    Arms of one seed are left out.
+    """
+    arms: dict[str, list[str]] = {}
+    for run in runs:
+        if found := _SEED.match(run):
+            arms.setdefault(found["arm"] or "all seeds", []).append(run)
+    return {arm: members for arm, members in arms.items() if len(members) > 1}
+
+
+def pooled(judged: Sequence[Judged]) -> tuple[list[Pooled], str | None]:
+    """The seeds of each arm together, against the first arm's; and why they are not, where they cannot be."""
+    arms = arms_of([j.run for j in judged])
+    if not arms:
+        return [], None
+    tables = {j.run: j.table for j in judged}
+    to = tables[next(iter(arms.values()))[0]]
+    try:
+        statistics = {r: statistics_of(aligned(tables[r], to)) for members in arms.values() for r in members}
+    except DataError as error:
+        return [], f"the seeds are not of the same pairs: {error}"
+    base = next(iter(arms))
+    return [_pooled(arm, members, base, arms[base], statistics) for arm, members in arms.items()], None
+
+
+def _pooled(
+    arm: str, runs: list[str], base: str, base_runs: list[str], statistics: Mapping[str, Mapping[str, Statistic]]
+) -> Pooled:
+    def shared(names: Sequence[str]) -> list[str]:
+        return [key for key in statistics[names[0]] if all(key in statistics[name] for name in names)]
+
+    first = statistics[runs[0]]
+    resamples = resamples_for(len(next(iter(first.values())).totals))
+    means = {key: bootstrap_runs([statistics[run][key] for run in runs], resamples=resamples) for key in shared(runs)}
+    if arm == base:
+        return Pooled(arm, runs, means, None, {})
+    gaps = {
+        key: bootstrap_runs(
+            [statistics[run][key] for run in runs], [statistics[run][key] for run in base_runs], resamples=resamples
+        )
+        for key in shared([*runs, *base_runs])
+    }
+    return Pooled(arm, runs, means, base, gaps)

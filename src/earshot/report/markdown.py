@@ -1,0 +1,185 @@
+"""The tables for a model card: Markdown under YAML front matter with the hub's `model-index`.
+
+The schema is the hub's (huggingface/hub-docs, modelcard.md): a result needs `task.type`, `dataset.type`, `dataset.name`
+and each metric's `type` and `value`. Every value is one of metrics.json, as it stands there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from earshot.metrics import read_estimate
+from earshot.metrics.blind import warnings_of
+from earshot.report.comparing import Judged, differences, power_words
+from earshot.report.provenance import data_facts, run_facts
+from earshot.report.reading import Evaluation, RunReading, read_runs, read_table
+from earshot.report.tables import Cell, Row, estimate_rows, quantity_of, summary_rows
+from earshot.report.views import protocol_rows, test_sets
+from earshot.rundir import write_text
+
+TASK = {"type": "image-text-to-text", "name": "Image preference"}
+"""The hub's task of a model that reads images and text and writes text."""
+METRIC_TYPES: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    "accuracy_macro": "accuracy",
+    "selective_accuracy.80": "accuracy",
+    "brier": "brier_score",
+    "ece": "expected_calibration_error",
+    "nll": "negative_log_likelihood",
+    "position_consistency": "position_consistency",
+    "malformed_rate": "malformed_rate",
+}
+"""Keys of metrics.json that go into the metadata, and what the hub is to call them; its own ids where it has one.
+`protocol.*` and `disagreement.*` go there as well, the former as accuracies."""
+_HUB_DATASET = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+MAX_TEXT_CHARACTERS = 300
+
+
+def write_model_card(runs: Sequence[Path], out: Path) -> Path:
+    """Write the tables of runs in Markdown, to be put into a model card.
+
+    Args:
+        runs: Run directories; each may hold `metrics.json` and `eval/<set>/metrics.json`.
+        out: The file, written whole.
+
+    Raises:
+        InputError: A path holds no run.
+        DataError: A file of a run cannot be read.
+    """
+    write_text(out, model_card(read_runs(runs)))
+    return out
+
+
+def model_card(runs: Sequence[RunReading]) -> str:
+    """Front matter, what was run, and the results of each test set with differences."""
+    parts = [front_matter(runs), "# Evaluation with Earshot\n", _what_was_run(runs)]
+    for name, evaluations in test_sets([e for run in runs for e in run.evaluations]):
+        parts.append(_results(name, evaluations))
+    return "\n".join(parts)
+
+
+def front_matter(runs: Sequence[RunReading]) -> str:
+    """The metadata between `---` lines, with one entry of `model-index` a run that was evaluated."""
+    metadata: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": TASK["type"],
+        "tags": ["earshot", "reward-model", "image-preference"],
+    }
+    index = [{"name": _plain(run.name), "results": results} for run in runs if (results := _index_results(run))]
+    if index:
+        metadata["model-index"] = index
+    return f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120)}---\n"
+
+
+def _index_results(run: RunReading) -> list[dict[str, Any]]:
+    results = []
+    for evaluation in run.evaluations:
+        metrics = _index_metrics(evaluation.metrics)
+        if metrics:
+            results.append({"task": dict(TASK), "dataset": _index_dataset(evaluation), "metrics": metrics})
+    return results
+
+
+def _index_dataset(evaluation: Evaluation) -> dict[str, Any]:
+    """The hub's id of the set where dataset.json tells one, else the set's own name."""
+    info = evaluation.info
+    hub = _HUB_DATASET.search(str(info.get("origin") or ""))
+    title = info.get("title") or info.get("source")
+    name = evaluation.set_name if not title else f"{title} ({evaluation.set_name})"
+    dataset = {"type": hub[1] if hub else _plain(evaluation.set_name), "name": _plain(name)}
+    told = {key: info[key] for key in ("split", "revision") if isinstance(info.get(key), str)}
+    return dataset | {key: _plain(value) for key, value in told.items()}
+
+
+def _index_metrics(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    keys = [*METRIC_TYPES, *sorted(k for k in metrics if k.startswith(("protocol.", "disagreement.")))]
+    found = []
+    for key in keys:
+        estimate = read_estimate(metrics, key)
+        if estimate.value is not None:
+            kind = METRIC_TYPES.get(key, "accuracy" if key.startswith("protocol.") else "disagreement")
+            found.append({"type": kind, "value": estimate.value, "name": _plain(_metric_name(key))})
+    return found
+
+
+def _metric_name(key: str) -> str:
+    if key.startswith("protocol."):
+        return f"accuracy by the protocol {key.removeprefix('protocol.')}"
+    found = quantity_of(key)
+    return key if found is None else found[0].label.format(key.partition(".")[2])
+
+
+def _what_was_run(runs: Sequence[RunReading]) -> str:
+    facts = [[fact.label, *fact.values] for fact in run_facts(runs)]
+    data = [[d.name, d.role, d.what, d.licence, d.version, d.pairs] for d in data_facts(runs)]
+    parts = ["## What was run\n"]
+    if facts:
+        parts.append(table(["", *(run.name for run in runs)], facts))
+    if data:
+        parts.append(table(["set", "use", "what", "licence", "version", "size"], data))
+    return "\n".join(parts)
+
+
+def _results(name: str, evaluations: Sequence[Evaluation]) -> str:
+    metrics = [e.metrics for e in evaluations]
+    runs = [e.run for e in evaluations]
+    parts = [f"## Results on {text(name)}\n", "Values with 95 % intervals, prompts resampled.\n"]
+    parts.append(table(["", *runs], [_row(row) for row in summary_rows(metrics)]))
+    protocols = [[p.name, *(_cell(c) for c in p.cells), p.rules] for p in protocol_rows(metrics)]
+    if protocols:
+        parts.append(table(["protocol", *runs, "rules"], protocols))
+    parts += [f"> Warning, {text(e.run)}: {text(w)}\n" for e in evaluations for w in warnings_of(e.metrics)]
+    return "\n".join([*parts, *_differences(evaluations)])
+
+
+def _differences(evaluations: Sequence[Evaluation]) -> list[str]:
+    judged = (
+        [Judged(e.run, read_table(e)) for e in evaluations if e.predictions.exists()] if len(evaluations) > 1 else []
+    )
+    if len(judged) < 2:
+        return []
+    found = differences(judged)
+    compared = [gap for gap in found if not gap.fault]
+    parts = [f"Not compared, {text(gap.run)}: {text(gap.fault)}.\n" for gap in found if gap.fault]
+    if compared:
+        rows = [_row(row) for row in estimate_rows([gap.estimates for gap in compared], signed=True)]
+        parts.append(f"Difference from {text(judged[0].run)}, on the same pairs.\n")
+        parts.append(table(["", *(gap.run for gap in compared)], rows))
+    parts += [f"Power, {text(gap.run)}: {power_words(gap.power)}\n" for gap in compared if gap.power]
+    return parts
+
+
+def _row(row: Row) -> list[str]:
+    return [row.label, *(_cell(cell) for cell in row.cells)]
+
+
+def _cell(cell: Cell) -> str:
+    return f"{cell.value} ({cell.interval}; n {cell.n:,})" if cell.interval else cell.value
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of texts, all of which are escaped."""
+    lines = [heads, ["---"] * len(heads)]
+    head, rule = (" | ".join(map(text, lines[0])), " | ".join(lines[1]))
+    return "\n".join([f"| {head} |", f"| {rule} |", *(f"| {' | '.join(map(text, row))} |" for row in rows), ""])
+
+
+def text(words: object) -> str:
+    """Words that stand for themselves in Markdown: one line, no markup, no HTML, no turning of the writing."""
+    return _MARKUP.sub(_escaped, _plain(words))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return {"<": "&lt;", ">": "&gt;"}.get(found[0], f"\\{found[0]}")
+
+
+def _plain(words: object) -> str:
+    shown = _CONTROL.sub(" ", str(words))
+    return shown if len(shown) <= MAX_TEXT_CHARACTERS else f"{shown[:MAX_TEXT_CHARACTERS]}…"

@@ -1,0 +1,218 @@
+"""What was run: models with hashes, data with licence and revision, versions, seeds and cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from earshot.data.rows import read_info
+from earshot.errors import EarshotError
+from earshot.metrics import read_estimate
+from earshot.report.reading import Evaluation, RunReading
+
+HASH_DIGITS = 12
+"""Of a SHA-256 in a table; the settings below it have the whole."""
+VERSIONS = ("earshot", "torch", "transformers", "trl", "numpy")
+
+
+class Fact(NamedTuple):
+    """Something to know of every run; a dash where it is not known."""
+
+    label: str
+    values: list[str]
+
+
+class DataFact(NamedTuple):
+    """A pair set that the runs used."""
+
+    role: str
+    name: str
+    what: str
+    licence: str
+    version: str
+    pairs: str
+    note: str
+
+
+def run_facts(runs: Sequence[RunReading]) -> list[Fact]:
+    """What can be said of the runs, each fact that at least one of them tells."""
+    readers = {
+        "starting model": _starting_model,
+        "listeners in the reward": _reward_listeners,
+        "judged model": _judged_model,
+        "listeners asked": _asked_listeners,
+        "seed": _seeds,
+        "training": _training,
+        "training time": _training_time,
+        "training volume": _training_volume,
+        "judging": _judging,
+        "commit": lambda run: str(run.environment.get("commit") or "")[:12],
+        "versions": _versions,
+        "machine": _machine,
+        "begun": lambda run: str(run.environment.get("time") or ""),
+    }
+    facts = [Fact(label, [read(run) or "–" for run in runs]) for label, read in readers.items()]
+    return [fact for fact in facts if any(value != "–" for value in fact.values)]
+
+
+def data_facts(runs: Sequence[RunReading]) -> list[DataFact]:
+    """The pair sets that were judged and trained on, each once."""
+    facts = [_training_data(run) for run in runs]
+    facts += [_judged_data(evaluation) for run in runs for evaluation in run.evaluations]
+    return list(dict.fromkeys(fact for fact in facts if fact is not None))
+
+
+def describe_data(info: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What a pair set is, its licence, and by what it can be found again, from its dataset.json."""
+    what = str(info.get("title") or info.get("name") or info.get("source") or "–")
+    if origin := info.get("origin"):
+        what += f", {origin}"
+    files = [info.get("annotations")] if info.get("annotations") else info.get("shards") or []
+    hashes = [str(f.get("sha256") or f.get("footer_sha256")) for f in files if isinstance(f, Mapping)]
+    parts = [f"{key} {info[key]}" for key in ("revision", "split", "set", "seed") if info.get(key) is not None]
+    parts += [f"sides shuffled with seed {info['shuffle_seed']}"] if info.get("shuffle_seed") is not None else []
+    parts += [f"SHA-256 {h[:HASH_DIGITS]}" for h in hashes[:1]]
+    parts += [f"and of {len(hashes) - 1} more files"] if len(hashes) > 1 else []
+    return what, str(info.get("licence") or "–"), ", ".join(parts) or "–"
+
+
+def _judged_data(evaluation: Evaluation) -> DataFact:
+    what, licence, version = describe_data(evaluation.info)
+    metrics = evaluation.metrics
+    counts = [f"{metrics[key]:,} {word}" for key, word in (("n_pairs", "pairs"), ("n_prompts", "prompts"))
+              if isinstance(metrics.get(key), int)]  # fmt: skip
+    note = "" if evaluation.info else "its dataset.json is not at hand"
+    return DataFact("judged", evaluation.set_name, what, licence, version, ", ".join(counts) or "–", note)
+
+
+def _training_data(run: RunReading) -> DataFact | None:
+    data = config_of(run).get("data")
+    train = data.get("train") if isinstance(data, Mapping) else None
+    if not isinstance(train, str):
+        return None
+    try:
+        info = read_info(Path(train))
+    except (EarshotError, OSError):
+        info = {}
+    what, licence, version = describe_data(info)
+    counts = info.get("counts")
+    pairs = (
+        f"{counts['pairs']:,} pairs" if isinstance(counts, Mapping) and isinstance(counts.get("pairs"), int) else "–"
+    )
+    note = "" if info else "its dataset.json is not at hand"
+    return DataFact("trained on", Path(train).name, what, licence, version, pairs, note)
+
+
+def config_of(run: RunReading) -> Mapping[str, Any]:
+    """The run's configuration; empty where there is none or it is no YAML."""
+    try:
+        found = yaml.safe_load(run.config)
+    except (yaml.YAMLError, RecursionError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _starting_model(run: RunReading) -> str:
+    reasoner = _mapping(run.environment.get("models")).get("reasoner")
+    model = _mapping(config_of(run).get("model"))
+    name = str(model.get("path") or _mapping(reasoner).get("name") or "")
+    return _with_hash(name, _mapping(reasoner).get("sha256"))
+
+
+def _reward_listeners(run: RunReading) -> str:
+    models = _mapping(run.environment.get("models"))
+    found = {k.partition(":")[2]: v for k, v in models.items() if str(k).startswith("listener:")}
+    return "; ".join(_with_hash(name, _mapping(v).get("sha256")) for name, v in found.items())
+
+
+def _judged_model(run: RunReading) -> str:
+    found = [(e, _mapping(_mapping(e.settings.get("models")).get("model"))) for e in run.evaluations]
+    return "; ".join(dict.fromkeys(_with_hash(_source(e, m), m.get("sha256")) for e, m in found if m))
+
+
+def _source(evaluation: Evaluation, model: Mapping[str, Any]) -> str:
+    """Where a model is from; of a folder that is told relative to the evaluation, the last two names."""
+    source = str(model.get("source") or "")
+    return "/".join((evaluation.folder / source).resolve().parts[-2:]) if source.startswith(".") else source
+
+
+def _asked_listeners(run: RunReading) -> str:
+    told = []
+    for evaluation in run.evaluations:
+        models = _mapping(evaluation.settings.get("models"))
+        for name in evaluation.settings.get("listeners") or []:
+            model = _mapping(models.get(name))
+            source = _source(evaluation, model)
+            told.append(_with_hash(name if source in ("", name) else f"{name} = {source}", model.get("sha256")))
+    return "; ".join(dict.fromkeys(told))
+
+
+def _seeds(run: RunReading) -> str:
+    training = run.environment.get("seed", config_of(run).get("seed"))
+    judging = dict.fromkeys(str(e.settings["seed"]) for e in run.evaluations if "seed" in e.settings)
+    parts = [] if training is None else [f"training {training}"]
+    return ", ".join([*parts, *([f"judging {' and '.join(judging)}"] if judging else [])])
+
+
+def _training(run: RunReading) -> str:
+    return f"{run.steps:,} steps" if run.steps else ""
+
+
+def _training_time(run: RunReading) -> str:
+    curve = run.curves.get("step_seconds")
+    if curve is None or not curve.values.size:
+        return ""
+    return f"{duration(float(curve.values.sum()))}, {run.mean_step_seconds:.3g} s a step"
+
+
+def _training_volume(run: RunReading) -> str:
+    parts = [f"{run.n_rollouts:,} completions"] if run.n_rollouts else []
+    tokens = run.curves.get("trl/num_tokens")
+    if tokens is not None and tokens.values.size:
+        parts.append(f"{int(tokens.values.max()):,} tokens")
+    return ", ".join(parts)
+
+
+def _judging(run: RunReading) -> str:
+    """Completions and their words. How long judging took is in no file of a run."""
+    samples = sum(e.metrics.get("n_samples") or 0 for e in run.evaluations)
+    words = sum((read_estimate(e.metrics, "trace_length").value or 0.0) * read_estimate(e.metrics, "trace_length").n
+                for e in run.evaluations)  # fmt: skip
+    return f"{samples:,} completions, about {round(words, -2):,.0f} words; time not recorded" if samples else ""
+
+
+def _versions(run: RunReading) -> str:
+    packages = _mapping(run.environment.get("packages"))
+    python = run.environment.get("python")
+    parts = [f"Python {python}"] if python else []
+    return ", ".join(parts + [f"{name} {packages[name]}" for name in VERSIONS if name in packages])
+
+
+def _machine(run: RunReading) -> str:
+    cores = run.environment.get("cpu_count")
+    parts = [str(run.environment.get("platform") or ""), f"{cores} cores" if cores else ""]
+    hardware = run.environment.get("hardware")
+    parts += [] if hardware is None else [json.dumps(hardware, ensure_ascii=False)]
+    return ", ".join(part for part in parts if part)
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _with_hash(name: str, digest: object) -> str:
+    return f"{name} ({str(digest)[:HASH_DIGITS]})" if digest else name
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,240 @@
+"""Accuracy by slice and generators by rank, as rows of dots with intervals beside their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from earshot.errors import DataError
+from earshot.metrics import PredictionTable
+from earshot.metrics.ranking import Ranking, RankingComparison, compare_rankings
+from earshot.metrics.slices import (
+    Bootstrap,
+    Slice,
+    by_axis,
+    by_category,
+    by_disagreement,
+    by_generators,
+    by_margin,
+    by_trace_length,
+    hard_pairs,
+    trace_length_edges,
+)
+from earshot.report.drawing import line_style
+from earshot.report.tables import Cell, format_estimate
+from earshot.types import Estimate
+
+SLICE_RESAMPLES = 1_000
+"""Of the prompts, for the intervals of slices and bins: a report has hundreds."""
+MOST_ROWS = 15
+MOST_GENERATORS = 30
+"""Beyond these a ranking takes longer than anyone waits, and is longer than anyone reads."""
+
+TITLES: Mapping[str, tuple[str, str]] = {
+    "margin": ("Vote margin", "|first − second| / all votes; 1 is unanimous. n counts pairs"),
+    "hard": ("Hard pairs", "votes at most 0.2 apart; the reasoner's side changing with the order. n counts pairs"),
+    "axis": ("Question asked", "what the raters were asked for. n counts pairs"),
+    "category": ("Category of the prompt", "the publisher's kind of prompt. n counts pairs"),
+    "generators": ("Generators compared", "which two models made the images. n counts pairs"),
+    "trace_length": ("Words of the trace", "fifths of the runs' completions. n counts well-formed completions"),
+}
+
+
+class Mark(NamedTuple):
+    """A dot with its interval, in pixels of a strip."""
+
+    x: float
+    low: float | None
+    high: float | None
+    y: float
+    colour: str
+
+
+class StripRow(NamedTuple):
+    """A line of a table of dots."""
+
+    name: str
+    cells: list[Cell]
+    marks: list[Mark]
+
+
+class Strip(NamedTuple):
+    """A table of which every line has the runs' dots on one common scale."""
+
+    title: str
+    meaning: str
+    rows: list[StripRow]
+    left_out: int
+    ticks: list[tuple[float, str]]
+    """Pixels and labels of the scale."""
+    middle: float | None
+    """Where an even guess lies, in pixels."""
+    height: int
+
+
+STRIP_PX = 180
+_PAD = 6.0
+
+
+def accuracy_strips(tables: Sequence[tuple[int, PredictionTable]]) -> list[Strip]:
+    """A strip for each thing that some run's pairs or completions can be told apart by.
+
+    Args:
+        tables: Of the runs, each with the index that gives its colour.
+    """
+    draws = Bootstrap(SLICE_RESAMPLES)
+    strips = []
+    edges = trace_length_edges([table for _, table in tables]) if tables else []
+    for by, (title, meaning) in TITLES.items():
+        found = [_sliced(by, table, draws, edges) for _, table in tables]
+        if any(len(slices) > (by in ("axis", "category")) for slices in found):
+            strips.append(_strip(title, meaning, [index for index, _ in tables], found))
+    return strips
+
+
+def _sliced(by: str, table: PredictionTable, draws: Bootstrap, edges: Sequence[float]) -> list[Slice]:
+    if by == "margin":
+        # Votes of one person are all unanimous: there is nothing to tell apart.
+        slices = by_margin(table, bootstrap=draws)
+        return slices if len(slices) > 1 else []
+    if by == "trace_length":
+        return by_trace_length(table, bootstrap=draws, edges=edges)
+    if by == "generators":
+        return by_generators(table, bootstrap=draws)
+    return {"axis": by_axis, "category": by_category, "hard": hard_pairs}[by](table, draws)
+
+
+def _strip(title: str, meaning: str, indices: Sequence[int], found: Sequence[Sequence[Slice]]) -> Strip:
+    by_name = [{s.name: s.accuracy for s in slices} for slices in found]
+    names = list(dict.fromkeys(s.name for slices in found for s in slices))
+    shown = names[:MOST_ROWS]
+    columns = [[column.get(name, Estimate.missing()) for column in by_name] for name in shown]
+    return strip_of(title, meaning, indices, shown, columns, left_out=len(names) - len(shown), share=True)
+
+
+def strip_of(
+    title: str,
+    meaning: str,
+    indices: Sequence[int],
+    names: Sequence[str],
+    rows: Sequence[Sequence[Estimate]],
+    *,
+    left_out: int = 0,
+    share: bool = False,
+) -> Strip:
+    """A table of dots.
+
+    Args:
+        title: Above it.
+        meaning: Beside the title.
+        indices: Of the runs, for their colours; -1 is people.
+        names: Of the lines.
+        rows: For each line an estimate of each run.
+        left_out: Lines that are not shown.
+        share: The estimates are shares, told in percent on a scale of whole tenths that holds one half.
+    """
+    numbers = [v for row in rows for e in row for v in (e.value, e.low, e.high) if v is not None]
+    low, high = min(numbers, default=0.0), max(numbers, default=1.0)
+    if share:
+        low, high = min(np.floor(low * 10) / 10, 0.5), max(np.ceil(high * 10) / 10, 0.5)
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+
+    def px(value: float) -> float:
+        return round(_PAD + (value - low) / (high - low) * (STRIP_PX - 2 * _PAD), 1)
+
+    height = 8 * len(indices) + 6
+    lines = []
+    for name, row in zip(names, rows, strict=True):
+        marks = [
+            Mark(px(e.value), None if e.low is None else px(e.low), None if e.high is None else px(e.high), 7 + 8 * i,
+                 "currentColor" if index < 0 else line_style(index)[0])
+            for i, (index, e) in enumerate(zip(indices, row, strict=True))
+            if e.value is not None
+        ]  # fmt: skip
+        lines.append(StripRow(name, [format_estimate(e, percent=share) for e in row], marks))
+    ticks = [(px(v), f"{100 * v:.0f} %" if share else f"{v:.1f}".replace("-", "−")) for v in (low, high)]
+    if share and low < 0.5 < high:
+        ticks.insert(1, (px(0.5), "50 %"))
+    middle = 0.5 if share else 0.0
+    return Strip(title, meaning, lines, left_out, ticks, px(middle) if low <= middle <= high else None, height)
+
+
+def disagreement_slices(table: PredictionTable, listener: str) -> list[Slice]:
+    """Accuracy by the listener's distance and by whether it agrees; none where it was not heard."""
+    heard = listener in table.listeners
+    return by_disagreement(table, listener, bootstrap=Bootstrap(SLICE_RESAMPLES)) if heard else []
+
+
+class RankedRow(NamedTuple):
+    """A generator's place among people and each run."""
+
+    name: str
+    places: list[str]
+
+
+class RankingView(NamedTuple):
+    """The generators as people rank them and as the runs do."""
+
+    places_of_runs: list[int]
+    """In the report, of the runs that could be ranked by."""
+    rows: list[RankedRow]
+    strip: Strip
+    agreement: list[tuple[str, Cell, Cell]]
+    """By run, Kendall's tau-b and Spearman's rho of its ranking with people's."""
+    notes: list[str]
+
+
+def ranking_view(tables: Sequence[tuple[int, str, PredictionTable]]) -> tuple[RankingView | None, str | None]:
+    """People's ranking of the generators beside each run's; or why there is none.
+
+    Args:
+        tables: Index, name and predictions of each run on one test set.
+    """
+    named = {name for _, _, t in tables for name in t.models}
+    if len(named) < 2:
+        return None, "the pairs do not name the generators of their images"
+    if len(named) > MOST_GENERATORS:
+        return None, f"{len(named)} generators are more than the {MOST_GENERATORS} that are ranked here"
+    compared: list[tuple[int, str, RankingComparison]] = []
+    notes = []
+    for index, run, table in tables:
+        try:
+            compared.append((index, run, _compared(table)))
+        except (DataError, ImportError) as error:
+            notes.append(f"{run}: {error}")
+    if not compared:
+        return None, "; ".join(dict.fromkeys(note.partition(": ")[2] for note in notes))
+    people = compared[0][2].people
+    rankings: list[Ranking] = [people, *(c.reasoner for _, _, c in compared)]
+    places = [{g.name: g for g in ranking.generators} for ranking in rankings]
+    names = [g.name for g in people.generators]
+    rows = [[by[name].strength if name in by else Estimate.missing() for by in places] for name in names]
+    meaning = (
+        "Bradley–Terry strength in log-odds against the average generator; ranks with 95 % intervals. n counts pairs"
+    )
+    strip = strip_of("Generators", meaning, [-1, *(index for index, _, _ in compared)], names, rows)
+    agreement = [
+        (run, format_estimate(c.kendall, percent=False), format_estimate(c.spearman, percent=False))
+        for _, run, c in compared
+    ]
+    ranked = [RankedRow(name, [_place(by, name) for by in places]) for name in names]
+    return RankingView([index for index, _, _ in compared], ranked, strip, agreement, notes), None
+
+
+def _compared(table: PredictionTable) -> RankingComparison:
+    total = table.votes_first + table.votes_second
+    use = (table.model_first >= 0) & (table.model_second >= 0) & (total > 0) & ~np.isnan(table.p_first)
+    first, second = ([table.models[code] for code in codes[use]] for codes in (table.model_first, table.model_second))
+    share = table.votes_first[use] / total[use]
+    return compare_rankings(first, second, share, table.p_first[use], table.cluster[use])
+
+
+def _place(by: Mapping[str, object], name: str) -> str:
+    generator = by.get(name)
+    if generator is None:
+        return "–"
+    rank, low, high = (getattr(generator, key) for key in ("rank", "rank_low", "rank_high"))
+    return f"{rank}" if low is None or (low == high == rank) else f"{rank} ({low} to {high})"
