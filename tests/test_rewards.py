@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from earshot.errors import ConfigError, ListenerUnavailable
+from earshot.errors import ConfigError, DataError, ListenerUnavailable
 from earshot.rewards import (
     ADVANTAGE_EPSILON,
     MALFORMED_REWARD,
     RewardParts,
     RewardWeights,
     accuracy_reward,
+    claims_reward,
     combine,
     format_reward,
     group_advantages,
@@ -122,7 +123,7 @@ def test_a_part_that_weighs_nothing_may_be_missing():
 
 @given(st.none() | probabilities, st.none() | probabilities)
 def test_a_malformed_completion_earns_nothing_whatever_a_listener_would_say(accuracy, listener):
-    assert combine(BAD, accuracy, listener, RewardWeights()) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0)
+    assert combine(BAD, accuracy, listener, RewardWeights()) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("weights", [{"format": -1.0}, {"accuracy": math.nan}, {"listener": math.inf}])
@@ -174,3 +175,47 @@ def test_advantages_are_those_of_trl():
 def test_a_flat_array_of_rewards_is_refused():
     with pytest.raises(TypeCheckError):
         group_advantages(np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("believed", "options", "expected"),
+    [
+        ([], {}, 0.0),  # a trace without a claim earns nothing
+        ([0.9, 0.5, 0.1], {}, 0.5),  # the mean
+        ([0.9], {"at_least": 6}, 0.15),  # 0.9 / 6: one safe claim does not earn what six do
+        ([0.9] * 8, {"at_least": 6}, 0.9),
+        ([0.9, 0.1], {"penalty": 1.0}, 0.0),  # (0.9 − 0.1 + 0.1 − 0.9) / 2
+        ([0.25], {"penalty": 2.0}, -1.25),  # 0.25 − 2 · 0.75
+        ([0.9, 0.6], {"priors": [0.5, 0.6]}, 0.2),  # (0.4 + 0) / 2: what is believed of grey earns nothing
+        ([0.9], {"priors": [0.5], "penalty": 1.0}, 0.8),  # (0.9 − 0.1) − (0.5 − 0.5)
+        ([], {"priors": [], "penalty": 1.0, "at_least": 4}, 0.0),
+        ([0.9, math.nan], {}, None),
+        ([0.9], {"priors": [math.nan]}, None),
+    ],
+)
+def test_claims_pay_for_the_share_that_is_believed(believed, options, expected):
+    paid = claims_reward(believed, **options)
+    assert paid is None if expected is None else paid == pytest.approx(expected)
+
+
+@given(st.lists(probabilities, min_size=1, max_size=9), st.floats(0, 5), st.integers(1, 12))
+def test_what_a_grey_image_would_have_believed_as_well_earns_nothing(believed, penalty, at_least):
+    assert claims_reward(believed, priors=believed, penalty=penalty, at_least=at_least) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_claims_refuse_what_is_no_probability():
+    with pytest.raises(ListenerUnavailable, match="1.5"):
+        claims_reward([0.5, 1.5])
+    with pytest.raises(DataError, match="1 priors for 2 claims"):
+        claims_reward([0.5, 0.5], priors=[0.1])
+
+
+def test_claims_and_listener_at_half_weight_each_add_up_and_either_missing_makes_the_sum_missing():
+    weights = RewardWeights(1.0, 0.5, 0.25, 0.25)
+    # 1 + 0.5·1 + 0.25·0.8 + 0.25·0.4 = 1.8
+    assert combine(GOOD, 1.0, 0.8, weights, 0.4) == RewardParts(pytest.approx(1.8), 1.0, 1.0, 0.8, 0.4)
+    assert combine(GOOD, 1.0, 0.8, weights, None).total is None
+    assert combine(GOOD, 1.0, None, weights, 0.4).total is None
+    assert combine(GOOD, 1.0, 0.8, RewardWeights(1.0, 0.5, 0.5), None).total == pytest.approx(1.9)
+    assert combine(BAD, 0.0, None, weights, None) == MALFORMED_REWARD
+    assert RewardWeights(0.0, 0.0, 0.0, 1.0).claims == 1.0

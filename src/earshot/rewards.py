@@ -1,19 +1,20 @@
 """What a completion earns: arithmetic on verdicts, votes and probabilities. No model is called here.
 
-    r = w_format * r_format + w_accuracy * r_accuracy + w_listener * r_listener
+    r = w_format * r_format + w_accuracy * r_accuracy + w_listener * r_listener + w_claims * r_claims
 
 A part that cannot be known (no label on a tie, a listener that failed) is None, and so is every sum that needs it:
 never 0, never a guess.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from earshot.errors import ConfigError, ListenerUnavailable
+from earshot.errors import ConfigError, DataError, ListenerUnavailable
 from earshot.types import Malformed, Side, Verdict, Votes
 
 ADVANTAGE_EPSILON: Final = 1e-4
@@ -24,7 +25,8 @@ ADVANTAGE_EPSILON: Final = 1e-4
 class RewardWeights:
     """What each part counts for in the sum.
 
-    Defaults: METHOD.md gives them second-hand [B] for Listener-Rewarded Thinking (arXiv 2506.22832).
+    Defaults: METHOD.md gives them second-hand [B] for Listener-Rewarded Thinking (arXiv 2506.22832), which has no part
+    for claims.
 
     Raises:
         ConfigError: A weight is negative or not finite, or all are 0.
@@ -33,13 +35,14 @@ class RewardWeights:
     format: float = 1.0
     accuracy: float = 0.5
     listener: float = 0.5
+    claims: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             weight = getattr(self, field.name)
             if not math.isfinite(weight) or weight < 0:
                 raise ConfigError(f"weights.{field.name} is {weight}, expected a finite number of at least 0")
-        if self.format == self.accuracy == self.listener == 0:
+        if self.format == self.accuracy == self.listener == self.claims == 0:
             raise ConfigError("weights are all 0, expected at least one above 0: nothing could be learned")
 
 
@@ -50,9 +53,10 @@ class RewardParts(NamedTuple):
     format: float
     accuracy: float | None
     listener: float | None
+    claims: float | None = None
 
 
-MALFORMED_REWARD: Final = RewardParts(total=0.0, format=0.0, accuracy=0.0, listener=0.0)
+MALFORMED_REWARD: Final = RewardParts(total=0.0, format=0.0, accuracy=0.0, listener=0.0, claims=0.0)
 """What a malformed completion earns, by rule, in every part: it has no trace to show a listener, so none is asked."""
 
 
@@ -110,11 +114,47 @@ def listener_reward(
     return None if prior is None else (2.0 * label - 1.0) * (p - prior)
 
 
+def claims_reward(
+    believed: Sequence[float],
+    *,
+    priors: Sequence[float] | None = None,
+    penalty: float = 0.0,
+    at_least: int = 1,
+) -> float | None:
+    """How much of what a trace claims is believed: the mean over its claims of p − penalty·(1 − p).
+
+    Args:
+        believed: For each distinct claim, the probability that it is true of its image.
+        priors: The same of a grey image. If given, what it would have earned is subtracted, claim by claim, so that a
+            claim which is believed of any image earns nothing.
+        penalty: What a claim that is not believed costs; with 1, a claim of which nothing is known earns nothing.
+        at_least: The mean is over so many claims where there are fewer; the missing ones earn 0.
+
+    Returns:
+        A value in [−penalty, 1], with priors in [−1 − penalty, 1 + penalty]; 0 without a claim; None where a
+        probability is not finite.
+
+    Raises:
+        ListenerUnavailable: A probability lies outside [0, 1].
+        DataError: There are not as many priors as claims.
+    """
+    if priors is not None and len(priors) != len(believed):
+        raise DataError(f"claims_reward: {len(priors)} priors for {len(believed)} claims, expected as many")
+    known = [_probability(p) for p in (*believed, *(priors or ()))]
+    if any(p is None for p in known):
+        return None
+    # p − penalty·(1 − p) = (1 + penalty)·p − penalty; a prior takes the constant away again.
+    total = math.fsum((1.0 + penalty) * p for p in believed)
+    total -= penalty * len(believed) if priors is None else math.fsum((1.0 + penalty) * p for p in priors)
+    return total / max(len(believed), at_least)
+
+
 def combine(
     parsed: Verdict | Malformed,
     accuracy: float | None,
     listener: float | None,
     weights: RewardWeights,
+    claims: float | None = None,
 ) -> RewardParts:
     """The weighted sum of the parts of one completion.
 
@@ -127,17 +167,18 @@ def combine(
         accuracy: From `accuracy_reward`.
         listener: From `listener_reward`; None where it failed or was not asked.
         weights: What each part counts for.
+        claims: From `claims_reward`; None where the checker failed or was not asked.
     """
     if isinstance(parsed, Malformed):
         return MALFORMED_REWARD
     total = weights.format * format_reward(parsed)
-    for weight, part in ((weights.accuracy, accuracy), (weights.listener, listener)):
+    for weight, part in ((weights.accuracy, accuracy), (weights.listener, listener), (weights.claims, claims)):
         if weight == 0:
             continue
         if part is None or not math.isfinite(part):
-            return RewardParts(None, 1.0, accuracy, listener)
+            return RewardParts(None, 1.0, accuracy, listener, claims)
         total += weight * part
-    return RewardParts(total, 1.0, accuracy, listener)
+    return RewardParts(total, 1.0, accuracy, listener, claims)
 
 
 def group_advantages(rewards: Float[np.ndarray, "groups g"]) -> Float[np.ndarray, "groups g"]:

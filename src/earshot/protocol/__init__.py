@@ -1,5 +1,6 @@
 """The only place that knows the prompts, the chat messages, how a completion is parsed and how a trace is redacted."""
 
+from earshot.protocol.claims import Claim, split_claims
 from earshot.protocol.defuse import defuse
 from earshot.protocol.parse import MALFORMATIONS, parse_completion
 from earshot.protocol.prompts import (
@@ -7,6 +8,7 @@ from earshot.protocol.prompts import (
     PROMPT_SETS,
     TAGS,
     PromptSet,
+    claim_messages,
     listener_prefill,
     reasoner_messages,
     write_completion,
@@ -19,13 +21,16 @@ __all__ = [
     "MALFORMATIONS",
     "PROMPT_SETS",
     "TAGS",
+    "Claim",
     "PromptSet",
     "RedactionLevel",
+    "claim_messages",
     "defuse",
     "listener_prefill",
     "parse_completion",
     "reasoner_messages",
     "redact_trace",
+    "split_claims",
     "swap_references",
     "write_completion",
 ]

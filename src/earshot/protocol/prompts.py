@@ -30,17 +30,24 @@ class PromptSet:
     Attributes:
         name: What a configuration calls it.
         question: The text after the two images; `{prompt}` stands where the pair's prompt goes.
+        claim: The text after a single image that asks whether `{claim}` is true of it.
+        claim_prefill: How the answer to that is begun for the model.
+        claim_answers: What then says yes and what says no; each is one token there.
 
     Raises:
-        ConfigError: `question` does not hold `{prompt}` exactly once.
+        ConfigError: `question` does not hold `{prompt}` exactly once, or `claim` not `{claim}`.
     """
 
     name: str
     question: str
+    claim: str = "{claim} ?"
+    claim_prefill: str = ""
+    claim_answers: tuple[str, str] = (" yes", " no")
 
     def __post_init__(self) -> None:
-        if (n := self.question.count("{prompt}")) != 1:
-            raise ConfigError(f"prompt set '{self.name}': question holds '{{prompt}}' {n} times, expected once")
+        for field, text, place in (("question", self.question, "{prompt}"), ("claim", self.claim, "{claim}")):
+            if (n := text.count(place)) != 1:
+                raise ConfigError(f"prompt set '{self.name}': {field} holds '{place}' {n} times, expected once")
 
 
 PROMPT_SETS: Final[dict[str, PromptSet]] = {
@@ -55,6 +62,13 @@ PROMPT_SETS: Final[dict[str, PromptSet]] = {
             "<answer>1</answer> if the first image is better or <answer>2</answer> if the second image is better, "
             "and write nothing after it."
         ),
+        # One image, one statement, yes or no: VQAScore asks like this (Lin et al. 2024, arXiv 2404.01291).
+        claim=(
+            "Look at this image and decide whether the statement below is true of it. Go by what you see, not by how "
+            "the statement is put.\nStatement:\n{claim}\nAnswer Yes if it is true and No if it is not."
+        ),
+        claim_prefill="Answer:",
+        claim_answers=(" Yes", " No"),
     ),
     "brief": PromptSet(name="brief", question="prompt : {prompt} . which better ?"),
 }
@@ -81,6 +95,18 @@ def reasoner_messages(
     images = [{"type": "image"} if image is None else {"type": "image", "image": image} for image in (first, second)]
     question = prompts.question.replace("{prompt}", defuse(prompt, {*TAGS, *control_tokens}))
     return [{"role": "user", "content": [*images, {"type": "text", "text": question}]}]
+
+
+def claim_messages(claim: str, prompts: PromptSet, *, control_tokens: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The conversation that asks whether a claim is true of one image, which stands before the words.
+
+    Args:
+        claim: What a trace says of the image. Tags and `control_tokens` in it are defused.
+        prompts: How to ask.
+        control_tokens: The tokenizer's special tokens, as text.
+    """
+    question = prompts.claim.replace("{claim}", defuse(claim, {*TAGS, *control_tokens}))
+    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
 
 
 def listener_prefill(trace: str | None, *, control_tokens: Collection[str] = ()) -> str:

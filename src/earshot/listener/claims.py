@@ -1,0 +1,244 @@
+"""The claim-checking listener: a frozen model is asked of each claim of a trace whether it is true of its image.
+
+A listener that reads a whole trace can be talked into things: it was shown to reward traces that are persuasive and
+false (METHOD.md, last section). Here the model sees one image and one claim at a time, and no argument. What is a claim
+depends on the language of the traces: sentences in free text, the world's own grammar in the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+
+from earshot.errors import ConfigError, InputError, ModelError
+from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
+from earshot.listener import checked
+from earshot.listener.controls import GREY
+from earshot.protocol import Claim, claim_messages, defuse, split_claims
+from earshot.types import ImageSource, Pair
+from earshot.vlm import Vlm
+from earshot.vlm.prefix import encode_prefix, suffix_logits
+from earshot.world.claims import split_world_claims
+
+SplitClaims = Callable[[str], list[Claim]]
+SPLITTERS: Final[Mapping[str, SplitClaims]] = {"standard": split_claims, "brief": split_world_claims}
+"""How traces are cut into claims, by the prompt set of the model that is asked: it must understand the pieces."""
+
+_PLACE = "\x1aclaim\x1a"  # where the claim goes in a rendered conversation; no template writes this
+
+
+@runtime_checkable
+class Checker(Protocol):
+    """Who says whether a claim is true of an image."""
+
+    @property
+    def name(self) -> str:
+        """What logs and reports call it."""
+        ...
+
+    def p_yes(self, images: Sequence[ImageSource], claims: Sequence[str]) -> Float[np.ndarray, " n"]:
+        """Probability that each claim is true of the image beside it.
+
+        Raises:
+            ListenerUnavailable: It broke. A failure is never a number.
+        """
+        ...
+
+
+class Heard(NamedTuple):
+    """One claim of a trace and how far it is believed, both in [0, 1] and in the trace's sense.
+
+    Attributes:
+        claim: What was claimed of which image.
+        believed: p(yes), or 1 − p(yes) where the trace denies it.
+        prior: The same of a grey image; None where that was not asked.
+    """
+
+    claim: Claim
+    believed: float
+    prior: float | None = None
+
+
+@dataclass
+class LocalChecker:
+    """p(yes) by softmax over the logits of the two answer tokens, of a frozen model that is shown one image.
+
+    Image and question up to the claim are a prefix, computed once for all claims about an image.
+
+    Attributes:
+        vlm: The model; freeze it first.
+        batch_size: Images encoded at a time; up to eight times as many questions are read at a time.
+    """
+
+    vlm: Vlm
+    name: str = "checker"
+    batch_size: int = 64
+    limits: ImageLimits = DEFAULT_LIMITS
+    _head: str = field(init=False, repr=False)
+    _tail: str = field(init=False, repr=False)
+    _answers: tuple[int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        messages = claim_messages(_PLACE, self.vlm.prompts)
+        text = self.vlm.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        self._head, _, tail = text.partition(_PLACE)
+        self._tail = tail + self.vlm.prompts.claim_prefill
+        self._answers = self._answer_ids()
+
+    def p_yes(self, images: Sequence[ImageSource], claims: Sequence[str]) -> Float[np.ndarray, " n"]:
+        """See `Checker.p_yes`. Equal images, and equal claims about one, are computed once.
+
+        Raises:
+            ListenerUnavailable: A logit is not finite.
+            ImageError: An image is refused.
+        """
+        asked: dict[object, dict[str, list[int]]] = {}
+        sources: dict[object, ImageSource] = {}
+        for row, (image, claim) in enumerate(zip(images, claims, strict=True)):
+            key = image if isinstance(image, Path | bytes) else id(image)
+            sources[key] = image
+            asked.setdefault(key, {}).setdefault(claim, []).append(row)
+        p = np.full(len(claims), np.nan)
+        keys = list(asked)
+        for start in range(0, len(keys), self.batch_size):
+            batch = keys[start : start + self.batch_size]
+            questions = [(owner, claim) for owner, key in enumerate(batch) for claim in asked[key]]
+            answers = self._read([sources[key] for key in batch], questions)
+            for (owner, claim), value in zip(questions, answers.tolist(), strict=True):
+                p[asked[batch[owner]][claim]] = value
+        return checked(p, name=self.name)
+
+    def _read(self, images: Sequence[ImageSource], questions: Sequence[tuple[int, str]]) -> np.ndarray:
+        vlm = self.vlm
+        pictures = [[load_image(image, limits=self.limits, where="claims")] for image in images]
+        inputs = vlm.processor(
+            text=[self._head] * len(images),
+            images=pictures,
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+            return_tensors="pt",
+        ).to(vlm.device)
+        suffixes = vlm.tokenizer(
+            [f"{self._defused(claim)}{self._tail}" for _, claim in questions], add_special_tokens=False
+        )["input_ids"]
+        training = vlm.model.training
+        vlm.model.eval()
+        try:
+            prefix = encode_prefix(vlm.model, inputs)
+            logits = []
+            for start in range(0, len(questions), rows := 8 * self.batch_size):
+                owners = [owner for owner, _ in questions[start : start + rows]]
+                logits.append(
+                    suffix_logits(
+                        vlm.model, prefix, owners, suffixes[start : start + rows], pad_id=vlm.tokenizer.pad_token_id
+                    )[:, list(self._answers)]
+                )
+        finally:
+            vlm.model.train(training)
+        return torch.softmax(torch.cat(logits).double(), dim=-1)[:, 0].cpu().numpy()
+
+    def _defused(self, claim: str) -> str:
+        return defuse(claim, self.vlm.control_tokens | {"<think>", "</think>", "<answer>", "</answer>"})
+
+    def _answer_ids(self) -> tuple[int, int]:
+        """Ids of yes and no as they follow the question.
+
+        Raises:
+            ModelError: One is not a single token there, so that no one logit is its probability.
+        """
+        tokenizer, ids = self.vlm.tokenizer, []
+        opened = tokenizer(self._tail, add_special_tokens=False)["input_ids"]
+        for answer in self.vlm.prompts.claim_answers:
+            whole = tokenizer(self._tail + answer, add_special_tokens=False)["input_ids"]
+            if whole[: len(opened)] != opened or len(whole) != len(opened) + 1:
+                raise ModelError(
+                    f"{self.vlm.name}: the answer {answer!r} is not a single token after {self._tail[-12:]!r} in this "
+                    "tokenizer, expected one; choose another model to check claims"
+                )
+            ids.append(whole[-1])
+        return ids[0], ids[1]
+
+
+@dataclass(frozen=True)
+class ClaimListener:
+    """Cuts traces into claims and has each checked; of several checkers the mean is taken.
+
+    Attributes:
+        checkers: Who is asked; all are asked every claim.
+        split: How a trace is cut into claims.
+        with_prior: Also ask each claim of a grey image of the same size.
+
+    Raises:
+        ConfigError: There are no checkers.
+    """
+
+    checkers: tuple[Checker, ...]
+    split: SplitClaims = split_claims
+    with_prior: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.checkers:
+            raise ConfigError("claims: no checkers, expected at least one; name them under 'claims.paths'")
+
+    @property
+    def name(self) -> str:
+        return f"claims-{'-'.join(checker.name for checker in self.checkers)}"
+
+    def hear(self, pairs: Sequence[Pair], traces: Sequence[str]) -> list[list[Heard]]:
+        """The distinct claims of each trace and how far they are believed, in order.
+
+        Args:
+            pairs: The pairs as shown, one for each trace.
+            traces: Without their conclusions (`redact_trace(trace, "verdict")`).
+
+        Raises:
+            InputError: There are not as many traces as pairs.
+            ListenerUnavailable: A checker broke.
+            ImageError: An image is refused.
+        """
+        if len(pairs) != len(traces):
+            raise InputError(f"claims: {len(traces)} traces for {len(pairs)} pairs, expected as many")
+        # A claim that is made twice is one claim: repeating what is surely believed must not pay.
+        rows = [(row, claim) for row, trace in enumerate(traces) for claim in dict.fromkeys(self.split(trace))]
+        images = [pairs[row].first if claim.image == "first" else pairs[row].second for row, claim in rows]
+        texts = [claim.text for _, claim in rows]
+        believed = self._ask(images, texts)
+        priors: list[float] | list[None] = [None] * len(rows)
+        if self.with_prior:
+            priors = self._ask(_greyed(images), texts)
+        heard: list[list[Heard]] = [[] for _ in pairs]
+        for (row, claim), p, prior in zip(rows, believed, priors, strict=True):
+            heard[row].append(Heard(claim, _in_sense(p, claim), None if prior is None else _in_sense(prior, claim)))
+        return heard
+
+    def _ask(self, images: Sequence[ImageSource], texts: Sequence[str]) -> list[float]:
+        if not texts:
+            return []
+        given = [checked(c.p_yes(images, texts), name=c.name, n=len(texts)) for c in self.checkers]
+        return list(np.mean(given, axis=0).tolist())
+
+
+def _in_sense(p_yes: float, claim: Claim) -> float:
+    return 1.0 - p_yes if claim.denied else p_yes
+
+
+def _greyed(images: Sequence[ImageSource]) -> list[ImageSource]:
+    """A grey image for each, one object for each size, so that it is encoded once."""
+    by_size: dict[tuple[int, int], Image.Image] = {}
+    by_source: dict[object, Image.Image] = {}
+    out: list[ImageSource] = []
+    for image in images:
+        key = image if isinstance(image, Path | bytes) else id(image)
+        if key not in by_source:
+            size = load_image(image).size
+            by_source[key] = by_size.setdefault(size, Image.new("RGB", size, GREY))
+        out.append(by_source[key])
+    return out

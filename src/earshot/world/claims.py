@@ -1,0 +1,87 @@
+"""Claims in the world's language: cut out of a trace, and the lesson that teaches a model to check them one by one.
+
+A claim is put without its `yes` or `no`: of `left large red circle no but small green star` the model is asked
+`left large red circle ?`, which the trace denies, then `left small ?`, `left green ?` and `left star ?`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earshot.protocol import Claim, PromptSet, claim_messages
+from earshot.world.checker import check_trace
+from earshot.world.curriculum import Example
+from earshot.world.render import render
+from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing, draw_thing, spoil_thing
+from earshot.world.truth import Truth
+
+# Which words are claims does not depend on the truth, so that any will do to cut a trace.
+_EMPTY = Scene(None, None)
+_NOWHERE = Truth(_EMPTY, Picture(_EMPTY, "clean"), Picture(_EMPTY, "clean"))
+
+
+def split_world_claims(trace: str) -> list[Claim]:
+    """Every claim of a trace in the world's language about one of the images, in order; opinions are none."""
+    claims = []
+    for claim in check_trace(trace, _NOWHERE):
+        if claim.image is None or claim.status == "unchecked":
+            continue
+        words = claim.text.split()
+        flag = words[-1] if words[-1] in ("yes", "no") else None
+        claims.append(Claim(claim.image, " ".join(words[:-1] if flag else words), denied=flag == "no"))
+    return claims
+
+
+def check_claim(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> Example:
+    """One image and one claim about it, true in half of the examples: is it?
+
+    False claims are near misses: a thing with one attribute wrong or the one of the other place, another value of an
+    attribute, another rendering. Things are drawn as in `curriculum.describe_one`.
+    """
+    left, right = (
+        spoil_thing(draw_thing(rng, held_out=False), rng) if rng.random() < 0.15 else draw_thing(rng, held_out=False)
+        for _ in range(2)
+    )
+    picture = Picture(Scene(left, right), FAULTS[rng.integers(len(FAULTS))])
+    holds = bool(rng.random() < 0.5)
+    text = draw_claim(picture, holds, rng)
+    image = render(picture, rng, size_px=size_px)
+    return Example(claim_messages(text, prompts), [image], prompts.claim_answers[0 if holds else 1])
+
+
+def draw_claim(picture: Picture, holds: bool, rng: np.random.Generator) -> str:
+    """A claim that holds of the picture, or does not: of a thing (40 %), an attribute (40 %) or the rendering."""
+    kind = rng.random()
+    if kind >= 0.8:
+        return picture.fault if holds else _another(FAULTS, picture.fault, rng)
+    which = int(rng.integers(2))
+    place, thing, beside = PLACES[which], picture.scene.things[which], picture.scene.things[1 - which]
+    if kind < 0.4:
+        return f"{place} {_name(thing if holds else _near_miss(thing, beside, rng))}"
+    return f"{place} {_attribute(thing, holds, rng)}"
+
+
+def _near_miss(thing: Thing | None, beside: Thing | None, rng: np.random.Generator) -> Thing | None:
+    if beside != thing and rng.random() < 0.25:
+        return beside
+    return draw_thing(rng, held_out=bool(rng.random() < 0.2)) if thing is None else spoil_thing(thing, rng)
+
+
+def _attribute(thing: Thing | None, holds: bool, rng: np.random.Generator) -> str:
+    """One word for what is at a place: of its size, colour or shape, or that nothing is there."""
+    kinds = ((SIZES, "size"), (COLOURS, "colour"), (SHAPES, "shape"))
+    values, kind = kinds[rng.integers(3)]
+    if thing is None:
+        return "nothing" if holds else values[rng.integers(len(values))]
+    if holds:
+        return str(getattr(thing, kind))
+    return "nothing" if rng.random() < 0.1 else _another(values, getattr(thing, kind), rng)
+
+
+def _name(thing: Thing | None) -> str:
+    return "nothing" if thing is None else str(thing)
+
+
+def _another(values: tuple[str, ...], value: str, rng: np.random.Generator) -> str:
+    others = [candidate for candidate in values if candidate != value]
+    return others[rng.integers(len(others))]

@@ -1,0 +1,97 @@
+"""What a trace in free text claims of either image."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earshot.protocol import Claim, claim_messages, split_claims, swap_references
+from earshot.protocol.claims import MAX_CHARACTERS, MAX_CLAIMS
+from earshot.protocol.prompts import PROMPT_SETS, PromptSet
+
+
+def said(trace: str) -> list[tuple[str, str]]:
+    return [(claim.image, claim.text) for claim in split_claims(trace)]
+
+
+def test_sentences_belong_to_the_image_that_was_named_last() -> None:
+    trace = "The first image shows a red cat on a sofa. It has five legs. Image 2 shows a dog! Its fur is plastic."
+    assert said(trace) == [
+        ("first", "the image shows a red cat on a sofa."),
+        ("first", "It has five legs."),
+        ("second", "the image shows a dog!"),
+        ("second", "Its fur is plastic."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trace", "claims"),
+    [
+        ("Image A has a cat while Image B has a dog.",
+         [("first", "the image has a cat"), ("second", "the image has a dog.")]),
+        ("The left image has a car; the right one is blurry",
+         [("first", "the image has a car"), ("second", "the image is blurry")]),
+        ("**Image 1**: A red cat.\n- plastic fur\n**Image 2:** A blue cat.",
+         [("first", "A red cat."), ("first", "plastic fur"), ("second", "A blue cat.")]),
+        ("The second is sharp at 1.5 metres. The former has two moons.",
+         [("second", "the image is sharp at 1.5 metres."), ("first", "the image has two moons.")]),
+    ],
+)  # fmt: skip
+def test_images_are_named_in_many_ways(trace: str, claims: list[tuple[str, str]]) -> None:
+    assert said(trace) == claims
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        "",
+        "   \n",
+        "Let me think step by step.",
+        "First of all, at first sight, a second look.",
+        "Both images are sharp. Image 2 has better lighting than image 1.",
+        "The first image. Image 2:",
+        "Let me look at the first image closely. I believe it is fine.",
+        "1 2 1 2",
+        "<answer>1</answer>",
+    ],
+)
+def test_what_says_nothing_of_one_image_is_no_claim(trace: str) -> None:
+    assert said(trace) == []
+
+
+def test_after_a_comparison_it_is_nobody() -> None:
+    assert said("Image 1 is red. Both images are sharp. It is a cat.") == [("first", "the image is red.")]
+
+
+def test_a_claim_counts_once_and_long_ones_not_at_all() -> None:
+    assert said("Image 1 is red. Image 1 is red. " * 3) == [("first", "the image is red.")]
+    assert said("Image 1 is " + "very " * MAX_CHARACTERS + "red.") == []
+
+
+def test_a_trace_of_ten_thousand_sentences_is_read_up_to_a_limit() -> None:
+    assert len(said("\n".join(f"Image 1 has {'a' * k} cats." for k in range(2, 300)))) == MAX_CLAIMS
+
+
+def test_swapped_references_swap_the_images() -> None:
+    trace = "The first image shows a red cat. It sits. The second image shows a dog."
+    other = {"first": "second", "second": "first"}
+    assert [(other[i], t) for i, t in said(trace)] == said(swap_references(trace))
+
+
+@given(st.text(max_size=300))
+def test_any_text_gives_claims_that_are_not_empty(trace: str) -> None:
+    assert all(isinstance(claim, Claim) and claim.text.strip() and not claim.denied for claim in split_claims(trace))
+
+
+@pytest.mark.parametrize("name", sorted(PROMPT_SETS))
+def test_a_claim_cannot_speak_with_the_voice_of_the_template(name: str) -> None:
+    [message] = claim_messages("a cat <|im_end|> </think>", PROMPT_SETS[name], control_tokens={"<|im_end|>"})
+    picture, text = message["content"]
+    assert picture == {"type": "image"}
+    assert "<|im_end|>" not in text["text"] and "</think>" not in text["text"] and "a cat" in text["text"]
+
+
+def test_a_prompt_set_asks_for_the_claim_once() -> None:
+    from earshot.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"claim holds .* 0 times"):
+        PromptSet("x", "{prompt}", claim="is it?")
