@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earshot.protocol import write_completion
+from earshot.errors import ListenerUnavailable
+from earshot.listener.claims import ClaimListener
+from earshot.protocol import Claim, write_completion
 from earshot.rewards import RewardWeights
-from earshot.train.reward import CombinedReward, ListenerOptions, Rollout
+from earshot.train.leak import LeakAlarm
+from earshot.train.reward import ClaimsPart, CombinedReward, ListenerOptions, Rollout
 from earshot.types import Pair, Verdict
 from tests.fakes import FakeListener, fake_pair
 
@@ -20,10 +23,16 @@ class Asked:
 
     def __init__(self, listener: FakeListener | None, weights: RewardWeights = WEIGHTS, **options: Any) -> None:
         soft = options.pop("soft_accuracy", False)
+        more = {name: options.pop(name) for name in ("claims", "alarm") if name in options}
         self.rollouts: list[Rollout] = []
         self.logged: dict[str, float] = {}
         self.reward = CombinedReward(
-            weights, listener, ListenerOptions(**options), soft_accuracy=soft, on_rollouts=self.rollouts.extend
+            weights,
+            listener,
+            ListenerOptions(**options),
+            soft_accuracy=soft,
+            on_rollouts=self.rollouts.extend,
+            **more,
         )
 
     def __call__(self, pairs: list[Pair], texts: list[str]) -> list[float | None]:
@@ -148,3 +157,74 @@ def test_swapping_pair_and_verdict_keeps_the_reward() -> None:
     assert plain([pair], [write_completion(Verdict("first", "it is red ."))]) == pytest.approx(
         swapped([pair.swapped()], [mirrored])
     )
+
+
+class Believes:
+    """A checker that believes what says `red` with 0.9, what says `blue` with 0.2, and fails when told to."""
+
+    name = "believes"
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+
+    def p_yes(self, images: list[Any], claims: list[str]) -> np.ndarray:
+        if self.fails:
+            raise ListenerUnavailable("told to fail")
+        return np.array([0.9 if "red" in claim else 0.2 for claim in claims])
+
+
+def words(trace: str) -> list[Claim]:
+    """Every colour is a claim about the first image."""
+    return [Claim("first", word) for word in trace.split() if word in ("red", "blue")]
+
+
+def claims_part(*, fails: bool = False, **options: Any) -> ClaimsPart:
+    return ClaimsPart(ClaimListener((Believes(fails=fails),), words), **options)
+
+
+RED_AND_BLUE = write_completion(Verdict("first", "it is red and blue . so image 1 is better ."))
+
+
+def test_claims_are_a_part_of_their_own_and_logged_apart() -> None:
+    weights = RewardWeights(1.0, 0.5, 0.25, 0.25)
+    asked = Asked(FakeListener(0.8), weights, claims=claims_part())
+    # right: 1 + 0.5 + 0.25·0.8 + 0.25·(0.9 + 0.2)/2 = 1.8375; without a claim 1 + 0.5 + 0.2 + 0 = 1.7
+    texts = [RED_AND_BLUE, write_completion(Verdict("first", "hm")), "nothing"]
+    assert asked([fake_pair()] * 3, texts) == pytest.approx([1.8375, 1.7, 0.0])
+    assert asked.logged["reward/claims"] == pytest.approx(0.55 / 3)  # a malformed one earns 0 in every part
+    assert asked.logged["claims/number"] == 1.0  # of the two well-formed ones
+    assert asked.logged["claims/believed"] == pytest.approx(0.55)
+    first, empty, broken = asked.rollouts
+    assert (first.reward_claims, first.claims, first.claims_believed) == (pytest.approx(0.55), 2, pytest.approx(0.55))
+    assert first.claims_heard == '[["first", "red", false, 0.9], ["first", "blue", false, 0.2]]'
+    assert (empty.reward_claims, empty.claims, empty.claims_believed) == (0.0, 0, None)
+    assert (broken.reward_claims, broken.claims, broken.claims_heard) == (0.0, None, None)
+
+
+def test_claims_need_no_listener() -> None:
+    asked = Asked(None, RewardWeights(1.0, 0.5, 0.0, 0.5), claims=claims_part(penalty=1.0, at_least=4))
+    # 1 + 0.5 + 0.5·((0.9 − 0.1) + (0.2 − 0.8))/4 = 1.525
+    assert asked([fake_pair()], [RED_AND_BLUE]) == pytest.approx([1.525])
+    assert "reward/listener" not in asked.logged
+
+
+def test_a_failing_checker_makes_rewards_missing_unless_it_is_not_paid() -> None:
+    paid = Asked(FakeListener(0.8), RewardWeights(1.0, 0.5, 0.25, 0.25), claims=claims_part(fails=True))
+    assert paid([fake_pair()] * 2, [RED_AND_BLUE, "nothing"]) == [None, 0.0]
+    assert paid.reward.outages == 1
+    assert "reward/claims" not in paid.logged and "claims/number" not in paid.logged
+    asked = Asked(FakeListener(0.8), claims=claims_part(fails=True))
+    assert asked([fake_pair()], [RED_AND_BLUE]) == pytest.approx([1.9])
+
+
+def test_the_leak_alarm_reads_what_the_listener_reads_and_is_logged() -> None:
+    blind = FakeListener(0.9)
+    asked = Asked(FakeListener(0.8), redaction="verdict", alarm=LeakAlarm(blind, every_steps=3, expected=0.5))
+    asked([fake_pair()] * 2, [FIRST, "nothing"])
+    assert blind.calls[0][1] == ["the first is red ."]
+    assert (asked.logged["leak/blind_accuracy"], asked.logged["leak/alarm"]) == (1.0, 0.0)
+
+
+def test_the_listener_alone_can_be_paid() -> None:
+    asked = Asked(FakeListener(0.8), RewardWeights(0.0, 0.0, 1.0))
+    assert asked([fake_pair()] * 3, [FIRST, SECOND, "nothing"]) == pytest.approx([0.8, 0.8, 0.0])

@@ -82,9 +82,12 @@ class LeakAlarmConfig(Config):
 
     every_steps: Count | None = None
     """Ask after every so many steps; None never asks."""
-    # A share of 0.6 where 0.5 is expected is heard after a median of 4 samples of this size (docs/attacks.md) [C].
+    # A share of 0.6 where 0.5 is expected is heard after a median of 5 samples of this size (docs/attacks.md) [C].
     rollouts: Count = 64
-    """Well-formed rollouts of labelled pairs that are asked about each time, the first ones of the step's."""
+    """Well-formed rollouts of labelled pairs that are asked about each time, of as many pairs as there are."""
+    expected: Annotated[float | None, Field(ge=0, le=1)] = None
+    """The share of labels that the blind listener names while nothing leaks; None takes the mean of the run's first
+    five times, for an honest trace tells a reader who sees nothing a good deal."""
 
 
 class ListenerConfig(Config):
@@ -140,6 +143,8 @@ class ClaimsConfig(Config):
 
     paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False, min_length=1)]
     """Local folders, hub ids or `world:NAME`; one or a list. Of several, the mean of their probabilities."""
+    family: str = "qwen2_5_vl"
+    """As in `ModelConfig`; of all `paths`."""
     # METHOD: a penalty for claims that are not believed is an option.
     penalty: Weight = 0.0
     """What a claim that is not believed costs, where one that is earns 1."""
@@ -150,7 +155,7 @@ class ClaimsConfig(Config):
     prior_corrected: bool = False
     """Pay p(yes | image) − p(yes | grey image), so that a claim which is believed of any image earns nothing."""
     batch_size: Count = 64
-    """Images encoded in one forward pass."""
+    """Images encoded in one forward pass; up to eight times as many claims are then read in one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """As in `ModelConfig`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -27,6 +27,7 @@ _KEPT = frozenset(
         *("rewards_missing", "trace_words", "step_seconds", "bad_steps", "epoch"),
     }
 )
+_OUR_GROUPS = ("reward/", "listener/", "claims/", "leak/", "eval/")
 _DROPPED = frozenset(
     {"total_flos", "train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
 )
@@ -63,7 +64,7 @@ def rename_metrics(logs: Mapping[str, Any]) -> dict[str, Any]:
         if name in _DROPPED:
             continue
         name = _RENAMED.get(name, name)
-        ours = name in _KEPT or name in _RENAMED.values() or name.startswith(("reward/", "listener/", "eval/"))
+        ours = name in _KEPT or name in _RENAMED.values() or name.startswith(_OUR_GROUPS)
         row[name if ours else f"trl/{name}"] = value
     return row
 

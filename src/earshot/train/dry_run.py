@@ -84,9 +84,10 @@ def shrink(config: C, folder: Path) -> C:
     if small["evaluation"]["every_steps"]:
         small["evaluation"] = {"every_steps": 1, "pairs": 2, "samples": 1}
     small["images"] = {name: None if value is None else _SIZE.image_px**2 for name, value in small["images"].items()}
-    if grpo and small["listener"]:
-        paths = tuple(str(folder / f"listener-{k}") for k in range(len(small["listener"]["paths"])))
-        small["listener"] |= {"paths": paths, "dtype": "float32", "device": "cpu"}
+    for name in ("listener", "claims") if grpo else ():
+        if small[name]:
+            paths = tuple(str(folder / f"{name}-{k}") for k in range(len(small[name]["paths"])))
+            small[name] |= {"paths": paths, "dtype": "float32", "device": "cpu"}
     small["trl"] = _one_step(small["trl"], grpo=grpo)
     return type(config).model_validate(small)
 
@@ -102,19 +103,25 @@ def _one_step(table: dict[str, Any], *, grpo: bool) -> dict[str, Any]:
 def _build_models(small: SftConfig | GrpoConfig) -> None:
     words = list(corpus(40))
     build_tiny(small.model.family, words, size=_SIZE).save(Path(small.model.path))
-    if isinstance(small, GrpoConfig) and small.listener:
-        for path in small.listener.paths:
-            build_tiny(small.listener.family, words, size=_SIZE, seed=1).save(Path(path))
+    if isinstance(small, GrpoConfig):
+        frozen = [(asked.family, asked.paths) for asked in (small.listener, small.claims) if asked]
+        for family, path in ((family, path) for family, paths in frozen for path in paths):
+            build_tiny(family, words, size=_SIZE, seed=1).save(Path(path))
 
 
 def _ask_listener(small: SftConfig | GrpoConfig) -> None:
-    """An untrained reasoner writes no trace that anybody would read, so the listener is asked here."""
-    if isinstance(small, GrpoConfig) and small.listener:
-        from earshot.train.grpo import build_listener
+    """An untrained reasoner writes no trace that anybody would read, so listener and checker are asked here."""
+    if not isinstance(small, GrpoConfig):
+        return
+    from earshot.train.grpo import build_claims, build_listener
 
-        pairs = PairSet(Path(small.data.train))
+    pairs = PairSet(Path(small.data.train))
+    if small.listener:
         listener, _ = build_listener(small.listener, small.seed)
         ask(listener, [pairs[0], pairs[0], pairs[1]], ["the first shows it .", None, "the second shows it ."])
+    if small.claims:
+        claims, _ = build_claims(small.claims)
+        claims.listener.hear([pairs[0], pairs[1]], ["first : left red , clean .", "second : right nothing ."])
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any], folder: str, prefix: str = "") -> list[str]:

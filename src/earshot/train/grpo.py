@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 
-from earshot.config import GrpoConfig, ListenerConfig
+from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
+from earshot.errors import ModelError
 from earshot.images import Tolerance
 from earshot.listener import Listener
+from earshot.listener.claims import SPLITTERS, ClaimListener, LocalChecker
 from earshot.listener.controls import (
     BlindListener,
     BothOrdersListener,
@@ -28,7 +31,8 @@ from earshot.listener.local import LocalListener
 from earshot.rewards import RewardWeights
 from earshot.rundir import RunDir, whole
 from earshot.train.callbacks import FiniteGuard, SampleTable, watch
-from earshot.train.reward import CombinedReward, ListenerOptions, Rollout
+from earshot.train.leak import LeakAlarm
+from earshot.train.reward import ClaimsPart, CombinedReward, ListenerOptions, Rollout
 from earshot.train.rows import PairRows, as_dataset, open_pairs
 from earshot.train.run import (
     begin_run,
@@ -102,7 +106,8 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     vlm = load_model(config.model, config.images, config.seed)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     listener, heard = build_listener(config.listener, config.seed) if config.listener else (None, {})
-    models = {"reasoner": vlm, **heard}
+    claims, checkers = build_claims(config.claims) if config.claims else (None, {})
+    models = {"reasoner": vlm, **heard, **checkers}
     run, checkpoint = begin_run(config, arguments, resume=resume, models=models, command="train grpo")
     note = partial(note_refused, run)
     for error in refused:
@@ -111,11 +116,13 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     log = RolloutLog(run, config.log_rollouts_every, arguments.process_index)
     options = config.listener or ListenerConfig(control="random")
     reward = CombinedReward(
-        RewardWeights(config.rewards.format, config.rewards.accuracy, config.rewards.listener),
+        RewardWeights(**config.rewards.model_dump(include={"format", "accuracy", "listener", "claims"})),
         listener,
         ListenerOptions(options.redaction, options.prior_corrected, options.soft_labels),
         soft_accuracy=config.rewards.soft_accuracy,
         on_rollouts=log,
+        claims=claims,
+        alarm=leak_alarm(options, heard),
     )
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
@@ -149,10 +156,9 @@ def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[st
     models = {
         f"listener:{path}": load(path, dtype=config.dtype, device=config.device).freeze() for path in config.paths
     }
-    bases: list[Listener] = [LocalListener(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values()]
     if config.control == "random":
         return RandomListener(seed), models
-    listener = bases[0] if len(bases) == 1 else EnsembleListener(tuple(bases))
+    listener = _plain_listener(config, models)
     if config.control == "shuffled":
         listener = ShuffledListener(listener, seed)
     elif config.control == "blind":
@@ -164,6 +170,38 @@ def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[st
     if config.temperature != 1.0:
         listener = TemperedListener(listener, config.temperature)
     return listener, models
+
+
+def _plain_listener(config: ListenerConfig, models: Mapping[str, Vlm]) -> Listener:
+    """The models as they read, before any control or option; the mean of several."""
+    bases = tuple(LocalListener(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values())
+    return bases[0] if len(bases) == 1 else EnsembleListener(bases)
+
+
+def build_claims(config: ClaimsConfig) -> tuple[ClaimsPart, dict[str, Vlm]]:
+    """Who checks the traces' claims, and the frozen models that are asked, by name.
+
+    Raises:
+        ModelError: A model cannot be loaded, its answers are not single tokens, or two models read other languages.
+    """
+    models = {f"claims:{path}": load(path, dtype=config.dtype, device=config.device).freeze() for path in config.paths}
+    if len(languages := {vlm.prompts.name for vlm in models.values()}) > 1:
+        raise ModelError(
+            f"claims.paths: the models are asked in {' and '.join(sorted(languages))}, expected one prompt set: they "
+            "must understand the same claims"
+        )
+    checkers = tuple(LocalChecker(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values())
+    split = SPLITTERS[languages.pop()]
+    listener = ClaimListener(checkers, split, with_prior=config.prior_corrected)
+    return ClaimsPart(listener, config.penalty, config.at_least), models
+
+
+def leak_alarm(config: ListenerConfig, models: Mapping[str, Vlm]) -> LeakAlarm | None:
+    """The alarm that the listener's configuration asks for, on its models without any control or option."""
+    alarm = config.leak_alarm
+    if alarm.every_steps is None:
+        return None
+    return LeakAlarm(BlindListener(_plain_listener(config, models)), alarm.every_steps, alarm.rollouts, alarm.expected)
 
 
 def never_sampling(vlm: Vlm, arguments: TrlGrpoConfig) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from earshot.errors import InputError, TrainingAborted
 from earshot.vlm import Vlm
 from earshot.vlm.rows import IGNORED, supervised_batch
 from earshot.vlm.tiny import TinySize, build_tiny
+from earshot.world.claims import check_claim
 from earshot.world.curriculum import Example, compare, corpus, describe_both, describe_one, listen
 from earshot.world.language import Corruption
 from earshot.world.raters import Raters
@@ -65,7 +66,8 @@ class WarmModel(NamedTuple):
     family: str
     seed: int
     trade: str
-    """`reason`: to write traces and verdicts, some of them wrong. `listen`: to judge with somebody's trace."""
+    """`reason`: to write traces and verdicts, some of them wrong. `listen`: to judge with somebody's trace. `check`: to
+    say of one claim whether it is true of one image."""
     first_steps: int
     """Steps of the first lesson; CLIP's larger patches take longer to tell shapes apart."""
 
@@ -75,10 +77,14 @@ RECIPES = {
     "reasoner": WarmModel("qwen2_5_vl", 1, "reason", 600),
     "listener": WarmModel("qwen2_5_vl", 2, "listen", 600),
     "held-out": WarmModel("llava", 3, "listen", 1000),
+    "checker": WarmModel("qwen2_5_vl", 4, "check", 600),
 }
+SHIPPED = ("reasoner", "listener", "held-out")
 DESCRIBE_ONE_RATE = 1e-3
 DESCRIBE_BOTH = Schedule(300, 7e-4)
 TRADE = Schedule(650, 7e-4)
+# An example is one token long, so that a step costs half of one of the lessons in seeing.
+CHECKS = Schedule(600, 7e-4)
 # Decent but not good: real reasoners say false things too, and now and then contradict themselves.
 WARM_CORRUPTION = Corruption(facts=0.05, verdict=0.10)
 # Its last lesson comes from a teacher who looks at the rendering alone. People mind what is shown, and GRPO learns it
@@ -140,6 +146,8 @@ def make_warm_models(
             teach(name, partial(compare, rng, px, vlm.prompts, WARM_CORRUPTION), TRADE)
             rng = np.random.default_rng(recipe.seed + 10)
             teach(f"{name}: taste", partial(compare, rng, px, vlm.prompts, WARM_CORRUPTION, taste=TEACHER_TASTE), TASTE)
+        elif recipe.trade == "check":
+            teach(name, partial(check_claim, rng, px, vlm.prompts), CHECKS)
         else:
             teach(name, partial(listen, rng, px, vlm.prompts), TRADE)
         vlm.model.to(torch.bfloat16)

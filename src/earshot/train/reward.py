@@ -6,6 +6,7 @@ completions it touched. Here the sum is None when any part of it is missing, and
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ import numpy as np
 
 from earshot.errors import ListenerUnavailable
 from earshot.listener import Listener, ask
+from earshot.listener.claims import ClaimListener, Heard
 from earshot.protocol import RedactionLevel, parse_completion, redact_trace
-from earshot.rewards import RewardParts, RewardWeights, accuracy_reward, combine, listener_reward
+from earshot.rewards import RewardParts, RewardWeights, accuracy_reward, claims_reward, combine, listener_reward
+from earshot.train.leak import LeakAlarm
 from earshot.types import Malformed, Pair, Verdict
 
 
@@ -33,6 +36,29 @@ class ListenerOptions:
     redaction: RedactionLevel = "answer"
     prior_corrected: bool = False
     soft_labels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsPart:
+    """Who checks the claims of a trace, and what they earn (`rewards.claims_reward`).
+
+    Attributes:
+        listener: Who is asked; with a prior where `prior_corrected`.
+        penalty: What a claim that is not believed costs.
+        at_least: The number of claims for full pay.
+    """
+
+    listener: ClaimListener
+    penalty: float = 0.0
+    at_least: int = 1
+
+    def pay(self, heard: Sequence[Heard] | None) -> float | None:
+        """What the claims of a trace earn; None where the checker failed or was not asked."""
+        if heard is None:
+            return None
+        priors = [one.prior for one in heard if one.prior is not None] if self.listener.with_prior else None
+        believed = [one.believed for one in heard]
+        return claims_reward(believed, priors=priors, penalty=self.penalty, at_least=self.at_least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +83,13 @@ class Rollout:
     reward_listener: float | None
     listener_p_first: float | None
     listener_p_first_no_trace: float | None
+    reward_claims: float | None = None
+    claims: int | None = None
+    """How many distinct claims the trace makes; None where nobody was asked about them."""
+    claims_believed: float | None = None
+    """Mean probability that they are true; None without a claim."""
+    claims_heard: str | None = None
+    """JSON: `[image, text, denied, believed]` of each claim."""
 
 
 class CombinedReward:
@@ -72,14 +105,18 @@ class CombinedReward:
         *,
         soft_accuracy: bool,
         on_rollouts: Callable[[list[Rollout]], None],
+        claims: ClaimsPart | None = None,
+        alarm: LeakAlarm | None = None,
     ) -> None:
         self._weights = weights
         self._listener = listener
         self._options = options
         self._soft_accuracy = soft_accuracy
         self._on_rollouts = on_rollouts
+        self._claims = claims
+        self._alarm = alarm
         self.outages = 0
-        """How many calls to the listener failed."""
+        """How many calls to the listener or the checker failed."""
 
     def __call__(
         self,
@@ -98,15 +135,19 @@ class CombinedReward:
             for verdict in parsed
         ]
         p_first, p_prior = self._listen(pair, redacted)
+        heard = self._check(pair, parsed)
         rollouts = []
         for row, verdict in enumerate(parsed):
-            parts = self._reward(verdict, pair[row], p_first[row], p_prior[row])
+            parts = self._reward(verdict, pair[row], p_first[row], p_prior[row], heard[row])
             rollouts.append(
                 _rollout(trainer_state.global_step, pair[row], files[row], _plain_text(texts[row]), verdict,
-                         redacted[row], parts, p_first[row], p_prior[row])
+                         redacted[row], parts, p_first[row], p_prior[row], heard[row])
             )  # fmt: skip
         self._on_rollouts(rollouts)
-        for name, value in summarise(rollouts).items():
+        logged = summarise(rollouts)
+        if self._alarm is not None:
+            logged |= self._alarm.watch(trainer_state.global_step, pair, redacted)
+        for name, value in logged.items():
             log_metric(name, value)
         return [rollout.reward for rollout in rollouts]
 
@@ -130,6 +171,23 @@ class CombinedReward:
             p_prior[row] = None if prior is None else float(prior[position])
         return p_first, p_prior
 
+    def _check(self, pairs: Sequence[Pair], parsed: Sequence[Verdict | Malformed]) -> list[list[Heard] | None]:
+        """The claims of every trace and how far they are believed; None where not asked or the checker failed."""
+        heard: list[list[Heard] | None] = [None] * len(pairs)
+        formed = [(row, verdict) for row, verdict in enumerate(parsed) if isinstance(verdict, Verdict)]
+        if self._claims is None or not formed:
+            return heard
+        # A conclusion is no claim about an image, whatever the listener gets to read.
+        traces = [redact_trace(verdict.trace, "verdict") for _, verdict in formed]
+        try:
+            found = self._claims.listener.hear([pairs[row] for row, _ in formed], traces)
+        except ListenerUnavailable:
+            self.outages += 1
+            return heard
+        for (row, _), claims in zip(formed, found, strict=True):
+            heard[row] = claims
+        return heard
+
     def _ask_without_trace(self, pairs: Sequence[Pair]) -> np.ndarray | None:
         """The listener's prior, asked once for each distinct pair; None where the reward does not need it."""
         if not self._options.prior_corrected or self._listener is None:
@@ -140,12 +198,18 @@ class CombinedReward:
         return np.array([by_pair[id(pair)] for pair in pairs])
 
     def _reward(
-        self, verdict: Verdict | Malformed, pair: Pair, p_first: float | None, p_prior: float | None
+        self,
+        verdict: Verdict | Malformed,
+        pair: Pair,
+        p_first: float | None,
+        p_prior: float | None,
+        heard: list[Heard] | None,
     ) -> RewardParts:
         side = verdict.side if isinstance(verdict, Verdict) else None
         accuracy = accuracy_reward(side, pair.votes, soft=self._soft_accuracy)
         listener = listener_reward(p_first, pair.votes, soft_labels=self._options.soft_labels, prior_p_first=p_prior)
-        return combine(verdict, accuracy, listener, self._weights)
+        claims = self._claims.pay(heard) if self._claims is not None else None
+        return combine(verdict, accuracy, listener, self._weights, claims)
 
 
 def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -157,12 +221,17 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "reward/format": [r.reward_format for r in rollouts],
         "reward/accuracy": [r.reward_accuracy for r in rollouts if r.reward_accuracy is not None],
         "reward/listener": [r.reward_listener for r in rollouts if r.reward_listener is not None],
+        "reward/claims": [r.reward_claims for r in rollouts if r.reward_claims is not None],
         "malformed": [float(r.malformed is not None) for r in rollouts],
         "rewards_missing": [float(r.reward is None) for r in rollouts],
         "trace_words": [float(len((r.trace or "").split())) for r in formed],
         "listener/p_label": [_p_label(r) for r in labelled],
         "listener/disagreement": [float(_disagrees(r)) for r in heard],
+        "claims/number": [float(r.claims) for r in formed if r.claims is not None],
+        "claims/believed": [r.claims_believed for r in formed if r.claims_believed is not None],
     }
+    if all(r.claims is None for r in rollouts):
+        values["reward/claims"] = []  # likewise: nobody was asked about a claim
     if not heard and all(r.reward_listener == 0.0 or r.reward_listener is None for r in rollouts):
         values["reward/listener"] = []  # nobody was asked: the zeros of malformed completions are no measurement
     return {name: math.fsum(column) / len(column) for name, column in values.items() if column}
@@ -191,6 +260,7 @@ def _rollout(
     parts: RewardParts,
     p_first: float | None,
     p_prior: float | None,
+    heard: list[Heard] | None,
 ) -> Rollout:
     formed = verdict if isinstance(verdict, Verdict) else None
     return Rollout(
@@ -212,7 +282,16 @@ def _rollout(
         reward_listener=parts.listener,
         listener_p_first=p_first,
         listener_p_first_no_trace=p_prior,
+        reward_claims=parts.claims,
+        claims=None if heard is None else len(heard),
+        claims_believed=math.fsum(one.believed for one in heard) / len(heard) if heard else None,
+        claims_heard=None if heard is None else _claims_as_json(heard),
     )
+
+
+def _claims_as_json(heard: Sequence[Heard]) -> str:
+    rows = [[*one.claim, round(one.believed, 4)] for one in heard]
+    return json.dumps(rows, ensure_ascii=False)
 
 
 def _plain_text(content: Any) -> str:
