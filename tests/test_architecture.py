@@ -17,7 +17,7 @@ LAYERS: dict[int, set[str]] = {
     1: {"errors", "types", "config", "rundir"},
     2: {"protocol", "rewards", "metrics", "stats", "wire", "images", "image_sizes", "data", "world"},
     3: {"vlm", "reasoner", "listener"},
-    4: {"train", "evaluate", "serve", "report", "view", "bench", "experiment"},
+    4: {"train", "evaluate", "attack", "serve", "report", "view", "bench", "experiment"},
     5: {"cli"},
 }
 # What each layer may import from outside, besides the standard library and what the layers before it may.

@@ -40,6 +40,7 @@ COMMANDS = {
     "experiment": _Command(
         "earshot.cli.experiment:app", "Arms × seeds of a plan: runs, tables, figures, power, positive control."
     ),
+    "attack": _Command("earshot.cli.attack:attack_command", "Try to talk a listener into a side, in many ways."),
     "report": _Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
     "view": _Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
     "bench": _Command("earshot.cli.bench:app", "How fast it is, against stock TRL and transformers."),
