@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "earshot"
 LAYERS: dict[int, set[str]] = {
     1: {"errors", "types", "config", "rundir"},
     2: {"protocol", "rewards", "metrics", "stats", "wire", "images", "image_sizes", "data", "world"},
-    3: {"vlm", "reasoner", "listener"},
+    3: {"vlm", "reasoner", "listener", "judge", "adapters"},
     4: {"train", "evaluate", "attack", "serve", "report", "view", "bench", "experiment"},
     5: {"cli"},
 }
@@ -93,7 +93,9 @@ def forbidden(module: str, imported: Import) -> str | None:
     top = module.split(".")[0]
     root, *rest = imported.name.split(".")
     if not top:  # earshot/__init__.py
-        return None if root in sys.stdlib_module_names else f"earshot itself imports {imported.name}"
+        # What `earshot.load` needs is imported when it is asked for.
+        allowed = root in sys.stdlib_module_names or (root == "earshot" and imported.when != "load")
+        return None if allowed else f"earshot itself imports {imported.name}"
     if top not in LAYER_OF:
         return f"'{top}' is in no layer of the table"
     if root in sys.stdlib_module_names:
@@ -173,6 +175,7 @@ def test_every_import_points_up_the_table():
         ("cli/new.py", "from earshot.train import x", "the command line imports earshot.train.x before"),
         ("utils.py", "import math", "'utils' is in no layer of the table"),
         ("__init__.py", "import numpy", "earshot itself imports numpy"),
+        ("__init__.py", "from earshot.judge import load", "earshot itself imports earshot.judge.load"),
     ],
 )
 def test_a_planted_import_against_the_table_is_found(tmp_path, file, text, problem):

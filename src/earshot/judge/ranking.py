@@ -1,0 +1,179 @@
+"""Ranking several images: the games, their outcome, and what is said of every image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import expit
+from scipy.stats import rankdata
+
+from earshot.judge.comparison import Comparison
+from earshot.judge.tournament import (
+    ALL_PAIRS_UP_TO,
+    Strengths,
+    all_pairs,
+    cycles,
+    fit_strengths,
+    n_rounds,
+    swiss_round,
+)
+from earshot.types import Estimate
+
+_EQUAL_DECIMALS = 6
+"""Strengths that agree to so many decimals share a rank."""
+
+Play: TypeAlias = Callable[[Sequence[tuple[int, int]]], Sequence[Comparison]]
+"""Compares the images of each couple, by their places in the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedImage:
+    """What a ranking says of one image."""
+
+    rank: int | None
+    """1 is the best; equals share the better rank. None where no comparison of the image came out."""
+    strength: Estimate
+    """Bradley–Terry log-odds against the average image of the list, with a 95 % interval; `n` counts comparisons."""
+    win_rate: float | None
+    """Mean probability of being preferred to another image of the list: as compared, and by the strengths where two
+    were not. In [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRanking:
+    """Images ranked by comparisons in both orders.
+
+    Attributes:
+        images: One for each image, in the order in which they were given.
+        order: The images' places, best first; those without a rank are left out.
+        cycles: Images that contradict each other, each preferred to the next and the last to the first: one shortest
+            circle for each group that no single order fits.
+        games: The couples that were compared, in order, with what came out.
+        n_missing: How many of them came to nothing, because an order had no well-formed sample.
+    """
+
+    images: tuple[RankedImage, ...]
+    order: tuple[int, ...]
+    cycles: tuple[tuple[int, ...], ...]
+    games: tuple[tuple[int, int, Comparison], ...]
+    n_missing: int
+
+    @property
+    def ranks(self) -> list[int | None]:
+        """The rank of each image."""
+        return [image.rank for image in self.images]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, the comparisons without their traces."""
+        games = [
+            {"first": i, "second": j, **{k: v for k, v in game.as_dict().items() if k != "traces"}}
+            for i, j, game in self.games
+        ]
+        return {
+            "images": [asdict(image) for image in self.images],
+            "order": list(self.order),
+            "cycles": [list(cycle) for cycle in self.cycles],
+            "n_missing": self.n_missing,
+            "comparisons": games,
+        }
+
+
+def rank_images(digests: Sequence[str], play: Play, *, seed: int) -> ImageRanking:
+    """Rank images by what comes out of comparing them.
+
+    Up to eight meet each other once; more play 2⌈log2 n⌉ Swiss rounds, neighbours by strength, each couple at most
+    once. Equal pictures are one player. The schedule follows from the digests and the seed, so that images given in
+    another order get the same ranks.
+
+    Args:
+        digests: Of the images' pixels.
+        play: Compares couples.
+        seed: Breaks ties in the schedule.
+    """
+    players = sorted(set(digests))
+    where = {digest: digests.index(digest) for digest in players}  # an image that stands for the player
+    places = [where[digest] for digest in players]
+    table = _Table(len(players))
+    for couples in _schedule(table, seed):
+        asked = [(places[i], places[j]) for i, j in couples.tolist()]
+        for (i, j), game in zip(couples.tolist(), play(asked), strict=True):
+            table.add(i, j, game)
+    return _told(table, [players.index(digest) for digest in digests], places)
+
+
+class _Table:
+    """The games so far, by player."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.games: list[tuple[int, int, Comparison]] = []
+        self.wins: Float[np.ndarray, "g g"] = np.zeros((n, n))
+        self.met: Int[np.ndarray, "g g"] = np.zeros((n, n), dtype=np.int64)
+
+    def add(self, i: int, j: int, game: Comparison) -> None:
+        self.games.append((i, j, game))
+        self.met[i, j] += 1
+        self.met[j, i] += 1
+        if game.p_first is not None:
+            self.wins[i, j] += game.p_first
+            self.wins[j, i] += 1 - game.p_first
+
+
+def _schedule(table: _Table, seed: int) -> Iterator[Int[np.ndarray, "games 2"]]:
+    """Rounds of couples; each is made when the one before has been played."""
+    if table.n <= ALL_PAIRS_UP_TO:
+        yield all_pairs(table.n)
+        return
+    tie_break = np.random.default_rng(seed).permutation(table.n)
+    for _ in range(n_rounds(table.n)):
+        yield swiss_round(fit_strengths(table.wins).value, table.met, tie_break)
+
+
+def _told(table: _Table, player_of: Sequence[int], places: Sequence[int]) -> ImageRanking:
+    """The outcome by image; copies of a picture share their player's."""
+    known = (table.wins + table.wins.T).sum(axis=1)
+    strengths = fit_strengths(table.wins)
+    rated = (known > 0) | (table.n == 1)
+    # Copies are ranked beside each other: a rank counts the images that are better, not the players.
+    of_image = np.array(player_of)
+    standing = np.where(rated[of_image], -strengths.value.round(_EQUAL_DECIMALS)[of_image], np.inf)
+    ranks = rankdata(standing, method="min")
+    rates = _win_rates(table, strengths, of_image)
+    images = tuple(
+        RankedImage(
+            rank=int(ranks[k]) if rated[player] else None,
+            strength=_estimate(strengths, player, int(known[player].round())) if rated[player] else Estimate.missing(),
+            win_rate=float(rates[player]) if rated[player] else None,
+        )
+        for k, player in enumerate(player_of)
+    )
+    order = tuple(int(k) for k in np.argsort(standing, kind="stable") if rated[of_image[k]])
+    circles = cycles(table.wins > table.wins.T)
+    return ImageRanking(
+        images=images,
+        order=order,
+        cycles=tuple(tuple(places[player] for player in circle) for circle in circles),
+        games=tuple((places[i], places[j], game) for i, j, game in table.games),
+        n_missing=sum(game.p_first is None for _, _, game in table.games),
+    )
+
+
+def _estimate(strengths: Strengths, player: int, n: int) -> Estimate:
+    if n == 0:  # all images are one picture: equal to the average by definition
+        return Estimate(0.0, None, None, 0)
+    value, low, high = (float(bound[player]) for bound in strengths)
+    return Estimate(value, low, high, n)
+
+
+def _win_rates(table: _Table, strengths: Strengths, of_image: np.ndarray) -> np.ndarray:
+    """For each player the mean over all other images, copies of itself among them, at one half."""
+    counted = table.wins + table.wins.T
+    expected = expit(strengths.value[:, None] - strengths.value[None, :])
+    p = np.where(counted > 0, table.wins / np.maximum(counted, 1e-300), expected)
+    np.fill_diagonal(p, 0.5)
+    copies = np.bincount(of_image, minlength=table.n)
+    return (p @ copies - 0.5) / (len(of_image) - 1)

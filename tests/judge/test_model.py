@@ -1,0 +1,259 @@
+"""The same pictures give the same numbers, however they are handed over; nothing is guessed, reused or half-checked."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import earshot
+from earshot.errors import ImageError, InputError, ListenerUnavailable
+from earshot.evaluate import prediction_row
+from earshot.judge import RewardModel, describe, load
+from earshot.types import Pair, Votes
+from tests.judge.opinions import Hears, Opinionated, shade
+
+DARK, LIGHT = shade(100), shade(140)
+NOISY = RewardModel(Opinionated(noise=0.3, bias=0.05), samples=3)
+
+
+def png(image):
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def ask(model=NOISY, first=DARK, second=LIGHT, **more):
+    return model.compare(prompt="a grey square", first=first, second=second, **more)
+
+
+def test_both_orders_are_averaged():
+    told = ask(RewardModel(Opinionated(bias=0.1)))
+    # σ(-40 / 20) = 0.1192; shown first it gains 0.1, shown second its rival does.
+    assert told.p_first_forward == pytest.approx(0.2192, abs=1e-4)
+    assert told.p_first_swapped == pytest.approx(0.0192, abs=1e-4)
+    assert told.p_first == pytest.approx(0.1192, abs=1e-4)
+    assert (told.verdict, told.orders_agree, told.malformed) == ("second", True, 0)
+
+
+def test_orders_that_contradict_each_other_are_said_to():
+    told = ask(RewardModel(Opinionated(bias=0.45)))
+    assert (told.p_first_forward > 0.5, told.p_first_swapped > 0.5) == (True, False)
+    assert told.orders_agree is False
+
+
+def test_it_is_the_number_that_an_evaluation_writes():
+    told = ask()
+    question = NOISY.question(prompt="a grey square", first=DARK, second=LIGHT)
+    samples = NOISY.reasoner.judge([question.pair], samples=3, seed=0)[0]
+    row = prediction_row(question.pair, samples, [{}] * 6, [None] * 6)
+    assert told.p_first == pytest.approx(1 - row["p_first"] if question.turned else row["p_first"], abs=1e-15)
+
+
+def test_swapping_the_images_swaps_everything_to_the_last_bits():
+    one, other = ask(), ask(first=LIGHT, second=DARK)
+    assert other.p_first == pytest.approx(1 - one.p_first, abs=1e-15)
+    assert other.p_first_forward == pytest.approx(1 - one.p_first_swapped, abs=1e-15)
+    assert {one.verdict, other.verdict} == {"first", "second"}
+    assert one.pair_id == other.pair_id
+    assert [t.text for t in other.traces if t.order == "forward"] == [
+        t.text for t in one.traces if t.order == "swapped"
+    ]
+
+
+def test_a_file_its_bytes_a_picture_and_an_array_are_the_same_question(tmp_path):
+    for name, image in (("one", DARK), ("two", LIGHT)):
+        image.save(tmp_path / f"{name}.png")
+    expected = ask()
+    for form in (
+        lambda name, image: tmp_path / f"{name}.png",
+        lambda name, image: str(tmp_path / f"{name}.png"),
+        lambda name, image: png(image),
+        lambda name, image: bytearray(png(image)),
+        lambda name, image: memoryview(png(image)),
+        lambda name, image: np.asarray(image),
+        lambda name, image: image.convert("RGBA"),
+    ):
+        assert ask(first=form("one", DARK), second=form("two", LIGHT)) == expected
+
+
+def test_the_seed_and_the_prompt_make_another_question():
+    told = ask()
+    assert ask(seed=1).p_first != told.p_first
+    assert NOISY.compare(prompt="a grey circle", first=DARK, second=LIGHT).p_first != told.p_first
+    assert ask() == told
+
+
+def test_a_batch_gives_what_each_pair_gives_alone_also_with_seeds_of_their_own():
+    lights = [shade(b) for b in (90, 120, 150)]
+    together = NOISY.compare_batch(prompts=["a", "b", "c"], firsts=[DARK] * 3, seconds=lights, seed=[0, 7, 0])
+    alone = [
+        NOISY.compare(prompt=p, first=DARK, second=x, seed=s) for p, x, s in zip("abc", lights, [0, 7, 0], strict=True)
+    ]
+    assert together == alone
+    assert NOISY.reasoner.batches[-4:] == [3, 1, 1, 1]
+    assert NOISY.compare_batch(prompts=[], firsts=[], seconds=[]) == []
+
+
+def test_a_changed_file_is_a_changed_picture(tmp_path):
+    path = tmp_path / "picture.png"
+    DARK.save(path)
+    before = ask(first=path)
+    shade(200).save(path)
+    assert ask(first=path).p_first > before.p_first
+    path.unlink()
+    with pytest.raises(ImageError, match=r"first: .*picture.png: is missing"):
+        ask(first=path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (None, "first: is of type NoneType, expected a path"),
+        (42, "first: is of type int"),
+        ([1, 2], "first: is of type list"),
+        ("nowhere.png", "first: nowhere.png: is missing"),
+        ("https://example.org/a.png", "first: .* is a link, and none is opened"),
+        ("data:image/png;base64,AAAA", "is a link"),
+        (b"", "first: is not there"),
+        (b"GIF89a", "first: is no JPEG"),
+        (png(DARK)[:60], "first: "),
+        (np.zeros((16, 16, 3)), "first: is an array of float64"),
+        (np.zeros((16, 16), dtype=np.uint8), r"shape \(16, 16\)"),
+        (np.zeros((3, 16, 16), dtype=np.uint8), "nothing is guessed"),
+        (np.zeros((0, 16, 3), dtype=np.uint8), "first: is an array"),
+        (np.zeros((2, 2, 3), dtype=np.uint8), "first: is 2 x 2 pixels"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_name_and_nothing_is_judged(wrong, message):
+    model = RewardModel(Opinionated())
+    with pytest.raises(ImageError, match=message):
+        ask(model, first=wrong)
+    with pytest.raises(ImageError, match=r"seconds\[1\]"):
+        model.compare_batch(prompts=["a", "b"], firsts=[DARK] * 2, seconds=[LIGHT, wrong])
+    with pytest.raises(ImageError, match=r"images\[2\]"):
+        model.rank(prompt="a", images=[DARK, LIGHT, wrong])
+    assert model.reasoner.batches == []
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", "half a \ud83d"])
+def test_a_prompt_that_is_no_text_is_refused(prompt):
+    with pytest.raises(InputError, match="prompt"):
+        NOISY.compare(prompt=prompt, first=DARK, second=LIGHT)
+    with pytest.raises(InputError, match="prompt"):
+        NOISY.rank(prompt=prompt, images=[DARK, LIGHT])
+
+
+def test_wrong_calls_say_what_is_wrong():
+    with pytest.raises(InputError, match="seed is -1"):
+        ask(seed=-1)
+    with pytest.raises(InputError, match="seed is -1"):
+        NOISY.rank(prompt="a", images=[DARK, LIGHT], seed=-1)
+    with pytest.raises(InputError, match="2 prompts, 1 firsts"):
+        NOISY.compare_batch(prompts=["a", "b"], firsts=[DARK], seconds=[LIGHT])
+    with pytest.raises(InputError, match="samples is 0"):
+        RewardModel(Opinionated(), samples=0)
+    with pytest.raises(InputError, match="greedy"):
+        load("world:reasoner", samples=2, temperature=0.0)
+
+
+def test_an_order_without_a_verdict_leaves_no_number():
+    told = ask(RewardModel(Opinionated(malformed=("swapped",)), samples=2))
+    assert told.p_first is told.verdict is told.orders_agree is None
+    assert told.malformed == 2
+    assert (told.p_first_forward is None) != (told.p_first_swapped is None)
+    assert {t.malformed for t in told.traces} == {None, "no think block"}
+
+
+def test_the_listener_reads_the_traces_without_their_conclusions():
+    listener = Hears()
+    model = RewardModel(Opinionated(bias=0.1), listener)
+    told, other = ask(model), ask(model, first=LIGHT, second=DARK)
+    assert told.p_first_listener == pytest.approx(0.1192, abs=1e-4)
+    assert other.p_first_listener == pytest.approx(1 - told.p_first_listener)
+    assert [t.p_first_listener for t in told.traces] == pytest.approx([0.1192] * 2, abs=1e-4)
+    assert len(listener.traces) == 4
+    assert ask(RewardModel(Opinionated())).p_first_listener is None
+
+
+def test_a_listener_that_breaks_is_an_error_and_no_number():
+    class Broken(Hears):
+        def p_first(self, pairs, traces):
+            return np.full(len(pairs), np.nan)
+
+    with pytest.raises(ListenerUnavailable):
+        ask(RewardModel(Opinionated(), Broken()))
+
+
+def test_a_listener_is_not_asked_about_malformed_completions():
+    listener = Hears()
+    told = ask(RewardModel(Opinionated(malformed=("forward", "swapped")), listener))
+    assert listener.traces == [] and told.p_first_listener is None
+
+
+def test_an_answer_is_plain_json():
+    told = json.loads(json.dumps(ask(RewardModel(Opinionated(), Hears())).as_dict()))
+    assert told["verdict"] == "second"
+    assert {"p_first", "p_first_forward", "p_first_swapped", "orders_agree", "malformed", "seed"} <= told.keys()
+    assert told["traces"][0]["order"] == "forward"
+    ranking = NOISY.rank(prompt="a", images=[DARK, LIGHT]).as_dict()
+    assert json.loads(json.dumps(ranking))["images"][1]["rank"] == 1
+
+
+def test_the_trace_to_show_was_written_for_the_verdict():
+    told = ask(RewardModel(Opinionated()))
+    assert told.trace == "the second is brighter ."
+
+
+def test_one_image_alone_has_no_score():
+    with pytest.raises(InputError, match="no absolute scale"):
+        NOISY.score(prompt="a", images=[DARK])
+    with pytest.raises(InputError, match="at least 2"):
+        NOISY.rank(prompt="a", images=[])
+
+
+def test_scores_against_references_are_mean_probabilities():
+    model = RewardModel(Opinionated())
+    # σ(2) = 0.8808 against 100, σ(0) = 0.5 against itself
+    scores = model.score(prompt="a", images=[LIGHT], references=[DARK, LIGHT])
+    assert scores == pytest.approx([(0.8808 + 0.5) / 2], abs=1e-4)
+    with pytest.raises(InputError, match="references: none given"):
+        model.score(prompt="a", images=[LIGHT], references=[])
+    silent = RewardModel(Opinionated(malformed=("forward",)))
+    assert silent.score(prompt="a", images=[LIGHT], references=[DARK]) == [None]
+
+
+def test_scores_without_references_are_the_strengths():
+    images = [DARK, LIGHT, shade(120)]
+    ranking = NOISY.rank(prompt="a", images=images)
+    assert NOISY.score(prompt="a", images=images) == [image.strength.value for image in ranking.images]
+
+
+def test_earshot_load_gives_the_shipped_model_which_tells_right_from_wrong():
+    model = earshot.load("world:reasoner", listener="world:listener", temperature=0.0, max_new_tokens=64)
+    assert isinstance(model, RewardModel)
+    # A red circle was asked for; one picture has it.
+    right, wrong = (Image.new("RGB", (56, 56), colour) for colour in ("red", "blue"))
+    told = model.compare(prompt="a red circle", first=right, second=wrong)
+    again = model.compare_batch(
+        prompts=["a blue square", "a red circle"], firsts=[right, right], seconds=[wrong, wrong]
+    )[1]
+    assert again.p_first == pytest.approx(told.p_first, abs=1e-6)
+    assert [t.text for t in again.traces] == [t.text for t in told.traces]
+    assert told.p_first is None or 0 <= told.p_first <= 1
+    told_of = describe(model)
+    assert told_of["model"]["name"] == "reasoner" and len(told_of["listener"]["sha256"]) == 64
+    assert str(Path.home()) not in json.dumps(told_of)
+
+
+def test_earshot_has_no_other_surprises():
+    assert "load" in dir(earshot)
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        earshot.laod  # noqa: B018
+
+
+def test_the_pair_has_no_votes():
+    pair = NOISY.question(prompt="a", first=DARK, second=LIGHT).pair
+    assert isinstance(pair, Pair) and pair.votes == Votes(0.0, 0.0)
