@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from earshot.errors import ModelError
-from earshot.vlm.prefix import Sampling, encode_prefix, sample, suffix_logits
+from earshot.vlm.prefix import Sampling, continued_logits, encode_prefix, sample, suffix_logits
 from earshot.vlm.prefix.attention import can_share_prompts, sharing_attention
 from earshot.vlm.prefix.inside import attention_of
 from tests.vlm.models import FAMILIES, any_size, fresh, images_of, mixed_prompts, plain_row, text_prompts, tiny
@@ -40,6 +40,23 @@ def test_logits_after_a_prefix_are_those_of_a_plain_row(family):
     for row, (owner, suffix) in enumerate(zip(OWNERS, SUFFIXES, strict=True)):
         with torch.no_grad():
             plain = vlm.model(**plain_row(inputs, owner, suffix)).logits[0, -1]
+        torch.testing.assert_close(shared[row], plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("owners", "passes"), [([0, 1, 2], 1), ([0, 1, 1, 2], 2), ([2, 0, 1], 2)])
+def test_prompts_are_encoded_apart_only_where_one_has_several_suffixes(family, owners, passes, monkeypatch):
+    vlm = any_size(fresh(family))
+    vlm.model.eval()
+    inputs = mixed_prompts(vlm)
+    language, seen = vlm.model.model.language_model, []
+    compute = language.forward
+    monkeypatch.setattr(language, "forward", lambda *args, **given: (seen.append(1), compute(*args, **given))[1])
+    shared = continued_logits(vlm.model, inputs, owners, SUFFIXES[: len(owners)], pad_id=0)
+    assert len(seen) == passes
+    for row, owner in enumerate(owners):
+        with torch.no_grad():
+            plain = vlm.model(**plain_row(inputs, owner, SUFFIXES[row])).logits[0, -1]
         torch.testing.assert_close(shared[row], plain, atol=1e-5, rtol=1e-5)
 
 

@@ -15,7 +15,7 @@ from earshot.listener import checked
 from earshot.protocol import listener_prefill
 from earshot.types import Pair
 from earshot.vlm import Vlm, answer_token_ids
-from earshot.vlm.prefix import encode_prefix, suffix_logits
+from earshot.vlm.prefix import continued_logits
 
 
 @dataclass
@@ -71,8 +71,8 @@ class LocalListener:
         training = vlm.model.training
         vlm.model.eval()
         try:
-            prefix = encode_prefix(vlm.model, vlm.encode_pairs(pairs, self.limits))
-            logits = suffix_logits(vlm.model, prefix, owners, suffixes, pad_id=vlm.tokenizer.pad_token_id)
+            prompts = vlm.encode_pairs(pairs, self.limits)
+            logits = continued_logits(vlm.model, prompts, owners, suffixes, pad_id=vlm.tokenizer.pad_token_id)
         finally:
             vlm.model.train(training)
         return torch.softmax(logits[:, list(self._answers)].double(), dim=-1)[:, 0].cpu().numpy()

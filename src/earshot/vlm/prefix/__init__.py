@@ -7,7 +7,7 @@ rows, to rounding, in sampling, in reading one logit, and in log-probabilities w
 Nothing here knows of a trainer.
 """
 
-from earshot.vlm.prefix.encode import Prefix, encode_prefix, suffix_logits
+from earshot.vlm.prefix.encode import Prefix, continued_logits, encode_prefix, suffix_logits
 from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, Form, Logps, logps_of_rows, shared_logps
 from earshot.vlm.prefix.sampling import Sampling, sample
 
@@ -17,6 +17,7 @@ __all__ = [
     "Logps",
     "Prefix",
     "Sampling",
+    "continued_logits",
     "encode_prefix",
     "logps_of_rows",
     "sample",

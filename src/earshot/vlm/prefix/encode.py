@@ -71,16 +71,8 @@ def suffix_logits(
         suffixes: R lists of token ids, none of them empty.
         pad_id: Written before shorter suffixes; masked out.
     """
-    width = max(len(suffix) for suffix in suffixes)
-    device = prefix.mask.device
-    ids = torch.full((len(suffixes), width), pad_id)
-    mask = torch.zeros_like(ids)
-    for row, suffix in enumerate(suffixes):
-        ids[row, width - len(suffix) :] = torch.tensor(suffix)
-        mask[row, width - len(suffix) :] = 1
-    ids, mask = ids.to(device), mask.to(device)
-    rows = torch.tensor(owners, device=device)
-    # Suffixes are padded on the left, between prefix and text, so that every row's last column is its last token.
+    ids, mask = _padded_on_the_left(suffixes, pad_id, prefix.mask.device)
+    rows = torch.tensor(owners, device=prefix.mask.device)
     steps = (mask.cumsum(1) - 1).clamp(min=0)
     with torch.no_grad():
         output = model(
@@ -92,3 +84,51 @@ def suffix_logits(
             logits_to_keep=1,
         )
     return output.logits[:, -1]
+
+
+def continued_logits(
+    model: Any, inputs: Mapping[str, Any], owners: Sequence[int], suffixes: Sequence[Sequence[int]], *, pad_id: int
+) -> Float[torch.Tensor, "r v"]:
+    """Next-token logits after each suffix, put onto the prompt that owns it; without gradients.
+
+    Prompts with several suffixes are encoded once, apart from these; where each prompt has just its own, one pass
+    over whole rows is faster than two.
+
+    Args:
+        model: A transformers image-text-to-text model, possibly wrapped by PEFT.
+        inputs: N left-padded prompts from `Vlm.encode`, on the model's device.
+        owners: For each of the R rows, which prompt it continues.
+        suffixes: R lists of token ids, none of them empty.
+        pad_id: Written before shorter suffixes; masked out.
+
+    Raises:
+        ModelError: As `encode_prefix`.
+    """
+    if list(owners) != list(range(inputs["input_ids"].size(0))) or not layout_is_known(model, inputs):
+        return suffix_logits(model, encode_prefix(model, inputs), owners, suffixes, pad_id=pad_id)
+    ids, mask = _padded_on_the_left(suffixes, pad_id, inputs["input_ids"].device)
+    positions = prompt_positions(model, inputs)
+    after = next_positions(positions)[:, None] + (mask.cumsum(1) - 1).clamp(min=0)
+    with torch.no_grad():
+        output = model(
+            input_ids=torch.cat([inputs["input_ids"], ids], dim=1),
+            attention_mask=torch.cat([inputs["attention_mask"], mask], dim=1),
+            position_ids=torch.cat([positions, in_all_axes(model, after)], dim=-1),
+            **picture_inputs(model, split_pictures(model, inputs)),
+            use_cache=False,
+            logits_to_keep=1,
+        )
+    return output.logits[:, -1]
+
+
+def _padded_on_the_left(
+    suffixes: Sequence[Sequence[int]], pad_id: int, device: torch.device
+) -> tuple[Int[torch.Tensor, "r s"], Int[torch.Tensor, "r s"]]:
+    """Ids and mask; the padding lies between prompt and suffix, so that every row's last column is its last token."""
+    width = max(len(suffix) for suffix in suffixes)
+    ids = torch.full((len(suffixes), width), pad_id)
+    mask = torch.zeros_like(ids)
+    for row, suffix in enumerate(suffixes):
+        ids[row, width - len(suffix) :] = torch.tensor(suffix)
+        mask[row, width - len(suffix) :] = 1
+    return ids.to(device), mask.to(device)
