@@ -58,9 +58,10 @@ def test_swapping_the_images_swaps_everything_to_the_last_bits():
     assert other.p_first_forward == pytest.approx(1 - one.p_first_swapped, abs=1e-15)
     assert {one.verdict, other.verdict} == {"first", "second"}
     assert one.pair_id == other.pair_id
-    assert [t.text for t in other.traces if t.order == "forward"] == [
-        t.text for t in one.traces if t.order == "swapped"
-    ]
+    forward, swapped = (
+        [t.text for t in told.traces if t.order == order] for told, order in ((other, "forward"), (one, "swapped"))
+    )
+    assert forward == swapped
 
 
 def test_a_file_its_bytes_a_picture_and_an_array_are_the_same_question(tmp_path):

@@ -100,9 +100,8 @@ def test_indifference_is_a_tie():
 
 def test_a_circle_of_preferences_is_reported():
     def rock_paper_scissors(pair):
-        return {(0, 100): 0.9, (100, 200): 0.9, (200, 0): 0.9}.get(
-            (brightness(pair.first), brightness(pair.second)), 0.1
-        )
+        wins = {(0, 100), (100, 200), (200, 0)}
+        return 0.9 if (brightness(pair.first), brightness(pair.second)) in wins else 0.1
 
     ranking = rank([0, 100, 200], RewardModel(Opinionated(opinion=rock_paper_scissors)))
     assert ranking.ranks == [1, 1, 1]

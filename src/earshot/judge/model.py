@@ -199,11 +199,9 @@ class RewardModel:
     def _question(
         self, prompt: str, first: PictureLike, second: PictureLike, seed: int, arguments: tuple[str, str]
     ) -> Question:
-        pictures = [
-            take_picture(source, argument=argument, limits=self.limits)
-            for source, argument in zip((first, second), arguments, strict=True)
-        ]
-        return Question.of(prompt, *pictures, seed)
+        one = take_picture(first, argument=arguments[0], limits=self.limits)
+        other = take_picture(second, argument=arguments[1], limits=self.limits)
+        return Question.of(prompt, one, other, seed)
 
     def _heard(self, pairs: Sequence[Pair], judged: Sequence[Sequence[Sample]]) -> list[list[float | None]]:
         """The listener's probability of the pair's first image, for every well-formed sample."""

@@ -1,0 +1,210 @@
+"""Rows to judge, from a pair set, a parquet file or JSON Lines: read in a stream, from any row on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from earshot.data.rows import find_metadata
+from earshot.errors import DataError, InputError
+from earshot.images import ImageFolder
+from earshot.rundir import parse_jsonl_line
+
+IMAGE_COLUMNS = (("first_file_name", "second_file_name"), ("first", "second"))
+"""How the two image columns may be called where the caller does not say."""
+
+_ROWS_WITH_IMAGES, _ROWS_WITHOUT = 16, 2048
+_ENDS = 1 << 16
+
+
+class Columns(NamedTuple):
+    """The names of the columns; None finds the images' among `IMAGE_COLUMNS`."""
+
+    prompt: str = "prompt"
+    first: str | None = None
+    second: str | None = None
+    id: str = "id"
+
+
+COLUMNS = Columns()
+"""The names that are found without saying."""
+
+
+class Row(NamedTuple):
+    """One row of the input."""
+
+    number: int
+    """Counted from 0."""
+    id: str
+    """Its own id, or its number where it has none."""
+    prompt: str
+    first: Path | bytes
+    second: Path | bytes
+
+
+class BadRow(NamedTuple):
+    """A row that is none, and why."""
+
+    number: int
+    id: str
+    error: str
+
+
+class RowFile:
+    """The rows of one file.
+
+    Images are paths relative to the file, which may not leave its folder, or embedded: bytes, or the hub's
+    `{bytes, path}`. They are not opened here.
+
+    Args:
+        source: A pair set's folder, a `.parquet` or a `.jsonl` file.
+        columns: What its columns are called.
+
+    Raises:
+        InputError: There is no such file, or it is of another kind.
+        DataError: It is damaged, or has no such columns.
+    """
+
+    def __init__(self, source: Path, columns: Columns = COLUMNS) -> None:
+        self.path = find_metadata(source) if source.is_dir() else source
+        if not self.path.is_file():
+            raise InputError(f"{source}: is no file, expected a pair set's folder, .parquet or .jsonl; check the path")
+        if self.path.suffix not in (".parquet", ".jsonl"):
+            raise InputError(f"{source}: ends in {self.path.suffix!r}, expected a folder, .parquet or .jsonl")
+        self._columns = columns
+        self._images = ImageFolder(self.path.parent)
+        self._parquet = self.path.suffix == ".parquet"
+        if self._parquet:
+            self._open_parquet()
+        else:
+            self._open_jsonl()
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's size and both its ends, to see that it is still the same one."""
+        size = self.path.stat().st_size
+        digest = hashlib.sha256(f"{size}\0".encode())
+        with self.path.open("rb") as file:
+            digest.update(file.read(_ENDS))
+            file.seek(max(0, size - _ENDS))
+            digest.update(file.read(_ENDS))
+        return digest.hexdigest()
+
+    def read(self, start: int, stop: int) -> Iterator[Row | BadRow]:
+        """Yields the rows from `start` up to `stop`, counted from 0.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        raw = self._parquet_rows(start, stop) if self._parquet else self._jsonl_rows(start, stop)
+        for number, row in zip(range(start, stop), raw, strict=False):
+            yield self._row(number, row)
+
+    def _row(self, number: int, row: Mapping[str, Any] | str) -> Row | BadRow:
+        if isinstance(row, str):
+            return BadRow(number, str(number), f"is {row}, expected one JSON object")
+        given = row.get(self._columns.id)
+        name = given if isinstance(given, str) else str(number if given is None else given)
+        prompt = row.get(self._columns.prompt)
+        if not isinstance(prompt, str):
+            return BadRow(number, name, f"{self._columns.prompt} is {_short(prompt)}, expected text")
+        try:
+            first, second = (self._image(row.get(column), column) for column in self._image_columns)
+        except DataError as error:
+            return BadRow(number, name, str(error))
+        return Row(number, name, prompt, first, second)
+
+    def _image(self, value: Any, column: str) -> Path | bytes:
+        if isinstance(value, Mapping):  # the hub's embedded images
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, str):
+            return self._images.find(value, where=column)
+        raise DataError(f"{column} is {_short(value)}, expected a path relative to {self.path.name}, or bytes")
+
+    def _open_parquet(self) -> None:
+        try:
+            with pq.ParquetFile(self.path) as file:
+                self.n_rows = int(file.metadata.num_rows)
+                schema = file.schema_arrow
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.path}: is no complete parquet file ({_line(error)}); make it again") from error
+        self._image_columns = self._find_columns(schema.names)
+        paths = all(pa.types.is_string(schema.field(name).type) for name in self._image_columns)
+        self._rows_at_a_time = _ROWS_WITHOUT if paths else _ROWS_WITH_IMAGES
+        wanted = {self._columns.id, self._columns.prompt, *self._image_columns}
+        self._read_columns = [name for name in schema.names if name in wanted]
+
+    def _open_jsonl(self) -> None:
+        self.n_rows, first = 0, None
+        with self.path.open("rb") as lines:
+            for line in lines:
+                self.n_rows += 1
+                if first is None and isinstance(found := parse_jsonl_line(line), dict):
+                    first = found
+        if first is None:
+            raise DataError(f"{self.path}: holds no JSON object on any line, expected one row a line")
+        self._image_columns = self._find_columns(list(first))
+
+    def _find_columns(self, names: list[str]) -> tuple[str, str]:
+        """The image columns, where they and the prompt's are there."""
+        given = (self._columns.first, self._columns.second)
+        if (given[0] is None) != (given[1] is None):
+            raise InputError(f"{self.path}: one image column is named and the other is not; name both")
+        pairs = [given] if given[0] is not None else list(IMAGE_COLUMNS)
+        found = next(((a, b) for a, b in pairs if a in names and b in names), None)
+        if found is None or self._columns.prompt not in names:
+            expected = " or ".join(f"{a} and {b}" for a, b in pairs)
+            raise DataError(
+                f"{self.path}: has columns {', '.join(names)}; expected {self._columns.prompt} and {expected}, so name "
+                "the columns (--prompt-column, --first-column, --second-column)"
+            )
+        assert found[0] is not None and found[1] is not None
+        return found[0], found[1]
+
+    def _parquet_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any]]:
+        try:
+            # A buffer keeps a column from being read whole before its first row is there.
+            with pq.ParquetFile(self.path, buffer_size=1 << 20) as file:
+                groups, skip = _row_groups(file.metadata, start, stop)
+                batches = file.iter_batches(self._rows_at_a_time, row_groups=groups, columns=self._read_columns)
+                for batch in batches if groups else ():
+                    if skip < batch.num_rows:
+                        yield from batch.slice(skip).to_pylist()
+                    skip = max(0, skip - batch.num_rows)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.path}: cannot be read on ({_line(error)}); make the file again") from error
+
+    def _jsonl_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any] | str]:
+        with self.path.open("rb") as lines:
+            for line in islice(lines, start, stop):
+                yield parse_jsonl_line(line)
+
+
+def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
+    """The row groups that hold rows from `start` to `stop`, and how many rows stand before `start` in the first."""
+    groups: list[int] = []
+    skip = at = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if at < stop and at + rows > start:
+            if not groups:
+                skip = start - at
+            groups.append(group)
+        at += rows
+    return groups, skip
+
+
+def _line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _short(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

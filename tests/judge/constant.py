@@ -1,0 +1,60 @@
+"""A model that costs nothing and answers by the prompt, for tests of all that happens around it.
+
+Run as a program it is a job that can be killed: `python constant.py IN OUT LOG SECONDS`.
+"""
+
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earshot.errors import ImageError
+from earshot.judge.bulk import judge_file
+from earshot.judge.comparison import Comparison, Question, Trace
+from earshot.types import Pair, Votes
+
+SETTINGS = {"model": "constant"}
+
+
+@dataclass
+class Constant:
+    """Answers by a hash of the prompt.
+
+    Attributes:
+        log: Gets the prompts it was asked, a line each.
+        seconds: What a batch takes.
+        refused: Prompts whose images it refuses.
+    """
+
+    log: Path | None = None
+    seconds: float = 0.0
+    refused: frozenset[str] = frozenset()
+
+    def question(self, *, prompt: str, first: Any, second: Any, seed: int = 0) -> Question:
+        if prompt in self.refused:
+            raise ImageError("first: is damaged")
+        return Question(Pair(f"{prompt} {seed}", prompt, first, second, Votes(0.0, 0.0)), False, seed)
+
+    def answer(self, questions: Sequence[Question]) -> list[Comparison]:
+        time.sleep(self.seconds)
+        if self.log is not None:
+            with self.log.open("a") as log:
+                log.writelines(f"{question.pair.prompt}\n" for question in questions)
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> Comparison:
+        p = hashlib.sha256(question.pair.id.encode()).digest()[0] / 255
+        side = "first" if p > 0.5 else "second"
+        traces = tuple(
+            Trace(order, "the first is brighter . " * 8, side, None, p, None) for order in ("forward", "swapped")
+        )
+        return Comparison(side, p, p, p, True, None, 0, traces, question.pair.id, question.seed)
+
+
+if __name__ == "__main__":
+    source, out, log = map(Path, sys.argv[1:4])
+    print("ready", flush=True)
+    judge_file(source, out, Constant(log, float(sys.argv[4])), batch=4, part_rows=25, settings=SETTINGS)
