@@ -41,6 +41,9 @@ COMMANDS = {
         "earshot.cli.experiment:app", "Arms × seeds of a plan: runs, tables, figures, power, positive control."
     ),
     "attack": _Command("earshot.cli.attack:attack_command", "Try to talk a listener into a side, in many ways."),
+    "compare": _Command("earshot.cli.compare:compare_command", "Which of two images people prefer, and why."),
+    "rank": _Command("earshot.cli.rank:rank_command", "Several images of one prompt, best first."),
+    "judge": _Command("earshot.cli.judge:judge_command", "Every row of a file of any size, resumable, in shards."),
     "report": _Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
     "view": _Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
     "bench": _Command("earshot.cli.bench:app", "How fast it is, against stock TRL and transformers."),

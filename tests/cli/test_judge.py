@@ -1,0 +1,84 @@
+"""`earshot compare`, `rank` and `judge` from end to end: the same numbers as from Python, and what wrong calls get."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from earshot.cli.main import main
+from earshot.judge import RewardModel, load
+
+OPTIONS = ["--model", "world:reasoner", "--max-new-tokens", "48", "--seed", "3", "--device", "cpu"]
+PROMPT = "a red circle"
+
+
+@pytest.fixture(scope="module")
+def model() -> RewardModel:
+    return load("world:reasoner", max_new_tokens=48, device="cpu")
+
+
+@pytest.fixture()
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for colour in ("red", "green", "blue"):
+        Image.new("RGB", (56, 56), colour).save(tmp_path / f"{colour}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_compare_and_judge_give_the_numbers_of_python(
+    model: RewardModel, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *OPTIONS, "--prompt", PROMPT, "red.png", "blue.png", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    expected = model.compare(prompt=PROMPT, first="red.png", second="blue.png", seed=3)
+    assert told == json.loads(json.dumps(expected.as_dict()))
+    rows = [{"id": "x", "prompt": PROMPT, "first": a, "second": b} for a, b in (("green.png", "blue.png"),)]
+    rows.append({"id": "y", "prompt": PROMPT, "first": "red.png", "second": "blue.png"})
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["judge", *OPTIONS, "in.jsonl", "out.parquet"]) == 0
+    assert "2 rows, 0 of them bad" in capsys.readouterr().out
+    row = pq.read_table("out.parquet").to_pylist()[1]
+    assert row["pair_id"] == expected.pair_id
+    assert row["verdict"] == expected.verdict
+    assert row["p_first_forward"] == pytest.approx(expected.p_first_forward, abs=1e-6)
+    assert row["p_first_swapped"] == pytest.approx(expected.p_first_swapped, abs=1e-6)
+
+
+def test_rank_gives_the_ranks_of_python(model: RewardModel, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = ["red.png", "green.png", "blue.png"]
+    assert main(["rank", *OPTIONS, "--prompt", PROMPT, *images, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    expected = model.rank(prompt=PROMPT, images=images, seed=3)
+    assert [image["rank"] for image in told["images"]] == expected.ranks
+    assert [image["image"] for image in told["images"]] == images
+
+
+def test_the_tables_are_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *OPTIONS, "--prompt", PROMPT, "red.png", "blue.png"]) == 0
+    assert "second shown first" in capsys.readouterr().out
+    assert main(["rank", *OPTIONS, "--prompt", PROMPT, "red.png", "blue.png"]) == 0
+    assert "red.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", *OPTIONS, "--prompt", PROMPT, "red.png", "gone.png"], "SECOND: gone.png: is missing"),
+        (["compare", *OPTIONS, "--prompt", " ", "red.png", "blue.png"], "prompt: is blank"),
+        (["rank", *OPTIONS, "--prompt", PROMPT, "red.png"], "expected at least 2"),
+        (["rank", *OPTIONS, "--prompt", PROMPT, "red.png", "gone.png"], "IMAGE 2: gone.png"),
+        (["judge", *OPTIONS, "gone.parquet", "out.parquet"], "gone.parquet: is no file"),
+        (["judge", *OPTIONS, "gone.parquet", "out.parquet", "--shard", "3/2"], "--shard is '3/2'"),
+        (["judge", *OPTIONS, "gone.parquet", "out.parquet", "--shard", "-1/2"], "--shard is '-1/2'"),
+    ],
+)
+def test_wrong_calls_are_one_line_and_exit_2(
+    words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not list(folder.glob("out*"))
