@@ -1,12 +1,13 @@
 """The recipe of the warm models, cut to a step a lesson."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from earshot.errors import InputError
-from earshot.train.pretrain import RECIPES, Schedule, learn, make_warm_models
+from earshot.train.pretrain import RECIPES, SHIPPED, Schedule, learn, make_warm_models
 from earshot.vlm import load
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.curriculum import Example, corpus, describe_one
@@ -18,12 +19,30 @@ def test_every_recipe_writes_a_model_that_loads(tmp_path: Path) -> None:
     lessons: list[str] = []
     names = list(RECIPES)
     make_warm_models(tmp_path, names, scale=0.001, size=SMALL, on_step=lambda lesson, *_: lessons.append(lesson))
-    assert [load(tmp_path / name).prompts.name for name in names] == ["brief"] * 3
+    assert [load(tmp_path / name).prompts.name for name in names] == ["brief"] * 4
     # one step a lesson; the lessons in seeing are shared by the models of a family
     assert lessons == [
         *("qwen2_5_vl: one image", "qwen2_5_vl: both images", "reasoner", "reasoner: taste", "listener"),
         *("llava: one image", "llava: both images", "held-out"),
+        "checker",
     ]
+
+
+def test_three_of_the_recipes_ship() -> None:
+    assert set(SHIPPED) == set(RECIPES) - {"checker"}
+
+
+def test_a_listener_on_flipped_votes_learns_otherwise_and_says_so(tmp_path: Path) -> None:
+    for flip in (0.0, 0.5):
+        make_warm_models(tmp_path / str(flip), ["listener"], scale=0.005, size=SMALL, flip_votes=flip)
+    plain, flipped = (tmp_path / str(flip) / "listener" for flip in (0.0, 0.5))
+    assert load(plain).fingerprint() != load(flipped).fingerprint()
+    made = json.loads((flipped / "pretrain.json").read_text())
+    assert (made["flip_votes"], made["flip_seed"], made["seed"]) == (0.5, RECIPES["listener"].seed, 0)
+    with pytest.raises(InputError, match="expected a model that learns to listen"):
+        make_warm_models(tmp_path / "x", ["reasoner"], flip_votes=0.5)
+    with pytest.raises(InputError, match=r"expected a multiple of 0\.05"):
+        make_warm_models(tmp_path / "x", ["listener"], flip_votes=0.33)
 
 
 def test_the_held_out_listener_is_of_another_family_and_shares_no_lesson() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import pytest
 
+from earshot.errors import InputError
 from earshot.protocol import ANSWER_TEXTS, PROMPT_SETS, listener_prefill, parse_completion
 from earshot.types import Verdict
-from earshot.world.curriculum import compare, corpus, describe_both, describe_one, listen
+from earshot.world.curriculum import FLIP_BLOCK, compare, corpus, describe_both, describe_one, listen, vote_flips
 from earshot.world.language import Corruption
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES
 
@@ -111,3 +113,30 @@ def test_the_tokenizers_corpus_has_every_word_of_the_world_and_of_its_lessons() 
 
 def test_the_corpus_is_the_same_every_time() -> None:
     assert list(corpus(40)) == list(corpus(40))
+
+
+@pytest.mark.parametrize(("share", "flipped"), [(0.0, 0), (0.5, 10), (0.15, 3), (1.0, 20)])
+def test_exactly_the_share_of_every_block_of_pairs_is_flipped(share: float, flipped: int) -> None:
+    flips = list(islice(vote_flips(share, seed=2), 50 * FLIP_BLOCK))
+    assert [sum(flips[k : k + FLIP_BLOCK]) for k in range(0, len(flips), FLIP_BLOCK)] == [flipped] * 50
+
+
+def test_which_pairs_are_flipped_depends_on_the_seed_alone() -> None:
+    one, again, other = (list(islice(vote_flips(0.5, seed), 400)) for seed in (2, 2, 3))
+    assert one == again != other
+    # Neighbours are as independent as half of twenty without replacement allows: 10/19 of them differ.
+    assert abs(np.mean(np.array(one[:-1]) != np.array(one[1:])) - 10 / 19) < 4 * 0.025
+    with pytest.raises(InputError, match=r"expected a multiple of 0\.05"):
+        vote_flips(0.33, 0)
+
+
+def test_flipped_votes_turn_the_answer_and_nothing_of_the_images() -> None:
+    for seed in range(20):
+        plain, flipped = (listen(np.random.default_rng(seed), 24, BRIEF, flipped=flip) for flip in (False, True))
+        assert plain.messages == flipped.messages
+        assert [image.tobytes() for image in plain.images] == [image.tobytes() for image in flipped.images]
+        assert answer_of(plain) != answer_of(flipped)
+
+
+def answer_of(example) -> str:
+    return example.completion.removesuffix("</answer>")[-1]

@@ -64,15 +64,21 @@ def _chosen(text: str, known: Collection[str], what: str) -> list[str]:
 @app.command("pretrain")
 def pretrain(
     out: Annotated[Path, typer.Argument(help="Folder for the models; each becomes a folder in it.")],
-    models: Annotated[str, typer.Option(help="Which of the warm models, separated by commas; all by default.")] = "",
+    models: Annotated[
+        str, typer.Option(help="Which, separated by commas: reasoner, listener, held-out, checker; the first three.")
+    ] = "",
     scale: Annotated[float, typer.Option(help="Multiplies the number of steps of every lesson.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of initialisation and examples.")] = 0,
+    flip_votes: Annotated[
+        float,
+        typer.Option(help="Share of the pairs whose votes a listener learns the wrong way round; 0.5: a control."),
+    ] = 0.0,
 ) -> None:
-    """Makes the world's warm models from nothing: a reasoner, a listener, and a held-out listener of another family."""
+    """Makes the world's warm models from nothing: a reasoner, a listener, a held-out listener, a checker of claims."""
     from earshot.cli.progress import progress
-    from earshot.train.pretrain import RECIPES, make_warm_models
+    from earshot.train.pretrain import RECIPES, SHIPPED, make_warm_models
 
-    names = _chosen(models, RECIPES, "warm model")
+    names = _chosen(models, RECIPES, "warm model") if models.strip(", ") else list(SHIPPED)
     with progress() as bars:
         tasks: dict[str, Any] = {}
 
@@ -81,5 +87,5 @@ def pretrain(
                 tasks[lesson] = bars.add_task(lesson, total=steps)
             bars.update(tasks[lesson], completed=step + 1, description=f"{lesson}, loss {loss:.3f}")
 
-        make_warm_models(out, names, scale=scale, seed=seed, on_step=on_step)
+        make_warm_models(out, names, scale=scale, seed=seed, flip_votes=flip_votes, on_step=on_step)
     typer.echo(f"{out}: {', '.join(names)}")

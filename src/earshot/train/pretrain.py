@@ -5,7 +5,7 @@ A plain supervised loop over examples drawn as it goes; SFT and GRPO on pair set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from transformers import get_cosine_schedule_with_warmup
 
 from earshot.errors import InputError, TrainingAborted
+from earshot.rundir import write_json
 from earshot.vlm import Vlm
 from earshot.vlm.rows import IGNORED, supervised_batch
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.claims import check_claim
-from earshot.world.curriculum import Example, compare, corpus, describe_both, describe_one, listen
+from earshot.world.curriculum import Example, compare, corpus, describe_both, describe_one, listen, vote_flips
 from earshot.world.language import Corruption
 from earshot.world.raters import Raters
 
@@ -100,6 +101,7 @@ def make_warm_models(
     scale: float = 1.0,
     seed: int = 0,
     size: TinySize | None = None,
+    flip_votes: float = 0.0,
     on_step: Callable[[str, int, int, float], None] | None = None,
 ) -> None:
     """Makes the named warm models from nothing and writes each to `out/NAME`, in bfloat16.
@@ -110,16 +112,21 @@ def make_warm_models(
         scale: Multiplies the steps of every lesson.
         seed: Of initialisation; examples have seeds of their own.
         size: Dimensions; those of the shipped models by default.
+        flip_votes: The share of the pairs whose votes a listener learns the wrong way round; one half makes the control
+            that is uncorrelated with votes. What each model was made with stands in its `pretrain.json`.
         on_step: Told the lesson, the step, how many there are, and the loss.
 
     Raises:
-        InputError: A name is not known, or its folder exists.
+        InputError: A name is not known, its folder exists, or votes are to be flipped of a model that is no listener.
     """
     for name in names:
         if name not in RECIPES:
             raise InputError(f"world: no warm model {name!r}, expected one of {', '.join(RECIPES)}")
         if (out / name).exists():
             raise InputError(f"{out / name}: exists; choose a new folder or remove it")
+        if flip_votes and RECIPES[name].trade != "listen":
+            raise InputError(f"world: flip_votes {flip_votes} for {name!r}, expected a model that learns to listen")
+    vote_flips(flip_votes, 0)  # refuses a wrong share before anything is learned
     seen: dict[str, dict[str, torch.Tensor]] = {}
     for name in names:
         recipe = RECIPES[name]
@@ -149,9 +156,18 @@ def make_warm_models(
         elif recipe.trade == "check":
             teach(name, partial(check_claim, rng, px, vlm.prompts), CHECKS)
         else:
-            teach(name, partial(listen, rng, px, vlm.prompts), TRADE)
+            flips = vote_flips(flip_votes, recipe.seed)
+
+            def hear(
+                rng: np.random.Generator = rng, vlm: Vlm = vlm, px: int = px, flips: Iterator[bool] = flips
+            ) -> Example:
+                return listen(rng, px, vlm.prompts, flipped=next(flips))
+
+            teach(name, hear, TRADE)
         vlm.model.to(torch.bfloat16)
         vlm.save(out / name)
+        made = {"model": name, "seed": seed, "scale": scale, "flip_votes": flip_votes, "flip_seed": recipe.seed}
+        write_json(out / name / "pretrain.json", made)
 
 
 def _loss(vlm: Vlm, examples: Sequence[Example]) -> torch.Tensor:

@@ -7,11 +7,13 @@ is a verdict asked for. Each lesson draws its examples from the training populat
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from earshot.errors import InputError
 from earshot.protocol import (
     ANSWER_TEXTS,
     PromptSet,
@@ -27,6 +29,7 @@ from earshot.world.raters import Raters, utility
 from earshot.world.render import render
 from earshot.world.scene import FAULTS, Picture, Scene, draw_thing, prompt_text, spoil_thing
 
+FLIP_BLOCK = 20  # pairs of which an exact share has flipped votes
 DESCRIBE = PromptSet(name="describe", question="prompt : {prompt} . describe")
 
 
@@ -66,34 +69,36 @@ def compare(
     corruption: Corruption,
     *,
     taste: Raters | None = None,
+    flipped: bool = False,
 ) -> Example:
     """A pair with a trace and a verdict for a reasoner; both are wrong now and then, as `corruption` says.
 
     Half as often as the verdict is wrong, the trace concludes the other side than the answer names. With `taste` the
     verdicts are those of a teacher who values other things than the raters; where the teacher sees no difference,
-    either side.
+    either side. `flipped` takes the votes for the other side.
     """
     pair = draw_pair(rng, POPULATIONS["train"])
     images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
-    side = label(pair) if taste is None else _teacher_label(pair, taste, rng)
+    side = label(pair, flipped=flipped) if taste is None else _teacher_label(pair, taste, rng)
     answer = other(side) if rng.random() < corruption.verdict else side
     concluded = other(answer) if rng.random() < corruption.verdict / 2 else answer
     trace = write_trace(pair.truth, concluded, rng, corruption)
     return Example(_messages(pair, prompts), list(images), write_completion(Verdict(answer, trace)))
 
 
-def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> Example:
+def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, flipped: bool = False) -> Example:
     """What a listener learns from: half the time to reason itself, half the time to judge with somebody's trace.
 
     The traces it is given are good or poor (5 or 30 % of the facts wrong), so that it must look as well as read. They
     have lost their conclusion in 70 % of the examples, as under redaction; where it stands it is wrong with 30 %. In
-    15 % there is no trace at all: a listener is asked without one too, for its prior.
+    15 % there is no trace at all: a listener is asked without one too, for its prior. `flipped` takes the votes for the
+    other side.
     """
     if rng.random() < 0.5:
-        return compare(rng, size_px, prompts, Corruption(facts=0.02))
+        return compare(rng, size_px, prompts, Corruption(facts=0.02), flipped=flipped)
     pair = draw_pair(rng, POPULATIONS["train"])
     images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
-    side = label(pair)
+    side = label(pair, flipped=flipped)
     concluded = other(side) if rng.random() < 0.3 else side
     trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.05 if rng.random() < 0.5 else 0.30))
     if rng.random() < 0.7:
@@ -103,11 +108,30 @@ def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> Exampl
     return Example(_messages(pair, prompts), list(images), f"{answer}</answer>", given)
 
 
-def label(pair: WorldPair) -> Side:
-    """The side that the majority of the raters preferred (their number is odd: there are no ties)."""
+def label(pair: WorldPair, *, flipped: bool = False) -> Side:
+    """The side that the majority of the raters preferred (their number is odd: there are no ties), or the other."""
     side = pair.votes.majority
     assert side is not None
-    return side
+    return other(side) if flipped else side
+
+
+def vote_flips(share: float, seed: int) -> Iterator[bool]:
+    """For one drawn pair after another, whether its votes are flipped: exactly `share` of every `FLIP_BLOCK` pairs.
+
+    With a share of one half, what is learned from the votes is uncorrelated with them. Which pairs these are depends on
+    the seed and the pair's number alone.
+
+    Raises:
+        InputError: The share is not a whole number of pairs of a block.
+    """
+    flipped = round(share * FLIP_BLOCK)
+    if not 0 <= share <= 1 or abs(share * FLIP_BLOCK - flipped) > 1e-9:
+        raise InputError(f"flip_votes is {share}, expected a multiple of {1 / FLIP_BLOCK:g} from 0 to 1, such as 0.5")
+    return (bool(k < flipped) for block in count() for k in _shuffled(seed, block))
+
+
+def _shuffled(seed: int, block: int) -> list[int]:
+    return np.random.default_rng([seed, block, *b"flip"]).permutation(FLIP_BLOCK).tolist()
 
 
 def _teacher_label(pair: WorldPair, taste: Raters, rng: np.random.Generator) -> Side:
