@@ -12,8 +12,7 @@ import numpy as np
 from earshot.attack.traces import ATTACKS, Attack, Material
 from earshot.listener import Listener, ask
 from earshot.listener.claims import ClaimListener
-from earshot.listener.controls import BothOrdersListener
-from earshot.protocol import RedactionLevel, redact_trace
+from earshot.protocol import RedactionLevel, redact_trace, swap_references
 from earshot.rewards import claims_reward, listener_reward
 from earshot.stats import RESAMPLES, Statistic, bootstrap, cluster_codes, mean_statistic
 from earshot.types import Estimate, Pair, Side
@@ -146,7 +145,7 @@ class _Answers:
     """Asks each question once, however many attacks and levels of redaction come to the same text."""
 
     def __init__(self, listener: Listener, claims: ClaimListener | None) -> None:
-        self._listeners: dict[str, Listener] = {PLAIN: listener, BOTH_ORDERS: BothOrdersListener(listener)}
+        self._listener = listener
         self._claims = claims
         self.forget()
 
@@ -165,9 +164,12 @@ class _Answers:
             return
         keys = sorted(wanted, key=lambda key: key[0])
         pairs = [wanted[key].pair for key in keys]
-        for option, listener in self._listeners.items():
-            for (pair_id, text), p in zip(keys, ask(listener, pairs, [t for _, t in keys]).tolist(), strict=True):
-                self._p[option, pair_id, text] = p
+        swapped = {id(pair): pair.swapped() for pair in pairs}  # one object a pair, so that it is encoded once
+        forward = ask(self._listener, pairs, [text for _, text in keys])
+        turned = ask(self._listener, [swapped[id(p)] for p in pairs], [swap_references(text) for _, text in keys])
+        for key, p, p_turned in zip(keys, forward.tolist(), turned.tolist(), strict=True):
+            self._p[PLAIN, *key] = p
+            self._p[BOTH_ORDERS, *key] = (p + 1.0 - p_turned) / 2.0
         if self._claims is not None:
             heard = self._claims.hear(pairs, [redact_trace(text, "verdict") for _, text in keys])
             for key, claims in zip(keys, heard, strict=True):
