@@ -36,3 +36,17 @@ def test_wrong_calls_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "is a folder" in err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_model_card_is_written_instead_of_the_page_or_beside_it(tmp_path: Path) -> None:
+    run, card = make_run(tmp_path / "run"), tmp_path / "card.md"
+    assert main(["report", str(run), "--markdown", str(card)]) == 0
+    assert card.read_text().startswith("---\nlibrary_name: transformers\n")
+    assert not (run / "report.html").exists()
+    assert main(["report", str(run), "--markdown", str(card), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_a_card_cannot_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(make_run(tmp_path / "run")), "--markdown", str(tmp_path)]) == 2
+    assert "expected the name of a Markdown file" in capsys.readouterr().err

@@ -76,11 +76,15 @@ def hostile() -> str:
     return HOSTILE
 
 
+def make_three_runs(folder: Path) -> list[Path]:
+    """Three training runs, evaluated twice each on a pair set whose images are there."""
+    data = make_pair_set(folder / "data")
+    return [make_run(folder / name, data=data, shift=0.2 * i) for i, name in enumerate(("sft", "naive", "heard"))]
+
+
 @pytest.fixture()
 def three_runs(tmp_path: Path) -> list[Path]:
-    """Three training runs, evaluated twice each on a pair set whose images are there."""
-    data = make_pair_set(tmp_path / "data")
-    return [make_run(tmp_path / name, data=data, shift=0.2 * i) for i, name in enumerate(("sft", "naive", "heard"))]
+    return make_three_runs(tmp_path)
 
 
 @pytest.fixture()

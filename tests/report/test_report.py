@@ -19,6 +19,7 @@ from earshot.report.reading import Curve, read_curves, read_runs
 from earshot.report.tables import format_estimate, summary_rows
 from earshot.rundir import append_jsonl, write_text
 from earshot.types import Estimate
+from tests.report.conftest import make_three_runs
 
 
 class Page(HTMLParser):
@@ -39,9 +40,14 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.fixture()
-def page(three_runs: list[Path], tmp_path: Path) -> Page:
-    return Page(write_report(three_runs, tmp_path / "report.html").read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_three_runs(tmp_path_factory.mktemp("reported"))
+
+
+@pytest.fixture(scope="module")
+def page(reported: list[Path]) -> Page:
+    return Page(write_report(reported, reported[0].parent / "report.html").read_text(encoding="utf-8"))
 
 
 def test_the_page_opens_offline_and_runs_nothing(page: Page) -> None:
@@ -58,13 +64,14 @@ def test_hostile_text_is_shown_as_text(page: Page, hostile: str) -> None:
     assert "disagreement with far <b>" in shown  # a listener's name
 
 
-def test_the_page_shows_the_numbers_of_the_files(three_runs: list[Path], page: Page) -> None:
-    for path in three_runs:
+def test_the_page_shows_the_numbers_of_the_files(reported: list[Path], page: Page) -> None:
+    for path in reported:
         metrics = json.loads((path / "eval" / "test_id" / "metrics.json").read_text())
         accuracy = metrics["accuracy"]
         assert f"{100 * accuracy['value']:.1f} %" in page.text
         assert f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}" in page.text
-    assert "60 training steps, 1.5 s each" in page.text
+    assert "60 steps" in page.text
+    assert "1 min 30 s, 1.5 s a step" in page.text
     assert "torch 2.13.0" in page.text
 
 
@@ -100,12 +107,13 @@ def test_an_evaluation_alone_and_a_run_without_one_are_reported(new_run: Callabl
     run = new_run(tmp_path / "run")
     alone = Page(write_report([run / "eval" / "test_id"], tmp_path / "alone.html").read_text()).text
     assert "accuracy" in alone
-    assert "No training steps" in alone
+    assert "no training steps" in alone
     bare = tmp_path / "bare"
     append_jsonl(bare / "metrics.jsonl", [{"step": 1, "reward": 1.0}, {"step": 2, "reward": 2.0}])
     text = Page(write_report([bare], tmp_path / "bare.html").read_text()).text
-    assert "2 training steps" in text
+    assert "2 steps" in text
     assert "Results" not in text
+    assert "no metrics.json" in text
 
 
 def test_what_is_no_run_is_refused_and_nothing_written(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Callable
@@ -16,6 +15,8 @@ DASHES = ("", "6 3", "2 2", "8 3 2 3")
 SIZE_IN = (4.2, 2.6)
 # Matplotlib writes this colour, and the page puts its own text colour in its place.
 INK = "#010203"
+# Before the ids of a chart that has no number yet.
+OWN = "chart-of-none"
 
 _NOT_SHOWN = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", re.DOTALL)
 _ID = re.compile(r' id="([^"]*)"')
@@ -67,6 +68,15 @@ def draw(plot: Callable[[Any], None], title: str, meaning: str, *, size_in: tupl
     return Chart(title, meaning, for_page(out.getvalue(), title, meaning))
 
 
+def numbered(svg: str, number: int) -> str:
+    """The chart with ids of its own: two charts of one page may be the same, and ids are the whole page's."""
+    return (
+        svg.replace(f'"{OWN}-', f'"chart{number}-')
+        .replace(f" {OWN}-", f" chart{number}-")
+        .replace(f"#{OWN}-", f"#chart{number}-")
+    )
+
+
 def percent_axis(axis: Any) -> None:
     """Label a share's axis in percent."""
     from matplotlib.ticker import PercentFormatter
@@ -77,14 +87,13 @@ def percent_axis(axis: Any) -> None:
 def for_page(svg: str, title: str, meaning: str) -> str:
     """Matplotlib's file as an element of a page: named for screen readers, without what nobody sees.
 
-    Only ids that something refers to are kept, under a prefix of the chart's own, because ids are the whole page's.
+    Only ids that something refers to are kept, under a prefix that `numbered` makes the chart's own.
     """
     svg = _NOT_SHOWN.sub("", svg[svg.index("<svg") :])
-    own = f"c{hashlib.sha256((title + svg).encode()).hexdigest()[:10]}"
     used = set(_REFERENCE.findall(svg))
-    svg = _ID.sub(lambda found: f' id="{own}-{found[1]}"' if found[1] in used else "", svg)
-    svg = _REFERENCE.sub(lambda found: found[0].replace("#", f"#{own}-"), svg)
-    name = f'role="img" aria-labelledby="{own}-t {own}-d" stroke-linejoin="round"'
-    words = f'<title id="{own}-t">{escape(title)}</title><desc id="{own}-d">{escape(meaning)}</desc>'
+    svg = _ID.sub(lambda found: f' id="{OWN}-{found[1]}"' if found[1] in used else "", svg)
+    svg = _REFERENCE.sub(lambda found: found[0].replace("#", f"#{OWN}-"), svg)
+    name = f'role="img" aria-labelledby="{OWN}-t {OWN}-d" stroke-linejoin="round"'
+    words = f'<title id="{OWN}-t">{escape(title)}</title><desc id="{OWN}-d">{escape(meaning)}</desc>'
     svg = svg.replace("<svg ", f"<svg {name} ", 1).replace(">", f">{words}", 1)
     return re.sub(r">\s+<", "><", svg).replace(INK, "currentColor")

@@ -131,7 +131,7 @@ def _results(name: str, evaluations: Sequence[Evaluation]) -> str:
     metrics = [e.metrics for e in evaluations]
     runs = [e.run for e in evaluations]
     parts = [f"## Results on {text(name)}\n", "Values with 95 % intervals, prompts resampled.\n"]
-    parts.append(table(["", *runs], [_row(row) for row in summary_rows(metrics)]))
+    parts.append(table(["", *runs], [_row(row) for row in summary_rows(metrics) if _is_told(row)]))
     protocols = [[p.name, *(_cell(c) for c in p.cells), p.rules] for p in protocol_rows(metrics)]
     if protocols:
         parts.append(table(["protocol", *runs, "rules"], protocols))
@@ -154,6 +154,12 @@ def _differences(evaluations: Sequence[Evaluation]) -> list[str]:
         parts.append(table(["", *(gap.run for gap in compared)], rows))
     parts += [f"Power, {text(gap.run)}: {power_words(gap.power)}\n" for gap in compared if gap.power]
     return parts
+
+
+def _is_told(row: Row) -> bool:
+    """Whether the quantity is for a card: the parts of a Brier score are not."""
+    found = quantity_of(row.key)
+    return found is not None and found[0].place != "calibration"
 
 
 def _row(row: Row) -> list[str]:

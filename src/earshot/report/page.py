@@ -12,7 +12,7 @@ from typing import Any
 from earshot.report.calibrating import Fitted, fitted_temperature
 from earshot.report.charts import training_charts
 from earshot.report.comparing import power_words
-from earshot.report.drawing import Chart, line_style
+from earshot.report.drawing import Chart, line_style, numbered
 from earshot.report.examples import PER_RULE, RULES, Example, Pictures, shortened, shown_samples
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.reading import Evaluation, RunReading, read_runs
@@ -64,6 +64,7 @@ def render_page(runs: Sequence[RunReading]) -> str:
     environment.filters["fact"] = lambda text: shortened(str(text), MAX_FACT_CHARACTERS)
     environment.filters["grouped"] = lambda number: f"{number:,}"
     environment.filters["power_words"] = power_words
+    environment.filters["numbered"] = numbered
     budget = ChartBudget(CHART_BUDGET_BYTES)
     evaluations = [evaluation for run in runs for evaluation in run.evaluations]
     fitted = {run.name: fitted_temperature(run) for run in runs}
@@ -109,6 +110,7 @@ class ChartBudget:
     def __init__(self, budget_bytes: int) -> None:
         self._left = budget_bytes
         self.left_out = 0
+        self.shown = 0
 
     def allows(self, chart: Chart) -> bool:
         """Whether there is room for the chart; a chart is asked about once."""
@@ -117,6 +119,7 @@ class ChartBudget:
             self.left_out += 1
             return False
         self._left -= size
+        self.shown += 1
         return True
 
 

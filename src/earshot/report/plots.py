@@ -21,6 +21,11 @@ MOST_POINTS = 200
 FEWEST_ANSWERED = 5
 """The curve begins where so many pairs are answered; the error among fewer is one pair's or none."""
 
+RELIABILITY_MEANING = (
+    "mean share of the votes against the mean prediction in a bin; dashed, the diagonal of perfect calibration; "
+    "grey, how many pairs a bin has; hollow, a bin of one prompt"
+)
+
 
 class Line(NamedTuple):
     """One run's part of a chart; its place in the report gives the colour."""
@@ -42,11 +47,8 @@ def reliability_chart(bins: Sequence[ReliabilityBin], index: int) -> Chart:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="predicted p(first)", ylabel="share of votes for first")
 
     filled = sum(b.share.n > 0 for b in bins)
-    meaning = (
-        f"mean share of the votes against the mean prediction in {filled} bins of {len(bins)}, {total:,} pairs with "
-        "votes; dashed, the diagonal of perfect calibration; grey, a bin's pairs; hollow, those of one prompt"
-    )
-    return draw(plot, "Reliability", meaning)
+    size = f"{total:,} pairs with votes in {filled} bins of {len(bins)}"
+    return draw(plot, "Reliability", f"{RELIABILITY_MEANING}; {size}")
 
 
 def risk_chart(curves: Sequence[tuple[int, RiskCoverage]]) -> Chart:

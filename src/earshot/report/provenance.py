@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,8 +96,8 @@ def _training_data(run: RunReading) -> DataFact | None:
     if not isinstance(train, str):
         return None
     try:
-        info = read_info(Path(train))
-    except (EarshotError, OSError):
+        info = read_info(_begun_in(run) / train) or read_info(Path(train))
+    except (EarshotError, OSError, ValueError):
         info = {}
     what, licence, version = describe_data(info)
     counts = info.get("counts")
@@ -105,6 +106,12 @@ def _training_data(run: RunReading) -> DataFact | None:
     )
     note = "" if info else "its dataset.json is not at hand"
     return DataFact("trained on", Path(train).name, what, licence, version, pairs, note)
+
+
+def _begun_in(run: RunReading) -> Path:
+    """The folder that the paths of the run's configuration are relative to, found by where the run itself is."""
+    out = Path(str(config_of(run).get("out") or run.path.name)).parts
+    return Path(*run.path.parts[: -len(out)]) if run.path.parts[-len(out) :] == out else Path()
 
 
 def config_of(run: RunReading) -> Mapping[str, Any]:
@@ -137,7 +144,7 @@ def _judged_model(run: RunReading) -> str:
 def _source(evaluation: Evaluation, model: Mapping[str, Any]) -> str:
     """Where a model is from; of a folder that is told relative to the evaluation, the last two names."""
     source = str(model.get("source") or "")
-    return "/".join((evaluation.folder / source).resolve().parts[-2:]) if source.startswith(".") else source
+    return "/".join(Path(os.path.normpath(evaluation.folder / source)).parts[-2:]) if source.startswith(".") else source
 
 
 def _asked_listeners(run: RunReading) -> str:

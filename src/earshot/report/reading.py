@@ -50,7 +50,10 @@ class Evaluation:
     def data_folder(self) -> Path | None:
         """The pair set that was judged; None where the settings do not say."""
         data = self.settings.get("data")
-        return None if not isinstance(data, str) else (self.folder / data).resolve()
+        try:
+            return None if not isinstance(data, str) else (self.folder / data).resolve()
+        except (OSError, ValueError):  # text that is no path
+            return None
 
     @cached_property
     def info(self) -> Mapping[str, Any]:
@@ -70,8 +73,9 @@ class RunReading:
     environment: Mapping[str, Any]
     curves: Mapping[str, Curve]
     evaluations: Sequence[Evaluation]
-    n_rollouts: int = 0
+    n_rollouts: int
     """Completions that training sampled and kept."""
+    path: Path
 
     @property
     def steps(self) -> int:
@@ -115,6 +119,7 @@ def read_run(path: Path, *, name: str) -> RunReading:
         curves=read_curves(run.metrics_log) if run.metrics_log.exists() else {},
         evaluations=evaluations,
         n_rollouts=_count_rollouts(run.rollouts),
+        path=path.resolve(),
     )
 
 
@@ -179,10 +184,10 @@ def _read_evaluation(folder: Path, run: str) -> Evaluation:
 
 def _set_name(folder: Path, settings: Mapping[str, Any]) -> str:
     """What to call a test set: its place below `eval/`, else the folder of the pair set that was judged."""
+    if folder.resolve().parent.name == "eval":
+        return folder.resolve().name
     data = settings.get("data")
-    if folder.resolve().parent.name == "eval" or not isinstance(data, str):
-        return folder.resolve().name if folder.resolve().parent.name == "eval" else "evaluation"
-    return (folder / data).resolve().name or "evaluation"
+    return (Path(data).name if isinstance(data, str) else "") or "evaluation"
 
 
 def _read_object(path: Path) -> dict[str, Any]:

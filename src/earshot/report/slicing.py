@@ -75,6 +75,8 @@ class Strip(NamedTuple):
 
 
 STRIP_PX = 180
+ROOM_PX = 45
+"""Between two labels of a scale."""
 _PAD = 6.0
 
 
@@ -108,7 +110,10 @@ def _sliced(by: str, table: PredictionTable, draws: Bootstrap, edges: Sequence[f
 
 def _strip(title: str, meaning: str, indices: Sequence[int], found: Sequence[Sequence[Slice]]) -> Strip:
     by_name = [{s.name: s.accuracy for s in slices} for slices in found]
-    names = list(dict.fromkeys(s.name for slices in found for s in slices))
+    every = [s for slices in found for s in slices]
+    if all(s.high is not None for s in every):  # a run may lack a bin that another one has
+        every.sort(key=lambda s: s.high or 0.0)
+    names = list(dict.fromkeys(s.name for s in every))
     shown = names[:MOST_ROWS]
     columns = [[column.get(name, Estimate.missing()) for column in by_name] for name in shown]
     return strip_of(title, meaning, indices, shown, columns, left_out=len(names) - len(shown), share=True)
@@ -156,7 +161,7 @@ def strip_of(
         ]  # fmt: skip
         lines.append(StripRow(name, [format_estimate(e, percent=share) for e in row], marks))
     ticks = [(px(v), f"{100 * v:.0f} %" if share else f"{v:.1f}".replace("-", "−")) for v in (low, high)]
-    if share and low < 0.5 < high:
+    if share and min(px(0.5) - px(low), px(high) - px(0.5)) > ROOM_PX:
         ticks.insert(1, (px(0.5), "50 %"))
     middle = 0.5 if share else 0.0
     return Strip(title, meaning, lines, left_out, ticks, px(middle) if low <= middle <= high else None, height)
@@ -215,7 +220,7 @@ def ranking_view(tables: Sequence[tuple[int, str, PredictionTable]]) -> tuple[Ra
     meaning = (
         "Bradley–Terry strength in log-odds against the average generator; ranks with 95 % intervals. n counts pairs"
     )
-    strip = strip_of("Generators", meaning, [-1, *(index for index, _, _ in compared)], names, rows)
+    strip = strip_of("Strength", meaning, [-1, *(index for index, _, _ in compared)], names, rows)
     agreement = [
         (run, format_estimate(c.kendall, percent=False), format_estimate(c.spearman, percent=False))
         for _, run, c in compared

@@ -16,7 +16,14 @@ from earshot.report.calibrating import Calibrated, Fitted, calibrated
 from earshot.report.comparing import Difference, Judged, Pooled, differences, pooled
 from earshot.report.drawing import Chart
 from earshot.report.examples import Chooser, Example, with_pairs
-from earshot.report.plots import curve_of, disagreement_chart, disagreement_line, reliability_chart, risk_chart
+from earshot.report.plots import (
+    RELIABILITY_MEANING,
+    curve_of,
+    disagreement_chart,
+    disagreement_line,
+    reliability_chart,
+    risk_chart,
+)
 from earshot.report.reading import Evaluation, read_table
 from earshot.report.slicing import (
     SLICE_RESAMPLES,
@@ -92,6 +99,7 @@ class Analysis(NamedTuple):
     first: str
     pooled: list[PooledView]
     reliability: list[ReliabilityView]
+    reliability_meaning: str
     temperatures: list[tuple[Calibrated, list[Cell]]]
     risk: Chart | None
     disagreement: list[DisagreementView]
@@ -221,6 +229,7 @@ def analyse(members: Sequence[Member], fitted: Mapping[str, Fitted]) -> Analysis
         first=judged[0][1].run if judged else "",
         pooled=[_pooled_view(arm) for arm in seeds],
         reliability=[view for view in reliability if view is not None],
+        reliability_meaning=RELIABILITY_MEANING,
         temperatures=[found for found in temperatures if found is not None],
         risk=risk_chart(curves) if curves else None,
         disagreement=heard,
