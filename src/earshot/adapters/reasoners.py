@@ -1,0 +1,140 @@
+"""Rewards for reasoners in other trainers: a listener alone, as a reward of TRL's GRPO or of verl."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from earshot.errors import InputError, ListenerUnavailable
+from earshot.listener import Listener, ask
+from earshot.protocol import RedactionLevel, parse_completion, redact_trace
+from earshot.rewards import MALFORMED_REWARD, listener_reward
+from earshot.types import ImageSource, Pair, Verdict, Votes
+
+_VOTES = {"first": Votes(1.0, 0.0), "second": Votes(0.0, 1.0), "1": Votes(1.0, 0.0), "2": Votes(0.0, 1.0)}
+
+
+def trl_listener_reward(
+    listener: Listener, *, redaction: RedactionLevel = "verdict"
+) -> Callable[..., list[float | None]]:
+    """A reward function for `trl.GRPOTrainer(reward_funcs=...)`: the listener's confidence in the side people prefer.
+
+    The data set has, beside TRL's own `prompt` and `images` (the first and the second of each pair), the columns
+    `caption` (what the images were made from) and `side` (`first` or `second`: whom people prefer). Completions are
+    `<think>…</think><answer>1|2</answer>`.
+
+    Returns:
+        A function that TRL calls by keyword. A malformed completion earns 0, by rule; where the listener is down every
+        reward is None, which TRL leaves out of the sum. With further reward functions beside it, TRL would then add up
+        what is left: use it alone, or Earshot's own trainer, which drops such a completion.
+
+    Source of the shape: `GRPOTrainer._calculate_rewards` of TRL 1.16, which passes every column of the data set.
+    """
+
+    def earshot_listener(
+        *,
+        completions: Sequence[Any],
+        caption: Sequence[str],
+        images: Sequence[Sequence[ImageSource]],
+        side: Sequence[str],
+        **_: Any,
+    ) -> list[float | None]:
+        texts = [text if isinstance(text, str) else _text_of(text[-1]["content"]) for text in completions]
+        pairs = [_pair(*row) for row in zip(caption, images, side, strict=True)]
+        try:
+            return list(_rewards(listener, pairs, texts, redaction))
+        except ListenerUnavailable:
+            return [None] * len(texts)
+
+    return earshot_listener
+
+
+def verl_listener_reward(listener: Listener, *, redaction: RedactionLevel = "verdict") -> Callable[..., Any]:
+    """A `compute_score` for verl (`custom_reward_function.path` and `.name`): the listener's confidence, as above.
+
+    `ground_truth` is `first` or `second`; `extra_info` holds `caption` and `images` (paths or bytes, the first and the
+    second). Both of verl's calls are answered: one completion at a time, with a float, and a batch, with a list.
+
+    Returns:
+        The function. verl has no missing reward: where the listener is down it raises a ListenerUnavailable, so that
+        the step fails. Some versions of verl's batch manager catch that and write 0; use the naive one.
+
+    Source of the shapes: `verl/workers/reward_manager/naive.py` and `batch.py` in volcengine/verl (commits 0df61dc and
+    0ffc057).
+    """
+
+    def compute_score(
+        data_source: Any = None,
+        solution_str: str | None = None,
+        ground_truth: str | None = None,
+        extra_info: Mapping[str, Any] | None = None,
+        *,
+        data_sources: Any = None,  # a batch of any of these is a list or an array of objects
+        solution_strs: Any = None,
+        ground_truths: Any = None,
+        extra_infos: Any = None,
+        **_: Any,
+    ) -> Any:
+        batched = solution_strs is not None
+        texts = list(solution_strs) if solution_strs is not None else [solution_str or ""]
+        sides = list(ground_truths) if ground_truths is not None else [str(ground_truth)]
+        infos = list(extra_infos) if extra_infos is not None else [extra_info]
+        for info in infos:
+            if info is None or not {"caption", "images"} <= info.keys():
+                raise InputError(
+                    "extra_info: has no caption and images, expected both; put them into the data's extra_info"
+                )
+        pairs = [
+            _pair(info["caption"], info["images"], side)
+            for info, side in zip(infos, sides, strict=True)
+            if info is not None
+        ]
+        rewards = _rewards(listener, pairs, texts, redaction)
+        return rewards if batched else rewards[0]
+
+    return compute_score
+
+
+def _rewards(listener: Listener, pairs: Sequence[Pair], texts: Sequence[str], redaction: RedactionLevel) -> list[float]:
+    """What each completion earns; the listener is asked once about all that are well-formed.
+
+    Raises:
+        ListenerUnavailable: The listener broke.
+    """
+    parsed = [parse_completion(text) for text in texts]
+    asked = [k for k, verdict in enumerate(parsed) if isinstance(verdict, Verdict)]
+    traces = [redact_trace(verdict.trace, redaction) for verdict in parsed if isinstance(verdict, Verdict)]
+    p_first = ask(listener, [pairs[k] for k in asked], traces).tolist() if asked else []
+    assert MALFORMED_REWARD.listener is not None
+    rewards = [MALFORMED_REWARD.listener] * len(texts)
+    for k, p in zip(asked, p_first, strict=True):
+        reward = listener_reward(p, pairs[k].votes)
+        if reward is None:
+            raise ListenerUnavailable(f"listener '{listener.name}': gave no probability for completion {k}")
+        rewards[k] = reward
+    return rewards
+
+
+def _pair(caption: str, images: Sequence[ImageSource], side: str) -> Pair:
+    """Rows about the same objects are the same pair, whose images and prompt the listener computes once."""
+    if len(images) != 2:
+        raise InputError(f"images: holds {len(images)}, expected the first and the second of the pair")
+    votes = _VOTES.get(str(side))
+    if votes is None:
+        raise InputError(f"side is {side!r}, expected 'first' or 'second': the image that people prefer")
+    return Pair(caption, caption, _source(images[0]), _source(images[1]), votes)
+
+
+def _source(image: Any) -> ImageSource:
+    from pathlib import Path
+
+    if isinstance(image, Mapping):  # the hub's embedded images
+        image = image.get("bytes") or image.get("path")
+    return Path(image) if isinstance(image, str) else image
+
+
+def _text_of(content: Any) -> str:
+    """The text of a message, whose content is text or a list of parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content)
