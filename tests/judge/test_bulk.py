@@ -122,6 +122,12 @@ def start(source, out, log, seconds=0.004):
     return child
 
 
+def wait_for_parts(folder, n, child):
+    """Until so many parts stand there, or the child is done."""
+    while child.poll() is None and len(list(folder.glob("part-*.parquet"))) < n:
+        time.sleep(0.002)
+
+
 def test_killed_again_and_again_it_ends_as_if_it_had_been_left_alone(tmp_path):
     source, out, log = make(tmp_path, 1000), tmp_path / "out.parquet", tmp_path / "log"
     log.touch()
@@ -132,7 +138,8 @@ def test_killed_again_and_again_it_ends_as_if_it_had_been_left_alone(tmp_path):
         done = {f"grey {row['row']}" for part in parts for row in rows_of(part)}
         before = log.stat().st_size
         child = start(source, out, log)
-        time.sleep(rng.uniform(0, 0.25))
+        wait_for_parts(tmp_path / "out.parquet.parts", len(parts) + rng.randrange(5), child)
+        time.sleep(rng.uniform(0, 0.02))
         child.send_signal(signal.SIGKILL)
         child.communicate()
         if child.returncode == 0:  # it was done before it was to be killed

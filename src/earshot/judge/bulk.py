@@ -29,7 +29,7 @@ PART_ROWS = 512
 """What a kill can cost: the work on so many rows."""
 
 _SETTINGS_KEY, _ERRORS_KEY = b"earshot.judge", b"earshot.errors"
-_GROUP_ROWS = 8192  # rows of a row group of OUT
+_GROUP_ROWS = 4096  # rows of a row group of OUT
 
 _TRACE = pa.struct(
     [
