@@ -70,11 +70,7 @@ def draw(plot: Callable[[Any], None], title: str, meaning: str, *, size_in: tupl
 
 def numbered(svg: str, number: int) -> str:
     """The chart with ids of its own: two charts of one page may be the same, and ids are the whole page's."""
-    return (
-        svg.replace(f'"{OWN}-', f'"chart{number}-')
-        .replace(f" {OWN}-", f" chart{number}-")
-        .replace(f"#{OWN}-", f"#chart{number}-")
-    )
+    return svg.replace(f"{OWN}-", f"chart{number}-")
 
 
 def percent_axis(axis: Any) -> None:

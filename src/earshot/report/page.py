@@ -69,13 +69,12 @@ def render_page(runs: Sequence[RunReading]) -> str:
     evaluations = [evaluation for run in runs for evaluation in run.evaluations]
     fitted = {run.name: fitted_temperature(run) for run in runs}
     examples = ExampleViews()
-    training = [chart for chart in training_charts(runs) if budget.allows(chart)]
     sets = list(_sets(evaluations, [run.name for run in runs], fitted, examples))
     text = environment.get_template("page.html.j2").render(
         runs=[_run_view(run, index) for index, run in enumerate(runs)],
         facts=run_facts(runs),
         data=data_facts(runs),
-        training=training,
+        training=training_charts(runs),
         sets=sets,
         budget=budget,
         examples=examples,
