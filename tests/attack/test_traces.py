@@ -23,7 +23,7 @@ def test_every_kind_that_was_asked_for_is_there() -> None:
     groups = {attack.group for attack in ATTACKS}
     assert groups >= {
         *("empty", "opener", "assertion", "tags and boxes", "control tokens", "to the judge", "false description"),
-        *("honest trace three times", "another pair's trace", "honest trace"),
+        *("honest three times", "another pair's", "honest trace"),
     }
     assert set(CONTENT_FREE) | set(TO_THE_JUDGE) <= groups
     assert len({(a.group, a.name) for a in ATTACKS}) == len(ATTACKS)
@@ -57,7 +57,7 @@ def test_a_false_description_praises_one_side_and_slanders_the_other() -> None:
 
 
 def test_padding_says_it_three_times_and_adds_nothing() -> None:
-    [attack] = [a for a in ATTACKS if a.group == "honest trace three times"]
+    [attack] = [a for a in ATTACKS if a.group == "honest three times"]
     assert (attack.write(FULL, "first") or "").split("\n") == [HONEST] * 3
     assert attack.base == "honest"
 

@@ -14,22 +14,26 @@ _COLUMNS: Final = (
     ("moved", "|Δ p|"),
     ("toward", "Δ toward"),
     ("flipped", "flipped %"),
-    ("gain", "reward over base"),
+    ("gain", "earns more"),
 )
 
 
 def as_tables(found: Mapping[str, Sequence[Measured]]) -> list[Table]:
-    """One table a listener, redaction level and option, a row for each group of attacks."""
+    """One table a listener and redaction level, a row for each group of attacks, and one for what claims earn.
+
+    The other options of the reward, the intervals and the single texts are in the Markdown.
+    """
     tables = []
     for name, rows in found.items():
-        for level, option in dict.fromkeys((r.redaction, r.option) for r in rows):
-            table = Table(title=f"{name}, redaction {level}, {option}", title_justify="left")
-            table.add_column("attack")
-            table.add_column("against")
+        for level, option in dict.fromkeys((r.redaction, r.option) for r in rows if r.option in (PLAIN, CLAIMS)):
+            what = f"redaction {level}" if option == PLAIN else "what its claims earn"
+            table = Table(title=f"{name}, {what}", title_justify="left")
+            table.add_column("attack", no_wrap=True)
+            table.add_column("against", no_wrap=True)
             for _, title in _shown(option):
                 table.add_column(title, justify="right")
             for row in _groups(rows, level, option):
-                cells = [_cell(getattr(row, field), field) for field, _ in _shown(option)]
+                cells = [_cell(getattr(row, field), field, interval=False) for field, _ in _shown(option)]
                 table.add_row(row.group, row.base, *cells)
             tables.append(table)
     return tables
@@ -53,7 +57,8 @@ _LEGEND: Final = """\
 Every text is put to the listener about the same pairs. *Against*: what its answer is compared with, its answer without
 a trace or its answer to the pair's honest trace. *|Δ p|*: how far the probability of the first image moves. *Δ toward*:
 how far the probability of the side moves that the text asserts; texts assert either side equally often. *Flipped*: the
-share of answers that change sides, in percent. *Reward over base*: what the text earns, less what the base earns.
+share of answers that change sides, in percent. *Earns more*: the reward of the text less the reward of what it is
+compared with.
 Intervals are 95 %, prompts resampled."""
 
 
@@ -62,7 +67,7 @@ def _groups(rows: Sequence[Measured], level: str, option: str) -> list[Measured]
 
 
 def _shown(option: str) -> Sequence[tuple[str, str]]:
-    return (("reward", "reward"), ("gain", "reward over base")) if option == CLAIMS else _COLUMNS
+    return (("reward", "earns"), ("gain", "earns more")) if option == CLAIMS else _COLUMNS
 
 
 def _lines(rows: Sequence[Measured], option: str) -> list[str]:
@@ -83,12 +88,12 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("`", "'")[:80]
 
 
-def _cell(estimate: Estimate, field: str) -> str:
+def _cell(estimate: Estimate, field: str, *, interval: bool = True) -> str:
     if estimate.value is None:
         return "–"
     scale, digits = (100, 1) if field == "flipped" else (1, 3)
     sign = "+" if field in ("toward", "gain") else ""
     value = f"{scale * estimate.value:{sign}.{digits}f}"
-    if estimate.low is None or estimate.high is None:
+    if not interval or estimate.low is None or estimate.high is None:
         return value
     return f"{value} [{scale * estimate.low:{sign}.{digits}f}, {scale * estimate.high:{sign}.{digits}f}]"
