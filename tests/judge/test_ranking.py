@@ -51,7 +51,7 @@ def test_more_than_eight_cost_n_log_n_and_come_out_in_order(n):
     ranking = rank(brightnesses)
     assert len(ranking.games) <= n * int(n - 1).bit_length()
     assert len({frozenset((i, j)) for i, j, _ in ranking.games}) == len(ranking.games)
-    # Of 64 a fifth of the couples met, and neighbours differ by 4 of 255: some stand a place or two off (0.5 on average).
+    # Of 64 a fifth of the couples met, and neighbours differ by 4 of 255: some stand a place off (0.5 on average).
     true = np.argsort(np.argsort(brightnesses)[::-1]) + 1
     assert np.abs(np.array(ranking.ranks) - true).mean() <= (1 if n > 33 else 0)
     assert [image.strength.n for image in ranking.images] == [
