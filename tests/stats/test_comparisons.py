@@ -73,3 +73,12 @@ def test_holm_by_hand() -> None:
     assert simultaneous_level(5) == pytest.approx(0.99)
     with pytest.raises(DataError):
         simultaneous_level(0)
+
+
+def test_the_degrees_of_freedom_are_never_fewer_than_those_of_the_seeds() -> None:
+    """Two seeds that err on opposite prompts: their chance is more than the spread of their mean tells."""
+    rng = np.random.default_rng(4)
+    clusters, luck = np.arange(24), rng.normal(0, 1, 24)
+    runs = [mean_statistic(one, clusters, 24) for one in (luck, 0.3 - luck + rng.normal(0, 0.1, 24))]
+    spread = contrasts({0: runs})[0].spread
+    assert spread is not None and spread.df >= 1

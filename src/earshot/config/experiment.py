@@ -95,6 +95,8 @@ class PrimaryConfig(Config):
     """Compare as a ratio: -0.3 is 30 % less."""
     goal: float | None = None
     """The difference that was hoped for, signed."""
+    family: str = "primary"
+    """Comparisons of one family are corrected for their number; another question is another family."""
 
 
 def seed_numbers(value: Any) -> Any:

@@ -7,7 +7,7 @@ The design, in five lines:
 2. Its variance is put together from prompts (resampled), seeds, and chance, which counts once (`earshot.stats.seeds`);
    the interval is ± t, with Satterthwaite's degrees of freedom, so that it holds for other prompts and other seeds.
 3. Rates of faults (disagreement, false claims) are compared as ratios: the geometric mean over seeds, minus one.
-4. The plan's primary comparisons are one family: p-values by Holm, intervals at Bonferroni's level.
+4. The plan's primary comparisons stand in families: in each, p-values by Holm and intervals at Bonferroni's level.
 5. Everything else is shown with plain 95 % intervals and without p-values, and is exploratory.
 """
 
@@ -34,6 +34,7 @@ class Comparison(NamedTuple):
     endpoint: str
     relative: bool
     goal: float | None = None
+    family: str = "primary"
 
 
 class Decision(NamedTuple):
@@ -93,8 +94,15 @@ def absolute(summary: Summary) -> dict[tuple[str, str, str], Estimate]:
             if (seeds := summary.seeds(arm, name))
             for key in summary.endpoints
         }
-        found |= {key: contrast.estimate() for key, contrast in contrasts(runs).items()}
+        found |= {key: within_range(contrast.estimate(), key[2]) for key, contrast in contrasts(runs).items()}
     return found
+
+
+def within_range(estimate: Estimate, name: str) -> Estimate:
+    """The part of an interval in which the endpoint can lie: shares from 0 to 1, everything else from 0."""
+    top = 1.0 if endpoint(name).percent else math.inf
+    low, high = (None if end is None else min(max(end, 0.0), top) for end in (estimate.low, estimate.high))
+    return Estimate(estimate.value, low, high, estimate.n)
 
 
 def compared(summary: Summary, comparisons: Sequence[Comparison]) -> list[Contrast]:
@@ -125,7 +133,7 @@ def _pairs(summary: Summary, one: Comparison) -> list[Statistic]:
 def primary_comparisons(summary: Summary) -> list[Comparison]:
     """The plan's primary comparisons, one a set and arm."""
     return [
-        Comparison(arm, entry["against"], name, entry["endpoint"], entry["relative"], entry["goal"])
+        Comparison(arm, entry["against"], name, entry["endpoint"], entry["relative"], entry["goal"], entry["family"])
         for entry in summary.about["primary"]
         for name in entry["sets"]
         for arm in entry["arms"]
@@ -134,10 +142,20 @@ def primary_comparisons(summary: Summary) -> list[Comparison]:
 
 
 def primary(summary: Summary) -> list[tuple[Comparison, Decision]]:
-    """The plan's primary comparisons and what they show."""
-    comparisons = primary_comparisons(summary)
-    decisions = decide(compared(summary, comparisons), [one.relative for one in comparisons])
-    return list(zip(comparisons, decisions, strict=True))
+    """The plan's primary comparisons and what they show, family by family."""
+    found: list[tuple[Comparison, Decision]] = []
+    for comparisons in families(summary):
+        decisions = decide(compared(summary, comparisons), [one.relative for one in comparisons])
+        found += zip(comparisons, decisions, strict=True)
+    return found
+
+
+def families(summary: Summary) -> list[list[Comparison]]:
+    """The primary comparisons, those that are corrected together in one list."""
+    grouped: dict[str, list[Comparison]] = {}
+    for one in primary_comparisons(summary):
+        grouped.setdefault(one.family, []).append(one)
+    return list(grouped.values())
 
 
 def differences(summary: Summary) -> dict[Comparison, Estimate]:

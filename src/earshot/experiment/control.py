@@ -30,7 +30,7 @@ from earshot.types import Estimate
 
 # Of the quickstart's two arms, one seed, 600 pairs: the standard error 1.89 points (docs/notebook.md) is a variance of
 # 0.21 a pair, of which we give prompts 40 %. The spread between seeds is an assumption until there is a pilot.
-DEFAULT = Components(seeds=0.01**2, prompts=0.085, chance=0.13, seeds_df=2)
+DEFAULT = Components(seeds=0.01**2, prompts=0.085, chance=0.13, seeds_df=2, pilot_prompts=600)
 RESAMPLES = 500
 FAMILY_ERROR = 0.05
 # How far a rate of simulations may lie from the stated one: three of its standard errors.
@@ -218,4 +218,5 @@ def latent_correlation(p: float, covariance: float) -> float:
 
     if covariance <= 0:
         return 0.0
-    return float(optimize.brentq(excess, 0.0, 1 - 1e-9, xtol=1e-6))
+    most = 1 - 1e-9
+    return most if excess(most) <= 0 else float(optimize.brentq(excess, 0.0, most, xtol=1e-6))

@@ -69,7 +69,8 @@ def _dumbbells(axes: Any, results: Results, name: str, listener: str, *, names: 
                     linewidth=0.8,
                 )  # fmt: skip
     _rows(axes, results, names=names)
-    axes.set_xlabel("accuracy of completions, %: listener disagrees (open), agrees (full)")
+    axes.set_title("open: the listener disagrees; full: it agrees", fontsize="small")
+    axes.set_xlabel("accuracy of completions, %")
 
 
 def endpoints_by_arm(results: Results, keys: Sequence[str]) -> str:

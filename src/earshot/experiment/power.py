@@ -40,10 +40,14 @@ class Components(NamedTuple):
     """σ_e²: what is left."""
     seeds_df: float
     """How many free seeds σ_a² was estimated from."""
+    pilot_prompts: float
+    """How many prompts each of them judged."""
 
     def with_upper_seeds(self, upper: float = UPPER) -> "Components":
-        """The same with the upper limit of σ_a², one-sided."""
-        return self._replace(seeds=self.seeds * self.seeds_df / float(stats.chi2.ppf(1 - upper, self.seeds_df)))
+        """The same with the upper limit of σ_a², one-sided: what seeds were seen to differ by had chance in it."""
+        chance = self.chance / self.pilot_prompts
+        seen = self.seeds + chance
+        return self._replace(seeds=seen * self.seeds_df / float(stats.chi2.ppf(1 - upper, self.seeds_df)) - chance)
 
 
 class Need(NamedTuple):
@@ -68,9 +72,11 @@ def components_of(contrasts: Sequence[Contrast]) -> Components:
         s, c = contrast.seeds, contrast.prompts
         chance.append(spread.chance * s * c)
         prompts.append(max(0.0, spread.over_prompts * c - chance[-1] / s))
-        seeds.append(spread.over_seeds * s)
+        # Kept from falling below 0 only as a mean: of parts that are, the mean would be too large.
+        seeds.append(spread.over_seeds_unbounded * s)
     free = sum(contrast.seeds - 1 for contrast, _ in known)
-    return Components(float(np.mean(seeds)), float(np.mean(prompts)), float(np.mean(chance)), free)
+    size = float(np.mean([contrast.prompts for contrast, _ in known]))
+    return Components(max(0.0, float(np.mean(seeds))), float(np.mean(prompts)), float(np.mean(chance)), free, size)
 
 
 def pilot_components(summary: Summary, set_name: str, endpoint: str, *, relative: bool = False) -> Components:
@@ -101,11 +107,11 @@ def prompts_needed(components: Components, difference: float, seeds: int, *, pow
     def lack(prompts: float) -> float:
         return power - power_of(components, difference, seeds, math.ceil(prompts), level)
 
-    if lack(MOST_PROMPTS) > 0:
+    if lack(float(MOST_PROMPTS)) > 0:
         return None
-    if lack(2) <= 0:
+    if lack(2.0) <= 0:
         return 2
-    return math.ceil(optimize.bisect(lack, 2, MOST_PROMPTS, xtol=0.5))
+    return math.ceil(optimize.bisect(lack, 2.0, float(MOST_PROMPTS), xtol=0.5))
 
 
 def needs(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from earshot.errors import InputError
-from earshot.experiment.analysis import primary_comparisons
+from earshot.experiment.analysis import families
 from earshot.experiment.power import Components, Need, fewest_seeds, needs, pilot_components
 from earshot.experiment.summary import Summary
 from earshot.rundir import write_text
@@ -30,8 +30,8 @@ class SetPower(NamedTuple):
 def power_of_sets(
     summary: Summary, *, difference: float, power: float, comparisons: int | None, endpoint: str = "accuracy"
 ) -> tuple[list[SetPower], int]:
-    """Each set's needs, and for how many comparisons: the plan's primary ones by default."""
-    family = max(1, len(primary_comparisons(summary)) if comparisons is None else comparisons)
+    """Each set's needs, and for how many comparisons: by default, the plan's largest family of primary ones."""
+    family = comparisons or max((len(one) for one in families(summary)), default=1)
     level = simultaneous_level(family)
     out = []
     for name in summary.sets:

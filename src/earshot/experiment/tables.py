@@ -60,7 +60,8 @@ def markdown(results: Results) -> str:
     summary = results.summary
     lines = [NOTE, "", _seeds(summary), ""]
     if results.primary:
-        lines += ["## Primary comparisons", "", *_primary_table(results), ""]
+        for family in dict.fromkeys(one.family for one, _ in results.primary):
+            lines += [f"## Primary comparisons: {family}", "", *_primary_table(results, family), ""]
     for name in summary.sets:
         size = summary.about["sets"][name]
         lines += [f"## {name}: {size['pairs']} pairs of {size['prompts']} prompts", ""]
@@ -86,10 +87,10 @@ def _seeds(summary: Summary) -> str:
     return text + (f" {len(missing)} evaluations of the plan are missing." if missing else "")
 
 
-def _primary_table(results: Results) -> list[str]:
+def _primary_table(results: Results, family: str) -> list[str]:
     summary = results.summary
     rows = []
-    for one, decision in results.primary:
+    for one, decision in [entry for entry in results.primary if entry[0].family == family]:
         read = endpoint(one.endpoint)
         percent = read.percent or one.relative
         words = f"{read.label}{', relative' if one.relative else ''}"

@@ -78,6 +78,8 @@ class Spread(NamedTuple):
     """What resampling the prompts tells: prompts, and chance in the seeds' answers to them."""
     over_seeds: float
     """What the seeds differ by beyond that chance; at least 0."""
+    over_seeds_unbounded: float
+    """The same before it was kept from falling below 0: what may be averaged over several spreads."""
     chance: float
     """Chance in the seeds' answers to these prompts; a part of `over_prompts`."""
     df: float
@@ -104,7 +106,10 @@ def spread_of_runs(groups: Sequence[Sequence[Statistic]], drawn: Sequence[Float[
     over_seeds = sum(part.beyond_chance for part in seeds)
     squares = over_prompts**2 / (c - 1) + sum(part.between**2 / part.df for part in seeds)
     df = (over_prompts + over_seeds) ** 2 / squares if squares > 0 else c - 1
-    return Spread(over_prompts, over_seeds, sum(part.chance for part in seeds), df)
+    # Chance is taken off a variance, for which the formula can give less than the smallest of its parts has.
+    df = max(df, min(c - 1, *(part.df for part in seeds)))
+    chance = sum(part.chance for part in seeds)
+    return Spread(over_prompts, over_seeds, sum(part.between for part in seeds) - chance, chance, df)
 
 
 class _SeedVariance(NamedTuple):
