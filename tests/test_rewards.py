@@ -204,7 +204,7 @@ def test_what_a_grey_image_would_have_believed_as_well_earns_nothing(believed, p
 
 
 def test_claims_refuse_what_is_no_probability():
-    with pytest.raises(ListenerUnavailable, match="1.5"):
+    with pytest.raises(ListenerUnavailable, match=r"1.5"):
         claims_reward([0.5, 1.5])
     with pytest.raises(DataError, match="1 priors for 2 claims"):
         claims_reward([0.5, 0.5], priors=[0.1])
