@@ -37,9 +37,7 @@ COMMANDS = {
     "train": _Command("earshot.cli.train:app", "Train a reasoner with SFT or GRPO."),
     "eval": _Command("earshot.cli.evaluate:evaluate_command", "Judge a pair set in both image orders and measure it."),
     "metrics": _Command("earshot.cli.metrics:metrics_command", "Anybody's scores under the published protocols."),
-    "experiment": _Command(
-        "earshot.cli.experiment:app", "Arms × seeds of a plan: run them, compare them."
-    ),
+    "experiment": _Command("earshot.cli.experiment:app", "Arms × seeds of a plan: run them, compare them."),
     "attack": _Command("earshot.cli.attack:attack_command", "Try to talk a listener into a side, in many ways."),
     "compare": _Command("earshot.cli.compare:compare_command", "Which of two images people prefer, and why."),
     "rank": _Command("earshot.cli.rank:rank_command", "Several images of one prompt, best first."),
