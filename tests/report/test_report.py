@@ -236,6 +236,18 @@ def test_estimates_are_told_in_words() -> None:
     assert format_estimate(Estimate.missing(), percent=True) == ("–", "", 0)
 
 
+def test_differences_carry_their_sign_and_nothing_has_none() -> None:
+    assert format_estimate(Estimate(0.023, -0.007, 0.054, 9), percent=True, signed=True) == (
+        "+2.3 points",
+        "−0.7 to +5.4",
+        9,
+    )
+    assert format_estimate(Estimate(-0.0001, -0.0002, 0.0, 9), percent=False, signed=True)[:2] == (
+        "0.000",
+        "0.000 to 0.000",
+    )
+
+
 def test_rows_are_those_that_could_be_computed_somewhere() -> None:
     one = {"accuracy": {"value": 0.5, "low": None, "high": None, "n": 2}, "ece": {"value": None, "n": 0}}
     two = {"disagreement.kin": {"value": 0.25, "low": 0.1, "high": 0.4, "n": 8}}

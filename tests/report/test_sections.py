@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from earshot.report import write_report
+from earshot.report.drawing import Chart
+from earshot.report.page import ChartBudget, ExampleViews
+from earshot.report.reading import read_run
+from earshot.report.views import read_member
 from earshot.rundir import append_jsonl, write_json
 from tests.report.conftest import make_three_runs
 from tests.report.runs import RIGHT, WRONG, row, write_evaluation
@@ -189,6 +193,23 @@ def test_hostile_names_are_text_and_short(tmp_path: Path) -> None:
     assert "49" not in re.findall(r"\{\{ 7.*?\}\}|\b49\b", page.text)
     assert "\x00" not in page.text
     assert (tmp_path / "report.html").stat().st_size < 1_000_000
+
+
+def test_examples_and_charts_end_where_their_room_ends(tmp_path: Path) -> None:
+    # Every trace is 100 characters of which each is escaped to five bytes; two of them, and the prompt's 12.
+    rows = [row(f"p{i}", 0.1 + i / 100, trace="&" * 100) for i in range(3)]
+    write_evaluation(tmp_path / "eval" / "test", rows)
+    (evaluation,) = read_run(tmp_path, name="run").evaluations
+    member = read_member(evaluation, 0)
+    views = ExampleViews(text_bytes=2 * (2 * 500 + 12))
+    views.add("test", member)
+    assert [len(found) for found in views.groups[0]["rules"].values()] == [2]
+    assert views.left_out == 1
+    budget = ChartBudget(10)
+    assert budget.allows(Chart("a", "", "x" * 8))
+    assert not budget.allows(Chart("b", "", "x" * 3))
+    assert budget.allows(Chart("c", "", "xx"))
+    assert (budget.shown, budget.left_out) == (2, 1)
 
 
 @pytest.fixture(scope="module")

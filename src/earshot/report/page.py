@@ -153,11 +153,11 @@ def _plain(value: object) -> str:
 class ExampleViews:
     """The examples of all runs and sets, while there is room for their pictures and words."""
 
-    def __init__(self) -> None:
+    def __init__(self, picture_bytes: int = PICTURE_BUDGET_BYTES, text_bytes: int = EXAMPLE_TEXT_BUDGET_BYTES) -> None:
         self.groups: list[dict[str, Any]] = []
         self.left_out = 0
-        self.pictures = Pictures(PICTURE_BUDGET_BYTES)
-        self._text_left = EXAMPLE_TEXT_BUDGET_BYTES
+        self.pictures = Pictures(picture_bytes)
+        self._text_left = text_bytes
 
     def add(self, set_name: str, member: Member) -> None:
         """The examples of one run on one set, but for those that there is no room for."""

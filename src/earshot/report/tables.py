@@ -151,7 +151,7 @@ def format_estimate(estimate: Estimate, *, percent: bool, signed: bool = False) 
 
     def number(value: float) -> str:
         text = f"{value * scale:{'+' if signed else ''}.{digits}f}"
-        return text.replace("-", "−")
+        return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
     if estimate.low is None or estimate.high is None:
         return Cell(number(estimate.value) + unit, "", estimate.n)
