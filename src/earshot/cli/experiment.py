@@ -113,7 +113,7 @@ def power(
     difference: Annotated[float, typer.Option(help="That is to be shown, in the endpoint's unit.")] = 0.03,
     target: Annotated[float, typer.Option("--power", help="Chance of showing it.")] = 0.8,
     comparisons: Annotated[
-        int | None, typer.Option(min=1, help="Size of the family; the pilot's primary comparisons by default.")
+        int | None, typer.Option(min=1, help="Size of the family; by default the largest of the pilot's plan.")
     ] = None,
     endpoint: Annotated[str, typer.Option(help="Such as accuracy or disagreement.held-out.")] = "accuracy",
     most_pairs: Annotated[int, typer.Option(min=2, help="No set is made larger.")] = 8000,
