@@ -58,6 +58,7 @@ def test_all_runs_are_made_once_and_recorded_with_hashes(bench: Bench) -> None:
     assert bench.go() == [] and bench.new_calls() == []
 
 
+@pytest.mark.slow
 def test_another_seed_or_arm_makes_only_what_is_missing(bench: Bench) -> None:
     bench.go(seeds=(0,))
     bench.new_calls()
@@ -70,6 +71,7 @@ def test_another_seed_or_arm_makes_only_what_is_missing(bench: Bench) -> None:
     assert len(made) == 4 and all("/blind/" in line for line in made)
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_recorded_with_its_log_and_the_rest_goes_on_and_the_next_call_tries_again(bench: Bench) -> None:
     (bench.desk / "fail").write_text("naive/seed-0/train.yaml\nlistener/seed-1/eval")
     problems = bench.go()
@@ -84,12 +86,14 @@ def test_a_failed_run_is_recorded_with_its_log_and_the_rest_goes_on_and_the_next
     assert len(bench.new_calls()) == 3  # its training and evaluation, and the other's evaluation
 
 
+@pytest.mark.slow
 def test_a_command_that_ends_well_without_its_product_has_failed(bench: Bench) -> None:
     bench.program = (sys.executable, "-c", "")
     with pytest.raises(EarshotError, match=r"plan, data: train is not there; no log"):
         bench.go()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "value", "changed"),
     [
@@ -117,6 +121,7 @@ def test_a_change_is_said_and_nothing_is_made_or_removed_without_redo(
     assert bench.go() == [] and bench.new_calls() == []
 
 
+@pytest.mark.slow
 def test_a_changed_pair_set_or_lost_model_is_found(bench: Bench) -> None:
     bench.go()
     (bench.out / "data" / "train" / "metadata.jsonl").write_text("other pairs")
@@ -129,6 +134,7 @@ def test_a_changed_pair_set_or_lost_model_is_found(bench: Bench) -> None:
         bench.go()
 
 
+@pytest.mark.slow
 def test_redoing_a_training_redoes_its_evaluations(bench: Bench) -> None:
     bench.go(arms=("naive",), seeds=(0,))
     bench.new_calls()
@@ -137,6 +143,7 @@ def test_redoing_a_training_redoes_its_evaluations(bench: Bench) -> None:
     assert [line.split()[0] for line in bench.new_calls()] == ["train", "eval"]
 
 
+@pytest.mark.slow
 def test_an_arm_that_begins_with_another_waits_for_it_and_is_not_begun_if_that_fails(bench: Bench) -> None:
     bench.tree["arms"]["late"] = {"kind": "grpo", "starts_from": "naive", "unequal": "it begins later"}
     (bench.desk / "fail").write_text("naive/seed-1/train.yaml")
@@ -147,6 +154,7 @@ def test_an_arm_that_begins_with_another_waits_for_it_and_is_not_begun_if_that_f
     assert bench.go(arms=("late",), jobs=3) == []
 
 
+@pytest.mark.slow
 def test_models_of_the_plan_and_arms_that_train_nothing(bench: Bench) -> None:
     bench.tree["models"] = {"other": {"command": ["model", "{out}"]}}
     bench.tree["arms"]["warm"] = {"kind": "none"}
@@ -167,6 +175,7 @@ def test_threads_are_divided_among_the_jobs(bench: Bench, monkeypatch: pytest.Mo
     assert (bench.out / "naive" / "seed-0" / "logs" / "train.log").read_text().strip() == "threads 2"
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_where_it_was(bench: Bench, tmp_path: Path) -> None:
     (bench.desk / "hang").write_text("listener/seed-0/train.yaml")
     (tmp_path / "plan.json").write_text(json.dumps(bench.tree))
@@ -197,6 +206,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(bench: Bench, tmp_path: Pa
     assert [line.endswith("--resume") for line in trained] == [False, True]
 
 
+@pytest.mark.slow
 def test_half_a_world_is_made_anew(bench: Bench) -> None:
     (bench.out / "data" / "train").mkdir(parents=True)
     plan = plan_of(bench.tree)
