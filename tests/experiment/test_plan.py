@@ -8,7 +8,7 @@ import pytest
 from earshot.config import ExperimentConfig, GrpoConfig, SftConfig, load_config
 from earshot.errors import ConfigError, InputError
 from earshot.experiment.hashing import Hashes
-from earshot.experiment.plan import config_inputs, expand, merged
+from earshot.experiment.plan import config_inputs, expand, merged, recipe
 from tests.experiment.made_up import plan_of, plan_tree
 
 PLANS = sorted((Path(__file__).resolve().parents[2] / "configs" / "experiments").glob("*.yaml"))
@@ -135,3 +135,26 @@ def test_a_plan_that_ships_can_be_expanded_and_says_how_it_is_run(file: Path) ->
     runs = expand(plan)
     assert len(runs) == len(plan.arms) * len(plan.seeds)
     assert plan.primary, "endpoints are chosen before the results"
+
+
+def test_a_recipe_is_the_same_in_another_folder_and_with_other_arms(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["models"] = {"other": {"command": ["world", "pretrain", "{out}"]}, "unused": {"command": ["doctor"]}}
+    tree["arms"]["listener"]["overrides"] = {"listener": {"paths": "plan:other"}}
+    plan = plan_of(tree)
+    before = [recipe(plan, run) for run in expand(plan)]
+    assert len(set(before)) == 4
+    moved = plan_of({**tree, "out": f"{tmp_path}/y/", "arms": {**tree["arms"], "more": {"kind": "grpo"}}})
+    assert [recipe(moved, run) for run in expand(moved, ["naive", "listener"])] == before
+    changes: list[dict[str, Any]] = [
+        {"evaluation": {**tree["evaluation"], "samples": 2}},
+        {"world": {**tree["world"], "seed": 5}},
+        {"base": {**tree["base"], "grpo": {**tree["base"]["grpo"], "log_rollouts_every": 7}}},
+    ]
+    for change in changes:
+        other = plan_of({**tree, **change})
+        assert not {recipe(other, run) for run in expand(other)} & set(before), change
+    model = plan_of({**tree, "models": {**tree["models"], "other": {"command": ["world", "pretrain", "{out}", "x"]}}})
+    after = [recipe(model, run) for run in expand(model)]
+    assert after[:2] == before[:2] and not set(after[2:]) & set(before[2:])
+    unused = plan_of({**tree, "models": {**tree["models"], "unused": {"command": ["doctor", "--json"]}}})
+    assert [recipe(unused, run) for run in expand(unused)] == before

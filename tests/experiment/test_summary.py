@@ -1,6 +1,7 @@
 """A summary says the same as the runs it is of, and refuses runs that are not those that were recorded."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,14 @@ import pytest
 from earshot.errors import DataError, InputError
 from earshot.experiment.analysis import absolute
 from earshot.experiment.records import Record
-from earshot.experiment.summary import load_summary, read_summary, summarise, write_summary
+from earshot.experiment.summary import (
+    load_summary,
+    merge,
+    read_summary,
+    recorded_runs,
+    summarise,
+    write_summary,
+)
 from earshot.metrics import PredictionTable
 from earshot.metrics.estimates import correct
 from earshot.rundir import read_jsonl
@@ -93,3 +101,38 @@ def test_folders_without_an_experiment_or_a_summary_are_refused(experiment: Path
 def test_totals_are_of_prompts(experiment: Path) -> None:
     totals = summarise(experiment).totals["naive", 0, "test"]["accuracy"]
     assert totals.shape == (60, 2) and np.all(totals[:, 1] == 2)  # 120 pairs, two a prompt
+
+
+def _without(experiment: Path, arm: str, seed: int) -> None:
+    record = Record(experiment / arm / f"seed-{seed}")
+    record.drop("eval/test")
+    record.drop("train")
+
+
+def test_runs_that_were_made_elsewhere_are_taken_in(experiment: Path, tmp_path: Path) -> None:
+    whole = summarise(experiment)
+    elsewhere = Path(shutil.copytree(experiment, tmp_path / "on" / "another" / "machine"))
+    _without(experiment, "listener", 1)
+    _without(elsewhere, "naive", 0)
+    here, there = summarise(experiment), summarise(elsewhere)
+    assert ("listener", 1) not in recorded_runs(here) and ("listener", 1) in recorded_runs(there)
+    both = merge([here, there])
+    assert both.about["missing"] == [] and list(both.totals) == list(whole.totals)
+    assert absolute(both) == absolute(whole)
+    assert recorded_runs(both) == recorded_runs(whole)
+
+
+def test_a_run_by_another_recipe_is_not_taken_in(experiment: Path, tmp_path: Path) -> None:
+    elsewhere = Path(shutil.copytree(experiment, tmp_path / "elsewhere"))
+    plan = json.loads((elsewhere / "plan.json").read_text())
+    plan["base"]["grpo"]["trl"]["max_steps"] = 4
+    (elsewhere / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(DataError, match="naive seed 0: recorded of another recipe"):
+        merge([summarise(experiment), summarise(elsewhere)])
+
+
+def test_runs_of_other_pairs_are_not_taken_in(experiment: Path) -> None:
+    here, there = summarise(experiment), summarise(experiment)
+    there.about["sets"]["test"]["digest"] = "another"
+    with pytest.raises(DataError, match="set 'test': naive seed 0 judged other pairs"):
+        merge([here, there])

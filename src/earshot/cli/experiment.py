@@ -31,6 +31,7 @@ def run(
         bool, typer.Option("--dry-run", help="Say what is done, missing or stale; make nothing.")
     ] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Make stale runs again; what they had made is removed.")] = False,
+    recorded: Annotated[Path | None, typer.Option(help="A summary: runs that stand in it are not made again.")] = None,
 ) -> None:
     """Makes every run of a plan that is missing, and continues those that were cut off."""
     from earshot.config import ExperimentConfig, load_config
@@ -45,6 +46,14 @@ def run(
     except ValueError as error:
         raise InputError(f"--seeds: {error}") from error
     runs = expand(loaded, [name.strip() for name in arms.split(",") if name.strip()], numbers)
+    if recorded is not None:
+        from earshot.experiment.plan import recipe
+        from earshot.experiment.summary import read_summary, recorded_runs
+
+        known = recorded_runs(read_summary(recorded))
+        missing = [run for run in runs if known.get(run.key) != recipe(loaded, run)]
+        typer.echo(f"{recorded}: {len(runs) - len(missing)} of {len(runs)} runs are recorded there")
+        runs = missing
     experiment = Experiment(loaded, jobs=jobs, redo=redo, say=typer.echo)
     if dry_run:
         _print_states(list(experiment.states(runs)))
@@ -72,13 +81,16 @@ def _print_states(states: list[StepState]) -> None:
 @app.command("summarise")
 def summarise(
     folder: Annotated[Path, typer.Argument(help="An experiment's folder.")],
+    recorded: Annotated[
+        list[Path] | None, typer.Argument(help="Summaries of other runs of the same plan, made elsewhere or before.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the two files go; by default into the folder itself.")] = None,
 ) -> None:
     """Writes totals per prompt of every run, small enough to commit, from which all tables and figures are made."""
-    from earshot.experiment.summary import ABOUT, TABLE, write_summary
+    from earshot.experiment.summary import ABOUT, TABLE, merge, read_summary, write_summary
     from earshot.experiment.summary import summarise as read_runs
 
-    summary = read_runs(folder)
+    summary = merge([read_runs(folder), *(read_summary(other) for other in recorded or ())])
     out = out or folder
     write_summary(summary, out)
     size = (out / TABLE).stat().st_size / 1024

@@ -1,5 +1,6 @@
 """From a plan to runs: the configuration of every arm and seed, checked before anything is made."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from earshot.config import (
 )
 from earshot.errors import ConfigError, InputError
 from earshot.experiment.endpoints import endpoint_names
-from earshot.experiment.hashing import Hashes
+from earshot.experiment.hashing import Hashes, value_hash
 
 PLAN = "plan:"
 # Keys of a configuration that name a model or a pair set.
@@ -203,6 +204,50 @@ def identified(value: Any, hashes: Hashes, key: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [identified(inner, hashes, key) for inner in value]
     return hashes.of(value) if key in _SOURCES and isinstance(value, str) else value
+
+
+def recipe(plan: ExperimentConfig, run: Run) -> str:
+    """A hash of all that a run's results are to depend on, the same on every machine.
+
+    What the plan makes by itself stands in it by the command that makes it, and not by its content: weights that are
+    trained anew differ in rounding. Models from elsewhere stand by content.
+    """
+    hashes = Hashes()
+    begins = {} if run.config is None else dump_config(run.config)
+    begins.pop("out", None)
+    tree = _portable(
+        {
+            "kind": run.kind,
+            "seed": run.seed,
+            "model": run.model,
+            "after": None if run.after is None else recipe(plan, run_of(plan, *run.after)),
+            "config": begins,
+            "evaluation": _with_models(plan, dump_config(plan.evaluation)),
+            "world": None if plan.world is None else dump_config(plan.world),
+        },
+        plan,
+        hashes,
+    )
+    said = json.dumps(tree)
+    used = {
+        name: dump_config(model)
+        for name, model in plan.models.items()
+        if any(f'"{{out}}/models/{name}{end}' in said for end in '/"')
+    }
+    return value_hash({**tree, "models": used})
+
+
+def _portable(value: Any, plan: ExperimentConfig, hashes: Hashes) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _portable(inner, plan, hashes) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_portable(inner, plan, hashes) for inner in value]
+    if not isinstance(value, str):
+        return value
+    out = Path(plan.out).as_posix()
+    if value == out or value.startswith(f"{out}/"):
+        return f"{{out}}{value.removeprefix(out)}"
+    return hashes.of(value)
 
 
 def config_inputs(run: Run, hashes: Hashes) -> dict[str, Any]:

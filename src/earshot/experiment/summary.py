@@ -9,7 +9,7 @@ Axes: c clusters (prompts), k columns of totals.
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from earshot.config import ExperimentConfig, GrpoConfig, build_config
 from earshot.errors import DataError, InputError
 from earshot.experiment.endpoints import endpoint_names, endpoint_statistics, rebuilt
 from earshot.experiment.hashing import file_hash
-from earshot.experiment.plan import Run, expand, model_source
+from earshot.experiment.plan import Run, expand, model_source, recipe
 from earshot.experiment.records import Record
 from earshot.experiment.running import PLAN_FILE
 from earshot.metrics import PredictionTable
@@ -83,7 +83,7 @@ def summarise(folder: Path) -> Summary:
     runs, missing = [], []
     for run in expand(plan):
         record = Record(run.folder)
-        runs.append(_about_run(run, record))
+        runs.append({**_about_run(run, record), "recipe": recipe(plan, run)})
         for name in plan.evaluation.sets:
             outputs = record.output(f"eval/{name}")
             if outputs is None:
@@ -97,6 +97,51 @@ def summarise(folder: Path) -> Summary:
         raise InputError(f"{folder}: no evaluation is finished; 'earshot experiment run' makes them")
     ordered = {name: sets[name] for name in plan.evaluation.sets if name in sets}
     return Summary({**_about(plan), "sets": ordered, "runs": runs, "missing": missing}, _doubles(totals))
+
+
+def merge(summaries: Sequence[Summary]) -> Summary:
+    """One summary of runs of one plan that were made in several folders, on several machines or on several days.
+
+    The plan is the first one's: its arms, seeds, listeners and primary comparisons. An evaluation that several hold is
+    taken from the first of them.
+
+    Raises:
+        DataError: A run is not of this plan (its arm or seed is unknown, or it was made by another recipe), or two
+            summaries judged different pairs of a set.
+    """
+    first, *others = summaries
+    recipes = {(run["arm"], run["seed"]): run["recipe"] for run in first.about["runs"]}
+    totals, sets = dict(first.totals), dict(first.about["sets"])
+    runs = {(run["arm"], run["seed"]): run for run in first.about["runs"]}
+    for summary in others:
+        for run in summary.about["runs"]:
+            key = (run["arm"], run["seed"])
+            evaluated = [name for name in summary.about["sets"] if (*key, name) in summary.totals]
+            if not evaluated:
+                continue
+            if recipes.get(key) != run["recipe"]:
+                raise DataError(
+                    f"{key[0]} seed {key[1]}: recorded of another recipe than the plan's; keep the plan as it was, or "
+                    "leave the record out"
+                )
+            for name in evaluated:
+                kept = sets.setdefault(name, summary.about["sets"][name])
+                if kept["digest"] != summary.about["sets"][name]["digest"]:
+                    raise DataError(f"set '{name}': {key[0]} seed {key[1]} judged other pairs than the others")
+                if (*key, name) not in totals:
+                    totals[*key, name] = summary.totals[*key, name]
+                    runs[key] = run
+    missing = [one for one in first.about["missing"] if (one["arm"], one["seed"], one["set"]) not in totals]
+    about = {**first.about, "sets": sets, "runs": list(runs.values()), "missing": missing}
+    order = {arm: number for number, arm in enumerate(about["arms"])}
+    return Summary(about, dict(sorted(totals.items(), key=lambda item: (order[item[0][0]], item[0][1]))))
+
+
+def recorded_runs(summary: Summary) -> dict[tuple[str, int], str]:
+    """The recipe of each run (arm, seed) of which every set of the summary's plan was evaluated."""
+    missing = {(one["arm"], one["seed"]) for one in summary.about["missing"]}
+    runs = {(run["arm"], run["seed"]): run["recipe"] for run in summary.about["runs"]}
+    return {key: made for key, made in runs.items() if key not in missing}
 
 
 def read_plan(folder: Path) -> ExperimentConfig:
