@@ -85,3 +85,37 @@ def test_a_lesson_lowers_the_loss() -> None:
     losses: list[float] = []
     learn(vlm, lambda: describe_one(rng, 56), Schedule(12, 1e-2, 8), lambda step, loss: losses.append(loss))
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_a_checker_learns_its_answers_as_it_will_be_asked() -> None:
+    import numpy as np
+
+    from earshot.listener.claims import ClaimQuestion, LocalChecker
+    from earshot.train.pretrain import _check_loss, learn_to_check
+    from earshot.world.claims import draw_questions
+
+    torch.manual_seed(0)
+    vlm = build_tiny("qwen2_5_vl", corpus(40), size=SMALL)
+    asked = [draw_questions(np.random.default_rng(k), 56, n) for k, n in ((0, 3), (1, 1))]
+    loss = _check_loss(vlm, ClaimQuestion.of(vlm), asked).item()
+    images = [one.image for one in asked for _ in one.claims]
+    p_yes = LocalChecker(vlm).p_yes(images, [claim for one in asked for claim in one.claims])
+    rng = np.random.default_rng(0)
+    losses: list[float] = []
+    before = vlm.fingerprint()
+    learn_to_check(vlm, lambda: draw_questions(rng, 56, 4), Schedule(8, 1e-2, 8), lambda _, nats: losses.append(nats))
+    # Over the whole vocabulary at first, which an untrained model spreads its guess over.
+    assert loss > -np.log(np.where([h for one in asked for h in one.holds], p_yes, 1 - p_yes)).mean() + 1
+    assert losses[-1] < losses[0] - 1 and vlm.fingerprint() != before
+
+
+def test_a_checker_begins_with_the_listener_beside_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="make 'listener' too"):
+        make_warm_models(tmp_path, ["checker"], scale=0.001, size=SMALL)
+    make_warm_models(tmp_path, ["listener", "checker"], scale=0.001, size=SMALL)
+    made = json.loads((tmp_path / "checker" / "pretrain.json").read_text())
+    assert made["begins_with"] == "listener"
+    make_warm_models(tmp_path / "shipped", ["checker"], scale=0.001)
+    assert (
+        json.loads((tmp_path / "shipped" / "checker" / "pretrain.json").read_text())["begins_with"] == "world:listener"
+    )

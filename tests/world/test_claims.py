@@ -4,7 +4,7 @@ import numpy as np
 
 from earshot.protocol import PROMPT_SETS, Claim
 from earshot.world.checker import check_trace
-from earshot.world.claims import check_claim, draw_claim, split_world_claims
+from earshot.world.claims import draw_claim, draw_questions, split_world_claims
 from earshot.world.language import Corruption, write_trace
 from earshot.world.pairs import POPULATIONS, draw_pair
 from earshot.world.scene import FAULTS, Picture, Scene, Thing
@@ -61,12 +61,14 @@ def test_the_lesson_draws_claims_that_are_as_true_as_it_says() -> None:
     assert seen == {(n, False, t) for n in (1, 2, 4) for t in (True, False)} | {(2, True, True), (2, True, False)}
 
 
-def test_half_of_the_examples_are_true_and_the_question_is_the_protocols() -> None:
+def test_half_of_the_questions_are_true_and_all_are_of_one_image() -> None:
     rng = np.random.default_rng(2)
-    examples = [check_claim(rng, 28, BRIEF) for _ in range(400)]
-    share = np.mean([example.completion == " yes" for example in examples])
+    drawn = [draw_questions(rng, 28, 4) for _ in range(100)]
+    share = np.mean([one.holds for one in drawn])
     assert abs(share - 0.5) < 4 * 0.025  # standard error of 400 throws of a coin
-    [message] = examples[0].messages
-    assert message["content"][1]["text"].endswith(" ?")
-    claims = {message["content"][1]["text"] for example in examples for message in example.messages}
-    assert {f"{fault} ?" for fault in FAULTS} <= claims
+    assert all(len(one.claims) == len(one.holds) == 4 and one.image.size == (28, 28) for one in drawn)
+    assert set(FAULTS) <= {claim for one in drawn for claim in one.claims}
+    # What holds of an image cannot also be denied of it.
+    for one in drawn:
+        true = {claim for claim, holds in zip(one.claims, one.holds, strict=True) if holds}
+        assert not true & {claim for claim, holds in zip(one.claims, one.holds, strict=True) if not holds}

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+from transformers import BatchFeature
 
 from earshot.errors import ConfigError, InputError, ModelError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
@@ -66,6 +67,62 @@ class Heard(NamedTuple):
     prior: float | None = None
 
 
+@dataclass(frozen=True)
+class ClaimQuestion:
+    """How a model is asked of a claim: the conversation in its own format, in two pieces around the claim.
+
+    Attributes:
+        head: With the image's place, up to the claim.
+        tail: From the claim on, with the beginning of the answer.
+        answers: Ids of the tokens that then say yes and no.
+    """
+
+    head: str
+    tail: str
+    answers: tuple[int, int]
+
+    @classmethod
+    def of(cls, vlm: Vlm) -> ClaimQuestion:
+        """That of a model.
+
+        Raises:
+            ModelError: An answer is not a single token there, so that no one logit is its probability.
+        """
+        messages = claim_messages(_PLACE, vlm.prompts)
+        text = vlm.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        head, _, tail = text.partition(_PLACE)
+        tail += vlm.prompts.claim_prefill
+        opened = vlm.tokenizer(tail, add_special_tokens=False)["input_ids"]
+        ids = []
+        for answer in vlm.prompts.claim_answers:
+            whole = vlm.tokenizer(tail + answer, add_special_tokens=False)["input_ids"]
+            if whole[: len(opened)] != opened or len(whole) != len(opened) + 1:
+                raise ModelError(
+                    f"{vlm.name}: the answer {answer!r} is not a single token after {tail[-12:]!r} in this "
+                    "tokenizer, expected one; choose another model to check claims"
+                )
+            ids.append(whole[-1])
+        return cls(head, tail, (ids[0], ids[1]))
+
+    def prompts(self, vlm: Vlm, images: Sequence[Image.Image]) -> BatchFeature:
+        """The heads of these images, one a row, padded on the left, on the model's device."""
+        return vlm.processor(
+            text=[self.head] * len(images),
+            images=[[image] for image in images],
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+            return_tensors="pt",
+        ).to(vlm.device)
+
+    def suffixes(self, vlm: Vlm, claims: Sequence[str]) -> list[list[int]]:
+        """Token ids of each claim, defused, with the tail: what continues a head."""
+        unsafe = vlm.control_tokens | {"<think>", "</think>", "<answer>", "</answer>"}
+        texts = [f"{defuse(claim, unsafe)}{self.tail}" for claim in claims]
+        ids: list[list[int]] = vlm.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ids
+
+
 @dataclass
 class LocalChecker:
     """p(yes) by softmax over the logits of the two answer tokens, of a frozen model that is shown one image.
@@ -81,16 +138,10 @@ class LocalChecker:
     name: str = "checker"
     batch_size: int = 64
     limits: ImageLimits = DEFAULT_LIMITS
-    _head: str = field(init=False, repr=False)
-    _tail: str = field(init=False, repr=False)
-    _answers: tuple[int, int] = field(init=False, repr=False)
+    _question: ClaimQuestion = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        messages = claim_messages(_PLACE, self.vlm.prompts)
-        text = self.vlm.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        self._head, _, tail = text.partition(_PLACE)
-        self._tail = tail + self.vlm.prompts.claim_prefill
-        self._answers = self._answer_ids()
+        self._question = ClaimQuestion.of(self.vlm)
 
     def p_yes(self, images: Sequence[ImageSource], claims: Sequence[str]) -> Float[np.ndarray, " n"]:
         """See `Checker.p_yes`. Equal images, and equal claims about one, are computed once.
@@ -116,19 +167,9 @@ class LocalChecker:
         return checked(p, name=self.name)
 
     def _read(self, images: Sequence[ImageSource], questions: Sequence[tuple[int, str]]) -> np.ndarray:
-        vlm = self.vlm
-        pictures = [[load_image(image, limits=self.limits, where="claims")] for image in images]
-        inputs = vlm.processor(
-            text=[self._head] * len(images),
-            images=pictures,
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
-            return_tensors="pt",
-        ).to(vlm.device)
-        suffixes = vlm.tokenizer(
-            [f"{self._defused(claim)}{self._tail}" for _, claim in questions], add_special_tokens=False
-        )["input_ids"]
+        vlm, question = self.vlm, self._question
+        inputs = question.prompts(vlm, [load_image(image, limits=self.limits, where="claims") for image in images])
+        suffixes = question.suffixes(vlm, [claim for _, claim in questions])
         training = vlm.model.training
         vlm.model.eval()
         try:
@@ -139,32 +180,11 @@ class LocalChecker:
                 logits.append(
                     suffix_logits(
                         vlm.model, prefix, owners, suffixes[start : start + rows], pad_id=vlm.tokenizer.pad_token_id
-                    )[:, list(self._answers)]
+                    )[:, list(question.answers)]
                 )
         finally:
             vlm.model.train(training)
         return torch.softmax(torch.cat(logits).double(), dim=-1)[:, 0].cpu().numpy()
-
-    def _defused(self, claim: str) -> str:
-        return defuse(claim, self.vlm.control_tokens | {"<think>", "</think>", "<answer>", "</answer>"})
-
-    def _answer_ids(self) -> tuple[int, int]:
-        """Ids of yes and no as they follow the question.
-
-        Raises:
-            ModelError: One is not a single token there, so that no one logit is its probability.
-        """
-        tokenizer, ids = self.vlm.tokenizer, []
-        opened = tokenizer(self._tail, add_special_tokens=False)["input_ids"]
-        for answer in self.vlm.prompts.claim_answers:
-            whole = tokenizer(self._tail + answer, add_special_tokens=False)["input_ids"]
-            if whole[: len(opened)] != opened or len(whole) != len(opened) + 1:
-                raise ModelError(
-                    f"{self.vlm.name}: the answer {answer!r} is not a single token after {self._tail[-12:]!r} in this "
-                    "tokenizer, expected one; choose another model to check claims"
-                )
-            ids.append(whole[-1])
-        return ids[0], ids[1]
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from transformers import get_cosine_schedule_with_warmup
 
 from earshot.errors import InputError, TrainingAborted
+from earshot.listener.claims import ClaimQuestion
 from earshot.rundir import write_json
-from earshot.vlm import Vlm
+from earshot.vlm import Vlm, load
+from earshot.vlm.prefix import shared_logps
 from earshot.vlm.rows import IGNORED, supervised_batch
 from earshot.vlm.tiny import TinySize, build_tiny
-from earshot.world.claims import check_claim
+from earshot.world.claims import Questions, draw_questions
 from earshot.world.curriculum import Example, compare, corpus, describe_both, describe_one, listen, vote_flips
 from earshot.world.language import Corruption
 from earshot.world.raters import Raters
@@ -42,12 +44,38 @@ def learn(vlm: Vlm, draw: Callable[[], Example], schedule: Schedule, on_step: On
     Raises:
         TrainingAborted: The loss is no longer finite.
     """
+    return _descend(vlm, lambda: _loss(vlm, [draw() for _ in range(schedule.batch_size)]), schedule, on_step)
+
+
+def learn_to_check(vlm: Vlm, draw: Callable[[], Questions], schedule: Schedule, on_step: OnStep | None = None) -> float:
+    """Trains the whole model to answer questions about images; returns the last step's loss in nats an answer.
+
+    Every question is a conversation of its own that shares its image with others, as the checker is asked later. An
+    answer is a single token: one question an image taught too little too slowly (docs/notebook.md).
+
+    Raises:
+        TrainingAborted: The loss is no longer finite.
+    """
+    question = ClaimQuestion.of(vlm)
+    return _descend(
+        vlm, lambda: _check_loss(vlm, question, [draw() for _ in range(schedule.batch_size)]), schedule, on_step
+    )
+
+
+def _descend(
+    vlm: Vlm, next_loss: Callable[[], torch.Tensor], schedule: Schedule, on_step: OnStep | None = None
+) -> float:
+    """One lesson: AdamW down the losses of batches drawn as it goes.
+
+    Raises:
+        TrainingAborted: The loss is no longer finite.
+    """
     model = vlm.model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     scheduler = get_cosine_schedule_with_warmup(optimiser, 30, schedule.steps)
     loss_value = float("nan")
     for step in range(schedule.steps):
-        loss = _loss(vlm, [draw() for _ in range(schedule.batch_size)])
+        loss = next_loss()
         loss_value = loss.item()
         if not torch.isfinite(loss):
             raise TrainingAborted(f"pretrain: step {step}: the loss is {loss_value}; lower the learning rate")
@@ -78,14 +106,15 @@ RECIPES = {
     "reasoner": WarmModel("qwen2_5_vl", 1, "reason", 600),
     "listener": WarmModel("qwen2_5_vl", 2, "listen", 600),
     "held-out": WarmModel("llava", 3, "listen", 1000),
+    # A listener can see and knows the words; it is taught to say yes and no of them, and forgets to listen.
     "checker": WarmModel("qwen2_5_vl", 4, "check", 600),
 }
 SHIPPED = ("reasoner", "listener", "held-out")
 DESCRIBE_ONE_RATE = 1e-3
 DESCRIBE_BOTH = Schedule(300, 7e-4)
 TRADE = Schedule(650, 7e-4)
-# An example is one token long, so that a step costs half of one of the lessons in seeing.
-CHECKS = Schedule(600, 7e-4)
+CHECKS = Schedule(800, 7e-4, batch_size=32)
+QUESTIONS = 16  # about each image
 # Decent but not good: real reasoners say false things too, and now and then contradict themselves.
 WARM_CORRUPTION = Corruption(facts=0.05, verdict=0.10)
 # Its last lesson comes from a teacher who looks at the rendering alone. People mind what is shown, and GRPO learns it
@@ -130,6 +159,9 @@ def make_warm_models(
     seen: dict[str, dict[str, torch.Tensor]] = {}
     for name in names:
         recipe = RECIPES[name]
+        if recipe.trade == "check":
+            _make_checker(out, name, recipe, size=size, scale=scale, seed=seed, on_step=on_step)
+            continue
         vlm = build_tiny(recipe.family, corpus(), size=size, seed=seed)
         px = (size or TinySize()).image_px
 
@@ -153,8 +185,6 @@ def make_warm_models(
             teach(name, partial(compare, rng, px, vlm.prompts, WARM_CORRUPTION), TRADE)
             rng = np.random.default_rng(recipe.seed + 10)
             teach(f"{name}: taste", partial(compare, rng, px, vlm.prompts, WARM_CORRUPTION, taste=TEACHER_TASTE), TASTE)
-        elif recipe.trade == "check":
-            teach(name, partial(check_claim, rng, px, vlm.prompts), CHECKS)
         else:
             flips = vote_flips(flip_votes, recipe.seed)
 
@@ -168,6 +198,52 @@ def make_warm_models(
         vlm.save(out / name)
         made = {"model": name, "seed": seed, "scale": scale, "flip_votes": flip_votes, "flip_seed": recipe.seed}
         write_json(out / name / "pretrain.json", made)
+
+
+def _make_checker(
+    out: Path,
+    name: str,
+    recipe: WarmModel,
+    *,
+    size: TinySize | None,
+    scale: float,
+    seed: int,
+    on_step: Callable[[str, int, int, float], None] | None,
+) -> None:
+    """Teaches a listener to check claims: the one that was just made beside it, or else the one that ships.
+
+    Raises:
+        InputError: Another size is asked for, and no listener of it was made.
+    """
+    beside = out / "listener"
+    if not beside.exists() and size is not None:
+        raise InputError(f"world: {name!r} of another size begins with a listener of it; make 'listener' too")
+    begins = beside.as_posix() if beside.exists() else "world:listener"
+    vlm = load(begins, dtype="float32")
+    rng = np.random.default_rng([recipe.seed, seed])
+    schedule = CHECKS._replace(steps=max(1, round(CHECKS.steps * scale)))
+    report = partial(on_step, name) if on_step else None
+    draw = partial(draw_questions, rng, (size or TinySize()).image_px, QUESTIONS)
+    learn_to_check(vlm, draw, schedule, report and (lambda step, loss: report(step, schedule.steps, loss)))
+    vlm.model.to(torch.bfloat16)
+    vlm.save(out / name)
+    begun = "listener" if beside.exists() else "world:listener"
+    write_json(out / name / "pretrain.json", {"model": name, "seed": seed, "scale": scale, "begins_with": begun})
+
+
+def _check_loss(vlm: Vlm, question: ClaimQuestion, asked: Sequence[Questions]) -> torch.Tensor:
+    """Mean over questions, in nats; each image is encoded once for all of its questions."""
+    owners = [owner for owner, one in enumerate(asked) for _ in one.claims]
+    suffixes = question.suffixes(vlm, [claim for one in asked for claim in one.claims])
+    answers = [question.answers[0 if holds else 1] for one in asked for holds in one.holds]
+    ends = torch.tensor([len(ids) for ids in suffixes])
+    completions = torch.full((len(suffixes), int(ends.max()) + 1), vlm.tokenizer.pad_token_id)
+    for row, (ids, answer) in enumerate(zip(suffixes, answers, strict=True)):
+        completions[row, : len(ids) + 1] = torch.tensor([*ids, answer])
+    mask = (torch.arange(completions.size(1)) <= ends[:, None]).long()
+    inputs = question.prompts(vlm, [one.image for one in asked])
+    logps = shared_logps(vlm.model, inputs, owners, completions.to(vlm.device), mask.to(vlm.device)).logps
+    return -logps.gather(1, ends[:, None].to(vlm.device)).mean()
 
 
 def _loss(vlm: Vlm, examples: Sequence[Example]) -> torch.Tensor:

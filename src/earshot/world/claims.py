@@ -6,11 +6,13 @@ A claim is put without its `yes` or `no`: of `left large red circle no but small
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from earshot.protocol import Claim, PromptSet, claim_messages
+import numpy as np
+from PIL import Image
+
+from earshot.protocol import Claim
 from earshot.world.checker import check_trace
-from earshot.world.curriculum import Example
 from earshot.world.render import render
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing, draw_thing, spoil_thing
 from earshot.world.truth import Truth
@@ -32,8 +34,22 @@ def split_world_claims(trace: str) -> list[Claim]:
     return claims
 
 
-def check_claim(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> Example:
-    """One image and one claim about it, true in half of the examples: is it?
+class Questions(NamedTuple):
+    """One image and claims about it: what a checker learns from.
+
+    Attributes:
+        image: The rendered picture.
+        claims: As `draw_claim` makes them.
+        holds: Whether each is true of the image.
+    """
+
+    image: Image.Image
+    claims: list[str]
+    holds: list[bool]
+
+
+def draw_questions(rng: np.random.Generator, size_px: int, n: int) -> Questions:
+    """One image and n claims about it, each true with one half.
 
     False claims are near misses: a thing with one attribute wrong or the one of the other place, another value of an
     attribute, another rendering. Things are drawn as in `curriculum.describe_one`.
@@ -43,10 +59,9 @@ def check_claim(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> E
         for _ in range(2)
     )
     picture = Picture(Scene(left, right), FAULTS[rng.integers(len(FAULTS))])
-    holds = bool(rng.random() < 0.5)
-    text = draw_claim(picture, holds, rng)
-    image = render(picture, rng, size_px=size_px)
-    return Example(claim_messages(text, prompts), [image], prompts.claim_answers[0 if holds else 1])
+    holds = [bool(rng.random() < 0.5) for _ in range(n)]
+    claims = [draw_claim(picture, one, rng) for one in holds]
+    return Questions(render(picture, rng, size_px=size_px), claims, holds)
 
 
 def draw_claim(picture: Picture, holds: bool, rng: np.random.Generator) -> str:
