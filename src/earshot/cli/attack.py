@@ -24,6 +24,9 @@ def attack_command(
     redaction: Annotated[
         list[str], typer.Option(help="What a trace loses before it is read: none, answer or verdict. Repeatable.")
     ] = [],  # noqa: B006 - typer copies it
+    needs_claims: Annotated[
+        bool, typer.Option(help="Hear a trace that claims nothing as no trace, as training does by default.")
+    ] = True,
     claims: Annotated[str | None, typer.Option(help="A model that checks claims: a folder or hub id.")] = None,
     traces: Annotated[
         Path | None, typer.Option(help="Honest traces, JSON lines of 'id' and 'trace'; the set's own by default.")
@@ -62,6 +65,7 @@ def attack_command(
         with progress_bar(f"attacking {name}") as tell:
             found[name] = _attack(
                 name, models[name], models.get("claims"), chosen, data, traces,
+                needs_claims,
                 {"redactions": levels, "resamples": resamples, "seed": seed, "batch": batch, "progress": tell},
             )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -70,6 +74,7 @@ def attack_command(
         "data": relative(data, out),
         "pairs": len(chosen),
         "seed": seed,
+        "needs_claims": needs_claims,
         "environment": describe_environment(),
         "listeners": {name: [row.row() for row in rows] for name, rows in found.items()},
     }
@@ -90,10 +95,12 @@ def _attack(
     pairs: list[Pair],
     data: Path,
     traces: Path | None,
+    needs_claims: bool,
     options: dict[str, Any],
 ) -> list[Measured]:
     from earshot.attack import materials, measure_attacks
     from earshot.listener.claims import SPLITTERS, ClaimListener, LocalChecker
+    from earshot.listener.evidence import EvidenceListener
     from earshot.listener.local import LocalListener
     from earshot.world.truth import read_truth
 
@@ -101,7 +108,9 @@ def _attack(
     claims = None
     if checker is not None:
         claims = ClaimListener((LocalChecker(checker, name="claims"),), SPLITTERS[checker.prompts.name])
-    return measure_attacks(LocalListener(vlm, name=name, batch_size=options["batch"]), made, claims=claims, **options)
+    local = LocalListener(vlm, name=name, batch_size=options["batch"])
+    listener = EvidenceListener(local, SPLITTERS[vlm.prompts.name]) if needs_claims else local
+    return measure_attacks(listener, made, claims=claims, **options)
 
 
 def honest_traces(data: Path, traces: Path | None) -> dict[str, str]:

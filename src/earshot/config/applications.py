@@ -98,10 +98,15 @@ class ListenerConfig(Config):
     probabilities."""
     family: str = "qwen2_5_vl"
     """As in `ModelConfig`; of all `paths`."""
-    # METHOD, Definitions: the listener never sees the answer block; removing more is an option.
-    redaction: Literal["none", "answer", "verdict"] = "answer"
-    """What is removed from the trace before the listener reads it: nothing (a diagnostic), the answer block, or also
-    the trace's own concluding assertions."""
+    # METHOD, Definitions: the listener never sees the answer block; removing more is an option. Ours [C] removes more:
+    # with the answer block alone gone, text that is addressed to the listener turns it round (docs/attacks.md).
+    redaction: Literal["none", "answer", "verdict"] = "verdict"
+    """What is removed from the trace before the listener reads it: nothing (a diagnostic), the answer block (as
+    published), or also the trace's own concluding assertions and what it says to its reader."""
+    # Ours [C], for the same reason; the published form has no such condition.
+    needs_claims: bool = True
+    """A trace that claims nothing of either image is heard as no trace; how a trace is cut into claims depends on the
+    language of the listener (`protocol.split_claims`, or the world's)."""
     control: Literal["random", "shuffled", "blind", "no_trace"] | None = None
     """Replaces the listener by a control of METHOD: random scores, another pair's trace, grey images, no trace."""
     # METHOD: options beyond the paper [C] are off by default.

@@ -27,6 +27,7 @@ from earshot.listener.controls import (
     ShuffledListener,
     TemperedListener,
 )
+from earshot.listener.evidence import EvidenceListener
 from earshot.listener.local import LocalListener
 from earshot.rewards import RewardWeights
 from earshot.rundir import RunDir, whole
@@ -173,9 +174,12 @@ def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[st
 
 
 def _plain_listener(config: ListenerConfig, models: Mapping[str, Vlm]) -> Listener:
-    """The models as they read, before any control or option; the mean of several."""
-    bases = tuple(LocalListener(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values())
-    return bases[0] if len(bases) == 1 else EnsembleListener(bases)
+    """The models as they read, before any control or option but that of claims; the mean of several."""
+    bases: list[Listener] = []
+    for vlm in models.values():
+        base = LocalListener(vlm, name=vlm.name, batch_size=config.batch_size)
+        bases.append(EvidenceListener(base, SPLITTERS[vlm.prompts.name]) if config.needs_claims else base)
+    return bases[0] if len(bases) == 1 else EnsembleListener(tuple(bases))
 
 
 def build_claims(config: ClaimsConfig) -> tuple[ClaimsPart, dict[str, Vlm]]:

@@ -1,0 +1,44 @@
+"""A listener that reads a trace only where the trace says something of the images.
+
+A listener of which only the answer is asked moves with whatever stands before it: an opener, whitespace, a word it does
+not know (docs/attacks.md). None of it is a reason. What claims nothing of either image is heard as no trace at all, and
+so earns exactly what no trace does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from earshot.listener import Listener
+from earshot.listener.claims import SplitClaims
+from earshot.protocol import redact_trace, split_claims
+from earshot.types import Pair
+
+
+@dataclass(frozen=True)
+class EvidenceListener:
+    """Another listener, asked without the trace where the trace claims nothing.
+
+    Attributes:
+        base: Who listens.
+        split: How a trace is cut into claims. Conclusions and what is addressed to the reader are no claims: they are
+            taken out before, whatever the base gets to read of a trace that claims something.
+    """
+
+    base: Listener
+    split: SplitClaims = split_claims
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
+        """See `Listener.p_first`."""
+        return self.base.p_first(pairs, [trace if self._claims(trace) else None for trace in traces])
+
+    def _claims(self, trace: str | None) -> bool:
+        return trace is not None and bool(self.split(redact_trace(trace, "verdict")))
