@@ -53,6 +53,20 @@ def test_json_and_the_first_pairs_alone(folder: Path, tmp_path: Path, capsys) ->
     assert {row["redaction"] for row in record["listeners"]["ours"]} == {"none"}
 
 
+def test_what_claims_nothing_is_no_trace_unless_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    moved = {}
+    for flag in ("--needs-claims", "--no-needs-claims"):
+        assert call(folder, tmp_path / flag, flag, "--pairs", "2", "--redaction", "answer") == 0
+        record = json.loads((tmp_path / flag / "attack.json").read_text())
+        assert record["needs_claims"] is (flag == "--needs-claims")
+        rows = {(r["group"], r["text"], r["option"]): r for r in record["listeners"]["ours"]}
+        moved[flag] = [
+            rows[group, None, "plain"]["moved"]["value"] for group in ("opener", "to the judge", "another pair's")
+        ]
+    assert moved["--needs-claims"][:2] == [0.0, 0.0] and min(moved["--no-needs-claims"]) > 0
+    assert moved["--needs-claims"][2] == moved["--no-needs-claims"][2]
+
+
 def test_traces_of_another_file_are_taken_and_must_be_there(folder: Path, tmp_path: Path, capsys) -> None:
     assert call(folder, tmp_path / "run", "--traces", str(tmp_path / "none.jsonl")) == 2
     assert "none.jsonl: no such file" in capsys.readouterr().err
