@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from earshot.errors import ConfigError, DataError, ListenerUnavailable
 from earshot.types import Malformed, Side, Verdict, Votes
@@ -196,11 +196,7 @@ def group_advantages(rewards: Float[np.ndarray, "groups g"]) -> Float[np.ndarray
 
     Source: GRPO, Shao et al. 2024 (arXiv 2402.03300), as in TRL 1.16.
     """
-    known = np.isfinite(rewards)
-    n = known.sum(axis=1, keepdims=True)
-    mean = np.where(known, rewards, 0.0).sum(axis=1, keepdims=True) / np.maximum(n, 1)
-    gap = np.where(known, rewards - mean, 0.0)
-    std = np.sqrt((gap**2).sum(axis=1, keepdims=True) / np.maximum(n - 1, 1))
+    gap, std = _gaps(rewards, np.isfinite(rewards))
     return gap / (std + ADVANTAGE_EPSILON)
 
 
@@ -218,3 +214,43 @@ def _probability(p_first: float | None) -> float | None:
     if not 0.0 <= p_first <= 1.0:
         raise ListenerUnavailable(f"listener: p_first is {p_first}, expected a probability in [0, 1]; check its output")
     return float(p_first)
+
+
+def answer_advantages(
+    rewards: Float[np.ndarray, "groups g"], paid_for_trace: Float[np.ndarray, "groups g"]
+) -> Float[np.ndarray, "groups g"]:
+    """The advantages of the tokens after the trace: what listener and claims paid before them is not their doing.
+
+    Given its trace, a completion's answer changes nothing of what was paid for the trace alone. Leaving that out takes
+    noise from the answer's gradient and nothing else: its expectation is the same (reward-to-go).
+
+    Args:
+        rewards: The whole rewards, as for `group_advantages`; NaN is missing.
+        paid_for_trace: What of each was paid for the trace alone.
+
+    Returns:
+        (r' - mean) / (s + `ADVANTAGE_EPSILON`) with r' = r - paid. s is the standard deviation of r, so that the parts
+        keep their weights, or that of r' where it is larger: in a group that earns almost the same in sum, the
+        advantages of the answers stay bounded. 0 where a reward is missing.
+
+    Source: Sutton et al. 2000, the policy gradient with returns that follow the action; group baselines as in GRPO.
+    """
+    known = np.isfinite(rewards)
+    _, scale = _gaps(rewards, known)
+    gap, own = _gaps(rewards - paid_for_trace, known)
+    return gap / (np.maximum(scale, own) + ADVANTAGE_EPSILON)
+
+
+def _gaps(
+    values: Float[np.ndarray, "groups g"], known: Bool[np.ndarray, "groups g"]
+) -> tuple[Float[np.ndarray, "groups g"], Float[np.ndarray, "groups 1"]]:
+    """How far each known value is from its group's mean, 0 where it is not known; and the groups' deviations."""
+    n = known.sum(axis=1, keepdims=True)
+    mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / np.maximum(n, 1)
+    gap = np.where(known, values - mean, 0.0)
+    return gap, np.sqrt((gap**2).sum(axis=1, keepdims=True) / np.maximum(n - 1, 1))
+
+
+def paid_for_trace(parts: RewardParts, weights: RewardWeights) -> float:
+    """What of a reward was paid for the trace alone, by listener and claims; 0 where they paid nothing."""
+    return weights.listener * (parts.listener or 0.0) + weights.claims * (parts.claims or 0.0)

@@ -17,7 +17,7 @@ from earshot.rundir import RunDir, read_jsonl
 from earshot.train.grpo import train_grpo
 from earshot.train.run import latest_checkpoint
 from earshot.train.sft import GuardedSftTrainer, train_sft
-from earshot.train.trainer import ListenerGrpoTrainer
+from earshot.train.trainer import ListenerGrpoTrainer, answer_start
 from earshot.vlm import load
 
 QUIET = Console(quiet=True)
@@ -282,3 +282,47 @@ def test_no_control_token_can_be_sampled(
     assert banned == {*vlm.forbidden_ids, *given.get("suppress_tokens", ())}
     assert not banned & set(vlm.stop_ids)
     assert seen[0].generation_config.top_k == given.get("top_k", 0)
+
+
+def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer(
+    talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ("completion_ids", "completion_mask", "advantages")
+    seen: list[dict[str, torch.Tensor]] = []
+    original = ListenerGrpoTrainer._compute_loss
+
+    def watch(self: Any, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        seen.append({name: inputs[name].clone() for name in keys})
+        return original(self, model, inputs)
+
+    monkeypatch.setattr(ListenerGrpoTrainer, "_compute_loss", watch)
+    rewards = {"format": 1.0, "accuracy": 0.0, "listener": 0.5, "reward_to_go": True}
+    train_grpo(grpo_config(talker, pairs, tmp_path / "run", rewards=rewards), console=QUIET)
+    tokenizer = load(talker, device="cpu").tokenizer
+    formed = 0
+    for step in seen:
+        for ids, mask, advantages in zip(*(step[key] for key in keys), strict=True):
+            text = tokenizer.decode(ids[mask.bool()])
+            start = answer_start(ids[mask.bool()].tolist(), tokenizer)
+            assert ("</think>" in tokenizer.decode(ids[:start])) == ("</think>" in text)
+            assert "</think>" not in tokenizer.decode(ids[: start - 1]) and len(set(advantages[:start].tolist())) == 1
+            formed += start < mask.sum()
+    assert formed
+    # All are well-formed and none is paid for its verdict: there is nothing that an answer could have done better.
+    rows = [row for row in pq.read_table(RunDir(tmp_path / "run").rollouts).to_pylist() if row["malformed"] is None]
+    assert len({row["reward_listener"] for row in rows}) > 1
+    groups = torch.stack([step["advantages"] for step in seen]).view(-1, 4, seen[0]["advantages"].size(1))
+    well = [not any(row["malformed"] for row in rows_of) for rows_of in _groups_of_four(tmp_path / "run")]
+    fine = groups[torch.tensor(well)]
+    assert fine[..., -1].abs().max() < 1e-6 < fine[..., 0].abs().max()
+
+
+def _groups_of_four(run: Path) -> list[list[dict[str, Any]]]:
+    rows = pq.read_table(RunDir(run).rollouts).sort_by("step").to_pylist()
+    return [rows[start : start + 4] for start in range(0, len(rows), 4)]
+
+
+def test_reward_to_go_needs_advantages_by_group(talker: Path, pairs: Path, tmp_path: Path) -> None:
+    rewards, trl = {"reward_to_go": True}, {"scale_rewards": "batch"}
+    with pytest.raises(ConfigError, match=r"trl\.scale_rewards is 'batch'"):
+        train_grpo(grpo_config(talker, pairs, tmp_path / "run", rewards=rewards, trl=trl), console=QUIET)

@@ -14,7 +14,7 @@ from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 
 from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
-from earshot.errors import ModelError
+from earshot.errors import ConfigError, ModelError
 from earshot.images import Tolerance
 from earshot.listener import Listener
 from earshot.listener.claims import SPLITTERS, ClaimListener, LocalChecker
@@ -102,6 +102,11 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     check_out_is_new(config.out, resume=resume)
     defaults = {**trl_defaults(config.model), **_DEFAULTS}
     arguments = trl_arguments(TrlGrpoConfig, config.trl, trl_decisions(config), defaults)
+    if config.rewards.reward_to_go and arguments.scale_rewards != "group":
+        raise ConfigError(
+            f"rewards.reward_to_go needs advantages that are scaled by group, and trl.scale_rewards is "
+            f"{arguments.scale_rewards!r}; leave one of them out"
+        )
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
     vlm = load_model(config.model, config.images, config.seed)
@@ -127,6 +132,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     )
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
+        to_go=reward if config.rewards.reward_to_go else None,
         reward_funcs=[reward],
         args=arguments,
         train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),

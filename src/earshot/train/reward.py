@@ -18,7 +18,15 @@ from earshot.errors import ListenerUnavailable
 from earshot.listener import Listener, ask
 from earshot.listener.claims import ClaimListener, Heard
 from earshot.protocol import RedactionLevel, parse_completion, redact_trace
-from earshot.rewards import RewardParts, RewardWeights, accuracy_reward, claims_reward, combine, listener_reward
+from earshot.rewards import (
+    RewardParts,
+    RewardWeights,
+    accuracy_reward,
+    claims_reward,
+    combine,
+    listener_reward,
+    paid_for_trace,
+)
 from earshot.train.leak import LeakAlarm
 from earshot.types import Malformed, Pair, Verdict
 
@@ -117,6 +125,8 @@ class CombinedReward:
         self._alarm = alarm
         self.outages = 0
         """How many calls to the listener or the checker failed."""
+        self.for_trace: list[float] = []
+        """Of each reward of the latest call, what was paid for the trace alone."""
 
     def __call__(
         self,
@@ -137,8 +147,10 @@ class CombinedReward:
         p_first, p_prior = self._listen(pair, redacted)
         heard = self._check(pair, parsed)
         rollouts = []
+        self.for_trace = []
         for row, verdict in enumerate(parsed):
             parts = self._reward(verdict, pair[row], p_first[row], p_prior[row], heard[row])
+            self.for_trace.append(paid_for_trace(parts, self._weights))
             rollouts.append(
                 _rollout(trainer_state.global_step, pair[row], files[row], _plain_text(texts[row]), verdict,
                          redacted[row], parts, p_first[row], p_prior[row], heard[row])

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from bisect import bisect_left
+from typing import Any, Final
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from earshot.errors import InputError
+from earshot.rewards import answer_advantages
 from earshot.train.base import TrainerBase
 from earshot.train.prompts import StepPrompts, encode_step
+from earshot.train.reward import CombinedReward
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import TOKENS_AT_ONCE, Prefix, Sampling, encode_prefix, logps_of_rows, sample, shared_logps
 
+TRACE_END: Final = "</think>"
 # Sampling that `vlm.prefix` does not do, and the value at which TRL leaves it off.
 _LEFT_TO_TRL = {
     "top_p": 1.0,
@@ -34,6 +40,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     Args:
         vlm: The reasoner; its model is trained.
+        to_go: The one reward function, if tokens after the trace are to get no share of what was paid for the trace.
         **kwargs: Go to TRL's trainer as they are.
     """
 
@@ -45,8 +52,10 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     kept: Any = None
     """The cache of the step's prompts as generation made it, for the one backward pass that may go through it."""
 
-    def __init__(self, *, vlm: Vlm, **kwargs: Any) -> None:
+    def __init__(self, *, vlm: Vlm, to_go: CombinedReward | None = None, **kwargs: Any) -> None:
         self.vlm = vlm
+        self.to_go = to_go
+        self._rewards: torch.Tensor | None = None
         _refuse_split_groups(kwargs["args"])
         rollout = None if _needs_trl_generation(kwargs["args"]) else sample_completions
         with warnings.catch_warnings():
@@ -66,6 +75,12 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """TRL's, on prompts that are encoded here, each once; the output says which of them every row continues."""
+        scored = self._scored(inputs)
+        if self.to_go is not None and self.model.training:
+            scored["advantages"] = self._advantages_to_go(scored)
+        return scored
+
+    def _scored(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.prompts = self._rows = self.kept = None
         if self.rollout_func is None:
             return super()._generate_and_score_completions(inputs)
@@ -157,7 +172,23 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.guard is not None and bool(rewards.isinf().any()):  # NaN is a missing reward, and none of our parts
             self.guard.suspect("a reward is infinite")
+        here = self.accelerator.process_index * len(prompts)
+        self._rewards = rewards[here : here + len(prompts), 0]
         return rewards
+
+    def _advantages_to_go(self, scored: dict[str, Any]) -> Float[torch.Tensor, "r c"]:
+        """TRL's advantages for the tokens of a trace; for those after it, `rewards.answer_advantages`."""
+        assert self.to_go is not None and self._rewards is not None
+        ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
+        paid = np.array(self.to_go.for_trace).reshape(-1, self.num_generations)
+        rewards = self._rewards.double().cpu().numpy().reshape(paid.shape)
+        after = torch.from_numpy(answer_advantages(rewards, paid).reshape(-1)).to(advantages)
+        starts = torch.tensor(
+            [answer_start(row[: int(n)].tolist(), self.vlm.tokenizer) for row, n in zip(ids, mask.sum(1), strict=True)],
+            device=ids.device,
+        )
+        in_answer = torch.arange(ids.size(1), device=ids.device) >= starts[:, None]
+        return torch.where(in_answer, after[:, None], advantages[:, None])
 
     def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -193,6 +224,16 @@ def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict
         completions = sample(model, trainer.encode_prompts(model), encoded.owners, uniforms, sampling)
     ids = encoded.ids()
     return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
+
+
+def answer_start(ids: list[int], tokenizer: Any) -> int:
+    """Where in a completion the tokens after its trace begin: after the one that completes `</think>`.
+
+    The number of tokens where there is no such tag. Tags may be cut into tokens in any way, so texts are compared.
+    """
+    if TRACE_END not in tokenizer.decode(ids):
+        return len(ids)
+    return 1 + bisect_left(range(len(ids)), True, key=lambda last: TRACE_END in tokenizer.decode(ids[: last + 1]))
 
 
 def _refuse_split_groups(args: Any) -> None:
