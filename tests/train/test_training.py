@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -13,6 +14,8 @@ from rich.console import Console
 
 from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ConfigError, DataError, InputError, TrainingAborted
+from earshot.listener.controls import RandomListener
+from earshot.rewards import answer_advantages, group_advantages
 from earshot.rundir import RunDir, read_jsonl
 from earshot.train.grpo import train_grpo
 from earshot.train.run import latest_checkpoint
@@ -296,30 +299,28 @@ def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer(
         return original(self, model, inputs)
 
     monkeypatch.setattr(ListenerGrpoTrainer, "_compute_loss", watch)
-    rewards = {"format": 1.0, "accuracy": 0.0, "listener": 0.5, "reward_to_go": True}
+    drawn = np.random.default_rng(0)
+    monkeypatch.setattr(RandomListener, "p_first", lambda self, pairs, traces: drawn.random(len(pairs)))
+    rewards = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "reward_to_go": True}
     train_grpo(grpo_config(talker, pairs, tmp_path / "run", rewards=rewards), console=QUIET)
     tokenizer = load(talker, device="cpu").tokenizer
+    rows = pq.read_table(RunDir(tmp_path / "run").rollouts).sort_by("step").to_pylist()
+    total = np.array([row["reward"] for row in rows]).reshape(-1, 4)
+    paid = 0.5 * np.array([row["reward_listener"] for row in rows]).reshape(-1, 4)
+    trace, answer = group_advantages(total).ravel(), answer_advantages(total, paid).ravel()
+    given = [row for step in seen for row in zip(*(step[key] for key in keys), strict=True)]
+    assert len(given) == len(rows) and np.abs(trace - answer).max() > 0.1
     formed = 0
-    for step in seen:
-        for ids, mask, advantages in zip(*(step[key] for key in keys), strict=True):
-            text = tokenizer.decode(ids[mask.bool()])
-            start = answer_start(ids[mask.bool()].tolist(), tokenizer)
-            assert ("</think>" in tokenizer.decode(ids[:start])) == ("</think>" in text)
-            assert "</think>" not in tokenizer.decode(ids[: start - 1]) and len(set(advantages[:start].tolist())) == 1
-            formed += start < mask.sum()
-    assert formed
-    # All are well-formed and none is paid for its verdict: there is nothing that an answer could have done better.
-    rows = [row for row in pq.read_table(RunDir(tmp_path / "run").rollouts).to_pylist() if row["malformed"] is None]
-    assert len({row["reward_listener"] for row in rows}) > 1
-    groups = torch.stack([step["advantages"] for step in seen]).view(-1, 4, seen[0]["advantages"].size(1))
-    well = [not any(row["malformed"] for row in rows_of) for rows_of in _groups_of_four(tmp_path / "run")]
-    fine = groups[torch.tensor(well)]
-    assert fine[..., -1].abs().max() < 1e-6 < fine[..., 0].abs().max()
-
-
-def _groups_of_four(run: Path) -> list[list[dict[str, Any]]]:
-    rows = pq.read_table(RunDir(run).rollouts).sort_by("step").to_pylist()
-    return [rows[start : start + 4] for start in range(0, len(rows), 4)]
+    for (ids, mask, advantages), for_trace, for_answer, row in zip(given, trace, answer, rows, strict=True):
+        tokens = ids[mask.bool()].tolist()
+        start = answer_start(tokens, tokenizer)
+        assert "</think>" not in tokenizer.decode(tokens[: start - 1])
+        if row["malformed"] is None:
+            assert "</think>" in tokenizer.decode(tokens[:start]) and start < len(tokens)
+            formed += 1
+        assert advantages[:start].numpy() == pytest.approx(for_trace, abs=1e-5)
+        assert advantages[start : len(tokens)].numpy() == pytest.approx(for_answer, abs=1e-5)
+    assert formed > 0
 
 
 def test_reward_to_go_needs_advantages_by_group(talker: Path, pairs: Path, tmp_path: Path) -> None:
