@@ -15,7 +15,6 @@ from earshot.rewards import (
     RewardParts,
     RewardWeights,
     accuracy_reward,
-    answer_advantages,
     claims_reward,
     combine,
     format_reward,
@@ -221,21 +220,6 @@ def test_claims_and_listener_at_half_weight_each_add_up_and_either_missing_makes
     assert combine(GOOD, 1.0, 0.8, RewardWeights(1.0, 0.5, 0.5), None).total == pytest.approx(1.9)
     assert combine(BAD, 0.0, None, weights, None) == MALFORMED_REWARD
     assert RewardWeights(0.0, 0.0, 0.0, 1.0).claims == 1.0
-
-
-def test_answers_are_paid_what_traces_are_not() -> None:
-    rewards = np.array([[2.0, 1.6, 1.1, 1.3], [1.0, 1.2, 1.0, np.nan]])
-    paid = np.array([[0.5, 0.1, 0.1, 0.3], [0.0, 0.2, 0.0, 0.3]])
-    out = answer_advantages(rewards, paid)
-    # first group: what is left is 1.5, 1.5, 1, 1 about 1.25; its spread 0.289 is below that of the whole rewards, 0.392
-    assert out[0] == pytest.approx(np.array([0.25, 0.25, -0.25, -0.25]) / (np.std(rewards[0], ddof=1) + 1e-4))
-    assert out[1].tolist() == [0.0, 0.0, 0.0, 0.0]
-    assert answer_advantages(rewards, 0 * paid) == pytest.approx(group_advantages(rewards))
-
-
-def test_a_group_that_earns_the_same_in_sum_has_bounded_answers() -> None:
-    out = answer_advantages(np.array([[1.5, 1.5]]), np.array([[0.5, 0.0]]))
-    assert out == pytest.approx(group_advantages(np.array([[1.0, 1.5]])))
 
 
 def test_what_is_paid_for_the_trace_alone() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from earshot.errors import ConfigError, DataError, ListenerUnavailable
 from earshot.types import Malformed, Side, Verdict, Votes
@@ -184,7 +184,7 @@ def combine(
 def group_advantages(rewards: Float[np.ndarray, "groups g"]) -> Float[np.ndarray, "groups g"]:
     """How much better than its group each completion did, in the group's standard deviations.
 
-    For reports and tests; the trainer computes its own, to the same numbers.
+    For reports, tests and reward-to-go; for the rest the trainer computes its own, to the same numbers.
 
     Args:
         rewards: One row for each pair, one column for each completion; NaN is a missing reward, and takes no part in
@@ -196,7 +196,11 @@ def group_advantages(rewards: Float[np.ndarray, "groups g"]) -> Float[np.ndarray
 
     Source: GRPO, Shao et al. 2024 (arXiv 2402.03300), as in TRL 1.16.
     """
-    gap, std = _gaps(rewards, np.isfinite(rewards))
+    known = np.isfinite(rewards)
+    n = known.sum(axis=1, keepdims=True)
+    mean = np.where(known, rewards, 0.0).sum(axis=1, keepdims=True) / np.maximum(n, 1)
+    gap = np.where(known, rewards - mean, 0.0)
+    std = np.sqrt((gap**2).sum(axis=1, keepdims=True) / np.maximum(n - 1, 1))
     return gap / (std + ADVANTAGE_EPSILON)
 
 
@@ -216,41 +220,10 @@ def _probability(p_first: float | None) -> float | None:
     return float(p_first)
 
 
-def answer_advantages(
-    rewards: Float[np.ndarray, "groups g"], paid_for_trace: Float[np.ndarray, "groups g"]
-) -> Float[np.ndarray, "groups g"]:
-    """The advantages of the tokens after the trace: what listener and claims paid before them is not their doing.
-
-    Given its trace, a completion's answer changes nothing of what was paid for the trace alone. Leaving that out takes
-    noise from the answer's gradient and nothing else: its expectation is the same (reward-to-go).
-
-    Args:
-        rewards: The whole rewards, as for `group_advantages`; NaN is missing.
-        paid_for_trace: What of each was paid for the trace alone.
-
-    Returns:
-        (r' - mean) / (s + `ADVANTAGE_EPSILON`) with r' = r - paid. s is the standard deviation of r, so that the parts
-        keep their weights, or that of r' where it is larger: in a group that earns almost the same in sum, the
-        advantages of the answers stay bounded. 0 where a reward is missing.
-
-    Source: Sutton et al. 2000, the policy gradient with returns that follow the action; group baselines as in GRPO.
-    """
-    known = np.isfinite(rewards)
-    _, scale = _gaps(rewards, known)
-    gap, own = _gaps(rewards - paid_for_trace, known)
-    return gap / (np.maximum(scale, own) + ADVANTAGE_EPSILON)
-
-
-def _gaps(
-    values: Float[np.ndarray, "groups g"], known: Bool[np.ndarray, "groups g"]
-) -> tuple[Float[np.ndarray, "groups g"], Float[np.ndarray, "groups 1"]]:
-    """How far each known value is from its group's mean, 0 where it is not known; and the groups' deviations."""
-    n = known.sum(axis=1, keepdims=True)
-    mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / np.maximum(n, 1)
-    gap = np.where(known, values - mean, 0.0)
-    return gap, np.sqrt((gap**2).sum(axis=1, keepdims=True) / np.maximum(n - 1, 1))
-
-
 def paid_for_trace(parts: RewardParts, weights: RewardWeights) -> float:
-    """What of a reward was paid for the trace alone, by listener and claims; 0 where they paid nothing."""
+    """What of a reward was paid for the trace alone, by listener and claims; 0 where they paid nothing.
+
+    Given its trace, a completion's verdict changes nothing of it. Leaving it out of the return of the tokens after the
+    trace takes noise from their gradient, and does not change its direction (reward-to-go: Sutton et al. 2000).
+    """
     return weights.listener * (parts.listener or 0.0) + weights.claims * (parts.claims or 0.0)

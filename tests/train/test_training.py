@@ -15,7 +15,7 @@ from rich.console import Console
 from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ConfigError, DataError, InputError, TrainingAborted
 from earshot.listener.controls import RandomListener
-from earshot.rewards import answer_advantages, group_advantages
+from earshot.rewards import group_advantages
 from earshot.rundir import RunDir, read_jsonl
 from earshot.train.grpo import train_grpo
 from earshot.train.run import latest_checkpoint
@@ -307,7 +307,7 @@ def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer(
     rows = pq.read_table(RunDir(tmp_path / "run").rollouts).sort_by("step").to_pylist()
     total = np.array([row["reward"] for row in rows]).reshape(-1, 4)
     paid = 0.5 * np.array([row["reward_listener"] for row in rows]).reshape(-1, 4)
-    trace, answer = group_advantages(total).ravel(), answer_advantages(total, paid).ravel()
+    trace, answer = group_advantages(total).ravel(), group_advantages(total - paid).ravel()
     given = [row for step in seen for row in zip(*(step[key] for key in keys), strict=True)]
     assert len(given) == len(rows) and np.abs(trace - answer).max() > 0.1
     formed = 0

@@ -14,7 +14,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from earshot.errors import InputError
-from earshot.rewards import answer_advantages
+from earshot.rewards import group_advantages
 from earshot.train.base import TrainerBase
 from earshot.train.prompts import StepPrompts, encode_step
 from earshot.train.reward import CombinedReward
@@ -177,12 +177,12 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         return rewards
 
     def _advantages_to_go(self, scored: dict[str, Any]) -> Float[torch.Tensor, "r c"]:
-        """TRL's advantages for the tokens of a trace; for those after it, `rewards.answer_advantages`."""
+        """TRL's advantages for the tokens of a trace; for those after it, the same of what was not paid for it."""
         assert self.to_go is not None and self._rewards is not None
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
         paid = np.array(self.to_go.for_trace).reshape(-1, self.num_generations)
         rewards = self._rewards.double().cpu().numpy().reshape(paid.shape)
-        after = torch.from_numpy(answer_advantages(rewards, paid).reshape(-1)).to(advantages)
+        after = torch.from_numpy(group_advantages(rewards - paid).reshape(-1)).to(advantages)
         starts = torch.tensor(
             [answer_start(row[: int(n)].tolist(), self.vlm.tokenizer) for row, n in zip(ids, mask.sum(1), strict=True)],
             device=ids.device,
