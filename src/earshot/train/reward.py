@@ -125,8 +125,8 @@ class CombinedReward:
         self._alarm = alarm
         self.outages = 0
         """How many calls to the listener or the checker failed."""
-        self.for_trace: list[float] = []
-        """Of each reward of the latest call, what was paid for the trace alone."""
+        self.not_for_trace: list[float] = []
+        """Of each reward of the latest call, what was not paid for the trace alone; NaN where it is missing."""
 
     def __call__(
         self,
@@ -147,10 +147,11 @@ class CombinedReward:
         p_first, p_prior = self._listen(pair, redacted)
         heard = self._check(pair, parsed)
         rollouts = []
-        self.for_trace = []
+        self.not_for_trace = []
         for row, verdict in enumerate(parsed):
             parts = self._reward(verdict, pair[row], p_first[row], p_prior[row], heard[row])
-            self.for_trace.append(paid_for_trace(parts, self._weights))
+            total = math.nan if parts.total is None else parts.total
+            self.not_for_trace.append(total - paid_for_trace(parts, self._weights))
             rollouts.append(
                 _rollout(trainer_state.global_step, pair[row], files[row], _plain_text(texts[row]), verdict,
                          redacted[row], parts, p_first[row], p_prior[row], heard[row])

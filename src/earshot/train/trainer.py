@@ -55,7 +55,6 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     def __init__(self, *, vlm: Vlm, to_go: CombinedReward | None = None, **kwargs: Any) -> None:
         self.vlm = vlm
         self.to_go = to_go
-        self._rewards: torch.Tensor | None = None
         _refuse_split_groups(kwargs["args"])
         rollout = None if _needs_trl_generation(kwargs["args"]) else sample_completions
         with warnings.catch_warnings():
@@ -172,17 +171,14 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.guard is not None and bool(rewards.isinf().any()):  # NaN is a missing reward, and none of our parts
             self.guard.suspect("a reward is infinite")
-        here = self.accelerator.process_index * len(prompts)
-        self._rewards = rewards[here : here + len(prompts), 0]
         return rewards
 
     def _advantages_to_go(self, scored: dict[str, Any]) -> Float[torch.Tensor, "r c"]:
         """TRL's advantages for the tokens of a trace; for those after it, the same of what was not paid for it."""
-        assert self.to_go is not None and self._rewards is not None
+        assert self.to_go is not None
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
-        paid = np.array(self.to_go.for_trace).reshape(-1, self.num_generations)
-        rewards = self._rewards.double().cpu().numpy().reshape(paid.shape)
-        after = torch.from_numpy(group_advantages(rewards - paid).reshape(-1)).to(advantages)
+        unpaid = np.array(self.to_go.not_for_trace).reshape(-1, self.num_generations)
+        after = torch.from_numpy(group_advantages(unpaid).reshape(-1)).to(advantages)
         starts = torch.tensor(
             [answer_start(row[: int(n)].tolist(), self.vlm.tokenizer) for row, n in zip(ids, mask.sum(1), strict=True)],
             device=ids.device,
