@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from earshot.world.checker import check_trace
-from earshot.world.language import Corruption, describe_picture, write_trace
+from earshot.world.language import Corruption, describe_picture, swap_trace, write_trace
+from earshot.world.pairs import POPULATIONS, draw_pair
 from earshot.world.scene import COLOURS, FAULTS, SHAPES, SIZES, Picture, Scene, Thing
 from earshot.world.truth import Truth
 
@@ -60,3 +61,23 @@ def test_the_conclusion_is_what_the_writer_is_told(truth) -> None:
     rng = np.random.default_rng(0)
     for better in ("first", "second"):
         assert write_trace(truth, better, rng, Corruption(facts=0.5)).endswith(f" . so {better} better")
+
+
+def test_a_turned_trace_describes_the_first_image_first() -> None:
+    trace = "first : left large red circle yes , dark . second : left large red circle no but nothing , clean"
+    turned = "first : left large red circle no but nothing , clean . second : left large red circle yes , dark"
+    assert swap_trace(trace) == turned and swap_trace(turned) == trace
+    assert swap_trace(f" {trace} . so first better ") == f" {turned} . so second better "
+    assert (
+        swap_trace("first : left small") == "second : left small"
+        and swap_trace("so first better") == "so second better"
+    )
+    assert swap_trace("left right") == "left right" and swap_trace("") == ""
+
+
+def test_a_turned_trace_is_that_of_the_swapped_pair() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        truth = draw_pair(rng, POPULATIONS["train"]).truth
+        trace = write_trace(truth, "first", np.random.default_rng(1), Corruption())
+        assert swap_trace(trace) == write_trace(truth.swapped(), "second", np.random.default_rng(1), Corruption())

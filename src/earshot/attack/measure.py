@@ -75,6 +75,7 @@ def measure_attacks(
     redactions: Sequence[RedactionLevel] = ("none", "answer", "verdict"),
     attacks: Sequence[Attack] = ATTACKS,
     claims: ClaimListener | None = None,
+    swap: Callable[[str], str] = swap_references,
     resamples: int = RESAMPLES,
     seed: int = 0,
     batch: int = 16,
@@ -88,6 +89,7 @@ def measure_attacks(
         redactions: What a trace loses before it is read.
         attacks: The set.
         claims: Who checks claims, for the option `claims`; it reads traces without their conclusions.
+        swap: How a trace is turned for the other order of the images.
         resamples: Of the prompts, for the intervals.
         seed: Of the resampling.
         batch: Pairs asked about at a time.
@@ -96,7 +98,7 @@ def measure_attacks(
     Raises:
         ListenerUnavailable: It broke; nothing is measured by halves.
     """
-    answers = _Answers(listener, claims)
+    answers = _Answers(listener, claims, swap)
     found: _Found = defaultdict(_Column)
     for start in range(0, len(made), batch):
         part = made[start : start + batch]
@@ -144,8 +146,9 @@ class _Told(NamedTuple):
 class _Answers:
     """Asks each question once, however many attacks and levels of redaction come to the same text."""
 
-    def __init__(self, listener: Listener, claims: ClaimListener | None) -> None:
+    def __init__(self, listener: Listener, claims: ClaimListener | None, swap: Callable[[str], str]) -> None:
         self._listener = listener
+        self._swap = swap
         self._claims = claims
         self.forget()
 
@@ -166,7 +169,7 @@ class _Answers:
         pairs = [wanted[key].pair for key in keys]
         swapped = {id(pair): pair.swapped() for pair in pairs}  # one object a pair, so that it is encoded once
         forward = ask(self._listener, pairs, [text for _, text in keys])
-        turned = ask(self._listener, [swapped[id(p)] for p in pairs], [swap_references(text) for _, text in keys])
+        turned = ask(self._listener, [swapped[id(p)] for p in pairs], [self._swap(text) for _, text in keys])
         for key, p, p_turned in zip(keys, forward.tolist(), turned.tolist(), strict=True):
             self._p[PLAIN, *key] = p
             self._p[BOTH_ORDERS, *key] = (p + 1.0 - p_turned) / 2.0

@@ -100,6 +100,7 @@ def _attack(
 ) -> list[Measured]:
     from earshot.attack import materials, measure_attacks
     from earshot.listener.claims import SPLITTERS, ClaimListener, LocalChecker
+    from earshot.listener.controls import SWAPS
     from earshot.listener.evidence import EvidenceListener
     from earshot.listener.local import LocalListener
     from earshot.world.truth import read_truth
@@ -110,7 +111,7 @@ def _attack(
         claims = ClaimListener((LocalChecker(checker, name="claims"),), SPLITTERS[checker.prompts.name])
     local = LocalListener(vlm, name=name, batch_size=options["batch"])
     listener = EvidenceListener(local, SPLITTERS[vlm.prompts.name]) if needs_claims else local
-    return measure_attacks(listener, made, claims=claims, **options)
+    return measure_attacks(listener, made, claims=claims, swap=SWAPS[vlm.prompts.name], **options)
 
 
 def honest_traces(data: Path, traces: Path | None) -> dict[str, str]:

@@ -7,9 +7,9 @@ images and prompt once for all completions of a pair can still do so.
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,8 +21,11 @@ from earshot.images import load_image
 from earshot.listener import Listener, ask
 from earshot.protocol import swap_references
 from earshot.types import Pair
+from earshot.world.language import swap_trace
 
 GREY = (128, 128, 128)
+SWAPS: Final[Mapping[str, Callable[[str], str]]] = {"standard": swap_references, "brief": swap_trace}
+"""How a trace is turned for the other order of its images, by the prompt set of the model that reads it."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,15 @@ class NoTraceListener:
 
 @dataclass(frozen=True)
 class BothOrdersListener:
-    """The mean over both orders of the images; shown swapped, references in the trace swap too, and 1 - p counts."""
+    """The mean over both orders of the images; shown swapped, references in the trace swap too, and 1 - p counts.
+
+    Attributes:
+        base: Who listens.
+        swap: How a trace is turned; `SWAPS` has it by the language of the listener.
+    """
 
     base: Listener
+    swap: Callable[[str], str] = swap_references
 
     @property
     def name(self) -> str:
@@ -119,7 +128,7 @@ class BothOrdersListener:
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """See `Listener.p_first`."""
         forward = ask(self.base, pairs, traces)
-        turned = [None if trace is None else swap_references(trace) for trace in traces]
+        turned = [None if trace is None else self.swap(trace) for trace in traces]
         swapped = ask(self.base, _each_once(pairs, Pair.swapped), turned)
         return (forward + (1.0 - swapped)) / 2.0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +19,7 @@ from earshot.images import Tolerance
 from earshot.listener import Listener
 from earshot.listener.claims import SPLITTERS, ClaimListener, LocalChecker
 from earshot.listener.controls import (
+    SWAPS,
     BlindListener,
     BothOrdersListener,
     EnsembleListener,
@@ -54,6 +55,7 @@ from earshot.vlm import Vlm, load
 SAMPLES_EVERY = 10  # steps between two tables of sample completions
 
 # Where we differ from TRL's defaults, and why.
+_Of = TypeVar("_Of")
 _DEFAULTS: dict[str, Any] = {
     "beta": 0.0,  # TRL's own default, stated: no reference model unless it is asked for
     "loss_type": "grpo",  # METHOD: GRPO; each completion counts the same, whatever its length
@@ -173,7 +175,7 @@ def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[st
     elif config.control == "no_trace":
         listener = NoTraceListener(listener)
     if config.both_orders:
-        listener = BothOrdersListener(listener)
+        listener = BothOrdersListener(listener, _only_language(models, "listener.paths", SWAPS))
     if config.temperature != 1.0:
         listener = TemperedListener(listener, config.temperature)
     return listener, models
@@ -195,15 +197,24 @@ def build_claims(config: ClaimsConfig) -> tuple[ClaimsPart, dict[str, Vlm]]:
         ModelError: A model cannot be loaded, its answers are not single tokens, or two models read other languages.
     """
     models = {f"claims:{path}": load(path, dtype=config.dtype, device=config.device).freeze() for path in config.paths}
-    if len(languages := {vlm.prompts.name for vlm in models.values()}) > 1:
-        raise ModelError(
-            f"claims.paths: the models are asked in {' and '.join(sorted(languages))}, expected one prompt set: they "
-            "must understand the same claims"
-        )
     checkers = tuple(LocalChecker(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values())
-    split = SPLITTERS[languages.pop()]
+    split = _only_language(models, "claims.paths", SPLITTERS)
     listener = ClaimListener(checkers, split, with_prior=config.prior_corrected)
     return ClaimsPart(listener, config.penalty, config.at_least), models
+
+
+def _only_language(models: Mapping[str, Vlm], key: str, table: Mapping[str, _Of]) -> _Of:
+    """What the table has for the one language that these models read.
+
+    Raises:
+        ModelError: They read several.
+    """
+    if len(languages := {vlm.prompts.name for vlm in models.values()}) > 1:
+        raise ModelError(
+            f"{key}: the models are asked in {' and '.join(sorted(languages))}, expected one prompt set: they must "
+            "understand the same traces"
+        )
+    return table[languages.pop()]
 
 
 def leak_alarm(config: ListenerConfig, models: Mapping[str, Vlm]) -> LeakAlarm | None:

@@ -9,10 +9,12 @@ there instead; then how the image is rendered:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from earshot.protocol import swap_references
 from earshot.types import Side
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Fault, Picture, Scene, Thing
 from earshot.world.truth import Truth
@@ -31,6 +33,24 @@ class Corruption:
 
     facts: float = 0.0
     verdict: float = 0.0
+
+
+_TURNED = re.compile(
+    r"(?P<before>\s*)(?P<second>second : .*?)(?P<between> \. ?\s*)(?P<first>first : .*?)(?P<after> \..*)?", re.S
+)
+
+
+def swap_trace(trace: str) -> str:
+    """A trace as it would read had its images been shown in the other order, the first again described first.
+
+    The world's models describe the first image before the second, and have never read it otherwise.
+    """
+    text = swap_references(trace)
+    found = _TURNED.fullmatch(text)
+    if found is None:
+        return text
+    parts = found.groupdict(default="")
+    return "".join(parts[name] for name in ("before", "first", "between", "second", "after"))
 
 
 def describe_thing(thing: Thing | None) -> str:
