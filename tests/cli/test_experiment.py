@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from earshot.cli.main import main
+from earshot.config import to_yaml
 from earshot.experiment.summary import summarise, write_summary
 from tests.experiment.made_up import make_experiment
 
@@ -51,6 +52,25 @@ def test_a_summary_is_written_reported_and_asked_for_power(
     assert "| test | 120 (60) |" in capsys.readouterr().out
     assert main(["experiment", "power", str(tmp_path / "kept"), "--endpoint", "luck"]) == 2
     assert "--endpoint luck: not in this pilot" in capsys.readouterr().err
+
+
+def test_recorded_runs_are_not_made_again(experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = tmp_path / "kept"
+    assert main(["experiment", "summarise", str(experiment), "--out", str(kept)]) == 0
+    plan = to_yaml(json.loads((experiment / "plan.json").read_text()))
+    (tmp_path / "plan.yaml").write_text(plan)
+    again = ["experiment", "run", str(tmp_path / "plan.yaml"), f"out={tmp_path / 'new'}", "--dry-run"]
+    assert main([*again, "--recorded", str(kept)]) == 0
+    out = capsys.readouterr().out
+    assert "9 of 9 runs are recorded there" in out and "seed 0, train" not in out
+    assert main([*again, "--recorded", str(kept), "seeds=0-3"]) == 0
+    out = capsys.readouterr().out
+    assert "9 of 12 runs are recorded there" in out and "naive seed 3, train: missing" in out and "seed 2" not in out
+    assert main([*again, "--recorded", str(kept), "base.grpo.trl.max_steps=4"]) == 0
+    assert "0 of 9 runs are recorded there" in capsys.readouterr().out
+    other = tmp_path / "other"
+    assert main(["experiment", "summarise", str(experiment), str(kept), "--out", str(other)]) == 0
+    assert "9 evaluations" in capsys.readouterr().out
 
 
 def test_the_control_prints_its_rates(capsys: pytest.CaptureFixture[str]) -> None:
