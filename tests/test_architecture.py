@@ -25,7 +25,18 @@ OUTSIDE: dict[int, set[str]] = {
     1: {"pydantic", "yaml"},
     2: {"numpy", "scipy", "PIL", "pyarrow", "jaxtyping", "evalica"},
     3: {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "peft"},
-    4: {"trl", "accelerate", "datasets", "fastapi", "uvicorn", "matplotlib", "jinja2", "rich"},
+    4: {
+        "trl",
+        "accelerate",
+        "datasets",
+        "fastapi",
+        "uvicorn",
+        "matplotlib",
+        "jinja2",
+        "rich",
+        "prometheus_client",
+        "python_multipart",
+    },
     5: {"typer"},
 }
 # Packages that only one place may import, whatever its layer.

@@ -42,6 +42,7 @@ COMMANDS = {
     "compare": _Command("earshot.cli.compare:compare_command", "Which of two images people prefer, and why."),
     "rank": _Command("earshot.cli.rank:rank_command", "Several images of one prompt, best first."),
     "judge": _Command("earshot.cli.judge:judge_command", "Every row of a file of any size, resumable, in shards."),
+    "serve": _Command("earshot.cli.serve:serve_command", "Compare, rank and score over HTTP, and a page to try it."),
     "report": _Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
     "view": _Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
     "bench": _Command("earshot.cli.bench:app", "How fast it is, against stock TRL and transformers."),

@@ -1,0 +1,65 @@
+"""`earshot serve`: a reward model over HTTP."""
+
+from pathlib import Path
+
+import typer
+
+from earshot.cli.reward_model import (
+    Device,
+    Dtype,
+    Listener,
+    MaxNewTokens,
+    Model,
+    Samples,
+    Temperature,
+    load_reward_model,
+)
+
+
+def serve_command(
+    model: Model,
+    listener: Listener = None,
+    host: str = typer.Option("127.0.0.1", help="Address to listen on; any but this machine's own needs --key-file."),
+    port: int = typer.Option(8379, min=0, max=65535, help="0 is any free one."),
+    key_file: Path | None = typer.Option(None, help="Its first line must come with every request but health's."),
+    name: list[str] = typer.Option([], help="A further name in Host headers, such as a proxy's; repeat it."),
+    samples: Samples = 1,
+    temperature: Temperature = 1.0,
+    max_new_tokens: MaxNewTokens = 512,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch: int = typer.Option(16, min=1, help="Comparisons that are made together."),
+    max_requests: int = typer.Option(64, min=1, help="Let in at a time; the next one is told to come later."),
+    timeout_s: float = typer.Option(60.0, min=0.1, help="The most that a request may take."),
+) -> None:
+    """Compare, rank and score over HTTP, with a page at /, until SIGTERM or Ctrl-C."""
+    import importlib.util
+    from dataclasses import replace
+
+    from earshot.errors import InputError
+
+    needed = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
+    missing = [package for package in needed if importlib.util.find_spec(package) is None]
+    if missing:
+        raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot[serve]'")
+    from earshot.serve import LOOPBACK, Limits, Server, read_key, serve
+
+    if host not in LOOPBACK and key_file is None:
+        raise InputError(f"--host {host} can be reached by others, so that a key is needed; give --key-file")
+    key = None if key_file is None else read_key(key_file)
+    reward_model = load_reward_model(
+        model,
+        listener,
+        samples=samples,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        device=device,
+        dtype=dtype,
+        batch_size=2 * batch,  # both orders of each
+    )
+    limits = Limits()
+    limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
+    server = Server(
+        reward_model, host=host, names=tuple(name), key=key, limits=limits, batch=batch, max_new_tokens=max_new_tokens
+    )
+    serve(server, host, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))

@@ -1,0 +1,7 @@
+"""`earshot serve`: a reward model over HTTP, for many clients at a time."""
+
+from earshot.serve.admission import Limits, Load
+from earshot.serve.app import Server
+from earshot.serve.serving import LOOPBACK, read_key, serve
+
+__all__ = ["LOOPBACK", "Limits", "Load", "Server", "read_key", "serve"]

@@ -1,0 +1,152 @@
+"""How much work is let in: places for requests, and what they may hold between them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from earshot.images import ImageLimits
+from earshot.serve.refusals import Refusal
+
+
+class Load(NamedTuple):
+    """An amount of work."""
+
+    requests: int = 0
+    images: int = 0
+    tokens: int = 0
+    """To be read and written at most: a byte of text counts as a token, for no tokenizer makes more of it."""
+    bytes: int = 0
+    """Of bodies."""
+    pixels: int = 0
+    """Of decoded images."""
+
+    def plus(self, more: Load) -> Load:
+        return Load(*(a + b for a, b in zip(self, more, strict=True)))
+
+    def minus(self, less: Load) -> Load:
+        return Load(*(a - b for a, b in zip(self, less, strict=True)))
+
+    def beyond(self, most: Load) -> str | None:
+        """The first quantity that is larger than in `most`."""
+        return next((name for name, a, b in zip(self._fields, self, most, strict=True) if a > b), None)
+
+
+_TOGETHER = Load(requests=64, images=512, tokens=2**20, bytes=256 * 2**20, pixels=400_000_000)
+_IMAGE = ImageLimits(max_bytes=16 * 2**20, max_pixels=4096 * 4096)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may be, and all together.
+
+    Attributes:
+        together: What the requests that are let in hold between them.
+        body_bytes: Of one request.
+        images: In one request.
+        text_bytes: Of a prompt or a trace.
+        image: What an image may be.
+        timeout_s: How long a request may take that does not say; the most that it can ask for.
+        drain_bytes: What is still read of a body that is refused, so that the client gets to read why.
+    """
+
+    together: Load = _TOGETHER
+    body_bytes: int = 64 * 2**20
+    images: int = 32
+    text_bytes: int = 16_384
+    image: ImageLimits = _IMAGE
+    timeout_s: float = 60.0
+    drain_bytes: int = 2**18
+
+
+class Place:
+    """One request's part of what is let in."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.held = Load()
+
+    def take(self, **more: int) -> None:
+        """Holds more.
+
+        Raises:
+            Refusal: There is no room now (429), or there never is for so much (413).
+        """
+        self._admission._take(self, Load(**more))
+
+    def leave(self) -> None:
+        """Gives back all that is held."""
+        self._admission._give(self)
+
+
+class Admission:
+    """Keeps count of what is under way.
+
+    Args:
+        most: What there may be at a time.
+        retry_after_s: When there may be room again.
+    """
+
+    def __init__(self, most: Load, retry_after_s: Callable[[], int] = lambda: 1) -> None:
+        self._most = most
+        self._retry_after_s = retry_after_s
+        self._changed = threading.Condition()
+        self._now = Load()
+        self._closed = False
+
+    @property
+    def now(self) -> Load:
+        """What is under way."""
+        return self._now
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def enter(self) -> Place:
+        """A place for one request.
+
+        Raises:
+            Refusal: All are taken (429), or the server is going away (503).
+        """
+        place = Place(self)
+        self._take(place, Load(requests=1))
+        return place
+
+    def close(self) -> None:
+        """Lets nobody in any more."""
+        with self._changed:
+            self._closed = True
+
+    def wait_empty(self, timeout_s: float | None = None) -> bool:
+        """Waits until nothing is under way; whether that came to be."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._now.requests == 0, timeout_s)
+
+    def _take(self, place: Place, more: Load) -> None:
+        if name := place.held.plus(more).beyond(self._most):
+            raise Refusal(413, f"too_many_{name}", f"the request needs more {name} than the server ever has; split it")
+        retry_after_s = self._retry_after_s()
+        with self._changed:
+            if self._closed and more.requests:
+                raise Refusal(
+                    503, "shutting_down", "the server is going away; ask another", retryable=True, retry_after_s=5
+                )
+            if name := self._now.plus(more).beyond(self._most):
+                raise Refusal(
+                    429,
+                    f"no_room_for_{name}",
+                    f"the server has all the {name} under way that it takes; try again later",
+                    retryable=True,
+                    retry_after_s=retry_after_s,
+                )
+            self._now = self._now.plus(more)
+            place.held = place.held.plus(more)
+
+    def _give(self, place: Place) -> None:
+        with self._changed:
+            self._now = self._now.minus(place.held)
+            place.held = Load()
+            self._changed.notify_all()

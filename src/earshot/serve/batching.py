@@ -1,0 +1,222 @@
+"""One thread that asks the model, for the requests of all clients together."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from earshot.errors import ListenerUnavailable
+from earshot.judge.comparison import Comparison, Question
+from earshot.listener import Listener, ask
+from earshot.serve.refusals import Refusal, internal, late
+from earshot.types import Pair
+
+log = logging.getLogger("earshot.serve")
+
+Kind: TypeAlias = Literal["compare", "listen"]
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Who is asked; `judge.RewardModel` is one. Named here so that a server around another needs no torch."""
+
+    @property
+    def listener(self) -> Listener | None: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    def answer(self, questions: Sequence[Question]) -> list[Comparison]: ...
+
+
+class Hearing(NamedTuple):
+    """A trace that the listener is to read."""
+
+    pair: Pair
+    trace: str | None
+
+
+@dataclass
+class _Job:
+    """What one client asked for, piece by piece."""
+
+    kind: Kind
+    items: Sequence[Any]
+    deadline: float
+    future: Future[list[Any]] = field(default_factory=Future)
+    asked: int = 0
+    """How many pieces have gone to the model."""
+    results: dict[int, Any] = field(default_factory=dict)
+
+    def alive(self, now: float) -> bool:
+        if self.future.done():
+            return False
+        if now >= self.deadline:
+            self.fail(late())
+            return False
+        return True
+
+    def fail(self, error: Exception) -> None:
+        with suppress(InvalidStateError):  # the client may leave at the same moment
+            self.future.set_exception(error)
+
+    def got(self, index: int, result: Any) -> None:
+        self.results[index] = result
+        if len(self.results) == len(self.items):
+            with suppress(InvalidStateError):
+                self.future.set_result([self.results[k] for k in range(len(self.items))])
+
+
+class Batcher:
+    """Puts the questions of all clients into batches, one of each client before the second of any.
+
+    A client that has left, or whose deadline has passed, is not asked for any more; a batch that is with the model is
+    finished.
+
+    Args:
+        model: Who answers.
+        batch: Questions that are asked together.
+        linger_s: How long a batch that is not full waits for more, so that clients that were answered together and
+            ask again together meet again.
+        observe: Told the kind, the size and the seconds of every batch.
+        clock: Seconds, from anywhere.
+    """
+
+    def __init__(
+        self,
+        model: Engine,
+        *,
+        batch: int = 16,
+        linger_s: float = 0.004,
+        observe: Callable[[Kind, int, float], None] = lambda kind, n, seconds: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._model = model
+        self._size = batch
+        self._linger_s = linger_s
+        self._observe = observe
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._jobs: deque[_Job] = deque()
+        self._stopped = False
+        self._rate = 0.0  # pieces a second, lately
+        self._thread = threading.Thread(target=self._run, name="earshot-serve-model", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread once what was submitted is answered."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def compare(self, questions: Sequence[Question], deadline: float) -> Future[list[Comparison]]:
+        """The answers to questions, when they are there; cancel the future to take them back."""
+        return self._submit(_Job("compare", questions, deadline))
+
+    def listen(self, hearings: Sequence[Hearing], deadline: float) -> Future[list[float]]:
+        """The listener's probabilities of the first image."""
+        return self._submit(_Job("listen", hearings, deadline))
+
+    def waiting(self) -> int:
+        """Questions that are not with the model yet."""
+        with self._changed:
+            return sum(len(job.items) - job.asked for job in self._jobs if not job.future.done())
+
+    def retry_after_s(self) -> int:
+        """When what waits now will have been answered, in [1, 60]."""
+        return min(60, max(1, math.ceil(self.waiting() / self._rate))) if self._rate else 1
+
+    def _submit(self, job: _Job) -> Future[list[Any]]:
+        if not job.items:
+            job.future.set_result([])
+            return job.future
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify_all()
+        return job.future
+
+    def _run(self) -> None:
+        while taken := self._take():
+            kind, pieces = taken
+            if not pieces:
+                continue
+            start = self._clock()
+            self._answer(kind, pieces)
+            seconds = max(self._clock() - start, 1e-9)
+            self._rate = 0.8 * (self._rate or len(pieces) / seconds) + 0.2 * len(pieces) / seconds
+            self._observe(kind, len(pieces), seconds)
+
+    def _take(self) -> tuple[Kind, list[tuple[_Job, int]]] | None:
+        """The next batch, all of one kind; None when there will be no more."""
+        with self._changed:
+            while not self._living():
+                if self._stopped:
+                    return None
+                self._changed.wait()
+            until = self._clock() + self._linger_s
+            while self._living() < self._size and (left := until - self._clock()) > 0 and not self._stopped:
+                self._changed.wait(left)
+            if not self._living():  # all of them left meanwhile
+                return "compare", []
+            kind = self._jobs[0].kind
+            others = [job for job in self._jobs if job.kind != kind]
+            mine = deque(job for job in self._jobs if job.kind == kind)
+            pieces: list[tuple[_Job, int]] = []
+            while mine and len(pieces) < self._size:
+                job = mine.popleft()
+                pieces.append((job, job.asked))
+                job.asked += 1
+                if job.asked < len(job.items):
+                    mine.append(job)
+            self._jobs = deque([*others, *mine])
+            return kind, pieces
+
+    def _living(self) -> int:
+        """Drops the jobs that nobody waits for, and counts the questions of the others."""
+        now = self._clock()
+        self._jobs = deque(job for job in self._jobs if job.alive(now))
+        return sum(len(job.items) - job.asked for job in self._jobs)
+
+    def _answer(self, kind: Kind, pieces: Sequence[tuple[_Job, int]]) -> None:
+        """Asks together, and where that fails each alone, so that one client's question fails no other's."""
+        now = self._clock()
+        pieces = [(job, index) for job, index in pieces if job.alive(now)]
+        if not pieces:
+            return
+        try:
+            results = self._ask(kind, [job.items[index] for job, index in pieces])
+        except Exception as error:  # whatever a model may raise: the thread must live on
+            if len(pieces) == 1:
+                pieces[0][0].fail(_told(error))
+            else:
+                for piece in pieces:
+                    self._answer(kind, [piece])
+            return
+        for (job, index), result in zip(pieces, results, strict=True):
+            job.got(index, result)
+
+    def _ask(self, kind: Kind, items: Sequence[Any]) -> Sequence[Any]:
+        if kind == "compare":
+            return self._model.answer(items)
+        assert self._model.listener is not None
+        p = ask(self._model.listener, [hearing.pair for hearing in items], [hearing.trace for hearing in items])
+        return list(p.tolist())
+
+
+def _told(error: Exception) -> Refusal:
+    if isinstance(error, ListenerUnavailable):
+        log.warning("the listener broke", exc_info=error)
+        return Refusal(503, "listener_unavailable", "the listener gave no answer", retryable=True, retry_after_s=5)
+    log.error("the model failed", exc_info=error)
+    return internal()

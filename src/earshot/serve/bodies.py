@@ -1,0 +1,271 @@
+"""Bodies: read within limits, understood, and their images decoded. Nothing else of a request is ever opened."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from earshot.errors import ImageError
+from earshot.images import read_header
+from earshot.judge import Picture, take_picture
+from earshot.serve.admission import Limits, Place
+from earshot.serve.refusals import ClientGone, Refusal
+
+Message = MutableMapping[str, Any]
+B = TypeVar("B", bound=BaseModel)
+
+_MAX_PARTS = 1024
+_MAX_PART_HEADERS = 4096
+_LISTS = frozenset({"images", "references", "traces"})
+# A scheme, as in file:, http: and C:, or a dot, as in a file name; base64 has neither.
+_LINK = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+-]{0,30}:|~|[^.]{0,1000}\.)")
+_DATA = re.compile(r"data:image/[a-z+.-]{1,20};base64,")
+_WRONG = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+    "json_invalid": "is no JSON",
+    "too_short": "has too few items",
+    "too_long": "has too many items",
+    "string_too_short": "is empty",
+    "string_type": "is no text",
+    "int_type": "is no whole number",
+    "int_parsing": "is no whole number",
+    "list_type": "is no list",
+    "greater_than": "is too small",
+    "greater_than_equal": "is too small",
+    "less_than_equal": "is too large",
+    "none_required": "is not supported, so it must be null or left out",
+}
+
+
+async def read_body(request: Request, limits: Limits, place: Place, timeout_s: float) -> bytes:
+    """The body, given up as soon as it is too large.
+
+    Raises:
+        Refusal: It is too large, too slow or compressed, or there is no room for it.
+        ClientGone: The client left before its end.
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal(415, "encoded_body", "the body is compressed; send it as it is")
+    too_large = Refusal(413, "body_too_large", f"the body has more than {limits.body_bytes} bytes; send less at once")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > 18 or int(length) > limits.body_bytes):
+        raise too_large
+    chunks, total = [], 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                chunk = message.get("body", b"")
+                total += len(chunk)
+                if total > limits.body_bytes:
+                    raise too_large
+                place.take(bytes=len(chunk))
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
+    except TimeoutError:
+        raise Refusal(408, "body_too_slow", "the body did not arrive in time", retryable=True) from None
+
+
+async def drain(receive: Callable[[], Awaitable[Message]], most_bytes: int) -> None:
+    """Reads what little is left of a refused body: a client that is still writing may not get to read why."""
+    total = 0
+    try:
+        async with asyncio.timeout(0.02):
+            while total <= most_bytes:
+                message = await receive()
+                total += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+def understand(body: bytes, content_type: str, model: type[B], *, multipart: bool = True) -> B:
+    """A body as what it is to be.
+
+    Raises:
+        Refusal: It is not.
+    """
+    kind, options = parse_options_header(content_type)
+    try:
+        if multipart and kind == b"multipart/form-data":
+            return model.model_validate(_parts(body, options.get(b"boundary", b"")))
+        if kind != b"application/json":
+            expected = "application/json or multipart/form-data" if multipart else "application/json"
+            raise Refusal(415, "media_type", f"the body is of another media type; expected {expected}")
+        return model.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        param = ".".join(str(part) for part in first["loc"] if part not in ("str", "bytes"))[:100] or None
+        wrong = _WRONG.get(first["type"], "is not what is expected")
+        raise Refusal(
+            422, "invalid_request", f"{'this field' if param else 'the body'} {wrong}; /docs has examples", param=param
+        ) from None
+    except RecursionError:
+        raise Refusal(422, "invalid_request", "the body is nested too deeply; /docs has examples") from None
+
+
+def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
+    """The fields of a multipart body: files as bytes, all else as text; names in `_LISTS` may come several times."""
+    refused = Refusal(422, "invalid_multipart", "the body is no multipart/form-data; /docs has examples in JSON")
+    if not boundary:
+        raise refused
+    found: dict[str, Any] = {}
+    headers: list[tuple[bytes, bytes]] = []
+    name, value, data = bytearray(), bytearray(), bytearray()
+    n_parts = 0
+
+    def begin() -> None:
+        nonlocal n_parts
+        n_parts += 1
+        headers.clear()
+        name.clear()
+        value.clear()
+        data.clear()
+        if n_parts > _MAX_PARTS:
+            raise refused
+
+    def extend(buffer: bytearray, most: int | None = None) -> Callable[[bytes, int, int], None]:
+        def add(chunk: bytes, start: int, end: int) -> None:
+            buffer.extend(memoryview(chunk)[start:end])
+            if most is not None and len(buffer) > most:
+                raise refused
+
+        return add
+
+    def header_end() -> None:
+        headers.append((bytes(name).lower(), bytes(value)))
+        name.clear()
+        value.clear()
+        if len(headers) > 8:
+            raise refused
+
+    def part_end() -> None:
+        _, options = parse_options_header(dict(headers).get(b"content-disposition", b""))
+        try:
+            key = options[b"name"].decode()
+            given: Any = bytes(data) if b"filename" in options else data.decode()
+        except (KeyError, UnicodeDecodeError):
+            raise refused from None
+        if key in _LISTS:
+            found.setdefault(key, []).append(given)
+        elif key in found:
+            raise Refusal(422, "invalid_multipart", "this field comes twice", param=key[:100])
+        else:
+            found[key] = given
+
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": begin,
+                "on_header_field": extend(name, _MAX_PART_HEADERS),
+                "on_header_value": extend(value, _MAX_PART_HEADERS),
+                "on_header_end": header_end,
+                "on_part_data": extend(data),
+                "on_part_end": part_end,
+            },
+        )
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, ValueError):
+        raise refused from None
+    return found
+
+
+def check_text(text: str, limits: Limits, param: str) -> str:
+    """The text, if it is one that a model may be asked with.
+
+    Raises:
+        Refusal: It is blank, too long, or holds half a character.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise Refusal(422, "invalid_text", "the text holds half a character; encode it again", param=param) from None
+    if size > limits.text_bytes:
+        raise Refusal(
+            413, "text_too_long", f"the text has more than {limits.text_bytes} bytes; shorten it", param=param
+        )
+    return text
+
+
+def check_prompt(prompt: str, limits: Limits, param: str = "prompt") -> str:
+    """A text that is not blank."""
+    if not prompt.strip():
+        raise Refusal(422, "invalid_text", "the prompt is blank; expected what the images were made from", param=param)
+    return check_text(prompt, limits, param)
+
+
+def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place: Place) -> list[Picture]:
+    """Images by the names of their fields, decoded once all of them have been found to be within the limits.
+
+    Raises:
+        Refusal: One is no image, or there are too many, or there is no room for them.
+    """
+    if len(sources) > limits.images:
+        raise Refusal(413, "too_many_images", f"the request has more than {limits.images} images; send fewer at once")
+    place.take(images=len(sources))
+    files = [(name, _file(name, source, limits)) for name, source in sources]
+    for name, data in files:
+        with _refusing(name, limits):
+            header = read_header(data, limits=limits.image, where=name)
+        place.take(pixels=header.width_px * header.height_px)
+    pictures = []
+    for name, data in files:
+        with _refusing(name, limits):
+            pictures.append(take_picture(data, argument=name, limits=limits.image))
+    return pictures
+
+
+def _file(name: str, source: str | bytes, limits: Limits) -> bytes:
+    most = limits.image.max_bytes
+    if len(source) > (most if isinstance(source, bytes) else most * 4 // 3 + 1000):
+        raise Refusal(413, "image_too_large", f"the image has more than {most} bytes; shrink it", param=name)
+    if isinstance(source, bytes):
+        return source
+    data = _DATA.match(source)
+    if data is None and _LINK.match(source):
+        raise Refusal(
+            422, "image_is_link", "this is a link or a path, and none is opened; send the file in base64", param=name
+        )
+    try:
+        decoded = base64.b64decode(source[data.end() if data else 0 :].strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raise Refusal(422, "image_not_base64", "this is no base64; send the file in base64", param=name) from None
+    return _file(name, decoded, limits)
+
+
+class _refusing:
+    """Tells a refused image without what the decoder says, which may hold addresses."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self._name = name
+        self._limits = limits.image
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, ImageError):
+            most = self._limits
+            raise Refusal(
+                422,
+                "image_refused",
+                f"this is no image that is taken; expected a whole {', '.join(most.formats)} of one frame, at most "
+                f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
+                param=self._name,
+            ) from None

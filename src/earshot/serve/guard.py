@@ -1,0 +1,164 @@
+"""Stands before every route: who is answered, with which headers, and whether there is a place."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import re
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from typing import Any
+
+from fastapi import Response
+
+from earshot.serve.admission import Admission, Limits
+from earshot.serve.bodies import drain
+from earshot.serve.metrics import Metrics
+from earshot.serve.refusals import Refusal
+
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    b"content-security-policy": CONTENT_POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cross-origin-opener-policy": b"same-origin",
+}
+HEALTH = frozenset({"/livez", "/readyz", "/health"})
+"""Answered without a key."""
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\]")
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+def names_of(host: str, others: Collection[str] = ()) -> frozenset[str]:
+    """The names that a request to a server on `host` may carry; `*` stands for any address."""
+    bound = f"[{host}]" if ":" in host else host
+    names = {*_LOOPBACK, bound.lower(), *(name.lower() for name in others)}
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        names |= {socket.gethostname().lower()}
+    if host in ("0.0.0.0", "::"):  # every address of the machine; a page elsewhere would carry a name
+        names.add("*")
+    return frozenset(names)
+
+
+class Guard:
+    """Refuses what is not to be answered before anything of it is read.
+
+    Attributes:
+        names: See `names_of`.
+        key: What a client must show; None asks for nothing.
+    """
+
+    def __init__(
+        self,
+        app: Callable[[Message, Receive, Send], Awaitable[None]],
+        *,
+        names: frozenset[str],
+        key: bytes | None,
+        admission: Admission,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self._app = app
+        self._names = names
+        self._key = key
+        self._admission = admission
+        self._limits = limits
+        self._metrics = metrics
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        start = time.monotonic()
+        request_id = secrets.token_hex(8)
+        scope["state"] = {"request_id": request_id, "start": start}
+        status = 0
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                given = {name.lower(): value for name, value in message["headers"]}
+                defaults = {b"cache-control": b"no-store", b"x-request-id": request_id.encode()}
+                message = {**message, "headers": [*(defaults | given | _HEADERS).items()]}
+            await send(message)
+
+        place = None
+        try:
+            self._check(scope)
+            if scope["method"] == "POST":
+                place = scope["state"]["place"] = self._admission.enter()
+            await self._app(scope, receive, send_guarded)
+        except Refusal as refusal:
+            if scope["method"] == "POST":
+                await drain(receive, self._limits.drain_bytes)
+            await refused(refusal, request_id)(scope, receive, send_guarded)
+        finally:
+            if place is not None:
+                place.leave()
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.request(route, status, time.monotonic() - start)
+
+    def _check(self, scope: Message) -> None:
+        """Raises:
+        Refusal: The request is not answered.
+        """
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name, []).append(value)
+        if not self._is_ours(headers.get(b"host", [])):
+            raise Refusal(403, "forbidden_host", "this server does not go by the name in the Host header")
+        if b"cross-site" in headers.get(b"sec-fetch-site", []) and scope["path"] != "/":
+            raise Refusal(403, "cross_site", "another site's page may not ask this server")
+        if self._key is not None and scope["path"] not in HEALTH and not self._is_key(headers.get(b"authorization")):
+            raise Refusal(401, "wrong_key", "the key is missing or wrong; send Authorization: Bearer KEY")
+
+    def _is_ours(self, hosts: list[bytes]) -> bool:
+        found = _HOST.fullmatch(hosts[0].decode("latin-1")) if len(hosts) == 1 else None
+        if found is None:
+            return False
+        name = found["name"].lower()
+        return name in self._names or ("*" in self._names and _ADDRESS.fullmatch(name) is not None)
+
+    def _is_key(self, given: list[bytes] | None) -> bool:
+        assert self._key is not None
+        shown = _shown_key(given[0]) if given is not None and len(given) == 1 else b""
+        # As long as it takes for the right one, whatever is shown.
+        return hmac.compare_digest(shown, self._key)
+
+
+def _shown_key(authorization: bytes) -> bytes:
+    """The key of `Bearer KEY`, or the password of `Basic`, which is what a browser sends when it has asked for one."""
+    scheme, _, value = authorization.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value.strip()
+    if scheme.lower() == b"basic":
+        try:
+            return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return b""
+    return b""
+
+
+def refused(refusal: Refusal, request_id: str) -> Response:
+    """The answer to a request that is not answered."""
+    headers = {}
+    if refusal.retry_after_s is not None:
+        headers["retry-after"] = str(refusal.retry_after_s)
+    if refusal.status == 401:
+        headers["www-authenticate"] = 'Basic realm="Earshot: any name, the key as password", Bearer'
+    content = json.dumps(refusal.as_dict(request_id))
+    return Response(content, refusal.status, headers=headers, media_type="application/json")

@@ -1,0 +1,135 @@
+"""The bodies that are understood, with examples that run."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+MAX_SEED = 2**63 - 1
+
+
+def _plain_png(red: int, green: int, blue: int, side_px: int = 16) -> str:
+    """A picture of one colour, for an example; made here so that no text of a kilobyte stands in the source."""
+    row = b"\0" + bytes((red, green, blue)) * side_px
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * side_px, 9)) + chunk(b"IEND", b"")
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + data).decode()
+
+
+RED, BLUE, GREEN = _plain_png(200, 30, 30), _plain_png(30, 30, 200), _plain_png(30, 160, 30)
+
+# Text in JSON, the bytes of a file in multipart. Neither is looked at before the limits are.
+Image: TypeAlias = Annotated[
+    str | bytes,
+    WithJsonSchema(
+        {"type": "string", "contentEncoding": "base64", "description": "A JPEG, PNG or WebP file in base64; no link."}
+    ),
+]
+Prompt: TypeAlias = Annotated[str, Field(min_length=1, description="What the images were made from.")]
+Seed: TypeAlias = Annotated[int, Field(ge=0, le=MAX_SEED, description="Of the sampling.")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Asked(_Body):
+    prompt: Prompt
+    seed: Seed = 0
+    timeout_s: Annotated[float, Field(gt=0, description="No answer is wanted later than this.")] | None = None
+
+
+def _example(**values: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"example": values})
+
+
+class CompareRequest(_Asked):
+    """Which of two images people prefer."""
+
+    model_config = _example(prompt="a red square", first=RED, second=BLUE, seed=0)
+    first: Image
+    second: Image
+
+
+class RankRequest(_Asked):
+    """Several images of one prompt, best first."""
+
+    model_config = _example(prompt="a red square", images=[RED, BLUE, GREEN], seed=0)
+    images: Annotated[list[Image], Field(min_length=2)]
+
+
+class ScoreRequest(_Asked):
+    """A number for each image: against each other, or against references."""
+
+    model_config = _example(prompt="a red square", images=[RED, BLUE], references=[GREEN], seed=0)
+    images: Annotated[list[Image], Field(min_length=1)]
+    references: Annotated[list[Image], Field(min_length=1)] | None = None
+
+
+class ListenRequest(_Body):
+    """What the listener concludes from a trace about the images as given, or from each of several."""
+
+    model_config = _example(prompt="a red square", first=RED, second=BLUE, trace="the first image shows a red square .")
+    prompt: Prompt
+    first: Image
+    second: Image
+    trace: Annotated[str | None, Field(description="Already redacted; null asks without a trace.")] = None
+    traces: Annotated[list[str | None], Field(min_length=1, max_length=256)] | None = None
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+
+
+class ComputeRequest(BaseModel):
+    """Flow-Factory's remote reward: images and, for each, its prompt; those of one prompt are compared."""
+
+    model_config = _example(prompt=["a red square", "a red square"], image=[RED, BLUE]) | ConfigDict(
+        frozen=True, extra="ignore"
+    )
+    prompt: Annotated[list[Prompt], Field(min_length=1)]
+    image: Annotated[list[Image], Field(min_length=1)]
+    video: None = None
+    condition_images: None = None
+    condition_videos: None = None
+
+
+class Turn(BaseModel):
+    """A prompt and the image that was made from it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    text: Prompt
+    image_b64: Image
+
+
+class ScoreItem(BaseModel):
+    """One image of UniRL's remote reward."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    history: Annotated[list[Turn], Field(min_length=1, max_length=1)]
+    required_rewards: list[str]
+    request_id: str | None = None
+    sample_id: str | int | None = None
+    group_id: str | int | None = None
+    source_rank: int | None = None
+    policy_version: int | None = None
+    idempotency_key: str | None = None
+
+
+class BatchScoreRequest(BaseModel):
+    """UniRL's remote reward: images that share group and prompt are compared."""
+
+    model_config = _example(
+        protocol_version="1",
+        requests=[
+            {"history": [{"text": "a red square", "image_b64": image}], "required_rewards": ["win_rate"]}
+            for image in (RED, BLUE)
+        ],
+    ) | ConfigDict(frozen=True, extra="ignore")
+    protocol_version: Literal["1"] = "1"
+    requests: Annotated[list[ScoreItem], Field(min_length=1)]

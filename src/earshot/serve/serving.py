@@ -1,0 +1,123 @@
+"""The server's life: a port, a warm-up, and an end at which everything that was let in is answered."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from earshot.errors import EarshotError, InputError
+from earshot.serve.app import Server
+from earshot.serve.refusals import ClientGone, Refusal
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_MIN_KEY = 16
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file: its first line, of at least 16 visible ASCII characters.
+
+    Raises:
+        InputError: There is none.
+    """
+    try:
+        with path.open("rb") as file:
+            key = file.read(4096).partition(b"\n")[0].strip()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file with a key") from error
+    if len(key) < _MIN_KEY or not all(0x21 <= byte <= 0x7E for byte in key):
+        raise InputError(
+            f"{path}: holds no key, expected one line of at least {_MIN_KEY} ASCII characters without spaces; "
+            f"'openssl rand -hex 32 > {path}' makes one"
+        )
+    return key
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 is any free one.
+
+    Raises:
+        InputError: The address cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InputError(f"host {host!r} is no address of this machine ({error.strerror}); choose another") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"port {port} of {host} cannot be had ({error.strerror}); choose another --port, or 0 for any"
+        ) from error
+    return listener
+
+
+def serve(server: Server, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT; a second one ends at once.
+
+    What has been let in by then is answered; whoever comes later gets a 503 as long as others are waited for.
+
+    Args:
+        server: What to serve.
+        host: The address to listen on.
+        port: Of it; 0 is any free one.
+        announce: Told the address once a first comparison has been made.
+
+    Raises:
+        InputError: The port is taken.
+        EarshotError: The model cannot make a first comparison.
+    """
+    told = threading.Event()
+    signals = 0
+
+    def hear(number: int, frame: object) -> None:
+        nonlocal signals
+        signals += 1
+        told.set()
+        if signals > 1:
+            http.force_exit = http.should_exit = True
+            raise KeyboardInterrupt
+
+    with listen(host, port) as listener:
+        http = uvicorn.Server(
+            uvicorn.Config(
+                server.app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                ws="none",
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=5,
+                h11_max_incomplete_event_size=64 * 1024,
+            )
+        )
+        # Not in this thread, where uvicorn would take the signals, and end requests that wait.
+        thread = threading.Thread(target=http.run, args=([listener],), name="earshot-serve-http", daemon=True)
+        before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            server.start()
+            thread.start()
+            try:
+                server.warm_up()
+            except (Refusal, ClientGone) as error:
+                raise EarshotError("the model makes no first comparison; 'earshot compare' shows why") from error
+            name = f"[{host}]" if ":" in host else host
+            announce(f"http://{name}:{listener.getsockname()[1]}/")
+            told.wait()
+            server.admission.close()
+            server.admission.wait_empty()
+        finally:
+            http.should_exit = True
+            thread.join(10)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    server.stop()

@@ -1,0 +1,39 @@
+const made = (tag, text, attributes = {}) => {
+  const element = document.createElement(tag);
+  if (text !== null) element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+};
+
+function add(path, method, about) {
+  const section = made("section", null);
+  const title = `${method.toUpperCase()} ${path}`;
+  section.append(made("h2", title), made("p", about.summary ?? ""));
+  const example = about.requestBody?.content["application/json"].example;
+  const body = made("textarea", null, { "aria-label": `Body of ${title}`, spellcheck: "false" });
+  if (example) {
+    body.value = JSON.stringify(example, null, 2);
+    section.append(body);
+  }
+  const run = made("button", "Run", { type: "button", "aria-label": `Run ${title}` });
+  const told = made("pre", "", { role: "status", "aria-label": `Answer of ${title}` });
+  run.addEventListener("click", async () => {
+    told.textContent = "…";
+    try {
+      const options = example ? { method: "POST", body: body.value, headers: { "content-type": "application/json" } } : {};
+      const answer = await fetch(path.slice(1), options);
+      told.textContent = `${answer.status}\n${JSON.stringify(await answer.json(), null, 2)}`;
+    } catch {
+      told.textContent = "The server cannot be reached.";
+    }
+  });
+  section.append(made("p", null));
+  section.lastChild.append(run);
+  section.append(told);
+  document.getElementById("routes").append(section);
+}
+
+const described = await (await fetch("openapi.json")).json();
+for (const [path, methods] of Object.entries(described.paths)) {
+  for (const [method, about] of Object.entries(methods)) add(path, method, about);
+}

@@ -1,0 +1,158 @@
+"""Clients share batches, one after the other; who leaves, is late or breaks the model costs the others nothing."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from earshot.errors import ListenerUnavailable
+from earshot.judge import Comparison, Question
+from earshot.serve.admission import Admission, Load
+from earshot.serve.batching import Batcher
+from earshot.serve.refusals import Refusal
+from tests.judge.constant import Constant
+
+FAR = 1e12
+
+
+@dataclass
+class Gated:
+    """Answers when it is let to, and keeps what it was asked together."""
+
+    poison: str = ""
+    error: Exception = field(default_factory=lambda: RuntimeError("0xdeadbeef"))
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+    batches: list[list[str]] = field(default_factory=list)
+    listener: Any = None
+    samples: int = 1
+
+    def answer(self, questions: Sequence[Question]) -> list[Comparison]:
+        self.batches.append([question.pair.prompt for question in questions])
+        self.entered.set()
+        assert self.gate.wait(20)
+        if any(question.pair.prompt == self.poison for question in questions):
+            raise self.error
+        return Constant().answer(questions)
+
+
+def asked(*prompts: str) -> list[Question]:
+    return [Constant().question(prompt=prompt, first=None, second=None) for prompt in prompts]
+
+
+@contextmanager
+def running(model: Any, **options: Any) -> Iterator[Batcher]:
+    batcher = Batcher(model, **options)
+    batcher.start()
+    try:
+        yield batcher
+    finally:
+        model.gate.set()
+        batcher.stop()
+
+
+def occupy(model: Gated, batcher: Batcher) -> Future[list[Comparison]]:
+    """A first question that the model is busy with until its gate opens."""
+    first = batcher.compare(asked("first"), FAR)
+    assert model.entered.wait(20)
+    return first
+
+
+def test_clients_share_a_batch_one_question_each_before_anyones_second() -> None:
+    model = Gated()
+    with running(model, batch=3) as batcher:
+        occupy(model, batcher)
+        futures = [batcher.compare(asked("a1", "a2", "a3"), FAR), batcher.compare(asked("b1"), FAR)]
+        futures.append(batcher.compare(asked("c1", "c2"), FAR))
+        assert batcher.waiting() == 6
+        model.gate.set()
+        answers = [future.result(20) for future in futures]
+    assert model.batches == [["first"], ["a1", "b1", "c1"], ["a2", "c2", "a3"]]
+    assert [answer.pair_id for answer in answers[0]] == ["a1 0", "a2 0", "a3 0"]  # in the order of the question
+
+
+def test_a_client_that_left_is_not_asked_for() -> None:
+    model = Gated()
+    with running(model) as batcher:
+        occupy(model, batcher)
+        gone, stays = batcher.compare(asked("gone"), FAR), batcher.compare(asked("stays"), FAR)
+        gone.cancel()
+        assert batcher.waiting() == 1
+        model.gate.set()
+        stays.result(20)
+    assert model.batches == [["first"], ["stays"]]
+
+
+def test_a_deadline_that_passes_in_the_queue_is_said_and_not_asked_for() -> None:
+    model = Gated()
+    with running(model) as batcher:
+        occupy(model, batcher)
+        late = batcher.compare(asked("late"), time.monotonic() + 0.05)
+        time.sleep(0.06)
+        model.gate.set()
+        with pytest.raises(Refusal, match="deadline") as refused:
+            late.result(20)
+    assert (refused.value.status, model.batches) == (504, [["first"]])
+
+
+def test_one_clients_question_that_breaks_the_model_fails_no_others() -> None:
+    model = Gated(poison="poison")
+    with running(model) as batcher:
+        occupy(model, batcher)
+        sound = [batcher.compare(asked(name), FAR) for name in ("a", "b")]
+        broken = batcher.compare(asked("poison"), FAR)
+        model.gate.set()
+        assert [future.result(20)[0].pair_id for future in sound] == ["a 0", "b 0"]
+        with pytest.raises(Refusal) as refused:
+            broken.result(20)
+    assert (refused.value.status, "0xdeadbeef" in refused.value.message) == (500, False)
+
+
+def test_a_listener_that_is_down_is_no_fault_of_the_request() -> None:
+    model = Gated(poison="first", error=ListenerUnavailable("http://10.0.0.1:8000 is down"))
+    model.gate.set()
+    with running(model) as batcher, pytest.raises(Refusal) as refused:
+        batcher.compare(asked("first"), FAR).result(20)
+    assert (refused.value.status, refused.value.retryable) == (503, True)
+    assert "10.0.0.1" not in refused.value.message
+
+
+def test_stopping_answers_what_was_submitted() -> None:
+    model = Gated()
+    with running(model, batch=2) as batcher:
+        occupy(model, batcher)
+        futures = [batcher.compare(asked(str(k)), FAR) for k in range(7)]
+        threading.Timer(0.05, model.gate.set).start()
+        batcher.stop()
+        assert all(future.done() for future in futures)
+
+
+def test_places_run_out_by_any_quantity_and_come_back() -> None:
+    admission = Admission(Load(requests=2, images=3, tokens=10, bytes=10, pixels=10), lambda: 7)
+    one, other = admission.enter(), admission.enter()
+    with pytest.raises(Refusal) as refused:
+        admission.enter()
+    assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (429, "no_room_for_requests", 7)
+    one.take(images=2)
+    with pytest.raises(Refusal) as refused:
+        other.take(images=2)
+    assert (refused.value.status, refused.value.code) == (429, "no_room_for_images")
+    with pytest.raises(Refusal) as refused:  # it would never fit
+        other.take(tokens=11)
+    assert (refused.value.status, refused.value.retryable) == (413, False)
+    one.leave()
+    one.leave()
+    other.take(images=3)
+    assert admission.now == Load(requests=1, images=3)
+    admission.close()
+    with pytest.raises(Refusal) as refused:
+        admission.enter()
+    assert (refused.value.status, refused.value.retryable) == (503, True)
+    assert not admission.wait_empty(0.01)
+    other.leave()
+    assert admission.wait_empty(0.01)

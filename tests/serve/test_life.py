@@ -1,0 +1,147 @@
+"""A real process: it warms up, answers many at once, lets clients go, and ends with everything answered."""
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earshot.cli.main import main
+from earshot.errors import InputError
+from earshot.serve import read_key
+from tests.serve.conftest import PAIR
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def process(seconds: float) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that takes so long for a batch, and where it is."""
+    command = [sys.executable, "-m", "tests.serve.life", str(seconds)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield server, urllib.parse.urlsplit(server.stdout.readline().strip()).netloc
+        finally:
+            server.kill()
+
+
+def ask(address: str, path: str, body: Any = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(address, timeout=30)
+    try:
+        sent = None if body is None else json.dumps(body)
+        connection.request("POST" if sent else "GET", path, sent, {"content-type": "application/json"} if sent else {})
+        answer = connection.getresponse()
+        content = answer.read()
+        return answer.status, json.loads(content) if b"json" in answer.headers["content-type"].encode() else content
+    finally:
+        connection.close()
+
+
+def under_way(address: str) -> float:
+    _, text = ask(address, "/metrics")
+    line = next(line for line in text.decode().splitlines() if line.startswith('earshot_under_way{quantity="requests"'))
+    return float(line.split()[1])
+
+
+def wait(condition: Any, seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(met)
+
+
+def end_under_load(n: int) -> None:
+    """SIGTERM while clients wait: all that were let in get their answer, a later one a 503, and the exit code is 0."""
+    with process(0.4) as (server, address):
+        answers: list[tuple[int, Any]] = []
+        clients = [
+            threading.Thread(target=lambda k=k: answers.append(ask(address, "/v1/compare", {**PAIR, "seed": k})))
+            for k in range(n)
+        ]
+        for client in clients:
+            client.start()
+        assert wait(lambda: under_way(address) == n)
+        server.send_signal(signal.SIGTERM)
+        assert wait(lambda: ask(address, "/readyz")[0] == 503)
+        status, told = ask(address, "/v1/compare", PAIR)
+        assert (status, told["code"]) == (503, "shutting_down")
+        for client in clients:
+            client.join(20)
+        assert [status for status, _ in answers] == [200] * n
+        assert server.wait(20) == 0
+        assert server.stderr is not None
+        assert server.stderr.read() == ""
+
+
+def leave(address: str, n: int) -> None:
+    """Clients that send a question and hang up."""
+    body = json.dumps(PAIR).encode()
+    head = f"POST /v1/compare HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
+    for _ in range(n):
+        connection = http.client.HTTPConnection(address, timeout=30)
+        connection.connect()
+        connection.sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        connection.close()
+
+
+def test_sigterm_under_load_loses_nothing_that_was_let_in() -> None:
+    end_under_load(20)
+
+
+@pytest.mark.slow
+def test_a_hundred_sigterms_under_load_lose_nothing() -> None:
+    for _ in range(100):
+        end_under_load(8)
+
+
+def test_clients_that_leave_free_their_places() -> None:
+    with process(0.3) as (server, address):
+        leave(address, 30)
+        assert wait(lambda: under_way(address) == 0, 3.0)
+        assert ask(address, "/v1/compare", PAIR)[0] == 200
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+
+
+@pytest.mark.slow
+def test_a_thousand_that_leave_have_left_a_second_later() -> None:
+    with process(0.05) as (_, address):
+        for _ in range(20):
+            leave(address, 50)
+        assert wait(lambda: under_way(address) == 0, 1.0)
+
+
+def test_what_is_no_http_harms_nothing() -> None:
+    with process(0.0) as (_, address):
+        host, _, port = address.partition(":")
+        import socket
+
+        for sent in (b"\0" * 1000, b"GET / HTTP/9\r\n\r\n", b"POST /v1/compare HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
+            with socket.create_connection((host, int(port)), timeout=10) as connection, suppress(OSError):
+                connection.sendall(sent)
+                connection.shutdown(socket.SHUT_WR)
+                assert b"200 OK" not in connection.recv(1000)
+        assert ask(address, "/v1/compare", PAIR)[0] == 200
+
+
+def test_a_host_that_others_reach_needs_a_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["serve", "--model", "world:reasoner", "--host", "0.0.0.0"]) == 2
+    assert "give --key-file" in capsys.readouterr().err
+    for content in ("", "short\n", "with spaces in it, many\n", "é" * 20):
+        (tmp_path / "key").write_text(content)
+        with pytest.raises(InputError, match="holds no key"):
+            read_key(tmp_path / "key")
+    (tmp_path / "key").write_text("correct-horse-battery\nsecond line\n")
+    assert read_key(tmp_path / "key") == b"correct-horse-battery"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_key(tmp_path / "nowhere")
