@@ -210,6 +210,7 @@ class Server:
             return route.answer(asked, call)
 
         working = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        working.add_done_callback(_heed)
         gone = asyncio.ensure_future(_gone(request))
         try:
             left = max(0.0, call.deadline - time.monotonic()) + 1.0  # the thread itself says that it is late
@@ -241,6 +242,12 @@ class Server:
         @app.get("/metrics", include_in_schema=False)
         async def metrics() -> Response:
             return Response(self._metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _heed(working: asyncio.Future[Any]) -> None:
+    """Takes note of how the work ended, also where nobody waits for it any more, or asyncio would log a traceback."""
+    if not working.cancelled():
+        working.exception()
 
 
 async def _gone(request: Request) -> None:
