@@ -39,6 +39,18 @@ def test_arms_and_seeds_are_chosen_in_the_order_of_the_plan(tree: dict[str, Any]
         expand(plan_of(tree), [], [7])
 
 
+def test_an_arm_may_have_some_of_the_seeds(tree: dict[str, Any]) -> None:
+    tree["arms"]["listener"]["seeds"] = 1
+    assert [run.key for run in expand(plan_of(tree)) if run.arm == "listener"] == [("listener", 1)]
+    assert expand(plan_of(tree), ["listener"], [0]) == []
+    tree["arms"]["late"] = {"kind": "grpo", "starts_from": "listener", "unequal": "it begins late"}
+    with pytest.raises(ConfigError, match=r"arms\.late\.seeds: no seed '0', expected one of 1"):
+        plan_of(tree)
+    tree["arms"]["listener"]["seeds"] = "1,4"
+    with pytest.raises(ConfigError, match=r"arms\.listener\.seeds: no seed '4', expected one of 0, 1"):
+        plan_of(tree)
+
+
 def test_an_arm_may_begin_with_another_ones_model_which_is_then_made_first(tree: dict[str, Any]) -> None:
     tree["arms"] = {
         "late": {"kind": "grpo", "starts_from": "sft", "unequal": "it begins after SFT"},
@@ -133,7 +145,7 @@ def test_a_plan_that_ships_can_be_expanded_and_says_how_it_is_run(file: Path) ->
     assert all(word in head for word in ("# Command:", "# Hardware:", "# Duration:", file.name, "[C]"))
     plan = load_config(ExperimentConfig, file)
     runs = expand(plan)
-    assert len(runs) == len(plan.arms) * len(plan.seeds)
+    assert [run.key for run in runs] == [(arm, seed) for arm in plan.arms for seed in plan.seeds_of(arm)]
     assert plan.primary, "endpoints are chosen before the results"
 
 

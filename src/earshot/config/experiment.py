@@ -17,6 +17,25 @@ Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
+def seed_numbers(value: Any) -> Any:
+    """`0-4`, `0,2,5-7`, one number or a list of numbers, as a tuple."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return tuple(value) if isinstance(value, list) else value
+    numbers: list[int] = []
+    for part in str(value).split(","):
+        found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if found is None:
+            raise ValueError(f"seeds are {value!r}, expected such as 0-4 or 0,2,3")
+        low = int(found[1])
+        numbers += range(low, int(found[2] or low) + 1)
+    return tuple(numbers)
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(seed_numbers), Field(strict=False, min_length=1)
+]
+
+
 class WorldSetsConfig(Config):
     """Pair sets of the synthetic world, made once by `earshot world make`."""
 
@@ -50,6 +69,8 @@ class ArmConfig(Config):
     """A control must not do as well as the listener does."""
     starts_from: str | None = None
     """Another arm, whose trained model of the same seed this one begins with."""
+    seeds: Seeds | None = None
+    """Some of the plan's seeds; all of them by default. Arms are compared on the seeds that both have."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Laid over `base`, table by table; null takes a table out."""
     unequal: str | None = None
@@ -99,28 +120,12 @@ class PrimaryConfig(Config):
     """Comparisons of one family are corrected for their number; another question is another family."""
 
 
-def seed_numbers(value: Any) -> Any:
-    """`0-4`, `0,2,5-7`, one number or a list of numbers, as a tuple."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return tuple(value) if isinstance(value, list) else value
-    numbers: list[int] = []
-    for part in str(value).split(","):
-        found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-        if found is None:
-            raise ValueError(f"seeds are {value!r}, expected such as 0-4 or 0,2,3")
-        low = int(found[1])
-        numbers += range(low, int(found[2] or low) + 1)
-    return tuple(numbers)
-
-
 class ExperimentConfig(Config):
     """`earshot experiment run`: arms × seeds, evaluated alike."""
 
     out: str
     """The folder of the whole experiment."""
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(seed_numbers), Field(strict=False, min_length=1)
-    ]
+    seeds: Seeds
     """Of training and sampling; the same seed in every arm is the same order of pairs."""
     world: WorldSetsConfig | None = None
     sets: dict[str, str] = Field(default_factory=dict)
@@ -139,19 +144,26 @@ class ExperimentConfig(Config):
         """All pair sets there are, by name."""
         return tuple(dict.fromkeys([*(self.world.sets if self.world else ()), *self.sets]))
 
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """The seeds that this arm is trained with."""
+        return self.arms[arm].seeds or self.seeds
+
     @model_validator(mode="after")
     def _names_are_known(self) -> "ExperimentConfig":
         for name in (*self.arms, *self.models, *self.set_names, *self.evaluation.listeners):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"the name {name!r} cannot be a folder's; expected letters, digits, _ . + -")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)} hold one twice, expected each once")
+        for seeds in (self.seeds, *(arm.seeds for arm in self.arms.values() if arm.seeds)):
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"seeds {list(seeds)} hold one twice, expected each once")
         self._expect("arm", "reference", [self.reference], self.arms)
         self._expect("set", "evaluation.sets", self.evaluation.sets, self.set_names)
         self._expect("set", "sets or world.sets", ["train"], self.set_names)
         for name, arm in self.arms.items():
+            self._expect("seed", f"arms.{name}.seeds", arm.seeds or (), self.seeds)
             if arm.starts_from is not None:
                 self._expect("arm", f"arms.{name}.starts_from", [arm.starts_from], self._trained())
+                self._expect("seed", f"arms.{name}.seeds", self.seeds_of(name), self.seeds_of(arm.starts_from))
         for number, one in enumerate(self.primary):
             where = f"primary.{number}"
             self._expect("arm", f"{where}.arms", [*one.arms, one.against or self.reference], self.arms)
@@ -164,4 +176,6 @@ class ExperimentConfig(Config):
 
     def _expect(self, what: str, where: str, names: Any, known: Any) -> None:
         if missing := [name for name in names if name not in known]:
-            raise ValueError(f"{where}: no {what} '{missing[0]}', expected one of {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"{where}: no {what} '{missing[0]}', expected one of {', '.join(map(str, known)) or 'none'}"
+            )

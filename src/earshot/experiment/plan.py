@@ -75,7 +75,7 @@ def model_source(plan: ExperimentConfig, source: str) -> str:
 
 
 def expand(plan: ExperimentConfig, arms: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Run]:
-    """The runs of the chosen arms and seeds, all of them by default; those that others begin with come first.
+    """The runs of the chosen arms and seeds, all there are by default; those that others begin with come first.
 
     Raises:
         ConfigError: A run's configuration is wrong, an endpoint is unknown, or arms differ in their budget.
@@ -89,7 +89,7 @@ def expand(plan: ExperimentConfig, arms: Sequence[str] = (), seeds: Sequence[int
     order = sorted(
         {*wanted, *needed}, key=lambda arm: (plan.arms[arm].starts_from is not None, [*plan.arms].index(arm))
     )
-    return [run_of(plan, arm, seed) for arm in order for seed in seeds]
+    return [run_of(plan, arm, seed) for arm in order for seed in seeds if seed in plan.seeds_of(arm)]
 
 
 def run_of(plan: ExperimentConfig, arm: str, seed: int) -> Run:

@@ -23,7 +23,7 @@ from earshot.config import ExperimentConfig, GrpoConfig, build_config
 from earshot.errors import DataError, InputError
 from earshot.experiment.endpoints import endpoint_names, endpoint_statistics, rebuilt
 from earshot.experiment.hashing import file_hash
-from earshot.experiment.plan import Run, expand, model_source, recipe
+from earshot.experiment.plan import Run, expand, model_source, recipe, run_of
 from earshot.experiment.records import Record
 from earshot.experiment.running import PLAN_FILE
 from earshot.metrics import PredictionTable
@@ -179,7 +179,7 @@ def _about(plan: ExperimentConfig) -> dict[str, Any]:
 
 def _trained_with(plan: ExperimentConfig, arm: str) -> list[str]:
     """The listeners of the evaluation that took part in the arm's reward: agreement with them is no evidence."""
-    (run, *_) = [run for run in expand(plan, [arm], plan.seeds[:1]) if run.arm == arm]
+    run = run_of(plan, arm, plan.seeds_of(arm)[0])
     if not isinstance(run.config, GrpoConfig):
         return []
     sources = set(run.config.listener.paths) if run.config.listener and run.config.rewards.listener else set()
