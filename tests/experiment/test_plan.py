@@ -170,3 +170,13 @@ def test_a_recipe_is_the_same_in_another_folder_and_with_other_arms(tree: dict[s
     assert after[:2] == before[:2] and not set(after[2:]) & set(before[2:])
     unused = plan_of({**tree, "models": {**tree["models"], "unused": {"command": ["doctor", "--json"]}}})
     assert [recipe(unused, run) for run in expand(unused)] == before
+
+
+def test_a_recipe_holds_what_the_plan_says_and_no_default(tree: dict[str, Any]) -> None:
+    def recipes() -> list[str]:
+        plan = plan_of(tree)
+        return [recipe(plan, run) for run in expand(plan)]
+
+    before = recipes()
+    tree["base"]["grpo"]["log_rollouts_every"] = GrpoConfig.model_fields["log_rollouts_every"].default
+    assert not set(recipes()) & set(before), "it is said now, and another version's default may differ"
