@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
 from earshot.errors import ListenerUnavailable
 from earshot.judge import Comparison, Question
 from earshot.serve.admission import Admission, Load
-from earshot.serve.batching import Batcher
+from earshot.serve.batching import Batcher, Hearing
 from earshot.serve.refusals import Refusal
+from earshot.types import Pair
 from tests.judge.constant import Constant
 
 FAR = 1e12
@@ -72,8 +74,29 @@ def test_clients_share_a_batch_one_question_each_before_anyones_second() -> None
         assert batcher.waiting() == 6
         model.gate.set()
         answers = [future.result(20) for future in futures]
-    assert model.batches == [["first"], ["a1", "b1", "c1"], ["a2", "c2", "a3"]]
+    assert model.batches == [["first"], ["a1", "b1", "c1"], ["a2", "a3", "c2"]]
     assert [answer.pair_id for answer in answers[0]] == ["a1 0", "a2 0", "a3 0"]  # in the order of the question
+
+
+def test_a_listeners_batch_holds_several_traces_of_each_pair_and_they_stand_together() -> None:
+    class Notes:
+        name = "notes"
+
+        def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> np.ndarray:
+            heard.append([str(trace) for trace in traces])
+            return np.full(len(traces), 0.5)
+
+    heard: list[list[str]] = []
+    model = Gated(listener=Notes())
+    pair = asked("p")[0].pair
+    with running(model, batch=2) as batcher:
+        occupy(model, batcher)
+        clients = {"a": 17, "b": 3}
+        futures = [batcher.listen([Hearing(pair, f"{name}{k}") for k in range(n)], FAR) for name, n in clients.items()]
+        model.gate.set()
+        assert [len(future.result(20)) for future in futures] == [17, 3]
+    first = [f"a{k}" for k in range(16)]
+    assert heard == [[*first[:8], *first[8:], "b0", "b1", "b2"], ["a16"]]
 
 
 def test_a_client_that_left_is_not_asked_for() -> None:

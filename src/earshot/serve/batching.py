@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from earshot.errors import ListenerUnavailable
@@ -22,6 +23,10 @@ from earshot.types import Pair
 log = logging.getLogger("earshot.serve")
 
 Kind: TypeAlias = Literal["compare", "listen"]
+
+TURN: dict[Kind, int] = {"compare": 1, "listen": 8}
+"""Pieces that a client may have in a batch before the next one's turn. A comparison is one conversation; the traces of
+a listening are about one pair, whose images and prompt are computed once for those that go together."""
 
 
 @runtime_checkable
@@ -76,14 +81,14 @@ class _Job:
 
 
 class Batcher:
-    """Puts the questions of all clients into batches, one of each client before the second of any.
+    """Puts the questions of all clients into batches, one turn of each client before the second of any.
 
     A client that has left, or whose deadline has passed, is not asked for any more; a batch that is with the model is
     finished.
 
     Args:
         model: Who answers.
-        batch: Questions that are asked together.
+        batch: Pairs that are asked about together: so many comparisons, or `TURN` times as many traces.
         linger_s: How long a batch that is not full waits for more, so that clients that were answered together and
             ask again together meet again.
         observe: Told the kind, the size and the seconds of every batch.
@@ -164,23 +169,25 @@ class Batcher:
                 if self._stopped:
                     return None
                 self._changed.wait()
-            until = self._clock() + self._linger_s
-            while self._living() < self._size and (left := until - self._clock()) > 0 and not self._stopped:
+            until, most = self._clock() + self._linger_s, self._size * TURN[self._jobs[0].kind]
+            while self._living() < most and (left := until - self._clock()) > 0 and not self._stopped:
                 self._changed.wait(left)
             if not self._living():  # all of them left meanwhile
                 return "compare", []
             kind = self._jobs[0].kind
             others = [job for job in self._jobs if job.kind != kind]
-            mine = deque(job for job in self._jobs if job.kind == kind)
-            pieces: list[tuple[_Job, int]] = []
-            while mine and len(pieces) < self._size:
-                job = mine.popleft()
-                pieces.append((job, job.asked))
-                job.asked += 1
+            mine = deque(enumerate(job for job in self._jobs if job.kind == kind))
+            pieces: list[tuple[int, _Job, int]] = []
+            while mine and len(pieces) < self._size * TURN[kind]:
+                place, job = mine.popleft()
+                turn = range(job.asked, min(job.asked + TURN[kind], len(job.items)))
+                pieces += [(place, job, index) for index in turn]
+                job.asked = turn.stop
                 if job.asked < len(job.items):
-                    mine.append(job)
-            self._jobs = deque([*others, *mine])
-            return kind, pieces
+                    mine.append((place, job))
+            self._jobs = deque([*others, *(job for _, job in mine)])
+            pieces.sort(key=itemgetter(0))  # what is about one pair stands together
+            return kind, [(job, index) for _, job, index in pieces]
 
     def _living(self) -> int:
         """Drops the jobs that nobody waits for, and counts the questions of the others."""
