@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "earshot"
 # The modules of each layer: what stands first may be imported by what stands later, never the other way round.
 LAYERS: dict[int, set[str]] = {
     1: {"errors", "types", "config", "rundir"},
-    2: {"protocol", "rewards", "metrics", "stats", "wire", "images", "image_sizes", "data", "world"},
-    3: {"vlm", "reasoner", "listener", "judge", "adapters"},
+    2: {"protocol", "rewards", "metrics", "stats", "images", "image_sizes", "data", "world"},
+    3: {"remote", "vlm", "reasoner", "listener", "judge", "adapters"},
     4: {"train", "evaluate", "attack", "serve", "report", "view", "bench", "experiment"},
     5: {"cli"},
 }
@@ -40,7 +40,7 @@ OUTSIDE: dict[int, set[str]] = {
     5: {"typer"},
 }
 # Packages that only one place may import, whatever its layer.
-CONFINED = {"trl": ("train", "bench"), "httpx2": ("listener.remote",), "stamina": ("listener.remote",)}
+CONFINED = {"trl": ("train", "bench"), "httpx2": ("remote",), "stamina": ("remote",)}
 # Applications meet in the files of a run directory; they do not import one another.
 APPLICATIONS = LAYERS[4]
 # But for the one that measures the others.
@@ -178,7 +178,7 @@ def test_every_import_points_up_the_table():
         ("evaluate.py", "from earshot.report import x", "the application 'evaluate' imports the application 'report'"),
         ("train/new.py", "from earshot.bench import x", "the application 'train' imports the application 'bench'"),
         ("evaluate.py", "from trl import GRPOTrainer", "'trl' is confined to earshot.train"),
-        ("listener/local.py", "import httpx2", "'httpx2' is confined to earshot.listener.remote"),
+        ("listener/local.py", "import httpx2", "'httpx2' is confined to earshot.remote"),
         ("data/new.py", "from PIL import Image\nImage.open('x')", "opens an image outside earshot.images"),
         ("data/new.py", "import PIL.Image\nPIL.Image.open('x')", "opens an image outside earshot.images"),
         ("data/new.py", "from PIL.Image import open", "opens an image outside earshot.images"),
@@ -213,7 +213,7 @@ def messages(found: list[str]) -> set[str]:
         ("cli/new.py", "import typer\ndef f():\n    import torch\n    from earshot.train import x"),
         ("bench/new.py", "import trl\nfrom earshot.train import x"),
         ("images.py", "from PIL import Image\nImage.open('x')"),
-        ("listener/remote.py", "import httpx2"),
+        ("remote.py", "import httpx2"),
     ],
 )
 def test_what_the_table_allows_is_not_found(tmp_path, file, text):

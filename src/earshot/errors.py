@@ -33,6 +33,18 @@ class ModelError(InputError):
     """A model folder is missing, incomplete, of an unsupported family, or its tokenizer does not fit the protocol."""
 
 
+class RemoteError(EarshotError):
+    """A server did not answer, refused, or answered what cannot be read.
+
+    Attributes:
+        status: Of the HTTP response, if there was one.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class ListenerUnavailable(EarshotError):
     """A listener broke (time-out, non-finite logits). The reward is missing; it is never 0, a tie or a guess."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'earshot[serve]'")
+pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'earshot[train]'")
 
 from fastapi.testclient import TestClient
 

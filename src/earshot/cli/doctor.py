@@ -16,8 +16,8 @@ from earshot import __version__
 
 PARTS = {
     "core": ["numpy", "scipy", "pillow", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "jaxtyping", "evalica"],
-    "train": ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors"],
-    "serve": ["fastapi", "uvicorn", "httpx2", "stamina", "prometheus-client", "python-multipart"],
+    "train": ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors", "httpx2", "stamina"],
+    "serve": ["fastapi", "uvicorn", "prometheus-client", "python-multipart"],
     "report": ["matplotlib", "jinja2"],
     "dev": [
         "pytest",

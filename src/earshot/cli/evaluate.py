@@ -17,7 +17,7 @@ def evaluate_command(
     model: str = typer.Option(..., help="The reasoner: a model folder or hub id."),
     data: Path = typer.Option(..., help="The pair set."),
     out: Path = typer.Option(..., help="Where predictions and metrics go; an evaluation that was cut off goes on."),
-    listener: list[str] = typer.Option([], help="A listener: a model folder or hub id, or NAME=MODEL. Repeatable."),
+    listener: list[str] = typer.Option([], help="A listener: folder, hub id, address, or NAME=MODEL. Repeatable."),
     samples: int = typer.Option(1, min=1, help="Completions per pair and order of its images."),
     pairs: int | None = typer.Option(None, min=1, help="Judge only the first so many pairs."),
     seed: int = typer.Option(0, min=0, help="Of the sampling and of the bootstrap."),
@@ -42,6 +42,7 @@ def evaluate_command(
     """Judge every pair in both image orders, then measure accuracy, consistency, calibration and disagreement."""
     import importlib.util
     import json
+    import os
 
     from earshot.errors import InputError
 
@@ -60,14 +61,25 @@ def evaluate_command(
     from itertools import islice
 
     from earshot.evaluate import evaluate
+    from earshot.listener import Listener
     from earshot.listener.local import LocalListener
+    from earshot.listener.remote import remote_listener
     from earshot.reasoner import Reasoner
+    from earshot.remote import is_address
     from earshot.rundir import RunDir
     from earshot.vlm import load
 
     run = RunDir.create(out, resume=True)
     vlm = load(model, dtype=dtype, device=device).freeze()
-    readers = {name: load(path, dtype=dtype, device=device).freeze() for name, path in names.items()}
+    readers = {
+        name: load(path, dtype=dtype, device=device).freeze() for name, path in names.items() if not is_address(path)
+    }
+    listeners: dict[str, Listener] = {
+        name: LocalListener(readers[name], name=name, batch_size=batch)
+        if name in readers
+        else remote_listener(path, key=os.environ.get("EARSHOT_LISTENER_KEY"))
+        for name, path in names.items()
+    }
     settings = {
         **model_settings(run.path, {"model": vlm, **readers}, {"model": model, **names}),
         "data": relative(data, run.path),
@@ -79,7 +91,7 @@ def evaluate_command(
         metrics = evaluate(
             islice(read_pairs(data, tolerate=tolerate, on_error=row_logger(run)), pairs),
             Reasoner(vlm, max_new_tokens=max_new_tokens, temperature=temperature, batch_size=batch),
-            {name: LocalListener(reader, name=name, batch_size=batch) for name, reader in readers.items()},
+            listeners,
             run,
             samples=samples,
             seed=seed,
@@ -141,11 +153,11 @@ def chosen_protocols(names: list[str], threshold: float | None) -> "list[Protoco
 
 
 def model_settings(out: Path, models: dict[str, Any], sources: dict[str, str]) -> dict[str, Any]:
-    """Which models these are: where they came from, and the hash of their weights."""
+    """Which models these are: where they came from, and the hash of their weights; a server does not tell it."""
     return {
         "models": {
             name: {"source": relative(Path(source), out) if Path(source).is_dir() else source,
-                   "sha256": models[name].fingerprint()}
+                   "sha256": models[name].fingerprint() if name in models else None}
             for name, source in sources.items()
         }
     }  # fmt: skip

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from earshot.judge import RewardModel
 
 Model = Annotated[str, typer.Option("--model", help="The reasoner: a model folder, a hub id, or world:reasoner.")]
-Listener = Annotated[str | None, typer.Option("--listener", help="A model that re-reads the traces, named alike.")]
+Listener = Annotated[
+    str | None, typer.Option("--listener", help="A model that re-reads the traces, named alike, or a server's address.")
+]
 Samples = Annotated[int, typer.Option("--samples", min=1, help="Completions for each order of the images.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling.")]
 Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="Of the sampling; 0 is greedy.")]

@@ -90,12 +90,33 @@ class LeakAlarmConfig(Config):
     five times, for an honest trace tells a reader who sees nothing a good deal."""
 
 
+class RemoteConfig(Config):
+    """How a listener on another machine is asked: one of `paths` that is an address (docs/remote.md)."""
+
+    prompts: Literal["standard", "brief"] = "standard"
+    """How it is asked and its traces are cut into claims: `standard` for real vision-language models, `brief` for the
+    synthetic world's."""
+    # vLLM batches what arrives together; 16 requests at a time are one step of 16 completions [C].
+    concurrency: Count = 16
+    """Requests at a time."""
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long one attempt may take."""
+    patience_s: Annotated[float, Field(ge=0)] = 60.0
+    """How long a request is repeated while the server is away or has no room; after that the rewards of the step are
+    missing, and training goes on."""
+    key_env: str = "EARSHOT_LISTENER_KEY"
+    """The environment variable that holds the server's key, if it has one."""
+
+
 class ListenerConfig(Config):
     """A frozen model that reads traces, how it is asked, and which control it is replaced by, if any."""
 
     paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False)] = ()
-    """Local folders, hub ids or `world:NAME`; one or a list. Several are an ensemble: the mean of their
-    probabilities."""
+    """Local folders, hub ids, `world:NAME`, or addresses: `http://HOST:PORT` of an `earshot serve`,
+    `http://HOST:PORT/v1#MODEL` of an OpenAI-compatible server. One or a list. Several are an ensemble: the mean of
+    their probabilities."""
+    remote: RemoteConfig = RemoteConfig()
+    """How the addresses among `paths` are asked."""
     family: str = "qwen2_5_vl"
     """As in `ModelConfig`; of all `paths`."""
     # METHOD, Definitions: the listener never sees the answer block; removing more is an option. Ours [C] removes more:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from earshot.judge.pictures import PictureLike, take_picture
 from earshot.judge.ranking import ImageRanking, rank_images
 from earshot.listener import Listener, ask
 from earshot.listener.local import LocalListener
+from earshot.listener.remote import ChatListener, remote_listener
 from earshot.protocol import RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
+from earshot.reasoner.remote import ChatReasoner
+from earshot.remote import is_address
 from earshot.types import Pair, Sample
 from earshot.vlm import load as load_vlm
 
@@ -236,8 +240,10 @@ def load(
     """Loads a reward model; `earshot.load` is this.
 
     Args:
-        model: The reasoner: a folder written by `save_pretrained`, a hub id, or `world:reasoner`.
-        listener: A second model that re-reads the traces, named in the same way, or any `Listener`.
+        model: The reasoner: a folder written by `save_pretrained`, a hub id, `world:reasoner`, or
+            `http://HOST:PORT/v1#NAME` of an OpenAI-compatible server (its key in EARSHOT_REASONER_KEY).
+        listener: A second model that re-reads the traces, named in the same way, or any `Listener`; also
+            `http://HOST:PORT` of an `earshot serve` (key in EARSHOT_LISTENER_KEY).
         samples: Completions for each order of the images; their mean is taken.
         temperature: Of the sampling; 0 is greedy.
         max_new_tokens: Longer completions are cut, and malformed.
@@ -257,9 +263,18 @@ def load(
         )
     if samples > 1 and temperature == 0:
         raise InputError("temperature 0 is greedy, so that several samples would be equal; use samples=1")
-    vlm = load_vlm(model, device=device, dtype=dtype).freeze()
-    reasoner = Reasoner(vlm, max_new_tokens=max_new_tokens, temperature=temperature, batch_size=batch_size)
-    if isinstance(listener, str | Path):
+    how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
+    reasoner: Judges
+    if is_address(model):
+        own = remote_listener(str(model), key=os.environ.get("EARSHOT_REASONER_KEY"))
+        if not isinstance(own, ChatListener):
+            raise InputError(f"{model}: an 'earshot serve' judges by itself; expected http://HOST:PORT/v1#NAME")
+        reasoner = ChatReasoner(own, **how)
+    else:
+        reasoner = Reasoner(load_vlm(model, device=device, dtype=dtype).freeze(), **how)
+    if is_address(listener):
+        listener = remote_listener(str(listener), key=os.environ.get("EARSHOT_LISTENER_KEY"))
+    elif isinstance(listener, str | Path):
         reader = load_vlm(listener, device=device, dtype=dtype).freeze()
         listener = LocalListener(reader, name=reader.name, batch_size=batch_size)
     return RewardModel(reasoner, listener=listener, samples=samples, redaction=redaction)
@@ -278,6 +293,9 @@ def describe(model: RewardModel) -> dict[str, Any]:
             "temperature": model.reasoner.temperature,
             "max_new_tokens": model.reasoner.max_new_tokens,
         }
+    elif isinstance(model.reasoner, ChatReasoner):
+        one = model.reasoner
+        told |= {"model": {"name": one.name}, "temperature": one.temperature, "max_new_tokens": one.max_new_tokens}
     if isinstance(model.listener, LocalListener):
         vlm = model.listener.vlm
         told["listener"] = {"name": vlm.name, "sha256": vlm.fingerprint()}

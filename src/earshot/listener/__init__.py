@@ -1,6 +1,8 @@
 """The frozen reader of traces: anything with `p_first(pairs, traces) -> array`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -9,7 +11,7 @@ from jaxtyping import Float
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.types import Pair
 
-__all__ = ["Listener", "ask", "checked"]
+__all__ = ["Listener", "ask", "checked", "runs_of_pairs"]
 
 
 @runtime_checkable
@@ -67,3 +69,15 @@ def checked(p: Float[np.ndarray, " n"], *, name: str = "listener", n: int | None
             "probabilities), expected values in [0, 1]; check its logits"
         )
     return p
+
+
+def runs_of_pairs(pairs: Sequence[Pair]) -> Iterator[list[int]]:
+    """The rows that ask about one pair, where they stand together: their images and prompt are needed once."""
+    for _, rows in groupby(range(len(pairs)), key=lambda row: _identity(pairs[row])):
+        yield list(rows)
+
+
+def _identity(pair: Pair) -> tuple[object, ...]:
+    """What makes two rows the same question; decoded images are told apart by identity, never compared."""
+    sources = (source if isinstance(source, Path | bytes) else id(source) for source in (pair.first, pair.second))
+    return (pair.id, pair.prompt, *sources)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from earshot.images import DEFAULT_LIMITS, ImageLimits
-from earshot.listener import checked
+from earshot.listener import checked, runs_of_pairs
 from earshot.protocol import listener_prefill
 from earshot.types import Pair
 from earshot.vlm import Vlm, answer_token_ids
@@ -50,12 +49,7 @@ class LocalListener:
             ListenerUnavailable: A logit is not finite.
             ImageError: An image is refused.
         """
-        groups: list[list[int]] = []
-        for row, pair in enumerate(pairs):
-            if groups and _identity(pairs[groups[-1][0]]) == _identity(pair):
-                groups[-1].append(row)
-            else:
-                groups.append([row])
+        groups = [*runs_of_pairs(pairs)]
         p = np.empty(len(pairs))
         for start in range(0, len(groups), self.batch_size):
             batch = groups[start : start + self.batch_size]
@@ -76,9 +70,3 @@ class LocalListener:
         finally:
             vlm.model.train(training)
         return torch.softmax(logits[:, list(self._answers)].double(), dim=-1)[:, 0].cpu().numpy()
-
-
-def _identity(pair: Pair) -> tuple[object, ...]:
-    """What makes two rows the same question; decoded images are told apart by identity, never compared."""
-    sources = (source if isinstance(source, Path | bytes) else id(source) for source in (pair.first, pair.second))
-    return (pair.id, pair.prompt, *sources)

@@ -1,4 +1,4 @@
-"""The reasoner: a vision-language model that thinks about a pair before it names a side."""
+"""A reasoner that runs here."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import torch
 
 from earshot.images import DEFAULT_LIMITS, ImageLimits
 from earshot.listener.local import LocalListener
-from earshot.protocol import parse_completion
-from earshot.types import Malformed, Order, Pair, Sample, Verdict, other
+from earshot.reasoner.orders import as_samples, in_both_orders
+from earshot.types import Order, Pair, Sample
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import Sampling, encode_prefix, sample
-
-_ORDERS: tuple[Order, Order] = ("forward", "swapped")
 
 
 @dataclass
@@ -47,7 +45,7 @@ class Reasoner:
         training = self.vlm.model.training
         self.vlm.model.eval()
         try:
-            shown = [(pair if order == "forward" else pair.swapped(), order) for pair in pairs for order in _ORDERS]
+            shown = in_both_orders(pairs)
             judged: list[list[Sample]] = []
             for start in range(0, len(shown), self.batch_size):
                 judged.extend(self._judge_batch(shown[start : start + self.batch_size], samples, seed))
@@ -57,19 +55,8 @@ class Reasoner:
 
     def _judge_batch(self, shown: Sequence[tuple[Pair, Order]], samples: int, seed: int) -> list[list[Sample]]:
         texts = self._complete([pair for pair, _ in shown], [order for _, order in shown], samples, seed)
-        parsed = [parse_completion(text) for text in texts]
-        rows = [k for k, verdict in enumerate(parsed) if isinstance(verdict, Verdict)]
         own = LocalListener(self.vlm, batch_size=self.batch_size, limits=self.limits)
-        traces = [verdict.trace for verdict in parsed if isinstance(verdict, Verdict)]
-        p_shown = own.p_first([shown[k // samples][0] for k in rows], traces) if rows else np.empty(0)
-        p_by_row = dict(zip(rows, p_shown.tolist(), strict=True))
-        return [
-            [
-                _as_sample(texts[k], parsed[k], order, p_by_row.get(k))
-                for k in range(index * samples, (index + 1) * samples)
-            ]
-            for index, (_, order) in enumerate(shown)
-        ]
+        return as_samples(shown, texts, own)
 
     def _complete(self, pairs: Sequence[Pair], orders: Sequence[Order], samples: int, seed: int) -> list[str]:
         vlm = self.vlm
@@ -96,19 +83,3 @@ def _uniforms(pair_id: str, order: Order, seed: int, samples: int, length: int) 
     """The random numbers of one pair in one order, (samples, length), a function of these arguments alone."""
     key = hashlib.sha256(f"{seed}\0{order}\0{pair_id}".encode()).digest()
     return np.random.default_rng(np.frombuffer(key, dtype=np.uint32)).random((samples, length), dtype=np.float32)
-
-
-def _as_sample(text: str, parsed: Verdict | Malformed, order: Order, p_shown: float | None) -> Sample:
-    """A completion told in the pair's own sides."""
-    if isinstance(parsed, Malformed):
-        return Sample(order, text, text, side=None, malformed=parsed.reason, p_first=None)
-    swapped = order == "swapped"
-    assert p_shown is not None
-    return Sample(
-        order=order,
-        completion=text,
-        trace=parsed.trace,
-        side=other(parsed.side) if swapped else parsed.side,
-        malformed=None,
-        p_first=1.0 - p_shown if swapped else p_shown,
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,8 @@ from earshot.listener.controls import (
 )
 from earshot.listener.evidence import EvidenceListener
 from earshot.listener.local import LocalListener
+from earshot.listener.remote import remote_listener
+from earshot.remote import is_address
 from earshot.rewards import RewardWeights
 from earshot.rundir import RunDir, whole
 from earshot.train.callbacks import FiniteGuard, SampleTable, watch
@@ -157,13 +160,16 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
 
 
 def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[str, Vlm]]:
-    """The listener of a configuration, and the frozen models it reads with, by name.
+    """The listener of a configuration, and the frozen models it reads with here, by name.
 
     Raises:
         ModelError: A model cannot be loaded, or its answer tokens are not single tokens.
+        InputError: An address is none.
     """
     models = {
-        f"listener:{path}": load(path, dtype=config.dtype, device=config.device).freeze() for path in config.paths
+        f"listener:{path}": load(path, dtype=config.dtype, device=config.device).freeze()
+        for path in config.paths
+        if not is_address(path)
     }
     if config.control == "random":
         return RandomListener(seed), models
@@ -175,7 +181,7 @@ def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[st
     elif config.control == "no_trace":
         listener = NoTraceListener(listener)
     if config.both_orders:
-        listener = BothOrdersListener(listener, _only_language(models, "listener.paths", SWAPS))
+        listener = BothOrdersListener(listener, _only_language(_prompts_of(config, models), "listener.paths", SWAPS))
     if config.temperature != 1.0:
         listener = TemperedListener(listener, config.temperature)
     return listener, models
@@ -184,10 +190,25 @@ def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[st
 def _plain_listener(config: ListenerConfig, models: Mapping[str, Vlm]) -> Listener:
     """The models as they read, before any control or option but that of claims; the mean of several."""
     bases: list[Listener] = []
-    for vlm in models.values():
-        base = LocalListener(vlm, name=vlm.name, batch_size=config.batch_size)
-        bases.append(EvidenceListener(base, SPLITTERS[vlm.prompts.name]) if config.needs_claims else base)
+    for path, prompts in zip(config.paths, _prompts_of(config, models), strict=True):
+        base = _base_listener(config, path, models)
+        bases.append(EvidenceListener(base, SPLITTERS[prompts]) if config.needs_claims else base)
     return bases[0] if len(bases) == 1 else EnsembleListener(tuple(bases))
+
+
+def _base_listener(config: ListenerConfig, path: str, models: Mapping[str, Vlm]) -> Listener:
+    if not is_address(path):
+        vlm = models[f"listener:{path}"]
+        return LocalListener(vlm, name=vlm.name, batch_size=config.batch_size)
+    options = config.remote.model_dump(exclude={"key_env"})
+    return remote_listener(path, key=os.environ.get(config.remote.key_env), **options)
+
+
+def _prompts_of(config: ListenerConfig, models: Mapping[str, Vlm]) -> list[str]:
+    """The prompt set that each of `paths` is asked in."""
+    return [
+        config.remote.prompts if is_address(path) else models[f"listener:{path}"].prompts.name for path in config.paths
+    ]
 
 
 def build_claims(config: ClaimsConfig) -> tuple[ClaimsPart, dict[str, Vlm]]:
@@ -198,18 +219,18 @@ def build_claims(config: ClaimsConfig) -> tuple[ClaimsPart, dict[str, Vlm]]:
     """
     models = {f"claims:{path}": load(path, dtype=config.dtype, device=config.device).freeze() for path in config.paths}
     checkers = tuple(LocalChecker(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values())
-    split = _only_language(models, "claims.paths", SPLITTERS)
+    split = _only_language([vlm.prompts.name for vlm in models.values()], "claims.paths", SPLITTERS)
     listener = ClaimListener(checkers, split, with_prior=config.prior_corrected)
     return ClaimsPart(listener, config.penalty, config.at_least), models
 
 
-def _only_language(models: Mapping[str, Vlm], key: str, table: Mapping[str, _Of]) -> _Of:
-    """What the table has for the one language that these models read.
+def _only_language(prompts: Iterable[str], key: str, table: Mapping[str, _Of]) -> _Of:
+    """What the table has for the one prompt set that models are asked in.
 
     Raises:
         ModelError: They read several.
     """
-    if len(languages := {vlm.prompts.name for vlm in models.values()}) > 1:
+    if len(languages := {*prompts}) > 1:
         raise ModelError(
             f"{key}: the models are asked in {' and '.join(sorted(languages))}, expected one prompt set: they must "
             "understand the same traces"

@@ -1,0 +1,180 @@
+"""Listeners on other machines: behind the OpenAI-compatible chat API, and behind `earshot serve`."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from earshot.errors import ListenerUnavailable, RemoteError
+from earshot.images import DEFAULT_LIMITS, ImageLimits, read_file
+from earshot.listener import Listener, checked, runs_of_pairs
+from earshot.protocol import PROMPT_SETS, listener_prefill
+from earshot.remote import CONTROL_TOKENS, LEAST_MASS, ChatModel, Endpoint, parse_address, png
+from earshot.types import ImageSource, Pair
+
+T = TypeVar("T")
+
+PAIRS_AT_ONCE: Final = 64
+"""Whose images are held encoded."""
+TRACES_AT_ONCE: Final = 64
+"""Of one pair in one request to `earshot serve`, which takes up to 256."""
+
+
+@dataclass
+class ChatListener:
+    """p(first) from the log-probabilities of the two answers, as `listener.local` takes it from the logits.
+
+    Every trace is a request of its own; a server that keeps the prefixes it has seen, as vLLM does, computes the
+    images and the prompt of a pair once.
+
+    Attributes:
+        model: Who is asked.
+        endpoint: Its server.
+    """
+
+    model: ChatModel
+    endpoint: Endpoint
+    _continues: bool = field(default=False, init=False, repr=False)
+    _first: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return _heard(lambda: self.model.name)
+
+    def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
+        """See `Listener.p_first`.
+
+        Raises:
+            ListenerUnavailable: The server gave no answer, or its log-probabilities are not those of the answers.
+            ImageError: An image is refused, here and not by the server.
+        """
+        p = np.empty(len(pairs))
+        runs = [*runs_of_pairs(pairs)]
+        for start in range(0, len(runs), PAIRS_AT_ONCE):
+            _heard(partial(self._read, pairs, traces, runs[start : start + PAIRS_AT_ONCE], p))
+        return checked(p, name=self.name)
+
+    def _read(
+        self, pairs: Sequence[Pair], traces: Sequence[str | None], runs: Sequence[list[int]], p: np.ndarray
+    ) -> None:
+        """Asks about these runs of rows and writes the answers into `p`."""
+        messages = self.endpoint.map(lambda rows: self.model.messages(pairs[rows[0]]), runs)
+        self._try_out(messages[0])
+        asked = [(row, about) for rows, about in zip(runs, messages, strict=True) for row in rows]
+        answers = self.endpoint.map(lambda one: self.model.answer(one[1], _prefill(traces[one[0]])), asked)
+        p[[row for row, _ in asked]] = [answer.p_first for answer in answers]
+
+    def _try_out(self, messages: list[dict[str, Any]]) -> None:
+        """Once: whether the server continues a turn that was begun for it. One that does not would be misread."""
+        with self._first:
+            if self._continues:
+                return
+            mass = self.model.answer(messages, _prefill(None)).mass
+            if mass < LEAST_MASS:
+                raise RemoteError(
+                    f"{self.endpoint.url}: only {mass:.1%} of the probability is on the two answers, expected most of "
+                    "it; the server does not continue the turn (continue_final_message), or the model cannot answer"
+                )
+            self._continues = True
+
+
+@dataclass
+class ServedListener:
+    """The listener of an `earshot serve` in another process or on another machine.
+
+    Attributes:
+        endpoint: The server.
+        name: What logs call it.
+    """
+
+    endpoint: Endpoint
+    name: str = "served"
+    limits: ImageLimits = DEFAULT_LIMITS
+
+    def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
+        """See `Listener.p_first`.
+
+        Raises:
+            ListenerUnavailable: The server gave no answer, or not a probability for each trace.
+            ImageError: An image cannot be read here.
+        """
+        asked = [
+            rows[start : start + TRACES_AT_ONCE]
+            for rows in runs_of_pairs(pairs)
+            for start in range(0, len(rows), TRACES_AT_ONCE)
+        ]
+        answers = _heard(
+            lambda: self.endpoint.map(lambda rows: self._ask(pairs[rows[0]], [traces[k] for k in rows]), asked)
+        )
+        p = np.empty(len(pairs))
+        for rows, found in zip(asked, answers, strict=True):
+            p[rows] = found
+        return checked(p, name=self.name)
+
+    def _ask(self, pair: Pair, traces: list[str | None]) -> list[float]:
+        images = {"first": self._sent(pair.first), "second": self._sent(pair.second)}
+        told = self.endpoint.post("/v1/listen", {"prompt": pair.prompt, **images, "traces": traces})
+        found = told.get("p_first") if isinstance(told, dict) else None
+        if not isinstance(found, list) or len(found) != len(traces):
+            raise RemoteError(f"{self.endpoint.url}: no probability for each of {len(traces)} traces")
+        if not all(isinstance(value, float | int) for value in found):
+            raise RemoteError(f"{self.endpoint.url}: its probabilities are no numbers")
+        return found
+
+    def _sent(self, source: ImageSource) -> str:
+        """Files as they are, for they are small and the server decodes them as we do; the rest without loss."""
+        if isinstance(source, Path):
+            source = read_file(source, limits=self.limits)
+        data = source if isinstance(source, bytes) else png(source, self.limits)
+        return base64.b64encode(data).decode()
+
+
+def remote_listener(
+    source: str,
+    *,
+    prompts: str = "standard",
+    key: str | None = None,
+    concurrency: int = 16,
+    timeout_s: float = 60.0,
+    patience_s: float = 60.0,
+    limits: ImageLimits = DEFAULT_LIMITS,
+) -> Listener:
+    """The listener at an address; nothing is asked of it yet.
+
+    Args:
+        source: `http://HOST:PORT` of `earshot serve --listener`, or `http://HOST:PORT/v1#MODEL` of a chat API.
+        prompts: How a chat API is asked: a name in `protocol.PROMPT_SETS`.
+        key: Sent as `Authorization: Bearer KEY`.
+        concurrency: Requests at a time.
+        timeout_s: How long one attempt may take.
+        patience_s: How long a request is repeated while the server is away or has no room.
+        limits: What an image may be.
+
+    Raises:
+        InputError: It is no address.
+    """
+    address = parse_address(source)
+    endpoint = Endpoint(address.url, key=key, concurrency=concurrency, timeout_s=timeout_s, patience_s=patience_s)
+    if address.chat:
+        return ChatListener(ChatModel(endpoint, address.model, PROMPT_SETS[prompts], limits), endpoint)
+    return ServedListener(endpoint, limits=limits)
+
+
+def _prefill(trace: str | None) -> str:
+    return listener_prefill(trace, control_tokens=CONTROL_TOKENS)
+
+
+def _heard(ask: Callable[[], T]) -> T:
+    """The same, with what went wrong told as a listener's failure."""
+    try:
+        return ask()
+    except RemoteError as error:
+        raise ListenerUnavailable(f"listener: {error}") from error

@@ -1,0 +1,57 @@
+"""Judging a pair in both orders of its images, and telling what was said in the pair's own sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from earshot.listener import Listener
+from earshot.protocol import parse_completion
+from earshot.types import Malformed, Order, Pair, Sample, Verdict, other
+
+ORDERS: tuple[Order, Order] = ("forward", "swapped")
+
+
+def in_both_orders(pairs: Sequence[Pair]) -> list[tuple[Pair, Order]]:
+    """Every pair as it is shown, first as it is and then with its images exchanged."""
+    return [(pair if order == "forward" else pair.swapped(), order) for pair in pairs for order in ORDERS]
+
+
+def as_samples(shown: Sequence[tuple[Pair, Order]], texts: Sequence[str], own: Listener) -> list[list[Sample]]:
+    """What completions say of the pairs that they were written about.
+
+    Args:
+        shown: The pairs as they were shown.
+        texts: Completions, as many for each of `shown`, one pair's after another's.
+        own: The model that wrote them, for its probability of either answer after its own trace.
+
+    Raises:
+        ListenerUnavailable: It gave none.
+    """
+    samples = len(texts) // max(len(shown), 1)
+    parsed = [parse_completion(text) for text in texts]
+    rows = [k for k, verdict in enumerate(parsed) if isinstance(verdict, Verdict)]
+    traces = [verdict.trace for verdict in parsed if isinstance(verdict, Verdict)]
+    p_shown = own.p_first([shown[k // samples][0] for k in rows], traces) if rows else np.empty(0)
+    p_by_row = dict(zip(rows, p_shown.tolist(), strict=True))
+    return [
+        [_as_sample(texts[k], parsed[k], order, p_by_row.get(k)) for k in range(index * samples, (index + 1) * samples)]
+        for index, (_, order) in enumerate(shown)
+    ]
+
+
+def _as_sample(text: str, parsed: Verdict | Malformed, order: Order, p_shown: float | None) -> Sample:
+    """A completion told in the pair's own sides."""
+    if isinstance(parsed, Malformed):
+        return Sample(order, text, text, side=None, malformed=parsed.reason, p_first=None)
+    swapped = order == "swapped"
+    assert p_shown is not None
+    return Sample(
+        order=order,
+        completion=text,
+        trace=parsed.trace,
+        side=other(parsed.side) if swapped else parsed.side,
+        malformed=None,
+        p_first=1.0 - p_shown if swapped else p_shown,
+    )

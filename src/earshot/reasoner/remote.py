@@ -1,0 +1,61 @@
+"""A reasoner on another machine, behind the OpenAI-compatible chat API."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from earshot.listener.remote import ChatListener
+from earshot.reasoner.orders import as_samples, in_both_orders
+from earshot.types import Order, Pair, Sample
+
+
+@dataclass
+class ChatReasoner:
+    """Judges pairs in both orders of their images, as `reasoner.Reasoner` does.
+
+    Attributes:
+        own: The model, which also says how probable either answer is after its own trace.
+        max_new_tokens: Completions that are longer are cut, and then malformed.
+        temperature: Of sampling; 0 is greedy.
+        batch_size: Pairs (in one order) whose images are held encoded.
+    """
+
+    own: ChatListener
+    max_new_tokens: int = 512
+    temperature: float = 1.0
+    batch_size: int = 16
+
+    @property
+    def name(self) -> str:
+        return self.own.name
+
+    def judge(self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0) -> list[list[Sample]]:
+        """`samples` completions for every pair in either order; a list of 2 * samples for each pair.
+
+        The server is given a seed for each pair, a function of `seed` and the pair's id; whether the same seed gives
+        the same completion beside other requests is up to the server, and vLLM does not promise it.
+
+        Raises:
+            RemoteError: The server gave no completions.
+            ListenerUnavailable: It gave no probabilities of the answers.
+            ImageError: An image is refused.
+        """
+        shown = in_both_orders(pairs)
+        judged: list[list[Sample]] = []
+        for start in range(0, len(shown), self.batch_size):
+            batch = shown[start : start + self.batch_size]
+            texts = self.own.endpoint.map(lambda one: self._complete(*one, samples, seed), batch)
+            judged += as_samples(batch, [text for several in texts for text in several], self.own)
+        return [judged[k] + judged[k + 1] for k in range(0, len(judged), 2)]
+
+    def _complete(self, pair: Pair, order: Order, samples: int, seed: int) -> list[str]:
+        key = hashlib.sha256(f"{seed}\0{order}\0{pair.id}".encode()).digest()
+        return self.own.model.complete(
+            self.own.model.messages(pair),
+            n=samples,
+            seed=int.from_bytes(key[:4], "big") >> 1,
+            temperature=self.temperature,
+            max_new_tokens=self.max_new_tokens,
+        )

@@ -1,0 +1,348 @@
+"""Models on other machines, over HTTP: time-outs, retries of what may pass, and the OpenAI-compatible chat API."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import math
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+import stamina
+
+from earshot.errors import InputError, RemoteError
+from earshot.images import ImageLimits, load_image, printable
+from earshot.protocol import ANSWER_TEXTS, PromptSet, reasoner_messages
+from earshot.protocol.prompts import ANSWER_OPEN
+from earshot.types import ImageSource, Pair
+
+# What is tried again is of interest to whoever asks for logs, and no line on everybody's screen.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers that another attempt may better; every other 4xx says that the request itself is wrong."""
+LONGEST_WAIT_S: Final = 10.0
+"""Between two attempts, whatever the server asks for: it may be back sooner than it thought."""
+TOP_LOG_PROBS: Final = 20
+"""The most that the chat API gives at a position, and that vLLM gives without `--max-logprobs`."""
+LEAST_MASS: Final = 0.1
+"""A model that continues the turn it was given puts nearly all of its probability on the two answers."""
+
+# A chat API does not tell its tokenizer's special tokens: what opens them in the families there are.
+CONTROL_TOKENS: Final = (
+    *("<|", "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<image>", "<img>", "</img>", "<IMG_CONTEXT>"),
+    *("[INST]", "[/INST]", "[IMG]", "[IMG_BREAK]", "[IMG_END]", "<start_of_turn>", "<end_of_turn>"),
+    *("<start_of_image>", "<end_of_image>", "<image_soft_token>"),
+)
+
+
+def is_address(source: object) -> bool:
+    """Whether a model is named by the address of a server."""
+    return isinstance(source, str) and source.startswith(("http://", "https://"))
+
+
+class Address(NamedTuple):
+    """Where a server is, and which of its models is meant."""
+
+    url: str
+    """Without the /v1 at its end."""
+    model: str | None
+    """None for the only one there is."""
+    chat: bool
+    """Whether it speaks the OpenAI-compatible API, as an address that ends in /v1 says; else `earshot serve`'s own."""
+
+
+def parse_address(source: str) -> Address:
+    """`http://host:port` of `earshot serve`, or `http://host:port/v1#model` of a chat API.
+
+    Raises:
+        InputError: It is no such address.
+    """
+    parts = urlsplit(source)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise InputError(
+            f"{printable(source)!r} is no address of a server, expected http://HOST:PORT of 'earshot serve', or "
+            "http://HOST:PORT/v1#MODEL of an OpenAI-compatible server"
+        )
+    path = parts.path.rstrip("/")
+    chat = path.endswith("/v1")
+    return Address(f"{parts.scheme}://{parts.netloc}{path.removesuffix('/v1')}", parts.fragment or None, chat)
+
+
+class Endpoint:
+    """A server that is asked in JSON, several requests at a time.
+
+    Args:
+        url: What the paths are put after.
+        key: Sent as `Authorization: Bearer KEY`.
+        concurrency: Requests at a time.
+        timeout_s: How long one attempt may take.
+        patience_s: How long a request is tried again where that may help: the server cannot be reached, has no room,
+            or failed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        concurrency: int = 16,
+        timeout_s: float = 60.0,
+        patience_s: float = 60.0,
+    ) -> None:
+        self.url = url
+        self._concurrency = concurrency
+        self._patience_s = patience_s
+        self._client = httpx2.Client(
+            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+            timeout=timeout_s,
+            limits=httpx2.Limits(max_connections=concurrency),
+        )
+        weakref.finalize(self, self._client.close)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON that a POST is answered with.
+
+        Raises:
+            RemoteError: There was no answer for as long as our patience, or a refusal that no repetition changes.
+        """
+        return self._ask("POST", path, body)
+
+    def get(self, path: str) -> Any:
+        """The JSON that a GET is answered with; raises as `post` does."""
+        return self._ask("GET", path, None)
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """The results for the items, so many at a time as the server is asked; the first failure ends the others."""
+        failed = threading.Event()
+
+        def one(item: T) -> R | None:
+            if failed.is_set():
+                return None
+            try:
+                return function(item)
+            except BaseException:
+                failed.set()
+                raise
+
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="earshot-remote") as pool:
+            futures = [pool.submit(one, item) for item in items]
+        # Whoever failed raises here; the others' None is never seen.
+        for error in filter(None, [future.exception() for future in futures]):
+            raise error
+        return [future.result() for future in futures]  # type: ignore[misc]
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        where = f"{self.url}{path}"
+        try:
+            for attempt in stamina.retry_context(
+                on=_worth_another, attempts=None, timeout=self._patience_s, wait_initial=0.2, wait_max=LONGEST_WAIT_S
+            ):
+                with attempt:
+                    answer = self._client.request(method, where, json=body)
+                    answer.raise_for_status()
+        except httpx2.HTTPStatusError as error:
+            raise RemoteError(_refusal(where, error.response), status=error.response.status_code) from error
+        except httpx2.HTTPError as error:
+            raise RemoteError(
+                f"{where}: no answer in {self._patience_s:g} s ({type(error).__name__}); is the server up?"
+            ) from error
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise RemoteError(f"{where}: the answer is no JSON; is this the address of a model?") from error
+
+
+def _worth_another(error: Exception) -> bool | float:
+    """Whether to try again, or in how many seconds the server would have it."""
+    if not isinstance(error, httpx2.HTTPStatusError):
+        return isinstance(error, httpx2.TransportError)
+    if error.response.status_code not in RETRIED:
+        return False
+    try:
+        after = float(error.response.headers.get("retry-after", ""))
+    except ValueError:
+        return True
+    return min(after, LONGEST_WAIT_S) if math.isfinite(after) and after > 0 else True
+
+
+def _refusal(where: str, response: httpx2.Response) -> str:
+    """What a refused request is told, in one line; servers differ in where they put it."""
+    try:
+        told = response.json()
+    except ValueError:
+        told = {}
+    inner = told.get("error", told) if isinstance(told, dict) else {}
+    message = inner.get("message") if isinstance(inner, dict) else inner
+    text = printable(" ".join(str(message or response.reason_phrase).split()))[:300]
+    return f"{where}: refused with {response.status_code} ({text})"
+
+
+class Answer(NamedTuple):
+    """What a model answers about a pair."""
+
+    p_first: float
+    mass: float
+    """The probability of both answers together."""
+
+
+class ChatModel:
+    """A vision-language model behind the OpenAI-compatible chat API, as `vllm serve` has it.
+
+    Args:
+        endpoint: The server, without the /v1 at the end of its URL.
+        model: Which of the server's models; None for the only one.
+        prompts: How it is asked about a pair.
+        limits: What an image may be.
+    """
+
+    def __init__(self, endpoint: Endpoint, model: str | None, prompts: PromptSet, limits: ImageLimits) -> None:
+        self._endpoint = endpoint
+        self._model = model
+        self._prompts = prompts
+        self._limits = limits
+
+    @cached_property
+    def name(self) -> str:
+        """What the server calls the model.
+
+        Raises:
+            RemoteError: None was named, and the server has none or several.
+        """
+        if self._model is not None:
+            return self._model
+        listed = _fields(self._endpoint.get("/v1/models"), "data", list)
+        names = [_fields(entry, "id", str) for entry in listed]
+        if len(names) != 1:
+            raise RemoteError(
+                f"{self._endpoint.url}: serves {', '.join(names) or 'no model'}, expected one, or its name after a '#'"
+            )
+        return names[0]
+
+    def messages(self, pair: Pair) -> list[dict[str, Any]]:
+        """The conversation about a pair, its images in it as they decode, without loss.
+
+        Raises:
+            ImageError: An image is refused.
+        """
+        urls = [data_url(source, self._limits) for source in (pair.first, pair.second)]
+        (turn,) = reasoner_messages(pair.prompt, self._prompts, *urls, control_tokens=CONTROL_TOKENS)
+        content = [
+            {"type": "image_url", "image_url": {"url": part["image"]}} if part["type"] == "image" else part
+            for part in turn["content"]
+        ]
+        return [{**turn, "content": content}]
+
+    def complete(
+        self, messages: Sequence[Mapping[str, Any]], *, n: int, seed: int, temperature: float, max_new_tokens: int
+    ) -> list[str]:
+        """`n` completions of a conversation.
+
+        Raises:
+            RemoteError: The server gave none.
+        """
+        body = {
+            "model": self.name,
+            "messages": [*messages],
+            "n": n,
+            "seed": seed,
+            "temperature": temperature,
+            "max_tokens": max_new_tokens,
+        }
+        choices = _fields(self._endpoint.post("/v1/chat/completions", body), "choices", list)
+        if len(choices) != n:
+            raise RemoteError(f"{self._endpoint.url}: {len(choices)} completions, expected {n}")
+        return [_fields(_fields(choice, "message", dict), "content", str) for choice in choices]
+
+    def answer(self, messages: Sequence[Mapping[str, Any]], prefill: str) -> Answer:
+        """How probable the two answers are as the next token after a turn that was begun for the model.
+
+        Raises:
+            RemoteError: The server gives no log-probabilities of them.
+        """
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": [*messages, {"role": "assistant", "content": prefill}],
+            # Of vLLM and SGLang, beyond OpenAI's own: the last turn is continued, not answered.
+            "continue_final_message": True,
+            "add_generation_prompt": False,
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": True,
+            "top_logprobs": TOP_LOG_PROBS,
+        }
+        if self._answer_ids is not None:
+            body["logprob_token_ids"] = self._answer_ids  # vLLM from July 2026; earlier ones leave it aside
+        (choice,) = _fields(self._endpoint.post("/v1/chat/completions", body), "choices", list)
+        (position, *_) = _fields(_fields(choice, "logprobs", dict), "content", list) or [{}]
+        found = {
+            _fields(one, "token", str): float(_fields(one, "logprob", (int, float)))
+            for one in [*_fields(position, "top_logprobs", list), position]
+        }
+        if missing := [text for text in ANSWER_TEXTS if not math.isfinite(found.get(text, math.nan))]:
+            raise RemoteError(
+                f"{self._endpoint.url}: no log-probability of the answer {missing[0]!r} among the {len(found)} that "
+                "the server gave; vLLM from July 2026 gives those that are asked for"
+            )
+        first, second = (found[text] for text in ANSWER_TEXTS)
+        return Answer(1.0 / (1.0 + math.exp(min(second - first, 700.0))), math.exp(first) + math.exp(second))
+
+    @cached_property
+    def _answer_ids(self) -> list[int] | None:
+        """The ids of the two answers after their tag, where the server tells them, as vLLM does."""
+        try:
+            before, *after = (
+                _fields(self._endpoint.post("/tokenize", self._to_tokenize(text)), "tokens", list)
+                for text in (ANSWER_OPEN, *(f"{ANSWER_OPEN}{answer}" for answer in ANSWER_TEXTS))
+            )
+        except RemoteError as error:
+            if error.status in (404, 405, 501):
+                return None
+            raise
+        if any(len(tokens) != len(before) + 1 or tokens[:-1] != before for tokens in after):
+            raise RemoteError(
+                f"{self._endpoint.url}: the answers {' and '.join(ANSWER_TEXTS)} are not one token each after "
+                f"{ANSWER_OPEN}, expected a model whose tokenizer splits digits"
+            )
+        return [tokens[-1] for tokens in after]
+
+    def _to_tokenize(self, text: str) -> dict[str, Any]:
+        return {"model": self.name, "prompt": text, "add_special_tokens": False}
+
+
+def data_url(source: ImageSource, limits: ImageLimits) -> str:
+    """An image as it decodes, upright and without loss, as the chat API takes it.
+
+    Raises:
+        ImageError: It is refused.
+    """
+    return f"data:image/png;base64,{base64.b64encode(png(source, limits)).decode()}"
+
+
+def png(source: ImageSource, limits: ImageLimits) -> bytes:
+    """An image as it decodes, upright and without loss; raises as `load_image` does."""
+    buffer = io.BytesIO()
+    load_image(source, limits=limits).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _fields(value: Any, key: str, kind: Any) -> Any:
+    """What stands under a key of an answer.
+
+    Raises:
+        RemoteError: Nothing of that kind does.
+    """
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, kind):
+        raise RemoteError(f"the server's answer has no '{key}' where the chat API has one")
+    return found
