@@ -19,7 +19,7 @@ class Scripted(Reasoner):
         self.texts = list(texts)
         return self
 
-    def _complete(self, pairs, orders, samples, seed):
+    def _complete(self, pairs, orders, samples, seed, wanted=None):
         taken = [self.texts.pop(0) for _ in range(len(pairs) * samples)]
         return taken
 
@@ -34,6 +34,23 @@ FIRST, SECOND = "<think> red </think><answer>1</answer>", "<think> blue </think>
 def test_there_are_samples_in_both_orders_of_every_pair():
     judged = Reasoner(tiny("llava"), max_new_tokens=6).judge(PAIRS, samples=2)
     assert [[sample.order for sample in row] for row in judged] == [["forward"] * 2 + ["swapped"] * 2] * 3
+
+
+def test_a_pair_that_is_no_longer_wanted_is_cut_and_changes_no_other():
+    reasoner = Reasoner(tiny("qwen2_5_vl"), max_new_tokens=12, batch_size=4)
+    whole = reasoner.judge(PAIRS, samples=2)
+    asked = [0, 0, 0]
+
+    def wanted(k):
+        asked[k] += 1
+        return k != 1 or asked[1] <= 6  # three tokens, for it is shown in two orders
+
+    cut = reasoner.judge(PAIRS, samples=2, wanted=wanted)
+    assert [cut[0], cut[2]] == [whole[0], whole[2]]
+    for short, long in zip(cut[1], whole[1], strict=True):
+        assert long.completion.startswith(short.completion) and len(short.completion) < len(long.completion)
+    nothing = reasoner.judge(PAIRS[:1], wanted=lambda k: False)
+    assert [sample.completion for sample in nothing[0]] == ["", ""]
 
 
 def test_a_swapped_sample_is_told_in_the_pairs_own_sides():

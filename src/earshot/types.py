@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 Side: TypeAlias = Literal["first", "second"]
 Order: TypeAlias = Literal["forward", "swapped"]
 Label: TypeAlias = Literal["first", "second", "tie", "both_bad"]
+Wanted: TypeAlias = Callable[[int], bool]
+"""Whether the answer about the k-th of several pairs is still wanted; asked again and again while it is written."""
+
 ImageSource: TypeAlias = "Path | bytes | Image"
 
 

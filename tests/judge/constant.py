@@ -14,7 +14,7 @@ from typing import Any
 from earshot.errors import ImageError
 from earshot.judge.bulk import judge_file
 from earshot.judge.comparison import Comparison, Question, Trace
-from earshot.types import Pair, Votes
+from earshot.types import Pair, Votes, Wanted
 
 SETTINGS = {"model": "constant"}
 
@@ -38,7 +38,7 @@ class Constant:
             raise ImageError("first: is damaged")
         return Question(Pair(f"{prompt} {seed}", prompt, first, second, Votes(0.0, 0.0)), False, seed)
 
-    def answer(self, questions: Sequence[Question]) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
         time.sleep(self.seconds)
         if self.log is not None:
             with self.log.open("a") as log:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from earshot.types import Order, Pair, Sample, other
+from earshot.types import Order, Pair, Sample, Wanted, other
 
 Opinion = Callable[[Pair], float]
 """Probability of the first image as shown."""
@@ -46,7 +46,9 @@ class Opinionated:
     malformed: tuple[Order, ...] = ()
     batches: list[int] = field(default_factory=list)
 
-    def judge(self, pairs: Sequence[Pair], *, samples: int, seed: int) -> list[list[Sample]]:
+    def judge(
+        self, pairs: Sequence[Pair], *, samples: int, seed: int, wanted: Wanted | None = None
+    ) -> list[list[Sample]]:
         self.batches.append(len(pairs))
         orders: list[Order] = ["forward"] * samples + ["swapped"] * samples
         return [[self._sample(pair, order, k, seed) for k, order in enumerate(orders)] for pair in pairs]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from earshot.judge.comparison import Comparison, Question, conclude
 from earshot.serve import Server, serve
+from earshot.types import Wanted
 from tests.judge.opinions import Hears, Opinionated
 
 
@@ -21,7 +22,7 @@ class Slow:
     listener: Hears = field(default_factory=Hears)
     samples: int = 1
 
-    def answer(self, questions: Sequence[Question]) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
         time.sleep(self.seconds)
         judged = Opinionated().judge([question.pair for question in questions], samples=1, seed=0)
         heard = [[0.75 if question.turned else 0.25] * 2 for question in questions]  # 0.25 for the caller's first

@@ -16,7 +16,7 @@ from earshot.judge import Comparison, Question
 from earshot.serve.admission import Admission, Load
 from earshot.serve.batching import Batcher, Hearing
 from earshot.serve.refusals import Refusal
-from earshot.types import Pair
+from earshot.types import Pair, Wanted
 from tests.judge.constant import Constant
 
 FAR = 1e12
@@ -34,7 +34,7 @@ class Gated:
     listener: Any = None
     samples: int = 1
 
-    def answer(self, questions: Sequence[Question]) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
         self.batches.append([question.pair.prompt for question in questions])
         self.entered.set()
         assert self.gate.wait(20)
@@ -121,6 +121,36 @@ def test_a_deadline_that_passes_in_the_queue_is_said_and_not_asked_for() -> None
         with pytest.raises(Refusal, match="deadline") as refused:
             late.result(20)
     assert (refused.value.status, model.batches) == (504, [["first"]])
+
+
+def test_what_nobody_wants_any_more_is_cut_while_it_is_written() -> None:
+    @dataclass
+    class Writes:
+        """Goes on until no question of the batch is wanted."""
+
+        gate: threading.Event = field(default_factory=threading.Event)
+        seen: list[list[bool]] = field(default_factory=list)
+        listener: Any = None
+        samples: int = 1
+
+        def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Comparison]:
+            assert wanted is not None
+            end = time.monotonic() + 20
+            while any(still := [wanted(k) for k in range(len(questions))]) and time.monotonic() < end:
+                if not self.seen or self.seen[-1] != still:
+                    self.seen.append(still)
+                self.gate.set()
+                time.sleep(0.001)
+            return Constant().answer(questions)
+
+    model = Writes()
+    with running(model, batch=2, linger_s=1.0) as batcher:
+        gone, late = batcher.compare(asked("gone"), FAR), batcher.compare(asked("late"), time.monotonic() + 0.3)
+        assert model.gate.wait(20)
+        gone.cancel()
+        with pytest.raises(Refusal, match="deadline"):
+            late.result(20)
+    assert model.seen == [[True, True], [False, True]]
 
 
 def test_one_clients_question_that_breaks_the_model_fails_no_others() -> None:

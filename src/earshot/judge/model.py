@@ -20,7 +20,7 @@ from earshot.protocol import RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address
-from earshot.types import Pair, Sample
+from earshot.types import Pair, Sample, Wanted
 from earshot.vlm import load as load_vlm
 
 
@@ -28,8 +28,9 @@ from earshot.vlm import load as load_vlm
 class Judges(Protocol):
     """Who writes the traces: `reasoner.Reasoner`, or anything that answers a pair by its id and seed alone."""
 
-    def judge(self, pairs: Sequence[Pair], *, samples: int, seed: int) -> list[list[Sample]]:
-        """`samples` completions of each pair in each of the two orders of its images."""
+    def judge(self, pairs: Sequence[Pair], *, samples: int, seed: int, wanted: Wanted | None) -> list[list[Sample]]:
+        """`samples` completions of each pair in each of the two orders of its images; anything for a pair that is no
+        longer wanted."""
         ...
 
 
@@ -186,8 +187,13 @@ class RewardModel:
         """
         return self._question(prompt, first, second, seed, ("first", "second"))
 
-    def answer(self, questions: Sequence[Question]) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
         """Judges questions together; they may differ in their seeds.
+
+        Args:
+            questions: What is asked.
+            wanted: Whether the k-th of them is to be answered still; asked while it is. The answer to one that was not
+                is worth nothing.
 
         Raises:
             ListenerUnavailable: The listener broke.
@@ -196,7 +202,7 @@ class RewardModel:
             return []
         pairs = [question.pair for question in questions]
         # The seed is part of the pair's id already.
-        judged = self.reasoner.judge(pairs, samples=self.samples, seed=0)
+        judged = self.reasoner.judge(pairs, samples=self.samples, seed=0, wanted=wanted)
         heard = self._heard(pairs, judged)
         return [conclude(*one) for one in zip(questions, judged, heard, strict=True)]
 

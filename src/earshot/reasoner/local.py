@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ import torch
 from earshot.images import DEFAULT_LIMITS, ImageLimits
 from earshot.listener.local import LocalListener
 from earshot.reasoner.orders import as_samples, in_both_orders
-from earshot.types import Order, Pair, Sample
+from earshot.types import Order, Pair, Sample, Wanted
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import Sampling, encode_prefix, sample
 
@@ -34,10 +35,13 @@ class Reasoner:
     batch_size: int = 16
     limits: ImageLimits = DEFAULT_LIMITS
 
-    def judge(self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0) -> list[list[Sample]]:
+    def judge(
+        self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0, wanted: Wanted | None = None
+    ) -> list[list[Sample]]:
         """`samples` completions for every pair in either order; a list of 2 * samples for each pair.
 
-        A pair's completions depend on the seed and its id, not on the pairs it is judged with.
+        A pair's completions depend on the seed and its id, not on the pairs it is judged with. Those of a pair that is
+        no longer `wanted` are cut where they are, and are not to be used.
 
         Raises:
             ImageError: An image is refused.
@@ -48,17 +52,25 @@ class Reasoner:
             shown = in_both_orders(pairs)
             judged: list[list[Sample]] = []
             for start in range(0, len(shown), self.batch_size):
-                judged.extend(self._judge_batch(shown[start : start + self.batch_size], samples, seed))
+                still = None if wanted is None else partial(_wanted_row, wanted, start)
+                judged.extend(self._judge_batch(shown[start : start + self.batch_size], samples, seed, still))
         finally:
             self.vlm.model.train(training)
         return [judged[k] + judged[k + 1] for k in range(0, len(judged), 2)]
 
-    def _judge_batch(self, shown: Sequence[tuple[Pair, Order]], samples: int, seed: int) -> list[list[Sample]]:
-        texts = self._complete([pair for pair, _ in shown], [order for _, order in shown], samples, seed)
+    def _judge_batch(
+        self, shown: Sequence[tuple[Pair, Order]], samples: int, seed: int, wanted: Wanted | None
+    ) -> list[list[Sample]]:
+        if wanted is not None and not any(map(wanted, range(len(shown)))):
+            texts = [""] * (len(shown) * samples)
+        else:
+            texts = self._complete([pair for pair, _ in shown], [order for _, order in shown], samples, seed, wanted)
         own = LocalListener(self.vlm, batch_size=self.batch_size, limits=self.limits)
         return as_samples(shown, texts, own)
 
-    def _complete(self, pairs: Sequence[Pair], orders: Sequence[Order], samples: int, seed: int) -> list[str]:
+    def _complete(
+        self, pairs: Sequence[Pair], orders: Sequence[Order], samples: int, seed: int, wanted: Wanted | None
+    ) -> list[str]:
         vlm = self.vlm
         prefix = encode_prefix(vlm.model, vlm.encode_pairs(pairs, self.limits))
         owners = [row for row in range(len(pairs)) for _ in range(samples)]
@@ -75,8 +87,13 @@ class Reasoner:
             forbidden_ids=vlm.forbidden_ids,
             pad_id=vlm.tokenizer.pad_token_id,
         )
-        completions = sample(vlm.model, prefix, owners, torch.from_numpy(uniforms), sampling)
+        completions = sample(vlm.model, prefix, owners, torch.from_numpy(uniforms), sampling, wanted)
         return vlm.tokenizer.batch_decode(completions, skip_special_tokens=True)
+
+
+def _wanted_row(wanted: Wanted, start: int, row: int) -> bool:
+    """Whether the pair is wanted that is shown in a row of the batch that begins at `start`; each is shown twice."""
+    return wanted((start + row) // 2)
 
 
 def _uniforms(pair_id: str, order: Order, seed: int, samples: int, length: int) -> np.ndarray:

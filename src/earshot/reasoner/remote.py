@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from earshot.listener.remote import ChatListener
 from earshot.reasoner.orders import as_samples, in_both_orders
-from earshot.types import Order, Pair, Sample
+from earshot.types import Order, Pair, Sample, Wanted
 
 
 @dataclass
@@ -31,11 +31,14 @@ class ChatReasoner:
     def name(self) -> str:
         return self.own.name
 
-    def judge(self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0) -> list[list[Sample]]:
+    def judge(
+        self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0, wanted: Wanted | None = None
+    ) -> list[list[Sample]]:
         """`samples` completions for every pair in either order; a list of 2 * samples for each pair.
 
         The server is given a seed for each pair, a function of `seed` and the pair's id; whether the same seed gives
-        the same completion beside other requests is up to the server, and vLLM does not promise it.
+        the same completion beside other requests is up to the server, and vLLM does not promise it. Of a pair that is
+        not `wanted` when its turn comes, nothing is asked.
 
         Raises:
             RemoteError: The server gave no completions.
@@ -46,7 +49,11 @@ class ChatReasoner:
         judged: list[list[Sample]] = []
         for start in range(0, len(shown), self.batch_size):
             batch = shown[start : start + self.batch_size]
-            texts = self.own.endpoint.map(lambda one: self._complete(*one, samples, seed), batch)
+            still = [wanted is None or wanted((start + k) // 2) for k in range(len(batch))]
+            texts = self.own.endpoint.map(
+                lambda one: self._complete(*one[0], samples, seed) if one[1] else [""] * samples,
+                zip(batch, still, strict=True),
+            )
             judged += as_samples(batch, [text for several in texts for text in several], self.own)
         return [judged[k] + judged[k + 1] for k in range(0, len(judged), 2)]
 

@@ -18,7 +18,7 @@ from earshot.errors import ListenerUnavailable
 from earshot.judge.comparison import Comparison, Question
 from earshot.listener import Listener, ask
 from earshot.serve.refusals import Refusal, internal, late
-from earshot.types import Pair
+from earshot.types import Pair, Wanted
 
 log = logging.getLogger("earshot.serve")
 
@@ -39,7 +39,7 @@ class Engine(Protocol):
     @property
     def samples(self) -> int: ...
 
-    def answer(self, questions: Sequence[Question]) -> list[Comparison]: ...
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Comparison]: ...
 
 
 class Hearing(NamedTuple):
@@ -83,8 +83,8 @@ class _Job:
 class Batcher:
     """Puts the questions of all clients into batches, one turn of each client before the second of any.
 
-    A client that has left, or whose deadline has passed, is not asked for any more; a batch that is with the model is
-    finished.
+    A client that has left, or whose deadline has passed, is not asked for any more; what the model writes for it is cut
+    at the next token.
 
     Args:
         model: Who answers.
@@ -202,7 +202,9 @@ class Batcher:
         if not pieces:
             return
         try:
-            results = self._ask(kind, [job.items[index] for job, index in pieces])
+            results = self._ask(
+                kind, [job.items[index] for job, index in pieces], lambda k: pieces[k][0].alive(self._clock())
+            )
         except Exception as error:  # whatever a model may raise: the thread must live on
             if len(pieces) == 1:
                 pieces[0][0].fail(_told(error))
@@ -213,9 +215,9 @@ class Batcher:
         for (job, index), result in zip(pieces, results, strict=True):
             job.got(index, result)
 
-    def _ask(self, kind: Kind, items: Sequence[Any]) -> Sequence[Any]:
+    def _ask(self, kind: Kind, items: Sequence[Any], wanted: Wanted) -> Sequence[Any]:
         if kind == "compare":
-            return self._model.answer(items)
+            return self._model.answer(items, wanted)
         assert self._model.listener is not None
         p = ask(self._model.listener, [hearing.pair for hearing in items], [hearing.trace for hearing in items])
         return list(p.tolist())

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 
 from earshot.errors import ModelError
+from earshot.types import Wanted
 from earshot.vlm.prefix.attention import can_share_prompts, share_prompts, sharing_attention
 from earshot.vlm.prefix.encode import Prefix
 from earshot.vlm.prefix.growing import growing_cache
@@ -45,6 +46,7 @@ def sample(
     owners: Sequence[int],
     uniforms: Float[torch.Tensor, "r s"],
     sampling: Sampling,
+    wanted: Wanted | None = None,
 ) -> list[list[int]]:
     """Sampled continuations of the prefixes, R lists of token ids that include the stop token; without gradients.
 
@@ -57,6 +59,7 @@ def sample(
         owners: For each of the R rows, which prefix it continues.
         uniforms: Numbers in [0, 1), one for each row and token.
         sampling: Lengths, temperature, stop and forbidden tokens.
+        wanted: Asked of every prefix after every token; the rows of one that is not are cut there.
 
     Raises:
         ModelError: The model's logits are not finite.
@@ -74,6 +77,9 @@ def sample(
             texts[live, step] = drawn.masked_fill(lengths[live] <= step, sampling.pad_id)
             ends = drawing.ends(drawn) & (lengths[live] > step)
             lengths[live] = torch.where(ends, step + 1, lengths[live])
+            if wanted is not None:
+                left = torch.tensor([not wanted(k) for k in range(prefix.mask.shape[0])], device=device)
+                lengths[live] = torch.where(left[rows[live]], lengths[live].clamp(max=step + 1), lengths[live])
             kept = (lengths[live] > step + 1).nonzero()[:, 0]
             if kept.numel() == 0 or step + 1 == length:
                 break
