@@ -210,12 +210,11 @@ def recipe(plan: ExperimentConfig, run: Run) -> str:
     """A hash of all that a run's results are to depend on, the same on every machine.
 
     What the plan makes by itself stands in it by the command that makes it, and not by its content: weights that are
-    trained anew differ in rounding. Models from elsewhere stand by content. Only what the plan says stands in it, not
-    what it leaves to the defaults, so that another version with one more option knows the run again; the commit that a
-    run was made with is recorded beside it.
+    trained anew differ in rounding. Models from elsewhere stand by content. Defaults do not stand in it, so that
+    another version with one more option knows the run again; the commit that a run was made with is recorded beside it.
     """
     hashes = Hashes()
-    begins = {} if run.config is None else run.config.model_dump(exclude_unset=True)
+    begins = {} if run.config is None else run.config.model_dump(exclude_defaults=True)
     begins.pop("out", None)
     tree = _portable(
         {
@@ -224,8 +223,8 @@ def recipe(plan: ExperimentConfig, run: Run) -> str:
             "model": run.model,
             "after": None if run.after is None else recipe(plan, run_of(plan, *run.after)),
             "config": begins,
-            "evaluation": _with_models(plan, plan.evaluation.model_dump(exclude_unset=True)),
-            "world": None if plan.world is None else plan.world.model_dump(exclude_unset=True),
+            "evaluation": _with_models(plan, plan.evaluation.model_dump(exclude_defaults=True)),
+            "world": None if plan.world is None else plan.world.model_dump(exclude_defaults=True),
         },
         plan,
         hashes,
