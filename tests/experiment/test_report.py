@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from earshot.experiment.analysis import primary
+from earshot.experiment.figures import look
 from earshot.experiment.report import FOREST, NUMBERS, PAGE, SCATTER, write_results
 from earshot.experiment.summary import read_summary, summarise, write_summary
 from earshot.experiment.tables import Results, markdown
@@ -50,6 +51,11 @@ def test_figures_are_svg_with_every_arm(experiment: Path, tmp_path: Path) -> Non
         root = ElementTree.parse(tmp_path / file).getroot()
         texts = {element.text for element in root.iter() if element.tag.endswith("text")}
         assert {"naive", "with listener", "blind", "test"} <= texts
+
+
+def test_no_two_arms_look_alike() -> None:
+    looks = [look(place, control=False) for place in range(100)] + [look(place, control=True) for place in range(10)]
+    assert len(set(looks)) == len(looks)
 
 
 def test_an_arm_without_runs_leaves_a_gap_and_no_number(experiment: Path, tmp_path: Path) -> None:

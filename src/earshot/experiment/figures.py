@@ -36,7 +36,7 @@ def accuracy_against_disagreement(results: Results, listener: str) -> str:
 
 
 def _scatter(axes: Any, results: Results, name: str, listener: str) -> None:
-    for arm in results.summary.arms:
+    for arm in _arms(results):
         x = _percent(results.absolute.get((arm, name, f"disagreement.{listener}")))
         y = _percent(results.absolute.get((arm, name, "accuracy")))
         if x is None or y is None:
@@ -53,8 +53,7 @@ def _scatter(axes: Any, results: Results, name: str, listener: str) -> None:
 
 
 def _dumbbells(axes: Any, results: Results, name: str, listener: str, *, names: bool) -> None:
-    arms = results.summary.arms
-    for row, arm in enumerate(arms):
+    for row, arm in enumerate(_arms(results)):
         colour, _ = _look(results, arm)
         ends = [
             _percent(results.absolute.get((arm, name, f"{kind}.{listener}")))
@@ -77,7 +76,7 @@ def endpoints_by_arm(results: Results, keys: Sequence[str]) -> str:
     """For each set and endpoint, every arm with its interval; the dotted line is the reference."""
     summary = results.summary
     columns, rows = len(summary.sets), len(keys)
-    height = 0.9 + rows * (0.6 + 0.17 * len(summary.arms))
+    height = 0.9 + rows * (0.6 + 0.17 * len(_arms(results)))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.5 * columns + 1.4, height), layout="constrained", facecolor="white")
         axes = figure.subplots(rows, columns, squeeze=False)
@@ -92,7 +91,7 @@ def endpoints_by_arm(results: Results, keys: Sequence[str]) -> str:
 def _endpoint(axes: Any, results: Results, name: str, key: str, *, names: bool) -> None:
     read = endpoint(key)
     scale = _percent if read.percent else _as_is
-    for row, arm in enumerate(results.summary.arms):
+    for row, arm in enumerate(_arms(results)):
         value = scale(results.absolute.get((arm, name, key)))
         if value is not None:
             colour, marker = _look(results, arm)
@@ -103,8 +102,14 @@ def _endpoint(axes: Any, results: Results, name: str, key: str, *, names: bool) 
     axes.set_xlabel(f"{read.label}, %" if read.percent else read.label)
 
 
+def _arms(results: Results) -> list[str]:
+    """Those of which there is a run."""
+    there = {arm for arm, _, _ in results.absolute}
+    return [arm for arm in results.summary.arms if arm in there]
+
+
 def _rows(axes: Any, results: Results, *, names: bool) -> None:
-    arms = results.summary.arms
+    arms = _arms(results)
     axes.set_yticks(range(len(arms)), [results.summary.title(arm) for arm in arms] if names else [])
     axes.set_ylim(len(arms) - 0.4, -0.6)
     _plain(axes)
@@ -116,12 +121,21 @@ def _plain(axes: Any) -> None:
 
 
 def _look(results: Results, arm: str) -> tuple[str, str]:
-    """Colour and marker of an arm: controls are grey and told apart by their markers."""
+    """Colour and marker of an arm."""
     arms = results.summary.about["arms"]
-    alike = [other for other in arms if arms[other]["role"] == arms[arm]["role"]]
-    place = alike.index(arm)
-    colour = GREY if arms[arm]["role"] == "control" else COLOURS[place % len(COLOURS)]
-    return colour, MARKERS[place % len(MARKERS)]
+    alike = [other for other in _arms(results) if arms[other]["role"] == arms[arm]["role"]]
+    return look(alike.index(arm), control=arms[arm]["role"] == "control")
+
+
+def look(place: int, *, control: bool) -> tuple[str, str]:
+    """Colour and marker of the arm, or of the control, that comes at this place: no two of a hundred arms, or of ten
+    controls, are the same.
+
+    Controls are grey and told apart by their markers; a colour that comes back has another marker.
+    """
+    if control:
+        return GREY, MARKERS[place % len(MARKERS)]
+    return COLOURS[place % len(COLOURS)], MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
 
 
 def _percent(estimate: Estimate | None) -> tuple[float, float, float] | None:
