@@ -3,10 +3,12 @@
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-# Further words for pip, such as another index; further words for pytest; further words for the quickstart.
+# Further words for pip, such as another index; for pytest; for the quickstart.
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 QUICKSTART_ARGS ?=
+# Test files that run at a time, each with one thread of its own.
+TEST_JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +31,7 @@ quickstart: $(VENV)/.installed-run
 	$(BIN)/earshot quickstart $(QUICKSTART_ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not slow' -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
