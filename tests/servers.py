@@ -11,9 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 import torch
+import uvicorn
 from PIL import Image
 
 from earshot.reasoner import Reasoner
+from earshot.serve import Server
 from earshot.types import Pair, Votes
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import continued_logits
@@ -62,6 +64,23 @@ def answering(answer: Answering, port: int = 0) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def served(server: Server) -> Iterator[str]:
+    """The address of an `earshot serve` in a thread."""
+    http = uvicorn.Server(uvicorn.Config(server.app, port=0, log_level="error", lifespan="off"))
+    server.start()
+    thread = threading.Thread(target=http.run, daemon=True)
+    thread.start()
+    while not http.started:
+        thread.join(0.01)
+    try:
+        yield f"http://127.0.0.1:{http.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        http.should_exit = True
+        thread.join(10)
+        server.stop()
 
 
 @dataclass

@@ -207,7 +207,7 @@ class ChatModel:
     """
 
     def __init__(self, endpoint: Endpoint, model: str | None, prompts: PromptSet, limits: ImageLimits) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._model = model
         self._prompts = prompts
         self._limits = limits
@@ -221,11 +221,11 @@ class ChatModel:
         """
         if self._model is not None:
             return self._model
-        listed = _fields(self._endpoint.get("/v1/models"), "data", list)
+        listed = _fields(self.endpoint.get("/v1/models"), "data", list)
         names = [_fields(entry, "id", str) for entry in listed]
         if len(names) != 1:
             raise RemoteError(
-                f"{self._endpoint.url}: serves {', '.join(names) or 'no model'}, expected one, or its name after a '#'"
+                f"{self.endpoint.url}: serves {', '.join(names) or 'no model'}, expected one, or its name after a '#'"
             )
         return names[0]
 
@@ -259,9 +259,9 @@ class ChatModel:
             "temperature": temperature,
             "max_tokens": max_new_tokens,
         }
-        choices = _fields(self._endpoint.post("/v1/chat/completions", body), "choices", list)
+        choices = _fields(self.endpoint.post("/v1/chat/completions", body), "choices", list)
         if len(choices) != n:
-            raise RemoteError(f"{self._endpoint.url}: {len(choices)} completions, expected {n}")
+            raise RemoteError(f"{self.endpoint.url}: {len(choices)} completions, expected {n}")
         return [_fields(_fields(choice, "message", dict), "content", str) for choice in choices]
 
     def answer(self, messages: Sequence[Mapping[str, Any]], prefill: str) -> Answer:
@@ -283,7 +283,7 @@ class ChatModel:
         }
         if self._answer_ids is not None:
             body["logprob_token_ids"] = self._answer_ids  # vLLM from July 2026; earlier ones leave it aside
-        (choice,) = _fields(self._endpoint.post("/v1/chat/completions", body), "choices", list)
+        (choice,) = _fields(self.endpoint.post("/v1/chat/completions", body), "choices", list)
         (position, *_) = _fields(_fields(choice, "logprobs", dict), "content", list) or [{}]
         found = {
             _fields(one, "token", str): float(_fields(one, "logprob", (int, float)))
@@ -291,7 +291,7 @@ class ChatModel:
         }
         if missing := [text for text in ANSWER_TEXTS if not math.isfinite(found.get(text, math.nan))]:
             raise RemoteError(
-                f"{self._endpoint.url}: no log-probability of the answer {missing[0]!r} among the {len(found)} that "
+                f"{self.endpoint.url}: no log-probability of the answer {missing[0]!r} among the {len(found)} that "
                 "the server gave; vLLM from July 2026 gives those that are asked for"
             )
         first, second = (found[text] for text in ANSWER_TEXTS)
@@ -302,7 +302,7 @@ class ChatModel:
         """The ids of the two answers after their tag, where the server tells them, as vLLM does."""
         try:
             before, *after = (
-                _fields(self._endpoint.post("/tokenize", self._to_tokenize(text)), "tokens", list)
+                _fields(self.endpoint.post("/tokenize", self._to_tokenize(text)), "tokens", list)
                 for text in (ANSWER_OPEN, *(f"{ANSWER_OPEN}{answer}" for answer in ANSWER_TEXTS))
             )
         except RemoteError as error:
@@ -311,7 +311,7 @@ class ChatModel:
             raise
         if any(len(tokens) != len(before) + 1 or tokens[:-1] != before for tokens in after):
             raise RemoteError(
-                f"{self._endpoint.url}: the answers {' and '.join(ANSWER_TEXTS)} are not one token each after "
+                f"{self.endpoint.url}: the answers {' and '.join(ANSWER_TEXTS)} are not one token each after "
                 f"{ANSWER_OPEN}, expected a model whose tokenizer splits digits"
             )
         return [tokens[-1] for tokens in after]

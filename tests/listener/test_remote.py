@@ -1,13 +1,11 @@
 """A listener on another machine says what the same model says here, or that it is unavailable."""
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 
 from earshot.errors import ListenerUnavailable
 from earshot.judge import RewardModel
@@ -16,7 +14,7 @@ from earshot.listener.local import LocalListener
 from earshot.listener.remote import TRACES_AT_ONCE, remote_listener
 from earshot.serve import Server
 from tests.judge.opinions import Opinionated
-from tests.servers import FakeVllm, Reply, answering
+from tests.servers import FakeVllm, Reply, answering, served
 from tests.vlm.models import FAMILIES, noisy_pair, tiny
 
 PAIRS = [noisy_pair("a", "a red circle", 0), noisy_pair("b", "two blue squares and a red circle", 1)]
@@ -24,22 +22,8 @@ TRACES = ["first is red", None, "second is blue and first is red and", "red"]
 ROWS = [PAIRS[0], PAIRS[0], PAIRS[1], PAIRS[0]]  # the first pair comes back after the second
 
 
-@contextmanager
-def served(listener: Listener, **options: Any) -> Iterator[str]:
-    """The address of an `earshot serve` with this listener."""
-    server = Server(RewardModel(Opinionated(), listener=listener), **options)
-    http = uvicorn.Server(uvicorn.Config(server.app, port=0, log_level="error", lifespan="off"))
-    server.start()
-    thread = threading.Thread(target=http.run, daemon=True)
-    thread.start()
-    while not http.started:
-        thread.join(0.01)
-    try:
-        yield f"http://127.0.0.1:{http.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        http.should_exit = True
-        thread.join(10)
-        server.stop()
+def serving(listener: Listener) -> Server:
+    return Server(RewardModel(Opinionated(), listener=listener))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -91,7 +75,7 @@ def _answers(fake: FakeVllm) -> list[Any]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_earshot_serve_says_what_the_model_says_here(family: str) -> None:
     local = LocalListener(tiny(family))
-    with served(local) as url:
+    with served(serving(local)) as url:
         p = ask(remote_listener(url), ROWS, TRACES)
     np.testing.assert_allclose(p, local.p_first(ROWS, TRACES), atol=1e-6)
 
@@ -120,7 +104,7 @@ def test_an_answer_that_is_no_probability_for_each_is_none(told: Any) -> None:
 
 def test_a_server_that_is_away_for_a_while_is_waited_for() -> None:
     local = LocalListener(tiny("llava"))
-    with served(local) as url:
+    with served(serving(local)) as url:
         pass
     port = int(url.rpartition(":")[2])
     listener = remote_listener(url, patience_s=30.0)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 import httpx2
 import pyarrow.parquet as pq
 import pytest
-import uvicorn
 
 from earshot.cli.main import main
 from earshot.judge import RewardModel, load
 from earshot.serve import Server
 from tests.serve.conftest import b64
+from tests.servers import served
 
 SEED = 7
 # Of published captions the tiny model knows hardly a word, and what it writes of them is malformed; so the same
@@ -35,19 +34,8 @@ def model() -> RewardModel:
 
 @pytest.fixture(scope="module")
 def client(model: RewardModel) -> Iterator[httpx2.Client]:
-    server = Server(model)
-    http = uvicorn.Server(uvicorn.Config(server.app, port=0, log_level="error", lifespan="off"))
-    server.start()
-    thread = threading.Thread(target=http.run, daemon=True)
-    thread.start()
-    while not http.started:
-        thread.join(0.01)
-    port = http.servers[0].sockets[0].getsockname()[1]
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120.0) as client:
+    with served(Server(model)) as url, httpx2.Client(base_url=url, timeout=120.0) as client:
         yield client
-    http.should_exit = True
-    thread.join(10)
-    server.stop()
 
 
 def mjbench(root: Path) -> list[tuple[str, Path, Path]]:

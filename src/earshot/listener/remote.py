@@ -37,11 +37,9 @@ class ChatListener:
 
     Attributes:
         model: Who is asked.
-        endpoint: Its server.
     """
 
     model: ChatModel
-    endpoint: Endpoint
     _continues: bool = field(default=False, init=False, repr=False)
     _first: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -66,10 +64,10 @@ class ChatListener:
         self, pairs: Sequence[Pair], traces: Sequence[str | None], runs: Sequence[list[int]], p: np.ndarray
     ) -> None:
         """Asks about these runs of rows and writes the answers into `p`."""
-        messages = self.endpoint.map(lambda rows: self.model.messages(pairs[rows[0]]), runs)
+        messages = self.model.endpoint.map(lambda rows: self.model.messages(pairs[rows[0]]), runs)
         self._try_out(messages[0])
         asked = [(row, about) for rows, about in zip(runs, messages, strict=True) for row in rows]
-        answers = self.endpoint.map(lambda one: self.model.answer(one[1], _prefill(traces[one[0]])), asked)
+        answers = self.model.endpoint.map(lambda one: self.model.answer(one[1], _prefill(traces[one[0]])), asked)
         p[[row for row, _ in asked]] = [answer.p_first for answer in answers]
 
     def _try_out(self, messages: list[dict[str, Any]]) -> None:
@@ -80,8 +78,8 @@ class ChatListener:
             mass = self.model.answer(messages, _prefill(None)).mass
             if mass < LEAST_MASS:
                 raise RemoteError(
-                    f"{self.endpoint.url}: only {mass:.1%} of the probability is on the two answers, expected most of "
-                    "it; the server does not continue the turn (continue_final_message), or the model cannot answer"
+                    f"{self.model.endpoint.url}: only {mass:.1%} of the probability is on the two answers, expected "
+                    "most of it; the server does not continue the turn (continue_final_message), or the model cannot answer"
                 )
             self._continues = True
 
@@ -164,7 +162,7 @@ def remote_listener(
     address = parse_address(source)
     endpoint = Endpoint(address.url, key=key, concurrency=concurrency, timeout_s=timeout_s, patience_s=patience_s)
     if address.chat:
-        return ChatListener(ChatModel(endpoint, address.model, PROMPT_SETS[prompts], limits), endpoint)
+        return ChatListener(ChatModel(endpoint, address.model, PROMPT_SETS[prompts], limits))
     return ServedListener(endpoint, limits=limits)
 
 

@@ -50,7 +50,7 @@ class ChatReasoner:
         for start in range(0, len(shown), self.batch_size):
             batch = shown[start : start + self.batch_size]
             still = [wanted is None or wanted((start + k) // 2) for k in range(len(batch))]
-            texts = self.own.endpoint.map(
+            texts = self.own.model.endpoint.map(
                 lambda one: self._complete(*one[0], samples, seed) if one[1] else [""] * samples,
                 zip(batch, still, strict=True),
             )
