@@ -79,7 +79,8 @@ class ChatListener:
             if mass < LEAST_MASS:
                 raise RemoteError(
                     f"{self.model.endpoint.url}: only {mass:.1%} of the probability is on the two answers, expected "
-                    "most of it; the server does not continue the turn (continue_final_message), or the model cannot answer"
+                    "most of it; the server does not continue the turn (continue_final_message), or the model cannot "
+                    "answer"
                 )
             self._continues = True
 

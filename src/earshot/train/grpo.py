@@ -57,8 +57,9 @@ from earshot.vlm import Vlm, load
 
 SAMPLES_EVERY = 10  # steps between two tables of sample completions
 
-# Where we differ from TRL's defaults, and why.
 _Of = TypeVar("_Of")
+
+# Where we differ from TRL's defaults, and why.
 _DEFAULTS: dict[str, Any] = {
     "beta": 0.0,  # TRL's own default, stated: no reference model unless it is asked for
     "loss_type": "grpo",  # METHOD: GRPO; each completion counts the same, whatever its length
