@@ -5,6 +5,7 @@ sentence. Like the patterns of `verdict_words`, these are applied to plain claus
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _BARE: Final = r"(?:[12]|(?-i:[AB])|one|two)"
@@ -89,6 +90,7 @@ SENTENCE_END: Final = re.compile(r"[.!?…\n\x00][\"'”’*_)\]]{0,8}\Z")
 """How a clause ends that is the last of its sentence."""
 
 
+@lru_cache(maxsize=16384)  # completions of one pair say many clauses alike
 def is_to_the_reader(clause: str) -> bool:
     """Whether a plain clause speaks to whoever reads the trace, or claims to know what the answer is."""
     return _TRIGGER.search(clause) is not None and _TO_THE_READER.search(clause) is not None

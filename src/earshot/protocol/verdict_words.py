@@ -5,6 +5,7 @@ and no pattern crosses a line break: `redact` relies on both.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 # --- how an image is named ------------------------------------------------------------------------------------------
@@ -114,6 +115,7 @@ _HEADING: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=16384)  # completions of one pair say many clauses alike
 def is_verdict(clause: str) -> bool:
     """Whether a plain clause says which image is preferred overall."""
     return _TRIGGER.search(clause.lower()) is not None and _VERDICTS.search(clause) is not None
