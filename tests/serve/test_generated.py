@@ -33,12 +33,13 @@ def check(case: Any, answer: Any) -> None:
 
 
 def ask_generated(n: int) -> Counter[int]:
-    """`n` requests, equally many to every route, valid ones and others; the number of answers of each status."""
+    """`n` requests, equally many to every route that takes any, valid ones and others; how many got which status."""
     statuses: Counter[int] = Counter()
     with process(0.0) as (server, address):
         schema = schemathesis.openapi.from_url(f"http://{address}/openapi.json")
         operations = [found.ok() for found in schema.get_all_operations()]
-        share = -(-n // len(operations))
+        with_body = [operation for operation in operations if operation.method == "post"]  # the others take nothing
+        share = -(-n // len(with_body))
         for operation in operations:
             modes = [operation.as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode]
 
@@ -70,5 +71,5 @@ def test_generated_requests_find_no_fault() -> None:
 @pytest.mark.slow
 def test_ten_thousand_generated_requests_find_no_fault() -> None:
     statuses = ask_generated(10_000)
-    assert statuses.total() >= 9_000  # Hypothesis draws nothing twice, and some routes take nothing but their path
+    assert statuses.total() >= 10_000
     assert statuses[200] and statuses[422]
