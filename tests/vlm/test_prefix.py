@@ -173,6 +173,30 @@ def test_forbidden_tokens_are_never_drawn():
     assert {token for text in texts for token in text} == allowed
 
 
+@pytest.mark.usefixtures("either_way")
+def test_every_row_is_told_once_with_its_tokens_when_it_has_ended():
+    vlm = tiny("qwen2_5_vl")
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    told, passes = [], []
+    hook = vlm.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    try:
+        texts = sample(
+            vlm.model,
+            prefix,
+            [0, 1, 2] * 10,
+            uniforms_of(30, 12),
+            sampling_of(vlm, stop_ids=list(range(5, 40))),
+            wanted=lambda prompt: prompt != 2 or len(passes) < 3,  # the third prompt's rows are cut at four tokens
+            on_end=lambda row, tokens: told.append((row, tokens, 1 + len(passes))),
+        )
+    finally:
+        hook.remove()
+    assert sorted(row for row, _, _ in told) == list(range(30))
+    assert len({drawn for _, _, drawn in told}) > 3
+    for row, tokens, drawn in told:
+        assert tokens == texts[row] and len(tokens) == drawn
+
+
 def test_a_stop_token_ends_its_row_and_is_kept():
     vlm = tiny("llava")
     prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
