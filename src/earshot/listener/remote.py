@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,8 @@ from jaxtyping import Float
 
 from earshot.errors import ListenerUnavailable, RemoteError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, read_file
-from earshot.listener import Listener, checked, runs_of_pairs
+from earshot.listener import Begin, Listener, checked, identity, runs_of_pairs
+from earshot.listener.begun import Begun
 from earshot.protocol import PROMPT_SETS, listener_prefill
 from earshot.remote import CONTROL_TOKENS, LEAST_MASS, ChatModel, Endpoint, parse_address, png
 from earshot.types import ImageSource, Pair
@@ -41,6 +44,7 @@ class ChatListener:
 
     model: ChatModel
     _continues: bool = field(default=False, init=False, repr=False)
+    _begun: Begun = field(default_factory=Begun, init=False, repr=False)
     _first: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
@@ -54,11 +58,35 @@ class ChatListener:
             ListenerUnavailable: The server gave no answer, or its log-probabilities are not those of the answers.
             ImageError: An image is refused, here and not by the server.
         """
+        return checked(_heard(lambda: self._begun.p_first(pairs, traces, self._ask_now)), name=self.name)
+
+    @contextmanager
+    def ahead(self) -> Iterator[Begin | None]:
+        """See `Ahead.ahead`. Each trace is asked about as it comes, of a server that is known to continue turns."""
+        about: dict[tuple[object, ...], Future[list[dict[str, Any]]]] = {}
+        with self._begun.during(self.model.endpoint.requests()) as requests:
+
+            def begin(pair: Pair, traces: Sequence[str | None], *, whole: bool) -> None:
+                if whole:
+                    about.pop(identity(pair), None)  # what is under way holds its images itself
+                elif self._continues:
+                    if identity(pair) not in about:
+                        about[identity(pair)] = requests.begin(partial(self.model.messages, pair))
+                    for trace in traces:
+                        request = requests.begin(partial(self._ask, about[identity(pair)], trace))
+                        self._begun.add(pair, [trace], request)
+
+            yield begin
+
+    def _ask(self, messages: Future[list[dict[str, Any]]], trace: str | None) -> list[float]:
+        return [self.model.answer(messages.result(), _prefill(trace)).p_first]
+
+    def _ask_now(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> np.ndarray:
         p = np.empty(len(pairs))
         runs = [*runs_of_pairs(pairs)]
         for start in range(0, len(runs), PAIRS_AT_ONCE):
-            _heard(partial(self._read, pairs, traces, runs[start : start + PAIRS_AT_ONCE], p))
-        return checked(p, name=self.name)
+            self._read(pairs, traces, runs[start : start + PAIRS_AT_ONCE], p)
+        return p
 
     def _read(
         self, pairs: Sequence[Pair], traces: Sequence[str | None], runs: Sequence[list[int]], p: np.ndarray
@@ -97,6 +125,7 @@ class ServedListener:
     endpoint: Endpoint
     name: str = "served"
     limits: ImageLimits = DEFAULT_LIMITS
+    _begun: Begun = field(default_factory=Begun, init=False, repr=False)
 
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """See `Listener.p_first`.
@@ -105,22 +134,31 @@ class ServedListener:
             ListenerUnavailable: The server gave no answer, or not a probability for each trace.
             ImageError: An image cannot be read here.
         """
-        asked = [
-            rows[start : start + TRACES_AT_ONCE]
-            for rows in runs_of_pairs(pairs)
-            for start in range(0, len(rows), TRACES_AT_ONCE)
-        ]
-        answers = _heard(
-            lambda: self.endpoint.map(lambda rows: self._ask(pairs[rows[0]], [traces[k] for k in rows]), asked)
-        )
+        return checked(_heard(lambda: self._begun.p_first(pairs, traces, self._ask_now)), name=self.name)
+
+    @contextmanager
+    def ahead(self) -> Iterator[Begin | None]:
+        """See `Ahead.ahead`. The traces of a pair are asked about when all are there, for its images go with them."""
+        with self._begun.during(self.endpoint.requests()) as requests:
+
+            def begin(pair: Pair, traces: Sequence[str | None], *, whole: bool) -> None:
+                if whole:
+                    for part in _parts(traces):
+                        self._begun.add(pair, part, requests.begin(partial(self._ask, pair, part)))
+
+            yield begin
+
+    def _ask_now(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> np.ndarray:
+        asked = [part for rows in runs_of_pairs(pairs) for part in _parts(rows)]
+        answers = self.endpoint.map(lambda rows: self._ask(pairs[rows[0]], [traces[k] for k in rows]), asked)
         p = np.empty(len(pairs))
         for rows, found in zip(asked, answers, strict=True):
             p[rows] = found
-        return checked(p, name=self.name)
+        return p
 
-    def _ask(self, pair: Pair, traces: list[str | None]) -> list[float]:
+    def _ask(self, pair: Pair, traces: Sequence[str | None]) -> list[float]:
         images = {"first": self._sent(pair.first), "second": self._sent(pair.second)}
-        told = self.endpoint.post("/v1/listen", {"prompt": pair.prompt, **images, "traces": traces})
+        told = self.endpoint.post("/v1/listen", {"prompt": pair.prompt, **images, "traces": [*traces]})
         found = told.get("p_first") if isinstance(told, dict) else None
         if not isinstance(found, list) or len(found) != len(traces):
             raise RemoteError(f"{self.endpoint.url}: no probability for each of {len(traces)} traces")
@@ -165,6 +203,11 @@ def remote_listener(
     if address.chat:
         return ChatListener(ChatModel(endpoint, address.model, PROMPT_SETS[prompts], limits))
     return ServedListener(endpoint, limits=limits)
+
+
+def _parts(of_a_pair: Sequence[T]) -> list[Sequence[T]]:
+    """As many at a time as go in one request."""
+    return [of_a_pair[start : start + TRACES_AT_ONCE] for start in range(0, len(of_a_pair), TRACES_AT_ONCE)]
 
 
 def _prefill(trace: str | None) -> str:
