@@ -139,6 +139,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
         to_go=reward if config.rewards.reward_to_go else None,
+        ahead=reward,
         reward_funcs=[reward],
         args=arguments,
         train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from earshot.errors import ListenerUnavailable
-from earshot.listener import Listener, ask
+from earshot.listener import Begin, Listener, ahead, ask
 from earshot.listener.claims import ClaimListener, Heard
 from earshot.protocol import RedactionLevel, parse_completion, redact_trace
 from earshot.rewards import (
@@ -44,6 +45,10 @@ class ListenerOptions:
     redaction: RedactionLevel = "answer"
     prior_corrected: bool = False
     soft_labels: bool = False
+
+    def heard(self, parsed: Verdict | Malformed) -> str | None:
+        """What the listener reads of a completion; None of a malformed one, about which it is not asked."""
+        return redact_trace(parsed.trace, self.redaction) if isinstance(parsed, Verdict) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +145,7 @@ class CombinedReward:
     ) -> list[float | None]:
         texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
         parsed = [parse_completion(_plain_text(text)) for text in texts]
-        redacted = [
-            redact_trace(verdict.trace, self._options.redaction) if isinstance(verdict, Verdict) else None
-            for verdict in parsed
-        ]
+        redacted = [self._options.heard(verdict) for verdict in parsed]
         p_first, p_prior = self._listen(pair, redacted)
         heard = self._check(pair, parsed)
         rollouts = []
@@ -163,6 +165,19 @@ class CombinedReward:
         for name, value in logged.items():
             log_metric(name, value)
         return [rollout.reward for rollout in rollouts]
+
+    @contextmanager
+    def ahead(self, pairs: Sequence[Pair]) -> Iterator[Callable[[int, str], None] | None]:
+        """What to tell the row and the text of each completion as it ends, for the listener to be asked already.
+
+        While this lasts, the call about all of them takes what was asked; its rewards are the same. None where nothing
+        is gained by it: the listener runs here, or needs all traces at once.
+
+        Args:
+            pairs: One for each completion, as the call will get them.
+        """
+        with nullcontext() if self._listener is None else ahead(self._listener) as begin:
+            yield None if begin is None else _AsTheyEnd(pairs, begin, self._options)
 
     def _listen(
         self, pairs: Sequence[Pair], traces: Sequence[str | None]
@@ -223,6 +238,35 @@ class CombinedReward:
         listener = listener_reward(p_first, pair.votes, soft_labels=self._options.soft_labels, prior_p_first=p_prior)
         claims = self._claims.pay(heard) if self._claims is not None else None
         return combine(verdict, accuracy, listener, self._weights, claims)
+
+
+class _AsTheyEnd:
+    """Asks a listener about completions, in the order in which they end, what `CombinedReward` will ask about all."""
+
+    def __init__(self, pairs: Sequence[Pair], begin: Begin, options: ListenerOptions) -> None:
+        self._pairs = pairs
+        self._begin = begin
+        self._options = options
+        self._heard: dict[int, str | None] = {}
+        self._rows: dict[int, list[int]] = {}
+        for row, pair in enumerate(pairs):
+            self._rows.setdefault(id(pair), []).append(row)
+
+    def __call__(self, row: int, text: str) -> None:
+        pair, trace = self._pairs[row], self._options.heard(parse_completion(text))
+        self._heard[row] = trace
+        if trace is not None:
+            self._begin(pair, [trace], whole=False)
+        rows = self._rows[id(pair)]
+        if any(row not in self._heard for row in rows):
+            return
+        traces = [trace for row in rows if (trace := self._heard[row]) is not None]
+        with_prior = bool(traces) and self._options.prior_corrected
+        if with_prior:
+            self._begin(pair, [None], whole=False)
+        self._begin(pair, traces, whole=True)
+        if with_prior:
+            self._begin(pair, [None], whole=True)
 
 
 def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
