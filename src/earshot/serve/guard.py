@@ -10,37 +10,23 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection
 
 from fastapi import Response
 
+from earshot.page_headers import Message, Receive, Send, content_policy, guarded
 from earshot.serve.admission import Admission, Limits
 from earshot.serve.bodies import drain
 from earshot.serve.metrics import Metrics
 from earshot.serve.refusals import Refusal
 
-CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    b"content-security-policy": CONTENT_POLICY.encode(),
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"cross-origin-resource-policy": b"same-origin",
-    b"cross-origin-opener-policy": b"same-origin",
-}
+CONTENT_POLICY = content_policy(images="'self' blob:")
 HEALTH = frozenset({"/livez", "/readyz", "/health"})
 """Answered without a key."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\]")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 def names_of(host: str, others: Collection[str] = ()) -> frozenset[str]:
@@ -91,9 +77,8 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = {name.lower(): value for name, value in message["headers"]}
                 defaults = {b"cache-control": b"no-store", b"x-request-id": request_id.encode()}
-                message = {**message, "headers": [*(defaults | given | _HEADERS).items()]}
+                message = guarded(message, CONTENT_POLICY, defaults)
             await send(message)
 
         place = None

@@ -3,13 +3,14 @@
 import json
 import re
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Response
 
 from earshot.errors import DataError
+from earshot.page_headers import Message, Receive, Send, content_policy, guarded
 from earshot.rundir import plain
 from earshot.view import query as queries
 from earshot.view.library import Kind, Library
@@ -25,24 +26,10 @@ _FILES = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
-CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    b"content-security-policy": CONTENT_POLICY.encode(),
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"cross-origin-resource-policy": b"same-origin",
-    b"cross-origin-opener-policy": b"same-origin",
-}
+CONTENT_POLICY = content_policy()
 # A page elsewhere can point a name of its own at 127.0.0.1; its requests then still carry that name. The port is
 # not looked at, because a tunnel to this machine has another.
 _LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class Guard:
@@ -57,9 +44,7 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = {name.lower(): value for name, value in message["headers"]}
-                defaults = {b"cache-control": b"no-store"}
-                message = {**message, "headers": [*(defaults | given | _HEADERS).items()]}
+                message = guarded(message, CONTENT_POLICY, {b"cache-control": b"no-store"})
             await send(message)
 
         if refusal := _refusal(scope):
