@@ -24,9 +24,6 @@ from earshot.rundir import RunDir, append_jsonl, describe_environment, read_json
 from earshot.stats import RESAMPLES
 from earshot.types import ImageSource, Order, Pair, Sample
 
-SETTINGS_FILE = "evaluation.json"
-"""What the predictions of a folder were made with; they are only added to with the same."""
-
 DESCRIPTION = ("label", "axis", "category", "model_first", "model_second")
 """What a row of predictions.jsonl repeats of its pair where the set says it: what metrics are told by."""
 
@@ -145,7 +142,7 @@ def _batches(pairs: Iterator[Pair], size: int) -> Iterator[list[Pair]]:
 
 def _claim_folder(run: RunDir, settings: dict[str, Any]) -> None:
     """Keep what the predictions are made with, or find that it is what those in the folder were made with."""
-    path = run.path / SETTINGS_FILE
+    path = run.settings
     if path.exists():
         found = _read_settings(path)
         for key in sorted(found.keys() | settings.keys()):
@@ -155,7 +152,7 @@ def _claim_folder(run: RunDir, settings: dict[str, Any]) -> None:
                     "choose another --out or the same settings"
                 )
     elif run.predictions.exists():
-        raise InputError(f"{run.predictions}: has no {SETTINGS_FILE} beside it to continue by; choose another --out")
+        raise InputError(f"{run.predictions}: has no {path.name} beside it to continue by; choose another --out")
     else:
         write_json(path, settings)
     if not run.environment.exists():

@@ -16,7 +16,7 @@ import platform
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
@@ -319,6 +319,15 @@ class RunDir:
     def metrics(self) -> Path:
         return self.path / "metrics.json"
 
+    @property
+    def settings(self) -> Path:
+        """What the predictions were made with; they are only added to with the same."""
+        return self.path / "evaluation.json"
+
+    def evaluations(self) -> list[RunDir]:
+        """The folders that may hold an evaluation: the run's own, and those in its `eval/`."""
+        return [self, *(RunDir(folder) for folder in sorted((self.path / "eval").glob("*")) if folder.is_dir())]
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Keeps the resolved configuration, in the order of its keys."""
         write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
@@ -326,6 +335,15 @@ class RunDir:
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Keeps what `describe_environment` says."""
         write_json(self.environment, environment)
+
+
+def names_of_runs(paths: Sequence[Path]) -> list[str]:
+    """The name of each run's folder, with more of its path where two folders have the same name."""
+    parts = [path.resolve().parts for path in paths]
+    depth = 1
+    while depth < 8 and len({p[-depth:] for p in parts}) < len({*parts}):
+        depth += 1
+    return ["/".join(p[-depth:]) for p in parts]
 
 
 def describe_environment(**extra: Any) -> dict[str, Any]:

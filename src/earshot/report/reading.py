@@ -19,10 +19,7 @@ from jaxtyping import Float
 from earshot.data.rows import read_info
 from earshot.errors import DataError, InputError
 from earshot.metrics import PredictionTable
-from earshot.rundir import RunDir, read_jsonl
-
-SETTINGS_FILE = "evaluation.json"
-"""Beside predictions.jsonl: what they were made with (see `earshot.evaluate`)."""
+from earshot.rundir import RunDir, names_of_runs, read_jsonl
 
 
 class Curve(NamedTuple):
@@ -98,24 +95,20 @@ def read_runs(paths: Sequence[Path]) -> list[RunReading]:
     if not paths:
         raise InputError("a report was asked of no run, expected at least one run directory")
     paths = list({path.resolve(): path for path in paths}.values())
-    parts = [path.resolve().parts for path in paths]
-    depth = 1
-    while depth < 8 and len({p[-depth:] for p in parts}) < len({*parts}):
-        depth += 1
-    return [read_run(path, name="/".join(p[-depth:])) for path, p in zip(paths, parts, strict=True)]
+    return [read_run(path, name=name) for path, name in zip(paths, names_of_runs(paths), strict=True)]
 
 
 def read_run(path: Path, *, name: str) -> RunReading:
     """One run directory; its own metrics.json, and those of `eval/<set>/`, are its evaluations."""
     run = RunDir(path)
-    folders = [path, *sorted(folder for folder in (path / "eval").glob("*") if folder.is_dir())]
-    evaluations = [_read_evaluation(folder, name) for folder in folders if (folder / "metrics.json").exists()]
+    judged = run.evaluations()
+    evaluations = [_read_evaluation(folder, name) for folder in judged if folder.metrics.exists()]
     if not run.exists() and not evaluations:
         raise InputError(f"{path}: holds no run, expected config.yaml, metrics.jsonl or metrics.json; check the path")
     return RunReading(
         name=name,
         config=run.config.read_text(encoding="utf-8", errors="replace") if run.config.exists() else "",
-        environment=_environment(folders),
+        environment=_environment(judged),
         curves=read_curves(run.metrics_log) if run.metrics_log.exists() else {},
         evaluations=evaluations,
         n_rollouts=_count_rollouts(run.rollouts),
@@ -123,10 +116,9 @@ def read_run(path: Path, *, name: str) -> RunReading:
     )
 
 
-def _environment(folders: Sequence[Path]) -> dict[str, Any]:
+def _environment(folders: Sequence[RunDir]) -> dict[str, Any]:
     """What the run was made with; where it was only judged, what the first evaluation was."""
-    files = [RunDir(folder).environment for folder in folders]
-    return next((_read_object(file) for file in files if file.exists()), {})
+    return next((_read_object(folder.environment) for folder in folders if folder.environment.exists()), {})
 
 
 def _count_rollouts(folder: Path) -> int:
@@ -176,10 +168,9 @@ def _last_of_each_step(steps: Float[np.ndarray, " n"], values: Float[np.ndarray,
     return Curve(distinct, values[::-1][last])
 
 
-def _read_evaluation(folder: Path, run: str) -> Evaluation:
-    file = folder / SETTINGS_FILE
-    settings = _read_object(file) if file.exists() else {}
-    return Evaluation(run, _set_name(folder, settings), _read_object(folder / "metrics.json"), settings, folder)
+def _read_evaluation(judged: RunDir, run: str) -> Evaluation:
+    settings = _read_object(judged.settings) if judged.settings.exists() else {}
+    return Evaluation(run, _set_name(judged.path, settings), _read_object(judged.metrics), settings, judged.path)
 
 
 def _set_name(folder: Path, settings: Mapping[str, Any]) -> str:

@@ -11,10 +11,7 @@ from typing import Any
 
 from earshot.config.yaml_text import compose
 from earshot.errors import InputError
-from earshot.rundir import RunDir
-
-SETTINGS_FILE = "evaluation.json"
-"""Beside predictions.jsonl: what they were made with (see `earshot.evaluate`)."""
+from earshot.rundir import RunDir, names_of_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ def find_sources(paths: Sequence[Path]) -> Sources:
     if not paths:
         raise InputError("view was asked of no run, expected at least one run directory")
     judged, rollouts = [], []
-    for path, name in zip(paths, _names(paths), strict=True):
+    for path, name in zip(paths, names_of_runs(paths), strict=True):
         found = _judged(path, name)
         trained = _rollouts(path, name)
         if not found and not trained:
@@ -59,14 +56,6 @@ def find_sources(paths: Sequence[Path]) -> Sources:
         judged += found
         rollouts += trained
     return Sources(tuple(judged), tuple(rollouts))
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    parts = [path.resolve().parts for path in paths]
-    depth = 1
-    while depth < 8 and len({p[-depth:] for p in parts}) < len({*parts}):
-        depth += 1
-    return ["/".join(p[-depth:]) for p in parts]
 
 
 def _nothing_in(path: Path) -> InputError:
@@ -80,18 +69,16 @@ def _nothing_in(path: Path) -> InputError:
 
 
 def _judged(path: Path, run: str) -> list[Source]:
-    folders = [path, *sorted(folder for folder in (path / "eval").glob("*") if folder.is_dir())]
     found = []
-    for folder in folders:
-        predictions = RunDir(folder).predictions
-        if predictions.is_file():
-            settings = _read_object(folder / SETTINGS_FILE)
+    for judged in RunDir(path).evaluations():
+        if judged.predictions.is_file():
+            folder, settings = judged.path, _read_object(judged.settings)
             data, asked = settings.get("data"), settings.get("listeners")
             found.append(
                 Source(
                     run=run,
                     name=folder.name if folder.parent.name == "eval" else "evaluation",
-                    path=predictions,
+                    path=judged.predictions,
                     data=(folder / data).resolve() if isinstance(data, str) else None,
                     listeners=tuple(str(name) for name in asked) if isinstance(asked, list) else (),
                 )
