@@ -42,7 +42,6 @@ def evaluate_command(
     """Judge every pair in both image orders, then measure accuracy, consistency, calibration and disagreement."""
     import importlib.util
     import json
-    import os
 
     from earshot.errors import InputError
 
@@ -61,25 +60,19 @@ def evaluate_command(
     from itertools import islice
 
     from earshot.evaluate import evaluate
-    from earshot.listener import Listener
     from earshot.listener.local import LocalListener
-    from earshot.listener.remote import remote_listener
+    from earshot.listener.named import named_listener
     from earshot.reasoner import Reasoner
-    from earshot.remote import is_address
     from earshot.rundir import RunDir
     from earshot.vlm import load
 
     run = RunDir.create(out, resume=True)
     vlm = load(model, dtype=dtype, device=device).freeze()
-    readers = {
-        name: load(path, dtype=dtype, device=device).freeze() for name, path in names.items() if not is_address(path)
-    }
-    listeners: dict[str, Listener] = {
-        name: LocalListener(readers[name], name=name, batch_size=batch)
-        if name in readers
-        else remote_listener(path, key=os.environ.get("EARSHOT_LISTENER_KEY"))
+    listeners = {
+        name: named_listener(path, name=name, batch_size=batch, device=device, dtype=dtype)
         for name, path in names.items()
     }
+    readers = {name: one.vlm for name, one in listeners.items() if isinstance(one, LocalListener)}
     settings = {
         **model_settings(run.path, {"model": vlm, **readers}, {"model": model, **names}),
         "data": relative(data, run.path),

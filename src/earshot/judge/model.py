@@ -15,6 +15,7 @@ from earshot.judge.pictures import PictureLike, take_picture
 from earshot.judge.ranking import ImageRanking, rank_images
 from earshot.listener import Listener, ask
 from earshot.listener.local import LocalListener
+from earshot.listener.named import named_listener
 from earshot.listener.remote import ChatListener, remote_listener
 from earshot.protocol import RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
@@ -278,11 +279,8 @@ def load(
         reasoner = ChatReasoner(own, **how)
     else:
         reasoner = Reasoner(load_vlm(model, device=device, dtype=dtype).freeze(), **how)
-    if is_address(listener):
-        listener = remote_listener(str(listener), key=os.environ.get("EARSHOT_LISTENER_KEY"))
-    elif isinstance(listener, str | Path):
-        reader = load_vlm(listener, device=device, dtype=dtype).freeze()
-        listener = LocalListener(reader, name=reader.name, batch_size=batch_size)
+    if isinstance(listener, str | Path):
+        listener = named_listener(listener, batch_size=batch_size, device=device, dtype=dtype)
     return RewardModel(reasoner, listener=listener, samples=samples, redaction=redaction)
 
 
