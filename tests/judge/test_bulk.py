@@ -153,6 +153,22 @@ def test_killed_again_and_again_it_ends_as_if_it_had_been_left_alone(tmp_path):
     assert sorted(file.name for file in tmp_path.glob("*out.parquet*")) == ["out.parquet"]
 
 
+def test_a_bad_row_reads_alike_wherever_the_file_lies(tmp_path, monkeypatch):
+    bad = {"row1": {"first": "gone.png"}, "row2": {"first": "/x.png"}, "row3": {"first": "broken.png"}}
+    for folder in ("here", "there"):
+        make(tmp_path / folder, 5, **bad)
+        (tmp_path / folder / "broken.png").write_bytes(b"no")
+    model = RewardModel(Opinionated())
+    judge(tmp_path / "here" / "in.parquet", tmp_path / "1.parquet", model, tolerate=3)
+    monkeypatch.chdir(tmp_path / "there")
+    judge(Path("in.parquet"), Path("2.parquet"), model, tolerate=3)
+    assert (tmp_path / "1.parquet").read_bytes() == Path("2.parquet").read_bytes()
+    errors = [row["error"] for row in rows_of(tmp_path / "1.parquet")]
+    assert errors[1] == "first: gone.png is missing; put the image there or drop the row"
+    assert errors[2] == "first: '/x.png' is an absolute path; expected one relative to the file's folder"
+    assert errors[3].startswith("first: broken.png: ")
+
+
 class Stop(BaseException):
     """Stands for a kill at a chosen place."""
 

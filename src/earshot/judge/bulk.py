@@ -271,7 +271,7 @@ def _ask(job: _Job, row: Row | BadRow) -> Question | BadRow:
     try:
         return job.model.question(prompt=row.prompt, first=row.first, second=row.second, seed=job.seed)
     except InputError as error:
-        return BadRow(row.number, row.id, str(error))
+        return BadRow(row.number, row.id, job.rows.placeless(str(error)))
 
 
 def _fill(record: dict[str, Any], answer: Comparison) -> dict[str, Any]:

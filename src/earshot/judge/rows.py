@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from earshot.data.rows import find_metadata
 from earshot.errors import DataError, InputError
-from earshot.images import ImageFolder
+from earshot.images import ImageFolder, printable
 from earshot.rundir import parse_jsonl_line
 
 IMAGE_COLUMNS = (("first_file_name", "second_file_name"), ("first", "second"))
@@ -78,7 +79,9 @@ class RowFile:
         if self.path.suffix not in (".parquet", ".jsonl"):
             raise InputError(f"{source}: ends in {self.path.suffix!r}, expected a folder, .parquet or .jsonl")
         self._columns = columns
-        self._images = ImageFolder(self.path.parent)
+        # Messages name the file as the caller did; it is opened from whatever folder a process works in.
+        self._file = self.path.absolute()
+        self._images = ImageFolder(self._file.parent)
         self._parquet = self.path.suffix == ".parquet"
         if self._parquet:
             self._open_parquet()
@@ -87,9 +90,9 @@ class RowFile:
 
     def fingerprint(self) -> str:
         """SHA-256 of the file's size and both its ends, to see that it is still the same one."""
-        size = self.path.stat().st_size
+        size = self._file.stat().st_size
         digest = hashlib.sha256(f"{size}\0".encode())
-        with self.path.open("rb") as file:
+        with self._file.open("rb") as file:
             digest.update(file.read(_ENDS))
             file.seek(max(0, size - _ENDS))
             digest.update(file.read(_ENDS))
@@ -105,6 +108,11 @@ class RowFile:
         for number, row in zip(range(start, stop), raw, strict=False):
             yield self._row(number, row)
 
+    def placeless(self, message: str) -> str:
+        """A message about an image without the folder of the file, so that a bad row reads alike wherever it lies."""
+        folder = re.escape(printable(str(self._images.root)))
+        return re.sub(rf"(?<!\S){folder}\b", "the file's folder", re.sub(rf"(?<!\S){folder}/", "", message))
+
     def _row(self, number: int, row: Mapping[str, Any] | str) -> Row | BadRow:
         if isinstance(row, str):
             return BadRow(number, str(number), f"is {row}, expected one JSON object")
@@ -116,7 +124,7 @@ class RowFile:
         try:
             first, second = (self._image(row.get(column), column) for column in self._image_columns)
         except DataError as error:
-            return BadRow(number, name, str(error))
+            return BadRow(number, name, self.placeless(str(error)))
         return Row(number, name, prompt, first, second)
 
     def _image(self, value: Any, column: str) -> Path | bytes:
@@ -130,7 +138,7 @@ class RowFile:
 
     def _open_parquet(self) -> None:
         try:
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(self._file) as file:
                 self.n_rows = int(file.metadata.num_rows)
                 schema = file.schema_arrow
         except (pa.ArrowException, OSError) as error:
@@ -143,7 +151,7 @@ class RowFile:
 
     def _open_jsonl(self) -> None:
         self.n_rows, first = 0, None
-        with self.path.open("rb") as lines:
+        with self._file.open("rb") as lines:
             for line in lines:
                 self.n_rows += 1
                 if first is None and isinstance(found := parse_jsonl_line(line), dict):
@@ -171,7 +179,7 @@ class RowFile:
     def _parquet_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any]]:
         try:
             # A buffer keeps a column from being read whole before its first row is there.
-            with pq.ParquetFile(self.path, buffer_size=1 << 20) as file:
+            with pq.ParquetFile(self._file, buffer_size=1 << 20) as file:
                 groups, skip = _row_groups(file.metadata, start, stop)
                 batches = file.iter_batches(self._rows_at_a_time, row_groups=groups, columns=self._read_columns)
                 for batch in batches if groups else ():
@@ -182,7 +190,7 @@ class RowFile:
             raise DataError(f"{self.path}: cannot be read on ({_line(error)}); make the file again") from error
 
     def _jsonl_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any] | str]:
-        with self.path.open("rb") as lines:
+        with self._file.open("rb") as lines:
             for line in islice(lines, start, stop):
                 yield parse_jsonl_line(line)
 
