@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ IMAGE_COLUMNS = (("first_file_name", "second_file_name"), ("first", "second"))
 
 _ROWS_WITH_IMAGES, _ROWS_WITHOUT = 16, 2048
 _ENDS = 1 << 16
+_MARK_LINES = 1024
 
 
 class Columns(NamedTuple):
@@ -150,9 +152,14 @@ class RowFile:
         self._read_columns = [name for name in schema.names if name in wanted]
 
     def _open_jsonl(self) -> None:
-        self.n_rows, first = 0, None
+        self.n_rows, first, at = 0, None, 0
+        self._marks = array("Q")
+        """Where every `_MARK_LINES`-th line begins: a part in the middle is not looked for from the top."""
         with self._file.open("rb") as lines:
             for line in lines:
+                if self.n_rows % _MARK_LINES == 0:
+                    self._marks.append(at)
+                at += len(line)
                 self.n_rows += 1
                 if first is None and isinstance(found := parse_jsonl_line(line), dict):
                     first = found
@@ -190,8 +197,10 @@ class RowFile:
             raise DataError(f"{self.path}: cannot be read on ({_line(error)}); make the file again") from error
 
     def _jsonl_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any] | str]:
+        mark, skip = divmod(start, _MARK_LINES)
         with self._file.open("rb") as lines:
-            for line in islice(lines, start, stop):
+            lines.seek(self._marks[mark])
+            for line in islice(lines, skip, skip + stop - start):
                 yield parse_jsonl_line(line)
 
 
