@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +19,7 @@ import pytest
 
 from earshot.errors import DataError, ImageError, InputError, ListenerUnavailable
 from earshot.judge import RewardModel, bulk
-from earshot.judge.bulk import SCHEMA, judge_file, share
+from earshot.judge.bulk import SCHEMA, Local, judge_file, share
 from earshot.judge.rows import Columns
 from tests.judge.constant import SETTINGS, Constant
 from tests.judge.opinions import Opinionated, shade
@@ -43,7 +45,7 @@ def make(folder, n, name="in.parquet", **replaced):
 
 def judge(source, out, model=None, **more):
     options = {"batch": 4, "part_rows": 25, "settings": SETTINGS} | more
-    return judge_file(source, out, model or Constant(), **options)
+    return judge_file(source, out, Local(model or Constant()), **options)
 
 
 def rows_of(out):
@@ -151,6 +153,56 @@ def test_killed_again_and_again_it_ends_as_if_it_had_been_left_alone(tmp_path):
     judge(source, out)
     assert out.read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()
     assert sorted(file.name for file in tmp_path.glob("*out.parquet*")) == ["out.parquet"]
+
+
+@dataclass(frozen=True)
+class Shuffled(Local):
+    """Gives the parts in another order, and stops after some."""
+
+    after: int | None = None
+
+    def parts(self, job, missing):
+        mixed = random.Random(3).sample(missing, len(missing))
+        for bounds in mixed[: self.after]:
+            yield from super().parts(job, [bounds])
+        if self.after is not None:
+            raise Stop
+
+
+@pytest.mark.parametrize("name", ["in.parquet", "in.jsonl"])
+def test_parts_may_come_in_any_order_and_be_missing_anywhere(tmp_path, name):
+    # Of 3,000 lines, so that those of most parts are not counted from the top of the file.
+    source, out, log = (
+        make(tmp_path, 3000, name, row7={"first": "gone.png"}),
+        tmp_path / "out.parquet",
+        tmp_path / "log",
+    )
+    judge(source, tmp_path / "undisturbed.parquet", tolerate=1)
+    seen = []
+    with pytest.raises(Stop):
+        judge_file(
+            *(source, out, Shuffled(Constant(log), after=50)),
+            **{"batch": 4, "part_rows": 25, "settings": SETTINGS, "tolerate": 1},
+            progress=lambda *now: seen.append(now),
+        )
+    assert seen == [(done, 3000) for done in range(0, 1251, 25)]
+    files = sorted((tmp_path / "out.parquet.parts").glob("part-*"))
+    gaps = [int(a.stem[5:]) + 25 != int(b.stem[5:]) for a, b in pairwise(files)]
+    assert len(files) == 50 and sum(gaps) > 10
+    assert judge(source, out, Constant(log), tolerate=1) == (3000, 1)
+    assert sorted(log.read_text().splitlines()) == sorted(f"grey {k}" for k in range(3000) if k != 7)
+    assert out.read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()
+
+
+def test_bad_rows_of_all_parts_count_whatever_their_order(tmp_path):
+    source = make(tmp_path, 200, **{f"row{k}": {"first": "gone.png"} for k in range(0, 200, 20)})
+    for tolerate in (0, 4, 9):
+        with pytest.raises(DataError, match=rf"\(bad row {tolerate + 1}, tolerated are {tolerate};"):
+            judge_file(
+                *(source, tmp_path / "out.parquet", Shuffled(Constant())),
+                **{"batch": 4, "part_rows": 25, "settings": SETTINGS, "tolerate": tolerate},
+            )
+    assert judge(source, tmp_path / "out.parquet", tolerate=10) == (200, 10)
 
 
 def test_a_bad_row_reads_alike_wherever_the_file_lies(tmp_path, monkeypatch):

@@ -60,14 +60,14 @@ def judge_command(
     )
     from earshot.cli.progress import progress
     from earshot.judge import describe
-    from earshot.judge.bulk import judge_file
+    from earshot.judge.bulk import Local, judge_file
 
     with progress() as bar:
         task = bar.add_task("judging", total=None)
         tally = judge_file(
             source,
             out,
-            reward_model,
+            Local(reward_model),
             seed=seed,
             shard=(index, of),
             batch=batch,

@@ -1,13 +1,15 @@
 """Judging a file of any length: in a stream, in shards, and to the same result however often it is killed.
 
-The rows of a shard are cut into parts at fixed places. A part is written whole beside OUT, in `OUT.parts/`; when all
-are there they are put together to OUT. What was killed goes on at the first part that is missing, with the same
-batches, so that OUT holds the same bytes as after a run that was left alone.
+The rows of a shard are cut into parts at fixed places. An engine judges parts, in any order and wherever it likes; a
+part is written whole beside OUT, in `OUT.parts/`, and when all are there they are put together to OUT. What was killed
+goes on with the parts that are missing, on the same engine or another, with the same batches, so that OUT holds the
+same bytes as after a run that was left alone.
 """
 
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,30 +84,70 @@ class Tally(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Job:
-    model: Answers
+class Job:
+    """What is to be judged, and how; it can be sent to another process, or another machine."""
+
     rows: RowFile
+    fingerprint: str
+    """Of the rows' file, to see elsewhere that it is the same one."""
     seed: int
     batch: int
     tolerate: int
-    part_rows: int
+
+
+class Bounds(NamedTuple):
+    """The rows of a part."""
+
     start: int
     stop: int
-    parts: Path
 
-    def bounds(self) -> list[tuple[int, int]]:
-        """The rows of each part."""
-        starts = range(self.start, self.stop, self.part_rows)
-        return [(start, min(self.stop, start + self.part_rows)) for start in starts]
 
-    def part(self, start: int) -> Path:
-        return self.parts / f"part-{start:012d}.parquet"
+class Part(NamedTuple):
+    """A part that was judged."""
+
+    bounds: Bounds
+    table: bytes | None
+    """A parquet file of its rows; None where more of them are bad than the whole job tolerates."""
+    bad: list[BadRow]
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Who judges the parts of a job: `Local` in this process, `ray_engine.RayEngine` in many."""
+
+    def parts(self, job: Job, missing: Sequence[Bounds]) -> Iterator[Part]:
+        """Yields the missing parts, each once, in any order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Local:
+    """Judges the parts in this process, one after another."""
+
+    model: Answers
+
+    def parts(self, job: Job, missing: Sequence[Bounds]) -> Iterator[Part]:
+        for run in _runs(missing):
+            rows = job.rows.read(run[0].start, run[-1].stop)
+            for bounds in run:
+                yield judge_part(job, self.model, rows, bounds)
+
+
+def _runs(missing: Sequence[Bounds]) -> list[list[Bounds]]:
+    """Parts that follow one another stand together: the rows of a run are read in one stream."""
+    runs: list[list[Bounds]] = []
+    for bounds in missing:
+        if runs and runs[-1][-1].stop == bounds.start:
+            runs[-1].append(bounds)
+        else:
+            runs.append([bounds])
+    return runs
 
 
 def judge_file(
     source: Path,
     out: Path,
-    model: Answers,
+    engine: Engine,
     *,
     seed: int = 0,
     shard: tuple[int, int] = (1, 1),
@@ -123,7 +165,7 @@ def judge_file(
     Args:
         source: A pair set's folder, a parquet or a JSON Lines file (`rows.RowFile`).
         out: The parquet file to write.
-        model: Who is asked.
+        engine: Who judges; OUT holds the same bytes whoever it is.
         seed: Of the sampling.
         shard: The i-th of n shares of the rows, i from 1; the shares' files, one after another, are the whole.
         batch: Rows judged together.
@@ -142,10 +184,11 @@ def judge_file(
         raise InputError(f"batch is {batch} and part_rows {part_rows}, expected at least 1 of either")
     rows, out = RowFile(Path(source), columns), Path(out)
     start, stop = share(rows.n_rows, *shard)
-    job = _Job(model, rows, seed, batch, tolerate, part_rows, start, stop, out.with_name(f"{out.name}.parts"))
+    bounds = [Bounds(at, min(stop, at + part_rows)) for at in range(start, stop, part_rows)]
+    job = Job(rows, rows.fingerprint(), seed, batch, tolerate)
     record = plain(
         {
-            "source": rows.fingerprint(),
+            "source": job.fingerprint,
             "columns": list(columns),
             "rows": [start, stop],
             "part_rows": part_rows,
@@ -154,15 +197,16 @@ def judge_file(
             "model": dict(settings or {}),
         }
     )
+    parts = out.with_name(f"{out.name}.parts")
     if out.exists():
-        return _finished(out, record, job.parts)
-    job.parts.mkdir(parents=True, exist_ok=True)
-    with _alone(job.parts):
+        return _finished(out, record, parts)
+    parts.mkdir(parents=True, exist_ok=True)
+    with _alone(parts):
         if out.exists():  # another process has finished it meanwhile
-            return _finished(out, record, job.parts)
-        _claim(job.parts, record)
-        errors = _judge_parts(job, progress)
-        _put_together(job, out, record, errors)
+            return _finished(out, record, parts)
+        _claim(parts, record)
+        errors = _judge_missing(job, engine, parts, bounds, progress)
+        _put_together(parts, bounds, out, record, errors)
     return Tally(stop - start, errors)
 
 
@@ -220,56 +264,74 @@ def _alone(parts: Path) -> Iterator[None]:
         yield
 
 
-def _judge_parts(job: _Job, progress: Callable[[int, int], None] | None) -> int:
-    """Write the parts that are missing; gives the number of bad rows in all of them."""
-    errors, bounds = 0, job.bounds()
-    missing = next((k for k, (start, _) in enumerate(bounds) if not job.part(start).exists()), len(bounds))
-    for start, _ in bounds[:missing]:
-        errors += int(pq.read_schema(job.part(start)).metadata[_ERRORS_KEY])
+def _file(parts: Path, bounds: Bounds) -> Path:
+    return parts / f"part-{bounds.start:012d}.parquet"
+
+
+def _judge_missing(
+    job: Job, engine: Engine, parts: Path, bounds: Sequence[Bounds], progress: Callable[[int, int], None] | None
+) -> int:
+    """Write the parts that are missing, wherever they are; gives the number of bad rows in all of them."""
+    names = {path.name for path in parts.iterdir()}
+    missing = [one for one in bounds if _file(parts, one).name not in names]
+    there = [one for one in bounds if _file(parts, one).name in names]
+    errors = sum(int(pq.read_schema(_file(parts, one)).metadata[_ERRORS_KEY]) for one in there)
     _within(errors, job, "")
-    stream = job.rows.read(bounds[missing][0], job.stop) if missing < len(bounds) else iter(())
-    for start, stop in bounds[missing:]:
-        if progress is not None:
-            progress(start - job.start, job.stop - job.start)
-        table, bad = _part(job, stream, stop - start, errors)
-        errors += bad
-        with whole(job.part(start)) as temporary:
-            pq.write_table(table.replace_schema_metadata({_ERRORS_KEY: str(bad)}), temporary)
+    total, done = (sum(one.stop - one.start for one in these) for these in (bounds, there))
     if progress is not None:
-        progress(job.stop - job.start, job.stop - job.start)
+        progress(done, total)
+    for part in engine.parts(job, missing) if missing else ():
+        for bad in part.bad:
+            errors += 1
+            _within(errors, job, f"row {bad.number} '{bad.id}': {bad.error} ")
+        assert part.table is not None, "a part that is broken off has more bad rows than the job tolerates"
+        with whole(_file(parts, part.bounds)) as temporary:
+            temporary.write_bytes(part.table)
+        done += part.bounds.stop - part.bounds.start
+        if progress is not None:
+            progress(done, total)
     return errors
 
 
-def _part(job: _Job, stream: Iterator[Row | BadRow], n: int, errors: int) -> tuple[pa.Table, int]:
-    """The next `n` rows, judged, and how many of them are bad."""
+def judge_part(job: Job, model: Answers, rows: Iterator[Row | BadRow], bounds: Bounds) -> Part:
+    """Judge the next rows of a stream, which are those of a part.
+
+    Raises:
+        DataError: There are fewer of them, or the file is damaged.
+        ListenerUnavailable: The listener broke.
+    """
     records: list[dict[str, Any]] = []
-    bad = 0
+    bad: list[BadRow] = []
+    n = bounds.stop - bounds.start
     while len(records) < n:
-        chunk = list(islice(stream, min(job.batch, n - len(records))))
+        chunk = list(islice(rows, min(job.batch, n - len(records))))
         if not chunk:
             raise DataError(
-                f"{job.rows.path}: ends before row {job.stop}; it has changed, so start anew with another OUT"
+                f"{job.rows.path}: ends before row {bounds.stop}; it has changed, so start anew with another OUT"
             )
         asked, told = [], []
         for row in chunk:
-            question = _ask(job, row)
+            question = _ask(job, model, row)
             if isinstance(question, BadRow):
-                bad += 1
-                _within(errors + bad, job, f"row {question.number} '{question.id}': {question.error} ")
+                bad.append(question)
+                if len(bad) > job.tolerate:  # whatever other parts hold
+                    return Part(bounds, None, bad)
                 told.append({"row": question.number, "id": question.id, "error": question.error})
             else:
                 asked.append(question)
                 told.append({"row": row.number, "id": row.id})
-        answers = iter(job.model.answer(asked))
+        answers = iter(model.answer(asked))
         records.extend(record if "error" in record else _fill(record, next(answers)) for record in told)
-    return pa.Table.from_pylist(records, SCHEMA), bad
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(records, SCHEMA).replace_schema_metadata({_ERRORS_KEY: str(len(bad))}), file)
+    return Part(bounds, file.getvalue(), bad)
 
 
-def _ask(job: _Job, row: Row | BadRow) -> Question | BadRow:
+def _ask(job: Job, model: Answers, row: Row | BadRow) -> Question | BadRow:
     if isinstance(row, BadRow):
         return row
     try:
-        return job.model.question(prompt=row.prompt, first=row.first, second=row.second, seed=job.seed)
+        return model.question(prompt=row.prompt, first=row.first, second=row.second, seed=job.seed)
     except InputError as error:
         return BadRow(row.number, row.id, job.rows.placeless(str(error)))
 
@@ -285,23 +347,22 @@ _OF_TRACE = [field.name for field in _TRACE]
 _OF_COMPARISON = [name for name in SCHEMA.names if name not in ("row", "id", "traces", "error")]
 
 
-def _within(errors: int, job: _Job, last: str) -> None:
+def _within(errors: int, job: Job, last: str) -> None:
     if errors > job.tolerate:
         raise DataError(
             f"{job.rows.path}: {last}(bad row {errors}, tolerated are {job.tolerate}; mend it or raise --tolerate)"
         )
 
 
-def _put_together(job: _Job, out: Path, record: dict[str, Any], errors: int) -> None:
+def _put_together(parts: Path, bounds: Sequence[Bounds], out: Path, record: dict[str, Any], errors: int) -> None:
     """Parts to OUT, several of them to a row group; then the parts go."""
     metadata = {_SETTINGS_KEY: json.dumps(record), _ERRORS_KEY: str(errors)}
-    complete = job.parts / "complete.parquet"
+    complete = parts / "complete.parquet"
     with whole(complete) as temporary, pq.ParquetWriter(temporary, SCHEMA.with_metadata(metadata)) as writer:
-        at_once = max(1, _GROUP_ROWS // job.part_rows)
-        files = [job.part(start) for start, _ in job.bounds()]
-        for k in range(0, len(files), at_once):
-            tables = [pq.read_table(file, schema=SCHEMA) for file in files[k : k + at_once]]
+        at_once = max(1, _GROUP_ROWS // record["part_rows"])
+        for k in range(0, len(bounds), at_once):
+            tables = [pq.read_table(_file(parts, one), schema=SCHEMA) for one in bounds[k : k + at_once]]
             writer.write_table(pa.concat_tables(tables).replace_schema_metadata(metadata))
     with whole(out) as renamed:  # one rename on one file system, and the folder is synced
         complete.rename(renamed)
-    shutil.rmtree(job.parts, ignore_errors=True)
+    shutil.rmtree(parts, ignore_errors=True)
