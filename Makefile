@@ -76,5 +76,5 @@ $(VENV)/.installed-run: pyproject.toml constraints.txt $(VENV)/.installed-torch
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.installed-torch
 	@echo 'installing earshot and what its tests need'
-	$(PIP_INSTALL) --editable '.[train,report,serve,dev]'
+	$(PIP_INSTALL) --editable '.[train,report,serve,ray,dev]'
 	@touch $@ $(VENV)/.installed-run

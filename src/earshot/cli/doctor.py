@@ -19,6 +19,7 @@ PARTS = {
     "train": ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors", "httpx2", "stamina"],
     "serve": ["fastapi", "uvicorn", "prometheus-client", "python-multipart"],
     "report": ["matplotlib", "jinja2"],
+    "ray": ["ray"],
     "dev": [
         "pytest",
         "pytest-xdist",
