@@ -40,7 +40,12 @@ OUTSIDE: dict[int, set[str]] = {
     5: {"typer"},
 }
 # Packages that only one place may import, whatever its layer.
-CONFINED = {"trl": ("train", "bench"), "httpx2": ("remote",), "stamina": ("remote",)}
+CONFINED = {
+    "trl": ("train", "bench"),
+    "httpx2": ("remote",),
+    "stamina": ("remote",),
+    "ray": ("judge.ray_engine",),
+}
 # Applications meet in the files of a run directory; they do not import one another.
 APPLICATIONS = LAYERS[4]
 # But for the one that measures the others.
@@ -179,6 +184,7 @@ def test_every_import_points_up_the_table():
         ("train/new.py", "from earshot.bench import x", "the application 'train' imports the application 'bench'"),
         ("evaluate.py", "from trl import GRPOTrainer", "'trl' is confined to earshot.train"),
         ("listener/local.py", "import httpx2", "'httpx2' is confined to earshot.remote"),
+        ("judge/bulk.py", "def f():\n    import ray.data", "'ray' is confined to earshot.judge.ray_engine"),
         ("data/new.py", "from PIL import Image\nImage.open('x')", "opens an image outside earshot.images"),
         ("data/new.py", "import PIL.Image\nPIL.Image.open('x')", "opens an image outside earshot.images"),
         ("data/new.py", "from PIL.Image import open", "opens an image outside earshot.images"),
