@@ -1,6 +1,11 @@
 """`earshot compare`, `rank` and `judge` from end to end: the same numbers as from Python, and what wrong calls get."""
 
+import importlib.util
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -72,13 +77,60 @@ def test_the_tables_are_for_people(folder: Path, capsys: pytest.CaptureFixture[s
         (["judge", *OPTIONS, "gone.parquet", "out.parquet"], "gone.parquet: is no file"),
         (["judge", *OPTIONS, "gone.parquet", "out.parquet", "--shard", "3/2"], "--shard is '3/2'"),
         (["judge", *OPTIONS, "gone.parquet", "out.parquet", "--shard", "-1/2"], "--shard is '-1/2'"),
+        (["judge", *OPTIONS, "in.jsonl", "out.parquet", "--engine", "spark"], "--engine is 'spark'"),
+        (["judge", *OPTIONS, "in.jsonl", "out.parquet", "--workers", "2"], "are for --engine ray"),
     ],
 )
 def test_wrong_calls_are_one_line_and_exit_2(
     words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("in.jsonl").write_text(json.dumps({"prompt": PROMPT, "first": "red.png", "second": "blue.png"}) + "\n")
     assert main(words) == 2
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
     assert not list(folder.glob("out*"))
+
+
+def test_without_ray_its_engine_names_the_extra(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("in.jsonl").write_text(json.dumps({"prompt": PROMPT, "first": "red.png", "second": "blue.png"}) + "\n")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find_spec(name))
+    assert main(["judge", *OPTIONS, "in.jsonl", "out.parquet", "--engine", "ray"]) == 2
+    assert capsys.readouterr().err == "error: --engine ray needs Ray; pip install 'earshot[ray]'\n"
+
+
+@pytest.mark.slow
+def test_ray_gives_the_rows_and_the_errors_of_the_local_engine(folder: Path) -> None:
+    pytest.importorskip("ray")
+    colours = ["red.png", "green.png", "blue.png"]
+    rows = [{"prompt": f"a {a}", "first": a, "second": b} for a in colours for b in colours if a != b]
+    Path("in.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "a", "first": "gone.png", "second": "red.png"}])
+    )
+    ray = ["--engine", "ray", "--workers", "2"]
+
+    def run(out: str, *words: str) -> tuple[int, str, list[str]]:
+        command = [sys.executable, "-m", "earshot.cli.main", "judge", *OPTIONS, "--part-rows", "2", "in.jsonl", out]
+        # One thread, as a worker has, so that sums are taken in one order.
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment)
+        told = [line for line in done.stderr.splitlines() if line and not re.search("judging|Loading weights", line)]
+        return done.returncode, done.stdout, told
+
+    assert run("1.parquet") == (2, "", [BAD_ROW])
+    assert run("2.parquet", *ray) == (2, "", [BAD_ROW])
+    assert run("1.parquet", "--tolerate", "1") == (0, "1.parquet: 7 rows, 1 of them bad\n", [])
+    assert run("2.parquet", "--tolerate", "1", *ray) == (0, "2.parquet: 7 rows, 1 of them bad\n", [])
+    assert Path("1.parquet").read_bytes() == Path("2.parquet").read_bytes()
+    code, _, (error,) = run("3.parquet", "--model", "no/such/model", *ray)
+    assert (code, run("4.parquet", "--model", "no/such/model")[2]) == (2, [error])
+
+
+ROOT = Path(__file__).resolve().parents[2]
+BAD_ROW = (
+    "error: in.jsonl: row 6 '6': first: gone.png is missing; put the image there or drop the row (bad row 1, tolerated "
+    "are 0; mend it or raise --tolerate)"
+)
