@@ -14,7 +14,7 @@ import pytest
 from earshot.errors import ListenerUnavailable
 from earshot.judge import Comparison, Question
 from earshot.serve.admission import Admission, Load
-from earshot.serve.batching import Batcher, Hearing
+from earshot.serve.batching import READING_S, Batcher, Hearing
 from earshot.serve.refusals import Refusal
 from earshot.types import Pair, Wanted
 from tests.judge.constant import Constant
@@ -97,6 +97,30 @@ def test_a_listeners_batch_holds_several_traces_of_each_pair_and_they_stand_toge
         assert [len(future.result(20)) for future in futures] == [17, 3]
     first = [f"a{k}" for k in range(16)]
     assert heard == [[*first[:8], *first[8:], "b0", "b1", "b2"], ["a16"]]
+
+
+def test_a_batch_waits_for_requests_that_are_still_read_but_not_for_long() -> None:
+    model, now, under_way = Gated(), [0.0], [2]
+    model.gate.set()
+    with running(model, batch=2, clock=lambda: now[0], let_in=lambda: under_way[0]) as batcher:
+        first = batcher.compare(asked("a"), FAR)
+        assert not model.entered.wait(0.05)  # it has looked at the clock
+        now[0] = 0.9 * READING_S  # longer than anybody would wait who knew of no other
+        assert not model.entered.wait(0.05)
+        second = batcher.compare(asked("b"), FAR)
+        first.result(20), second.result(20)
+        model.entered.clear()
+        third = batcher.compare(asked("c"), FAR)
+        assert not model.entered.wait(0.05)
+        now[0] += 1.1 * READING_S
+        third.result(20)
+        model.entered.clear()
+        under_way[0] = 1  # it is the only one
+        alone = batcher.compare(asked("d"), FAR)
+        assert not model.entered.wait(0.05)
+        now[0] += 0.2 * READING_S
+        alone.result(20)
+    assert model.batches == [["a", "b"], ["c"], ["d"]]
 
 
 def test_a_client_that_left_is_not_asked_for() -> None:

@@ -113,7 +113,9 @@ class Server:
     ) -> None:
         self._limits = limits = limits or Limits()
         self._metrics = Metrics()
-        self.batcher = Batcher(model, batch=batch, observe=self._metrics.batch)
+        self.batcher = Batcher(
+            model, batch=batch, observe=self._metrics.batch, let_in=lambda: self.admission.now.requests
+        )
         self.admission = Admission(limits.together, self.batcher.retry_after_s)
         self._metrics.watch(self.admission)
         self._answers = Answers(model, self.batcher, limits, max_new_tokens)

@@ -27,6 +27,8 @@ Kind: TypeAlias = Literal["compare", "listen"]
 TURN: dict[Kind, int] = {"compare": 1, "listen": 8}
 """Pieces that a client may have in a batch before the next one's turn. A comparison is one conversation; the traces of
 a listening are about one pair, whose images and prompt are computed once for those that go together."""
+READING_S = 0.025
+"""How long a batch that is not full waits for requests that have been let in and are still read and decoded."""
 
 
 @runtime_checkable
@@ -91,6 +93,8 @@ class Batcher:
         batch: Pairs that are asked about together: so many comparisons, or `TURN` times as many traces.
         linger_s: How long a batch that is not full waits for more, so that clients that were answered together and
             ask again together meet again.
+        let_in: How many requests are under way, those among them that have not asked yet; a batch waits for these
+            longer (`READING_S`), for a batch of one costs nearly as much as a full one.
         observe: Told the kind, the size and the seconds of every batch.
         clock: Seconds, from anywhere.
     """
@@ -101,12 +105,14 @@ class Batcher:
         *,
         batch: int = 16,
         linger_s: float = 0.004,
+        let_in: Callable[[], int] = lambda: 0,
         observe: Callable[[Kind, int, float], None] = lambda kind, n, seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model = model
         self._size = batch
         self._linger_s = linger_s
+        self._let_in = let_in
         self._observe = observe
         self._clock = clock
         self._changed = threading.Condition()
@@ -169,9 +175,12 @@ class Batcher:
                 if self._stopped:
                     return None
                 self._changed.wait()
-            until, most = self._clock() + self._linger_s, self._size * TURN[self._jobs[0].kind]
-            while self._living() < most and (left := until - self._clock()) > 0 and not self._stopped:
-                self._changed.wait(left)
+            start, most = self._clock(), self._size * TURN[self._jobs[0].kind]
+            while self._living() < most and not self._stopped:
+                most_s = READING_S if self._let_in() > len(self._jobs) else self._linger_s
+                if (left := start + most_s - self._clock()) <= 0:
+                    break
+                self._changed.wait(min(left, self._linger_s))
             if not self._living():  # all of them left meanwhile
                 return "compare", []
             kind = self._jobs[0].kind

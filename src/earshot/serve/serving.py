@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,9 @@ from earshot.serve.refusals import ClientGone, Refusal
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MIN_KEY = 16
+SWITCH_S = 0.0005
+"""How long the thread that asks the model may keep the interpreter from the one that reads and refuses requests; at
+Python's 5 ms, of which every step of an answer may cost one, a refusal takes tens of milliseconds."""
 
 
 def read_key(path: Path) -> bytes:
@@ -103,6 +108,8 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
         # Not in this thread, where uvicorn would take the signals, and end requests that wait.
         thread = threading.Thread(target=http.run, args=([listener],), name="earshot-serve-http", daemon=True)
         before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
         try:
             server.start()
             thread.start()
@@ -110,6 +117,9 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
                 server.warm_up()
             except (Refusal, ClientGone) as error:
                 raise EarshotError("the model makes no first comparison; 'earshot compare' shows why") from error
+            # What is there by now stays; a collection that looked through all of it would hold everybody up.
+            gc.collect()
+            gc.freeze()
             name = f"[{host}]" if ":" in host else host
             announce(f"http://{name}:{listener.getsockname()[1]}/")
             told.wait()
@@ -118,6 +128,7 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
         finally:
             http.should_exit = True
             thread.join(10)
+            sys.setswitchinterval(interval)
             for number, handler in before.items():
                 signal.signal(number, handler)
     server.stop()

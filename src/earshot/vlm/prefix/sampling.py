@@ -79,9 +79,9 @@ def sample(
             texts[live, step] = drawn.masked_fill(lengths[live] <= step, sampling.pad_id)
             ends = drawing.ends(drawn) & (lengths[live] > step)
             lengths[live] = torch.where(ends, step + 1, lengths[live])
-            if wanted is not None:
-                left = torch.tensor([not wanted(k) for k in range(prefix.mask.shape[0])], device=device)
-                lengths[live] = torch.where(left[rows[live]], lengths[live].clamp(max=step + 1), lengths[live])
+            if wanted is not None and (gone := [k for k in range(prefix.mask.shape[0]) if not wanted(k)]):
+                left = torch.isin(rows[live], torch.tensor(gone, device=device))
+                lengths[live] = torch.where(left, lengths[live].clamp(max=step + 1), lengths[live])
             if on_end is not None:
                 for row in live[lengths[live] == step + 1].tolist():
                     on_end(row, texts[row, : step + 1].tolist())
