@@ -19,17 +19,18 @@ def test_every_recipe_writes_a_model_that_loads(tmp_path: Path) -> None:
     lessons: list[str] = []
     names = list(RECIPES)
     make_warm_models(tmp_path, names, scale=0.001, size=SMALL, on_step=lambda lesson, *_: lessons.append(lesson))
-    assert [load(tmp_path / name).prompts.name for name in names] == ["brief"] * 4
+    assert [load(tmp_path / name).prompts.name for name in names] == ["brief"] * 5
     # one step a lesson; the lessons in seeing are shared by the models of a family
     assert lessons == [
         *("qwen2_5_vl: one image", "qwen2_5_vl: both images", "reasoner", "reasoner: taste", "listener"),
         *("llava: one image", "llava: both images", "held-out"),
         "checker",
+        "doubter",
     ]
 
 
 def test_three_of_the_recipes_ship() -> None:
-    assert set(SHIPPED) == set(RECIPES) - {"checker"}
+    assert set(SHIPPED) == set(RECIPES) - {"checker", "doubter"}
 
 
 def test_a_listener_on_flipped_votes_learns_otherwise_and_says_so(tmp_path: Path) -> None:
@@ -109,13 +110,13 @@ def test_a_checker_learns_its_answers_as_it_will_be_asked() -> None:
     assert losses[-1] < losses[0] - 1 and vlm.fingerprint() != before
 
 
-def test_a_checker_begins_with_the_listener_beside_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["checker", "doubter"])
+def test_a_listeners_other_trades_begin_with_the_listener_beside_them(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="make 'listener' too"):
-        make_warm_models(tmp_path, ["checker"], scale=0.001, size=SMALL)
-    make_warm_models(tmp_path, ["listener", "checker"], scale=0.001, size=SMALL)
-    made = json.loads((tmp_path / "checker" / "pretrain.json").read_text())
+        make_warm_models(tmp_path, [name], scale=0.001, size=SMALL)
+    make_warm_models(tmp_path, ["listener", name], scale=0.001, size=SMALL)
+    made = json.loads((tmp_path / name / "pretrain.json").read_text())
     assert made["begins_with"] == "listener"
-    make_warm_models(tmp_path / "shipped", ["checker"], scale=0.001)
-    assert (
-        json.loads((tmp_path / "shipped" / "checker" / "pretrain.json").read_text())["begins_with"] == "world:listener"
-    )
+    make_warm_models(tmp_path / "shipped", [name], scale=0.001)
+    made = json.loads((tmp_path / "shipped" / name / "pretrain.json").read_text())
+    assert made["begins_with"] == "world:listener"

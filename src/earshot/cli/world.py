@@ -65,7 +65,8 @@ def _chosen(text: str, known: Collection[str], what: str) -> list[str]:
 def pretrain(
     out: Annotated[Path, typer.Argument(help="Folder for the models; each becomes a folder in it.")],
     models: Annotated[
-        str, typer.Option(help="Which, separated by commas: reasoner, listener, held-out, checker; the first three.")
+        str,
+        typer.Option(help="Separated by commas: reasoner, listener, held-out (these by default), checker, doubter."),
     ] = "",
     scale: Annotated[float, typer.Option(help="Multiplies the number of steps of every lesson.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of initialisation and examples.")] = 0,
@@ -74,7 +75,7 @@ def pretrain(
         typer.Option(help="Share of the pairs whose votes a listener learns the wrong way round; 0.5: a control."),
     ] = 0.0,
 ) -> None:
-    """Makes the world's warm models from nothing: a reasoner, a listener, a held-out listener, a checker of claims."""
+    """Makes the world's warm models from nothing: a reasoner, listeners of two families, a checker, a doubter."""
     from earshot.cli.progress import progress
     from earshot.train.pretrain import RECIPES, SHIPPED, make_warm_models
 

@@ -23,7 +23,7 @@ from earshot.vlm.prefix import shared_logps
 from earshot.vlm.rows import IGNORED, supervised_batch
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.claims import Questions, draw_questions
-from earshot.world.curriculum import Example, compare, corpus, describe_both, describe_one, listen, vote_flips
+from earshot.world.curriculum import Example, compare, corpus, describe_both, describe_one, doubt, listen, vote_flips
 from earshot.world.language import Corruption
 from earshot.world.raters import Raters
 
@@ -96,7 +96,7 @@ class WarmModel(NamedTuple):
     seed: int
     trade: str
     """`reason`: to write traces and verdicts, some of them wrong. `listen`: to judge with somebody's trace. `check`: to
-    say of one claim whether it is true of one image."""
+    say of one claim whether it is true of one image. `doubt`: to judge with a trace that may be an advocate's."""
     first_steps: int
     """Steps of the first lesson; CLIP's larger patches take longer to tell shapes apart."""
 
@@ -108,12 +108,15 @@ RECIPES = {
     "held-out": WarmModel("llava", 3, "listen", 1000),
     # A listener can see and knows the words; it is taught to say yes and no of them, and forgets to listen.
     "checker": WarmModel("qwen2_5_vl", 4, "check", 600),
+    # It reads as a listener does, and looks before it believes.
+    "doubter": WarmModel("qwen2_5_vl", 5, "doubt", 600),
 }
 SHIPPED = ("reasoner", "listener", "held-out")
 DESCRIBE_ONE_RATE = 1e-3
 DESCRIBE_BOTH = Schedule(300, 7e-4)
 TRADE = Schedule(650, 7e-4)
 CHECKS = Schedule(800, 7e-4, batch_size=32)
+DOUBTS = Schedule(800, 7e-4)
 QUESTIONS = 16  # about each image
 # Decent but not good: real reasoners say false things too, and now and then contradict themselves.
 WARM_CORRUPTION = Corruption(facts=0.05, verdict=0.10)
@@ -159,8 +162,8 @@ def make_warm_models(
     seen: dict[str, dict[str, torch.Tensor]] = {}
     for name in names:
         recipe = RECIPES[name]
-        if recipe.trade == "check":
-            _make_checker(out, name, recipe, size=size, scale=scale, seed=seed, on_step=on_step)
+        if recipe.trade in ("check", "doubt"):
+            _teach_listener(out, name, recipe, size=size, scale=scale, seed=seed, on_step=on_step)
             continue
         vlm = build_tiny(recipe.family, corpus(), size=size, seed=seed)
         px = (size or TinySize()).image_px
@@ -200,7 +203,7 @@ def make_warm_models(
         write_json(out / name / "pretrain.json", made)
 
 
-def _make_checker(
+def _teach_listener(
     out: Path,
     name: str,
     recipe: WarmModel,
@@ -210,7 +213,7 @@ def _make_checker(
     seed: int,
     on_step: Callable[[str, int, int, float], None] | None,
 ) -> None:
-    """Teaches a listener to check claims: the one that was just made beside it, or else the one that ships.
+    """Teaches a listener another trade: the one that was just made beside it, or else the one that ships.
 
     Raises:
         InputError: Another size is asked for, and no listener of it was made.
@@ -220,11 +223,15 @@ def _make_checker(
         raise InputError(f"world: {name!r} of another size begins with a listener of it; make 'listener' too")
     begins = beside.as_posix() if beside.exists() else "world:listener"
     vlm = load(begins, dtype="float32")
-    rng = np.random.default_rng([recipe.seed, seed])
-    schedule = CHECKS._replace(steps=max(1, round(CHECKS.steps * scale)))
+    rng, px = np.random.default_rng([recipe.seed, seed]), (size or TinySize()).image_px
+    full = CHECKS if recipe.trade == "check" else DOUBTS
+    schedule = full._replace(steps=max(1, round(full.steps * scale)))
     report = partial(on_step, name) if on_step else None
-    draw = partial(draw_questions, rng, (size or TinySize()).image_px, QUESTIONS)
-    learn_to_check(vlm, draw, schedule, report and (lambda step, loss: report(step, schedule.steps, loss)))
+    told = report and (lambda step, loss: report(step, schedule.steps, loss))
+    if recipe.trade == "check":
+        learn_to_check(vlm, partial(draw_questions, rng, px, QUESTIONS), schedule, told)
+    else:
+        learn(vlm, partial(doubt, rng, px, vlm.prompts), schedule, told)
     vlm.model.to(torch.bfloat16)
     vlm.save(out / name)
     begun = "listener" if beside.exists() else "world:listener"

@@ -28,6 +28,7 @@ from earshot.world.pairs import POPULATIONS, WorldPair, draw_pair, render_pair
 from earshot.world.raters import Raters, utility
 from earshot.world.render import render
 from earshot.world.scene import FAULTS, Picture, Scene, draw_thing, prompt_text, spoil_thing
+from earshot.world.truth import Truth
 
 FLIP_BLOCK = 20  # pairs of which an exact share has flipped votes
 DESCRIBE = PromptSet(name="describe", question="prompt : {prompt} . describe")
@@ -106,6 +107,36 @@ def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, flippe
     given = listener_prefill(None if rng.random() < 0.15 else trace)
     answer = ANSWER_TEXTS[0] if side == "first" else ANSWER_TEXTS[1]
     return Example(_messages(pair, prompts), list(images), f"{answer}</answer>", given)
+
+
+def doubt(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> Example:
+    """What a listener learns that is not to be talked into a side: to judge with a trace that may be an advocate's.
+
+    In 45 % of the examples the trace argues for a side that is drawn without looking: that image is what was asked for,
+    and the other shows something else (`argue_for`). In 40 % it is an observer's, good or poor as in `listen`, and in
+    15 % there is none. Conclusions have gone from 70 % of the traces. Who only reads is right by chance in the first.
+    """
+    pair = draw_pair(rng, POPULATIONS["train"])
+    images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
+    side, kind, poor = label(pair), rng.random(), rng.random() < 0.5
+    trace = None
+    if kind < 0.45:
+        claimed: Side = "first" if rng.random() < 0.5 else "second"
+        told = argue_for(claimed, pair.truth, rng)
+        trace = write_trace(told, claimed, rng, Corruption(facts=0.30 if poor else 0.0))
+    elif kind < 0.85:
+        concluded = other(side) if rng.random() < 0.3 else side
+        trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.30 if poor else 0.05))
+    if trace is not None and rng.random() < 0.7:
+        trace = redact_trace(trace, "verdict")
+    answer = ANSWER_TEXTS[0] if side == "first" else ANSWER_TEXTS[1]
+    return Example(_messages(pair, prompts), list(images), f"{answer}</answer>", listener_prefill(trace))
+
+
+def argue_for(side: Side, truth: Truth, rng: np.random.Generator) -> Truth:
+    """What an advocate of a side would have the pair show: all that was asked for there, something else beside it."""
+    praised, slandered = Picture(truth.wanted, "clean"), draw_pair(rng, POPULATIONS["train"]).truth.first
+    return Truth(truth.wanted, *((praised, slandered) if side == "first" else (slandered, praised)))
 
 
 def label(pair: WorldPair, *, flipped: bool = False) -> Side:
