@@ -26,6 +26,7 @@ PARTS = {
         "hypothesis",
         "beartype",
         "ruff",
+        "schemathesis",
         "mypy",
         "types-PyYAML",
         "playwright",
