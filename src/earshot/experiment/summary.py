@@ -222,7 +222,7 @@ def _same_pairs(sets: dict[str, dict[str, Any]], name: str, table: PredictionTab
 
 
 def _recorded(totals: np.ndarray) -> np.ndarray:
-    """As they are recorded: to 1e-4 of a pair, which no mean shows, in a third of the room that all digits take."""
+    """As they are recorded: to 1e-4 of a pair, which no mean shows, in 0.6 of the room that all digits take."""
     return np.round(totals, 4).astype(np.float32)
 
 

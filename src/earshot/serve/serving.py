@@ -19,8 +19,9 @@ from earshot.serve.refusals import ClientGone, Refusal
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MIN_KEY = 16
 SWITCH_S = 0.0005
-"""How long the thread that asks the model may keep the interpreter from the one that reads and refuses requests; at
-Python's 5 ms, of which every step of an answer may cost one, a refusal takes tens of milliseconds."""
+"""How long the thread that asks the model may keep the interpreter from the one that reads and refuses requests.
+Python's own is 5 ms, of which every step of an answer may cost one. The figures of docs/serve.md were measured with
+this; what it is worth by itself could not be told from noise."""
 
 
 def read_key(path: Path) -> bytes:
@@ -128,6 +129,7 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
         finally:
             http.should_exit = True
             thread.join(10)
+            gc.unfreeze()
             sys.setswitchinterval(interval)
             for number, handler in before.items():
                 signal.signal(number, handler)

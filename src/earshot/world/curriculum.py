@@ -6,7 +6,7 @@ is a verdict asked for. Each lesson draws its examples from the training populat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -104,9 +104,7 @@ def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, flippe
     trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.05 if rng.random() < 0.5 else 0.30))
     if rng.random() < 0.7:
         trace = redact_trace(trace, "verdict")
-    given = listener_prefill(None if rng.random() < 0.15 else trace)
-    answer = ANSWER_TEXTS[0] if side == "first" else ANSWER_TEXTS[1]
-    return Example(_messages(pair, prompts), list(images), f"{answer}</answer>", given)
+    return _to_judge(pair, images, prompts, None if rng.random() < 0.15 else trace, side)
 
 
 def doubt(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> Example:
@@ -129,6 +127,13 @@ def doubt(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> Example
         trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.30 if poor else 0.05))
     if trace is not None and rng.random() < 0.7:
         trace = redact_trace(trace, "verdict")
+    return _to_judge(pair, images, prompts, trace, side)
+
+
+def _to_judge(
+    pair: WorldPair, images: Sequence[Image.Image], prompts: PromptSet, trace: str | None, side: Side
+) -> Example:
+    """A pair that is to be judged with somebody's trace: the answer alone is learned."""
     answer = ANSWER_TEXTS[0] if side == "first" else ANSWER_TEXTS[1]
     return Example(_messages(pair, prompts), list(images), f"{answer}</answer>", listener_prefill(trace))
 
