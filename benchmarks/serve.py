@@ -5,25 +5,27 @@
 All three ask the same pairs of the same model on the same machine, in turns of `--repeats`, and their p_first must
 agree to 1e-6. In the overload four times as many requests a second arrive as the 32 clients had answered; then, in as
 many rounds as before, it is seen that the server is as fast as it was.
+
+The clients share the server's cores, so they are as cheap as they can be made: one thread, and bytes made beforehand.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import gc
-import http.client
 import io
 import json
 import random
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +51,8 @@ def main() -> None:
     parser.add_argument("--one-at-a-time", type=int, default=32, help="Of the pairs, how many are asked one by one.")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--places", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--places", type=int, default=64)
     parser.add_argument("--overload-s", type=float, default=300.0)
     options = parser.parse_args()
     asked = make_pairs(options.pairs)
@@ -57,7 +60,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # no request waits for a collection of ours
     rounds = []
-    with Serving(options.batch, options.places) as address:
+    with Serving(options.batch, options.workers, options.places) as address:
         for _ in range(options.repeats):
             offline_s, expected = offline(model, asked)
             many_s, many = ask_all(address, asked, CLIENTS)
@@ -73,7 +76,7 @@ def main() -> None:
         after = [len(asked) / ask_all(address, asked, CLIENTS)[0] for _ in range(options.repeats)]
     told = {
         "command": " ".join(["python", "benchmarks/serve.py", *sys.argv[1:]]),
-        "environment": describe_environment(model=MODEL, clients=CLIENTS, batch=options.batch),
+        "environment": describe_environment(model=MODEL, clients=CLIENTS, batch=options.batch, workers=options.workers),
         "pairs_per_s_by_round": rounds,
         "pairs_per_s": pairs_per_s,
         "of_offline": spread(one["clients"] / one["offline"] for one in rounds),
@@ -137,10 +140,11 @@ def offline(model: Any, asked: Sequence[dict[str, Any]]) -> tuple[float, list[fl
 class Serving:
     """The real command as a process; it must end with 0."""
 
-    def __init__(self, batch: int, places: int) -> None:
+    def __init__(self, batch: int, workers: int, places: int) -> None:
         self._command = [
             sys.executable, "-m", "earshot.cli.main", "serve", "--model", MODEL, "--port", "0",
-            "--batch", str(batch), "--max-requests", str(places), "--max-new-tokens", str(MAX_NEW_TOKENS),
+            "--batch", str(batch), "--workers", str(workers), "--max-requests", str(places),
+            "--max-new-tokens", str(MAX_NEW_TOKENS),
         ]  # fmt: skip
 
     def __enter__(self) -> str:
@@ -154,43 +158,70 @@ class Serving:
         assert code == 0, f"the server ended with {code}"
 
 
-def ask(connection: http.client.HTTPConnection, body: str) -> Answered:
-    start = time.perf_counter()
-    connection.request("POST", "/v1/compare", body, {"content-type": "application/json"})
-    answer = connection.getresponse()
-    told = json.loads(answer.read())
-    return Answered(answer.status, time.perf_counter() - start, told)
+class Connection(asyncio.Protocol):
+    """Asks one request after the other."""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._got = b""
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        head, ended, body = self._got.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if ended and length and len(body) >= int(length[1]) and self._answer is not None:
+            self._got = b""
+            self._answer.set_result((int(head.split(b" ", 2)[1]), body))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error or ConnectionResetError())
+
+    async def ask(self, request: bytes) -> Answered:
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        status, body = await asyncio.wait_for(self._answer, 120)
+        return Answered(status, 0.0, json.loads(body))
+
+    def close(self) -> None:
+        self._transport.close()
 
 
-def in_threads(n: int, work: Callable[[int], None]) -> float:
-    """Seconds until n threads are done."""
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(n)]
-    start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - start
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+async def connect(address: str) -> Connection:
+    host, _, port = address.rpartition(":")
+    _, connection = await asyncio.get_running_loop().create_connection(Connection, host, int(port))
+    return connection
+
+
+def as_requests(address: str, asked: Sequence[dict[str, Any]]) -> list[bytes]:
+    """The bytes of each request."""
+    bodies = [json.dumps(one).encode() for one in asked]
+    head = f"POST /v1/compare HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: "
+    return [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
 
 
 def ask_all(address: str, asked: Sequence[dict[str, Any]], clients: int) -> tuple[float, list[Answered]]:
     """Seconds and answers, each client taking the next pair when it has its answer."""
-    bodies = [json.dumps(one) for one in asked]
-    answers: list[Answered | None] = [None] * len(bodies)
-    waiting = iter(range(len(bodies)))
-    lock = threading.Lock()
+    requests = as_requests(address, asked)
+    answers: dict[int, Answered] = {}
+    waiting = iter(range(len(requests)))
 
-    def client(_: int) -> None:
-        connection = http.client.HTTPConnection(address, timeout=120)
-        while True:
-            with lock:
-                k = next(waiting, None)
-            if k is None:
-                return connection.close()
-            answers[k] = ask(connection, bodies[k])
+    async def client() -> None:
+        connection = await connect(address)
+        for k in waiting:  # which all of them share
+            answers[k] = await connection.ask(requests[k])
+        connection.close()
 
-    seconds = in_threads(clients, client)
-    return seconds, [answer for answer in answers if answer is not None]
+    async def all_of_them() -> None:
+        await asyncio.gather(*(client() for _ in range(clients)))
+
+    start = time.perf_counter()
+    asyncio.run(all_of_them())
+    return time.perf_counter() - start, [answers[k] for k in range(len(requests))]
 
 
 def check(answers: Sequence[Answered], expected: Sequence[float | None]) -> None:
@@ -206,36 +237,44 @@ def overload(address: str, asked: Sequence[dict[str, Any]], per_s: float, second
     Arrivals are a Poisson process, each a client of its own with a connection of its own: an open loop, in which a
     server that is slow is not asked less often for it.
     """
-    bodies = [json.dumps(one) for one in asked]
+    requests = as_requests(address, asked)
     answers: list[Answered] = []
     faults: list[str] = []
     gaps = random.Random(0)
 
-    def client(k: int) -> None:
-        connection = http.client.HTTPConnection(address, timeout=120)
+    async def client(k: int) -> None:
+        start = time.perf_counter()
         try:
-            answers.append(ask(connection, bodies[k % len(bodies)]))
-        except (OSError, http.client.HTTPException) as error:
-            faults.append(type(error).__name__)
-        finally:
+            connection = await connect(address)
+            answered = await connection.ask(requests[k % len(requests)])
             connection.close()
+            answers.append(answered._replace(seconds=time.perf_counter() - start))
+        except (OSError, TimeoutError) as error:
+            faults.append(type(error).__name__)
 
-    clients: list[threading.Thread] = []
-    start = due = time.perf_counter()
-    while due < start + seconds:
-        time.sleep(max(0.0, due - time.perf_counter()))
-        clients.append(threading.Thread(target=client, args=(len(clients),)))
-        clients[-1].start()
-        due += gaps.expovariate(per_s)
-    for thread in clients:
-        thread.join()
+    async def all_of_them() -> int:
+        clients: set[asyncio.Task[None]] = set()
+        n = 0
+        start = due = time.perf_counter()
+        while due < start + seconds:
+            if (early := due - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+            clients.add(task := asyncio.create_task(client(n)))
+            task.add_done_callback(clients.discard)
+            n += 1
+            due += gaps.expovariate(per_s)
+        await asyncio.gather(*clients)
+        return n
+
+    start = time.perf_counter()
+    n = asyncio.run(all_of_them())
     took = time.perf_counter() - start
     refused = sorted(answer.seconds for answer in answers if answer.status == 429)
     good = sorted(answer.seconds for answer in answers if answer.status == 200)
     return {
         "seconds": took,
         "asked_per_s": per_s,
-        "asked": len(clients),
+        "asked": n,
         "answered": len(good),
         "refused": len(refused),
         "other": sorted({answer.status for answer in answers} - {200, 429}),

@@ -1,4 +1,4 @@
-"""A server with a known opinion as a process of its own: `python -m tests.serve.life SECONDS-A-BATCH`.
+"""A server with a known opinion as processes of its own: `python -m tests.serve.life SECONDS-A-BATCH [WORKERS]`.
 
 It imports no torch, so that it is there at once.
 """
@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from earshot.judge.comparison import Comparison, Question, conclude
-from earshot.serve import Server, serve
+from earshot.serve import Server, Workers, serve
 from earshot.types import Wanted
 from tests.judge.opinions import Hears, Opinionated
 
@@ -29,5 +30,12 @@ class Slow:
         return [conclude(*one) for one in zip(questions, judged, heard, strict=True)]
 
 
+def load(number: int, seconds: float) -> Slow:
+    return Slow(seconds)
+
+
 if __name__ == "__main__":
-    serve(Server(Slow(float(sys.argv[1]))), "127.0.0.1", 0, lambda address: print(address, flush=True))
+    workers = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    with Workers(partial(load, seconds=float(sys.argv[1])), workers) as engine:
+        server = Server(engine, at_once=workers, up=engine.up)
+        serve(server, "127.0.0.1", 0, lambda address: print(address, flush=True))

@@ -65,6 +65,20 @@ def occupy(model: Gated, batcher: Batcher) -> Future[list[Comparison]]:
     return first
 
 
+def test_a_model_that_bears_two_batches_has_two_at_once() -> None:
+    model = Gated()
+    with running(model, batch=2, at_once=2) as batcher:
+        futures = [batcher.compare(asked(name), FAR) for name in "abcde"]
+        end = time.monotonic() + 20
+        while len(model.batches) < 2 and time.monotonic() < end:
+            time.sleep(0.005)
+        assert sorted(map(sorted, model.batches)) == [["a", "b"], ["c", "d"]]  # and the fifth waits
+        assert batcher.waiting() == 1
+        model.gate.set()
+        assert all(future.result(20) for future in futures)
+    assert len(model.batches) == 3
+
+
 def test_clients_share_a_batch_one_question_each_before_anyones_second() -> None:
     model = Gated()
     with running(model, batch=3) as batcher:

@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def process(seconds: float) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(seconds: float, *workers: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server that takes so long for a batch, and where it is."""
-    command = [sys.executable, "-m", "tests.serve.life", str(seconds)]
+    command = [sys.executable, "-m", "tests.serve.life", str(seconds), *workers]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -63,9 +63,9 @@ def wait(condition: Any, seconds: float = 10.0) -> bool:
     return bool(met)
 
 
-def end_under_load(n: int) -> None:
+def end_under_load(n: int, *workers: str) -> None:
     """SIGTERM while clients wait: all that were let in get their answer, a later one a 503, and the exit code is 0."""
-    with process(0.4) as (server, address):
+    with process(0.4, *workers) as (server, address):
         answers: list[tuple[int, Any]] = []
         clients = [
             threading.Thread(target=lambda k=k: answers.append(ask(address, "/v1/compare", {**PAIR, "seed": k})))
@@ -100,6 +100,10 @@ def leave(address: str, n: int) -> None:
 
 def test_sigterm_under_load_loses_nothing_that_was_let_in() -> None:
     end_under_load(20)
+
+
+def test_nor_does_it_with_two_workers() -> None:
+    end_under_load(40, "2")
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """The options that name a reward model, the same for every command that asks one."""
 
 import importlib.util
-from typing import TYPE_CHECKING, Annotated
+import os
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,6 +60,24 @@ def load_reward_model(
         device=device,
         dtype=dtype,
     )
+
+
+def load_share(number: int, *, of: int, **options: Any) -> "RewardModel":
+    """The model of these options in one of several processes, on its part of the machine: a GPU, or some of the cores.
+
+    Args:
+        number: Of this process.
+        of: How many there are.
+        options: See `load_reward_model`, which says what it raises.
+    """
+    if of > 1 and importlib.util.find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.set_device(number % torch.cuda.device_count())
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // of))
+    return load_reward_model(**options)
 
 
 def print_lines(text: str, indent: str = "  ") -> None:

@@ -12,7 +12,7 @@ from earshot.cli.reward_model import (
     Model,
     Samples,
     Temperature,
-    load_reward_model,
+    load_share,
 )
 
 
@@ -29,12 +29,14 @@ def serve_command(
     device: Device = "auto",
     dtype: Dtype = "auto",
     batch: int = typer.Option(16, min=1, help="Comparisons that are made together."),
+    workers: int = typer.Option(1, min=1, help="Processes with the model, each on a GPU or its part of the cores."),
     max_requests: int = typer.Option(64, min=1, help="Let in at a time; the next one is told to come later."),
     timeout_s: float = typer.Option(60.0, min=0.1, help="The most that a request may take."),
 ) -> None:
     """Compare, rank and score over HTTP, with a page at /, until SIGTERM or Ctrl-C."""
     import importlib.util
     from dataclasses import replace
+    from functools import partial
 
     from earshot.errors import InputError
 
@@ -42,14 +44,18 @@ def serve_command(
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot[serve]'")
-    from earshot.serve import LOOPBACK, Limits, Server, read_key, serve
+    from earshot.serve import LOOPBACK, Limits, Server, Workers, read_key, serve
 
     if host not in LOOPBACK and key_file is None:
         raise InputError(f"--host {host} can be reached by others, so that a key is needed; give --key-file")
     key = None if key_file is None else read_key(key_file)
-    reward_model = load_reward_model(
-        model,
-        listener,
+    limits = Limits()
+    limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
+    load = partial(
+        load_share,
+        of=workers,
+        model=model,
+        listener=listener,
         samples=samples,
         temperature=temperature,
         max_new_tokens=max_new_tokens,
@@ -57,9 +63,16 @@ def serve_command(
         dtype=dtype,
         batch_size=2 * batch,  # both orders of each
     )
-    limits = Limits()
-    limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
-    server = Server(
-        reward_model, host=host, names=tuple(name), key=key, limits=limits, batch=batch, max_new_tokens=max_new_tokens
-    )
-    serve(server, host, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))
+    with Workers(load, workers) as engine:
+        server = Server(
+            engine,
+            host=host,
+            names=tuple(name),
+            key=key,
+            limits=limits,
+            batch=batch,
+            at_once=workers,
+            max_new_tokens=max_new_tokens,
+            up=engine.up,
+        )
+        serve(server, host, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import secrets
 import socket
 import sys
 import tempfile
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -25,6 +23,7 @@ from typing import Any
 
 from earshot.errors import EarshotError, InputError
 from earshot.judge.bulk import Answers, Bounds, Job, Part, judge_part
+from earshot.outcomes import pack, unpack
 from earshot.rundir import plain
 
 DEATHS = 3
@@ -82,7 +81,7 @@ class RayEngine:
             )
         with _deaths_told():
             for row in judged.iter_rows():
-                yield _unpack(row["told"])
+                yield unpack(row["told"])
 
 
 class Worker:
@@ -97,7 +96,7 @@ class Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         bounds = Bounds(int(batch["start"][0]), int(batch["stop"][0]))
-        return {"told": [_pack(lambda: self._judge(bounds))]}
+        return {"told": [pack(lambda: self._judge(bounds))]}
 
     def _judge(self, bounds: Bounds) -> Part:
         if self._model is None:
@@ -158,7 +157,7 @@ def open_ray(
         # max_calls: the process ends with the task, and gives back the memory of its GPU.
         asked = ray.remote(num_cpus=1, num_gpus=gpus, max_calls=1, max_retries=DEATHS)(_settings)
         with _deaths_told():
-            settings = _unpack(ray.get(asked.remote(recipe, _device(gpus))))
+            settings = unpack(ray.get(asked.remote(recipe, _device(gpus))))
         with redirect_stdout(sys.stderr):  # where Ray tells of workers that died
             yield RayEngine(recipe, workers or places, gpus, settings)
     finally:
@@ -167,7 +166,7 @@ def open_ray(
 
 def _settings(recipe: Recipe, device: str) -> bytes:
     """Runs in the cluster: the driver may have no GPU, where `auto` would choose another precision."""
-    return _pack(lambda: plain(recipe.describe(recipe.load(device))))
+    return pack(lambda: plain(recipe.describe(recipe.load(device))))
 
 
 def _start(address: str | None, workers: int | None) -> Any:
@@ -245,26 +244,6 @@ def _places(resources: Mapping[str, float], gpus: float) -> int:
 
 def _device(gpus: float) -> str:
     return "cuda" if gpus else "cpu"
-
-
-def _pack(work: Callable[[], Any]) -> bytes:
-    """What came of some work: its result, or its error with the traceback as a note."""
-    try:
-        return pickle.dumps(work())
-    except Exception as error:
-        error.add_note("in a worker:\n" + traceback.format_exc())
-        try:
-            pickle.loads(data := pickle.dumps(error))
-        except Exception:  # an error of a kind that cannot be sent
-            return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-        return data
-
-
-def _unpack(data: bytes) -> Any:
-    result = pickle.loads(data)
-    if isinstance(result, Exception):
-        raise result
-    return result
 
 
 @contextmanager

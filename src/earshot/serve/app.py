@@ -94,6 +94,17 @@ class _Route(NamedTuple):
 class Server:
     """A reward model as an ASGI application: `app`, and what its life needs.
 
+    Args:
+        model: Who is asked.
+        host: The address that clients will call, of which the names in Host headers follow.
+        names: Further ones.
+        key: What a client must show; None asks for nothing.
+        limits: What is let in.
+        batch: Comparisons that are made together.
+        at_once: How many batches the model may have at a time.
+        max_new_tokens: The longest completion, for the count of tokens.
+        up: Whether there is a model to ask.
+
     Attributes:
         app: The application, guarded.
         admission: Close it to let nobody in.
@@ -109,12 +120,18 @@ class Server:
         key: bytes | None = None,
         limits: Limits | None = None,
         batch: int = 16,
+        at_once: int = 1,
         max_new_tokens: int = 512,
+        up: Callable[[], bool] = lambda: True,
     ) -> None:
         self._limits = limits = limits or Limits()
         self._metrics = Metrics()
         self.batcher = Batcher(
-            model, batch=batch, observe=self._metrics.batch, let_in=lambda: self.admission.now.requests
+            model,
+            batch=batch,
+            at_once=at_once,
+            observe=self._metrics.batch,
+            let_in=lambda: self.admission.now.requests,
         )
         self.admission = Admission(limits.together, self.batcher.retry_after_s)
         self._metrics.watch(self.admission)
@@ -122,6 +139,7 @@ class Server:
         # A request waits in a thread of its own; there are never more of them than places.
         self._threads = ThreadPoolExecutor(limits.together.requests, thread_name_prefix="earshot-serve")
         self.ready = threading.Event()
+        self._up = up
         self.app = Guard(
             self._routes(),
             names=names_of(host, names),
@@ -231,7 +249,9 @@ class Server:
         def ready() -> tuple[int, dict[str, Any]]:
             if self.admission.closed:
                 return 503, {"status": "shutting down"}
-            return (200, {"status": "ok"}) if self.ready.is_set() else (503, {"status": "warming up"})
+            if not self.ready.is_set():
+                return 503, {"status": "warming up"}
+            return (200, {"status": "ok"}) if self._up() else (503, {"status": "without a model"})
 
         def health() -> tuple[int, dict[str, Any]]:
             status, told = ready()

@@ -1,4 +1,4 @@
-"""One thread that asks the model, for the requests of all clients together."""
+"""The threads that ask the model, for the requests of all clients together."""
 
 from __future__ import annotations
 
@@ -91,6 +91,7 @@ class Batcher:
     Args:
         model: Who answers.
         batch: Pairs that are asked about together: so many comparisons, or `TURN` times as many traces.
+        at_once: How many batches the model may have at a time.
         linger_s: How long a batch that is not full waits for more, so that clients that were answered together and
             ask again together meet again.
         let_in: How many requests are under way, those among them that have not asked yet; a batch waits for these
@@ -104,6 +105,7 @@ class Batcher:
         model: Engine,
         *,
         batch: int = 16,
+        at_once: int = 1,
         linger_s: float = 0.004,
         let_in: Callable[[], int] = lambda: 0,
         observe: Callable[[Kind, int, float], None] = lambda kind, n, seconds: None,
@@ -117,19 +119,24 @@ class Batcher:
         self._clock = clock
         self._changed = threading.Condition()
         self._jobs: deque[_Job] = deque()
+        self._in_hand: set[int] = set()
         self._stopped = False
-        self._rate = 0.0  # pieces a second, lately
-        self._thread = threading.Thread(target=self._run, name="earshot-serve-model", daemon=True)
+        self._rate = 0.0  # pieces a second of one thread, lately
+        self._threads = [
+            threading.Thread(target=self._run, name=f"earshot-serve-batch-{k}", daemon=True) for k in range(at_once)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Ends the thread once what was submitted is answered."""
+        """Ends the threads once what was submitted is answered."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def compare(self, questions: Sequence[Question], deadline: float) -> Future[list[Comparison]]:
         """The answers to questions, when they are there; cancel the future to take them back."""
@@ -146,7 +153,8 @@ class Batcher:
 
     def retry_after_s(self) -> int:
         """When what waits now will have been answered, in [1, 60]."""
-        return min(60, max(1, math.ceil(self.waiting() / self._rate))) if self._rate else 1
+        rate = self._rate * len(self._threads)
+        return min(60, max(1, math.ceil(self.waiting() / rate))) if rate else 1
 
     def _submit(self, job: _Job) -> Future[list[Any]]:
         if not job.items:
@@ -165,7 +173,9 @@ class Batcher:
             start = self._clock()
             self._answer(kind, pieces)
             seconds = max(self._clock() - start, 1e-9)
-            self._rate = 0.8 * (self._rate or len(pieces) / seconds) + 0.2 * len(pieces) / seconds
+            with self._changed:
+                self._in_hand -= {id(job) for job, _ in pieces}
+                self._rate = 0.8 * (self._rate or len(pieces) / seconds) + 0.2 * len(pieces) / seconds
             self._observe(kind, len(pieces), seconds)
 
     def _take(self) -> tuple[Kind, list[tuple[_Job, int]]] | None:
@@ -177,7 +187,8 @@ class Batcher:
                 self._changed.wait()
             start, most = self._clock(), self._size * TURN[self._jobs[0].kind]
             while self._living() < most and not self._stopped:
-                most_s = READING_S if self._let_in() > len(self._jobs) else self._linger_s
+                heard_of = self._in_hand.union(map(id, self._jobs))
+                most_s = READING_S if self._let_in() > len(heard_of) else self._linger_s
                 if (left := start + most_s - self._clock()) <= 0:
                     break
                 self._changed.wait(min(left, self._linger_s))
@@ -195,6 +206,7 @@ class Batcher:
                 if job.asked < len(job.items):
                     mine.append((place, job))
             self._jobs = deque([*others, *(job for _, job in mine)])
+            self._in_hand |= {id(job) for _, job, _ in pieces}
             pieces.sort(key=itemgetter(0))  # what is about one pair stands together
             return kind, [(job, index) for _, job, index in pieces]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +17,6 @@ from earshot.serve.refusals import ClientGone, Refusal
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MIN_KEY = 16
-SWITCH_S = 0.0005
-"""How long the thread that asks the model may keep the interpreter from the one that reads and refuses requests.
-Python's own is 5 ms, of which every step of an answer may cost one. The figures of docs/serve.md were measured with
-this; what it is worth by itself could not be told from noise."""
 
 
 def read_key(path: Path) -> bytes:
@@ -109,8 +104,6 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
         # Not in this thread, where uvicorn would take the signals, and end requests that wait.
         thread = threading.Thread(target=http.run, args=([listener],), name="earshot-serve-http", daemon=True)
         before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_S)
         try:
             server.start()
             thread.start()
@@ -130,7 +123,6 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
             http.should_exit = True
             thread.join(10)
             gc.unfreeze()
-            sys.setswitchinterval(interval)
             for number, handler in before.items():
                 signal.signal(number, handler)
     server.stop()

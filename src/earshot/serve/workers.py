@@ -1,0 +1,284 @@
+"""The model in processes of its own: reading and refusing requests never waits for it, and there may be several."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import logging
+import multiprocessing
+import queue
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+
+from earshot.errors import EarshotError
+from earshot.judge.comparison import Comparison, Question
+from earshot.outcomes import pack, unpack
+from earshot.serve.batching import Engine
+from earshot.types import Pair, Wanted
+
+log = logging.getLogger("earshot.serve")
+
+Load: TypeAlias = Callable[[int], Engine]
+"""Makes the model of the k-th process, in that process; what it is bound to is pickled."""
+
+TELL_S = 0.02
+"""How often a process is told which of its questions nobody waits for any more."""
+PATIENCE_S = 60.0
+"""How long a batch waits for a process while there is none."""
+_AGAIN_S = (0.0, 1.0, 5.0, 30.0)
+"""How long to wait before a process that died, or could not begin, is begun again; the last for ever after."""
+
+# Not forked: neither the threads of the HTTP side nor what a library holds of a GPU would survive it.
+_processes = multiprocessing.get_context("spawn")
+
+
+class _Told(NamedTuple):
+    """What a process has loaded."""
+
+    samples: int
+    listener: str | None
+
+
+class _Drop(NamedTuple):
+    """Nobody waits for the k-th question any more."""
+
+    k: int
+
+
+class _Compare(NamedTuple):
+    questions: Sequence[Question]
+
+    def put_to(self, model: Engine, wanted: Wanted) -> list[Comparison]:
+        return model.answer(self.questions, wanted)
+
+
+class _Hear(NamedTuple):
+    pairs: Sequence[Pair]
+    traces: Sequence[str | None]
+
+    def put_to(self, model: Engine, wanted: Wanted) -> Float[np.ndarray, " n"]:
+        assert model.listener is not None
+        return model.listener.p_first(self.pairs, self.traces)
+
+
+class WorkerDied(EarshotError):
+    """A process with the model ended before it had answered."""
+
+
+class Workers:
+    """An `Engine` whose model is in `n` other processes; up to `n` threads may ask at a time.
+
+    A process that dies takes down the batch that it had, and nothing else: another takes its place.
+
+    Args:
+        load: Makes the model, in each process.
+        n: How many processes there are.
+    """
+
+    def __init__(self, load: Load, n: int = 1) -> None:
+        self._load = load
+        self._n = n
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._workers: list[_Worker] = []
+        self._ended = threading.Event()
+        self._beginning = threading.Lock()
+
+    def __enter__(self) -> Workers:
+        """Begins the processes and waits until each has its model.
+
+        Raises:
+            Exception: What loading the model failed with.
+        """
+        try:
+            self._workers = [_Worker(self._load, k) for k in range(self._n)]  # they load side by side
+            told = [worker.told() for worker in self._workers]
+        except BaseException:
+            self._end(0.0)
+            raise
+        self._told = told[0]
+        for worker in self._workers:
+            self._free.put(worker)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end(10.0 if error is None else 0.0)
+
+    @property
+    def samples(self) -> int:
+        return self._told.samples
+
+    @property
+    def listener(self) -> _Listener | None:
+        return None if self._told.listener is None else _Listener(self._told.listener, self)
+
+    def up(self) -> bool:
+        """Whether any of the processes lives."""
+        return any(worker.alive() for worker in self._workers)
+
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
+        return list(self.ask(_Compare(questions), len(questions), wanted))
+
+    def ask(self, task: _Compare | _Hear, n: int, wanted: Wanted | None) -> Any:
+        """What a process that is free makes of a task about `n` questions.
+
+        Raises:
+            WorkerDied: It died over it, or none came to life for a minute.
+            Exception: What the model failed with.
+        """
+        try:
+            worker = self._free.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            raise WorkerDied(f"no process with the model has come up for {PATIENCE_S:g} s") from None
+        try:
+            result = worker.ask(task, n, wanted)
+        except WorkerDied:
+            threading.Thread(target=self._replace, args=(worker,), name="earshot-serve-replace", daemon=True).start()
+            raise
+        except Exception:
+            self._free.put(worker)
+            raise
+        self._free.put(worker)
+        return result
+
+    def _replace(self, dead: _Worker) -> None:
+        """Puts another process in the place of one that died, however often it takes."""
+        dead.end(0.0)
+        log.warning("process %d with the model has died; another begins", dead.number)
+        for attempt in itertools.count():
+            self._ended.wait(_AGAIN_S[min(attempt, len(_AGAIN_S) - 1)])
+            with self._beginning:
+                if self._ended.is_set():
+                    return
+                worker = self._workers[dead.number] = _Worker(self._load, dead.number)
+            try:
+                worker.told()
+            except Exception:
+                log.exception("process %d with the model does not begin", dead.number)
+                worker.end(0.0)
+            else:
+                return self._free.put(worker)
+
+    def _end(self, patience_s: float) -> None:
+        with self._beginning:  # none begins after this
+            self._ended.set()
+        for worker in self._workers:
+            worker.hang_up()
+        for worker in self._workers:
+            worker.end(patience_s)
+
+
+@dataclass(frozen=True)
+class _Listener:
+    """The listener of the model in another process."""
+
+    name: str
+    workers: Workers
+
+    def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
+        heard: Float[np.ndarray, " n"] = self.workers.ask(_Hear(pairs, traces), len(pairs), None)
+        return heard
+
+
+class _Worker:
+    """One process and the line to it, on which tasks go there and what came of them comes back."""
+
+    def __init__(self, load: Load, number: int) -> None:
+        self.number = number
+        self._line, theirs = _processes.Pipe()
+        self._process = _processes.Process(
+            target=_work, args=(theirs, load, number), name=f"earshot-serve-model-{number}", daemon=True
+        )
+        self._process.start()
+        theirs.close()  # so that the line breaks when the process ends
+
+    def told(self) -> _Told:
+        """Waits until the model is loaded."""
+        told: _Told = self._result()
+        return told
+
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def ask(self, task: _Compare | _Hear, n: int, wanted: Wanted | None) -> Any:
+        try:
+            self._line.send(task)
+            left = list(range(n))
+            while not self._line.poll(TELL_S):
+                gone = [k for k in left if wanted is not None and not wanted(k)]
+                for k in gone:
+                    self._line.send(_Drop(k))
+                left = [k for k in left if k not in gone]
+        except OSError as error:
+            raise self._died() from error
+        return self._result()
+
+    def _result(self) -> Any:
+        try:
+            data = self._line.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+        return unpack(data)
+
+    def _died(self) -> WorkerDied:
+        self._process.join(1.0)
+        return WorkerDied(f"process {self.number} with the model died (exit code {self._process.exitcode})")
+
+    def hang_up(self) -> None:
+        """Lets the process end: nobody will ask it any more."""
+        self._line.close()
+
+    def end(self, patience_s: float) -> None:
+        """Sees to it that the process has ended."""
+        self.hang_up()
+        self._process.join(patience_s)
+        self._process.kill()
+        self._process.join()
+
+
+def _work(line: Connection, load: Load, number: int) -> None:
+    """The whole life of a process with the model."""
+    # Whoever stops the server stops it alone: it lets this process end when the last answer is given.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the server has gone
+        models: list[Engine] = []
+
+        def begin() -> _Told:
+            models.append(model := load(number))
+            return _Told(model.samples, None if model.listener is None else model.listener.name)
+
+        line.send_bytes(pack(begin))
+        # What is there by now stays; a collection that looked through all of it would hold a batch up.
+        gc.collect()
+        gc.freeze()
+        while models:
+            task = line.recv()
+            if not isinstance(task, _Drop):  # or one that came when its answer was on the way
+                line.send_bytes(pack(partial(task.put_to, models[0], _Heed(line))))
+
+
+class _Heed:
+    """Whether a question of the task in hand is still waited for, as far as the server has told."""
+
+    def __init__(self, line: Connection) -> None:
+        self._line = line
+        self._dropped: set[int] = set()
+        self._alone = False
+
+    def __call__(self, k: int) -> bool:
+        try:
+            while not self._alone and self._line.poll():
+                self._dropped.add(self._line.recv().k)
+        except (EOFError, OSError):
+            self._alone = True
+        return not self._alone and k not in self._dropped

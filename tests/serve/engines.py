@@ -1,0 +1,53 @@
+"""Models that a process of their own can load, without what the tests themselves import."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earshot.errors import ListenerUnavailable, ModelError
+from earshot.judge import Comparison, Question, RewardModel
+from earshot.types import Wanted
+from tests.judge.constant import Constant
+from tests.judge.opinions import Hears, Opinionated
+
+
+def opinionated(number: int) -> RewardModel:
+    return RewardModel(Opinionated(noise=0.2, bias=0.05), listener=Hears())
+
+
+def nowhere(number: int) -> RewardModel:
+    raise ModelError(f"there is no model for process {number}")
+
+
+@dataclass
+class Odd:
+    """Does what a prompt says."""
+
+    folder: Path
+    listener: Any = None
+    samples: int = 1
+
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
+        prompts = [question.pair.prompt for question in questions]
+        if "die" in prompts:
+            os._exit(3)
+        if "fail" in prompts:
+            raise ListenerUnavailable("it broke")
+        if "wait" in prompts:
+            assert wanted is not None
+            (self.folder / "begun").touch()
+            end = time.monotonic() + 20
+            while wanted(prompts.index("wait")) and time.monotonic() < end:
+                time.sleep(0.005)
+            (self.folder / "seen").write_text(" ".join(str(wanted(k)) for k in range(len(prompts))))
+        return Constant().answer(questions)
+
+
+def odd(number: int, folder: Path) -> Odd:
+    if (folder / "broken").exists():
+        raise ModelError("the files are gone")
+    (folder / "pids").open("a").write(f"{os.getpid()}\n")
+    return Odd(folder)

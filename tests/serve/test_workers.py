@@ -1,0 +1,127 @@
+"""The model in other processes answers as it does here; one that dies takes its batch down, and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earshot.errors import ModelError
+from earshot.serve import workers
+from earshot.serve.batching import Batcher, Hearing
+from earshot.serve.refusals import Refusal
+from earshot.serve.workers import WorkerDied, Workers
+from tests.judge.opinions import Hears, shade
+from tests.serve.engines import nowhere, odd, opinionated
+from tests.serve.test_batching import FAR, asked
+from tests.serve.test_life import wait
+
+
+def test_other_processes_answer_as_the_model_does_here() -> None:
+    here = opinionated(0)
+    questions = [
+        here.question(prompt="a grey square", first=shade(a), second=shade(b), seed=seed)
+        for a, b in ((100, 140), (140, 100), (120, 110))
+        for seed in (0, 1)
+    ]
+    pairs, traces = [question.pair for question in questions], ["one", None, "three", None, "five", "six"]
+    with Workers(opinionated, 2) as engine:
+        assert engine.samples == 1 and engine.listener is not None and engine.listener.name == Hears().name
+        for _ in range(3):  # whoever of the two is asked
+            assert engine.answer(questions) == here.answer(questions)
+            np.testing.assert_array_equal(engine.listener.p_first(pairs, traces), Hears().p_first(pairs, traces))
+        batcher = Batcher(engine, at_once=2)
+        batcher.start()
+        hearings = [Hearing(pair, trace) for pair, trace in zip(pairs, traces, strict=True)]
+        assert batcher.listen(hearings, FAR).result(20) == Hears().p_first(pairs, traces).tolist()
+        batcher.stop()
+
+
+def test_the_error_of_loading_is_the_models_own() -> None:
+    with pytest.raises(ModelError, match="there is no model for process 0"), Workers(nowhere, 2):
+        pytest.fail("nothing was loaded")
+
+
+def test_who_leaves_is_dropped_while_the_model_writes(tmp_path: Path) -> None:
+    with Workers(partial(odd, folder=tmp_path)) as engine:
+        batcher = Batcher(engine, batch=2, linger_s=5.0)
+        batcher.start()
+        leaves, stays = batcher.compare(asked("wait"), FAR), batcher.compare(asked("stay"), FAR)
+        assert wait((tmp_path / "begun").exists)
+        assert leaves.cancel()
+        assert stays.result(20)
+        assert (tmp_path / "seen").read_text() == "False True"
+        assert batcher.compare(asked("next"), FAR).result(20)  # not taken for what came late
+        batcher.stop()
+
+
+def test_a_process_that_dies_fails_its_own_question_alone_and_another_takes_its_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Workers(partial(odd, folder=tmp_path), 2) as engine:
+        batcher = Batcher(engine, batch=4, at_once=2, linger_s=0.2)
+        batcher.start()
+        futures = {name: batcher.compare(asked(name), FAR) for name in ("one", "die", "fail", "two")}
+        assert futures["one"].result(30) and futures["two"].result(30)
+        with pytest.raises(Refusal, match="failed") as died:
+            futures["die"].result(30)
+        assert died.value.code == "internal"
+        with pytest.raises(Refusal) as failed:
+            futures["fail"].result(30)
+        assert failed.value.code == "listener_unavailable"
+        batcher.stop()
+        assert wait(lambda: all(worker.alive() for worker in engine._workers))
+        pids = (tmp_path / "pids").read_text().split()
+        assert len(pids) == len(set(pids)) == 4  # two at first, then two that died: the batch, and "die" alone
+    assert "exit code 3" in caplog.text
+
+
+def test_without_a_process_there_is_an_error_and_no_wait_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(workers, "_AGAIN_S", (0.0, 0.1))
+    with Workers(partial(odd, folder=tmp_path)) as engine:
+        assert engine.up()
+        (tmp_path / "broken").touch()
+        with pytest.raises(WorkerDied, match="exit code 3"):
+            engine.answer(asked("die"))
+        with pytest.raises(WorkerDied, match="has come up"):
+            engine.answer(asked("one"))
+        assert wait(lambda: not engine.up())
+        (tmp_path / "broken").unlink()
+        monkeypatch.setattr(workers, "PATIENCE_S", 30.0)
+        assert engine.answer(asked("one"))  # it was begun again until it came up
+
+
+def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from functools import partial; from pathlib import Path\n"
+        "from earshot.serve import Workers; from tests.serve.engines import odd\n"
+        "if __name__ == '__main__':\n"
+        f"    with Workers(partial(odd, folder=Path({str(tmp_path)!r})), 2):\n"
+        "        print('up', flush=True); time.sleep(60)\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout is not None and server.stdout.readline() == "up\n"
+        pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+        os.kill(pids[0], signal.SIGTERM)  # as a supervisor does that stops a whole group
+        time.sleep(0.1)
+        assert len(pids) == 2 and all(alive(pid) for pid in pids)
+        server.send_signal(signal.SIGKILL)
+    assert wait(lambda: not any(alive(pid) for pid in pids))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
