@@ -10,16 +10,16 @@ from earshot.train.leak import FALSE_ALARM_CHECKS, REFERENCE_CHECKS, BinomialCus
 from earshot.types import Pair
 from tests.fakes import FakeListener, fake_pair
 
-N = 64  # rollouts a check, the default
+N = 64  # pairs a check, where a step has so many
 
 
 def delays(share: float, level: float, runs: int = 400, limit: int = 2000) -> list[int]:
-    """Checks until the alarm, in simulated runs whose blind listener names the label in `share` of the rollouts."""
+    """Checks until the alarm, in simulated runs whose blind listener names the label in `share` of the pairs."""
     rng = np.random.default_rng(0)
     found = []
     for _ in range(runs):
         cusum = BinomialCusum(level)
-        hits = rng.binomial(N, share, size=limit)
+        hits = rng.binomial(N, share, size=limit).astype(float)
         found.append(next((k + 1 for k, h in enumerate(hits.tolist()) if cusum.add(h, N)), limit))
     return found
 
@@ -27,11 +27,11 @@ def delays(share: float, level: float, runs: int = 400, limit: int = 2000) -> li
 def test_the_sum_is_the_log_likelihood_ratio_and_never_below_zero() -> None:
     cusum = BinomialCusum(0.5)
     # 40 of 64 at 0.6 against 0.5: 40 ln 1.2 + 24 ln 0.8 = 7.2929 − 5.3554 = 1.9374
-    assert not cusum.add(40, 64)
+    assert not cusum.add(40.0, 64)
     assert cusum.total == pytest.approx(40 * math.log(1.2) + 24 * math.log(0.8)) == pytest.approx(1.9374, abs=1e-4)
-    cusum.add(10, 64)
+    cusum.add(10.0, 64)
     assert cusum.total == 0.0
-    assert cusum.add(64, 64)  # 64 ln 1.2 = 11.7 > ln 1000 = 6.9
+    assert cusum.add(64.0, 64)  # 64 ln 1.2 = 11.7 > ln 1000 = 6.9
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_an_honest_level_above_one_half_is_no_leak() -> None:
 @pytest.mark.parametrize("level", [0.0, 0.5, 0.95, 1.0])
 def test_every_share_has_a_finite_sum(level: float) -> None:
     cusum = BinomialCusum(level)
-    for hits in (0, 64, 32):
+    for hits in (0.0, 64.0, 32.0):
         cusum.add(hits, 64)
     assert math.isfinite(cusum.total)
     with pytest.raises(ConfigError, match=r"level 1\.5"):
@@ -85,16 +85,65 @@ def test_it_asks_every_so_many_steps_and_only_of_labelled_well_formed_rollouts_o
     assert alarm.watch(5, pairs, traces) == {}  # the step's second call
 
 
-def test_the_level_is_that_of_the_first_checks() -> None:
+def measured() -> LeakAlarm:
+    """An alarm that has its level: ten checks of ten pairs of which it could tell nothing."""
     alarm = LeakAlarm(FakeListener(0.5), every_steps=1, rollouts=10)
-    pairs = pairs_of(10)
     for step in range(REFERENCE_CHECKS):
-        assert alarm.watch(step, pairs, ["x"] * 10) == {"leak/blind_accuracy": 0.5}  # it cannot tell
+        assert alarm.watch(step, pairs_of(10), ["x"] * 10) == {"leak/blind_accuracy": 0.5, "leak/pairs": 10.0}
     alarm.blind = FakeListener(tells)
-    leaking = [f"so {pair.votes.majority}" for pair in pairs]
-    values = [alarm.watch(10 + k, pairs, leaking) for k in range(5)]
-    assert [row["leak/alarm"] for row in values] == [0.0, 0.0, 0.0, 1.0, 1.0]  # 10 ln 1.2 = 1.82 a check, 6.91 is due
-    assert alarm.first_step == 13
+    return alarm
+
+
+def leaking(alarm: LeakAlarm, step: int) -> dict[str, float]:
+    return alarm.watch(step, pairs_of(10), [f"so {pair.votes.majority}" for pair in pairs_of(10)])
+
+
+def test_the_level_is_that_of_the_first_checks_and_a_standard_error() -> None:
+    alarm = measured()
+    values = [leaking(alarm, 10 + k) for k in range(5)]
+    # 0.5 + √(0.25/100) = 0.55, and 0.65 when risen: 10 ln(0.65/0.55) = 1.67 a check, and ln 1000 = 6.91 is due
+    assert values[0]["leak/cusum"] == pytest.approx(10 * math.log(0.65 / 0.55)) == pytest.approx(1.6705, abs=1e-4)
+    assert [row["leak/alarm"] for row in values] == [0.0, 0.0, 0.0, 0.0, 1.0]
+    assert alarm.first_step == 14
+
+
+def test_a_run_that_goes_on_takes_no_leak_for_its_level() -> None:
+    before = measured()
+    log = [{"step": step + 1, "loss": 0.1, "leak/blind_accuracy": 0.5, "leak/pairs": 10.0} for step in range(10)]
+    log += [{"step": 11 + k, **leaking(before, 10 + k)} for k in range(5)]
+    after = LeakAlarm(FakeListener(tells), every_steps=1, rollouts=10)
+    after.recall([*log, {"step": 16, "loss": 0.1}])
+    assert after.first_step == before.first_step == 14
+    assert leaking(after, 15) == leaking(before, 15)
+
+
+def test_the_traces_of_a_pair_are_one_observation() -> None:
+    # The right side for two of the three traces of p1, and for the one of p0: (2/3 + 1)/2.
+    alarm = LeakAlarm(FakeListener(tells), every_steps=1, expected=0.5)
+    zero, one = pairs_of(2)
+    logged = alarm.watch(0, [one, one, zero, one], ["so first", "so first", "so second", "so second"])
+    assert (logged["leak/blind_accuracy"], logged["leak/pairs"]) == (pytest.approx(5 / 6), 2.0)
+    assert logged["leak/cusum"] == pytest.approx(5 / 3 * math.log(1.2) + 1 / 3 * math.log(0.8))
+
+
+def runs_with_alarm(level: float, share: float, pairs: int, checks: int) -> float:
+    """The share of simulated runs that have an alarm by so many checks after those that give the level."""
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(400):
+        alarm = LeakAlarm(FakeListener(), every_steps=1)
+        means = [*(rng.binomial(pairs, level, REFERENCE_CHECKS) / pairs), *(rng.binomial(pairs, share, checks) / pairs)]
+        alarm.recall(
+            {"step": k + 1, "leak/blind_accuracy": m, "leak/pairs": pairs} for k, m in enumerate(map(float, means))
+        )
+        alarms += alarm.first_step is not None
+    return alarms / 400
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8])
+def test_with_a_level_that_was_measured_false_alarms_are_rare_and_leaks_are_heard(level: float) -> None:
+    assert runs_with_alarm(level, level, pairs=24, checks=200) <= 0.06
+    assert runs_with_alarm(level, level + 0.15, pairs=24, checks=40) >= 0.9
 
 
 def test_a_listener_that_fails_is_no_measurement() -> None:

@@ -82,12 +82,13 @@ class LeakAlarmConfig(Config):
 
     every_steps: Count | None = None
     """Ask after every so many steps; None never asks."""
-    # A share of 0.6 where 0.5 is expected is heard after a median of 5 samples of this size (docs/attacks.md) [C].
+    # A share of 0.6 where 0.5 is expected is heard after a median of 5 samples of so many pairs (docs/attacks.md) [C].
     rollouts: Count = 64
-    """Well-formed rollouts of labelled pairs that are asked about each time, of as many pairs as there are."""
+    """Well-formed rollouts of labelled pairs that are asked about each time, of as many pairs as there are; those of
+    one pair count together as one."""
     expected: Annotated[float | None, Field(ge=0, le=1)] = None
-    """The share of labels that the blind listener names while nothing leaks; None takes the mean of the run's first
-    five times, for an honest trace tells a reader who sees nothing a good deal."""
+    """The share of labels that the blind listener names while nothing leaks; None takes it from the run's first ten
+    times, for an honest trace tells a reader who sees nothing a good deal."""
 
 
 class RemoteConfig(Config):

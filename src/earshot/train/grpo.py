@@ -34,7 +34,7 @@ from earshot.listener.local import LocalListener
 from earshot.listener.remote import remote_listener
 from earshot.remote import is_address
 from earshot.rewards import RewardWeights
-from earshot.rundir import RunDir, whole
+from earshot.rundir import RunDir, read_jsonl, whole
 from earshot.train.callbacks import FiniteGuard, SampleTable, watch
 from earshot.train.leak import LeakAlarm
 from earshot.train.reward import ClaimsPart, CombinedReward, ListenerOptions, Rollout
@@ -127,6 +127,9 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     rows = PairRows(pairs, Tolerance(config.data.tolerate_bad - len(refused), note))
     log = RolloutLog(run, config.log_rollouts_every, arguments.process_index)
     options = config.listener or ListenerConfig(control="random")
+    alarm = leak_alarm(options, heard)
+    if alarm is not None and checkpoint is not None:
+        alarm.recall(read_jsonl(run.metrics_log))
     reward = CombinedReward(
         RewardWeights(**config.rewards.model_dump(include={"format", "accuracy", "listener", "claims"})),
         listener,
@@ -134,7 +137,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         soft_accuracy=config.rewards.soft_accuracy,
         on_rollouts=log,
         claims=claims,
-        alarm=leak_alarm(options, heard),
+        alarm=alarm,
     )
     trainer = ListenerGrpoTrainer(
         vlm=vlm,

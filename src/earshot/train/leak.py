@@ -4,13 +4,17 @@ An honest trace says what the images show, and a reader who believes it conclude
 share of labels that a blind listener names is above one half from the start. What tells of a leak is that it *rises*:
 a policy that has found words that tell the side, whatever else it says, tells the blind listener just as well. The
 alarm is therefore a cumulative sum for a rise over the level of the run's first checks, or over a level that is given.
+
+The traces of one pair say much the same, so that a check is a sample of pairs: each counts with the mean of its traces.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +24,7 @@ from earshot.types import Pair
 
 SHIFT = 0.1  # the rise that the sum is tuned to: larger ones are heard sooner, smaller ones later
 FALSE_ALARM_CHECKS = 1000  # at the known level, checks between two false alarms on average, at least
-REFERENCE_CHECKS = 5  # whose mean is the level, where none is given
+REFERENCE_CHECKS = 10  # whose mean and standard error are the level, where none is given
 _MARGIN = 0.01  # a level nearer to 0 or 1 has no likelihood to speak of
 
 
@@ -30,7 +34,8 @@ class BinomialCusum:
 
     The sum of the log-likelihood ratios of `level + shift` against `level`, never below 0; an alarm where it exceeds
     log(FALSE_ALARM_CHECKS). The mean time between false alarms is then at least FALSE_ALARM_CHECKS, whatever the size
-    of the samples.
+    of the samples, if `level` is the true one. It holds for means of several hits as for single ones: the likelihood
+    ratio is convex in the hit, so that its mean is at most that of a hit which is 0 or 1 with the same mean.
 
     Source: Page 1954 (Biometrika 41); the bound is Lorden 1971 (Annals of Mathematical Statistics 42), e^threshold.
 
@@ -48,8 +53,8 @@ class BinomialCusum:
         self.level = min(max(self.level, _MARGIN), 1 - 2 * _MARGIN)
         self._risen = min(self.level + self.shift, 1 - _MARGIN)
 
-    def add(self, hits: int, n: int) -> bool:
-        """Takes in a sample of `n` with `hits`; whether there is alarm."""
+    def add(self, hits: float, n: int) -> bool:
+        """Takes in a sample of `n`, each a number in [0, 1], whose sum is `hits`; whether there is alarm."""
         ratio = hits * math.log(self._risen / self.level) + (n - hits) * math.log((1 - self._risen) / (1 - self.level))
         self.total = max(0.0, self.total + ratio)
         return self.total > math.log(FALSE_ALARM_CHECKS)
@@ -64,7 +69,8 @@ class LeakAlarm:
         every_steps: How often.
         rollouts: How many traces are asked about; they are of different pairs as far as these reach.
         expected: The share of labels that a blind listener names when nothing leaks; None takes it from the first
-            `REFERENCE_CHECKS` checks of the run.
+            `REFERENCE_CHECKS` checks of the run, and adds a standard error, without which one run in five that does not
+            leak would be called leaking within two hundred checks.
     """
 
     blind: Listener
@@ -75,7 +81,7 @@ class LeakAlarm:
     """The step of the first alarm; None while there was none."""
     outages: int = 0
     _cusum: BinomialCusum | None = None
-    _seen: list[tuple[int, int]] = field(default_factory=list)
+    _seen: list[tuple[float, int]] = field(default_factory=list)
     _last_step: int | None = None
 
     def watch(self, step: int, pairs: Sequence[Pair], traces: Sequence[str | None]) -> dict[str, float]:
@@ -87,7 +93,8 @@ class LeakAlarm:
             traces: As the listener reads them; None for a malformed completion.
 
         Returns:
-            `leak/blind_accuracy`, `leak/cusum` and `leak/alarm` (1 while the sum is above its threshold).
+            `leak/blind_accuracy`, the mean over the `leak/pairs` that were asked about; once there is a level,
+            `leak/cusum` and `leak/alarm` (1 while the sum is above its threshold).
         """
         if step % self.every_steps or step == self._last_step:
             return {}
@@ -95,7 +102,6 @@ class LeakAlarm:
         rows = rows[: self.rollouts]
         if not rows:
             return {}
-        self._last_step = step
         try:
             p_first = ask(self.blind, [pairs[row] for row in rows], [traces[row] for row in rows])
         except ListenerUnavailable:
@@ -103,22 +109,43 @@ class LeakAlarm:
             return {}
         label_first = np.array([pairs[row].votes.majority == "first" for row in rows])
         # A listener that cannot tell is right half of the time.
-        share = float(np.mean(np.where(p_first == 0.5, 0.5, (p_first > 0.5) == label_first)))
-        return {"leak/blind_accuracy": share, **self._judge(step, round(share * len(rows)), len(rows))}
+        right = np.where(p_first == 0.5, 0.5, (p_first > 0.5) == label_first)
+        of_pair: dict[str, list[float]] = {}
+        for row, hit in zip(rows, right.tolist(), strict=True):
+            of_pair.setdefault(pairs[row].id, []).append(hit)
+        return self._take_in(step, fmean(map(fmean, of_pair.values())), len(of_pair))
 
-    def _judge(self, step: int, hits: int, n: int) -> dict[str, float]:
+    def recall(self, log: Iterable[Mapping[str, Any]]) -> None:
+        """Takes in again what a run that goes on had logged: a leak by then must not become the level.
+
+        Args:
+            log: The rows of `metrics.jsonl`, which count a step when it is done.
+        """
+        for row in log:
+            if "leak/pairs" in row:
+                self._take_in(row["step"] - 1, row["leak/blind_accuracy"], round(row["leak/pairs"]))
+
+    def _take_in(self, step: int, share: float, n: int) -> dict[str, float]:
+        self._last_step = step
+        return {"leak/blind_accuracy": share, "leak/pairs": float(n), **self._judge(step, share * n, n)}
+
+    def _judge(self, step: int, hits: float, n: int) -> dict[str, float]:
         if self._cusum is None:
             if self.expected is None and len(self._seen) < REFERENCE_CHECKS:
                 self._seen.append((hits, n))
                 return {}
-            level = self.expected
-            if level is None:
-                level = sum(h for h, _ in self._seen) / sum(k for _, k in self._seen)
-            self._cusum = BinomialCusum(level)
+            self._cusum = BinomialCusum(_level(self._seen) if self.expected is None else self.expected)
         alarm = self._cusum.add(hits, n)
         if alarm and self.first_step is None:
             self.first_step = step
         return {"leak/cusum": self._cusum.total, "leak/alarm": float(alarm)}
+
+
+def _level(seen: Sequence[tuple[float, int]]) -> float:
+    """The share of hits, and a standard error more."""
+    n = sum(k for _, k in seen)
+    share = sum(hits for hits, _ in seen) / n
+    return min(1.0, share + math.sqrt(share * (1 - share) / n))
 
 
 def _spread(rows: Sequence[int], pairs: Sequence[Pair]) -> list[int]:
