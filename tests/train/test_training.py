@@ -17,7 +17,7 @@ from earshot.errors import ConfigError, DataError, InputError, TrainingAborted
 from earshot.listener.controls import RandomListener
 from earshot.rewards import group_advantages
 from earshot.rundir import RunDir, read_jsonl
-from earshot.train.grpo import train_grpo
+from earshot.train.grpo import build_claims, build_listener, shared, train_grpo
 from earshot.train.run import latest_checkpoint
 from earshot.train.sft import GuardedSftTrainer, train_sft
 from earshot.train.trainer import ListenerGrpoTrainer, answer_start
@@ -327,3 +327,20 @@ def test_reward_to_go_needs_advantages_by_group(talker: Path, pairs: Path, tmp_p
     rewards, trl = {"reward_to_go": True}, {"scale_rewards": "batch"}
     with pytest.raises(ConfigError, match=r"trl\.scale_rewards is 'batch'"):
         train_grpo(grpo_config(talker, pairs, tmp_path / "run", rewards=rewards, trl=trl), console=QUIET)
+
+
+def test_a_model_that_listens_and_checks_claims_is_loaded_once(models: Path, pairs: Path, tmp_path: Path) -> None:
+    path = str(models / "qwen2_5_vl")
+
+    def loaded(**claims: Any) -> tuple[Any, Any]:
+        config = grpo_config(Path(path), pairs, tmp_path / "run", listener={"paths": path, "dtype": "float32"},
+                             claims={"paths": path} | claims)  # fmt: skip
+        assert config.listener is not None and config.claims is not None
+        _, heard = build_listener(config.listener, 0)
+        _, checkers = build_claims(config.claims, shared(config, heard))
+        return heard[f"listener:{path}"], checkers[f"claims:{path}"]
+
+    listener, checker = loaded(dtype="float32")
+    assert listener is checker
+    listener, checker = loaded(dtype="bfloat16")  # as it was asked for
+    assert listener is not checker and checker.model.dtype == torch.bfloat16

@@ -118,7 +118,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     vlm = load_model(config.model, config.images, config.seed)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     listener, heard = build_listener(config.listener, config.seed) if config.listener else (None, {})
-    claims, checkers = build_claims(config.claims) if config.claims else (None, {})
+    claims, checkers = build_claims(config.claims, shared(config, heard)) if config.claims else (None, {})
     models = {"reasoner": vlm, **heard, **checkers}
     run, checkpoint = begin_run(config, arguments, resume=resume, models=models, command="train grpo")
     note = partial(note_refused, run)
@@ -216,13 +216,29 @@ def _prompts_of(config: ListenerConfig, models: Mapping[str, Vlm]) -> list[str]:
     ]
 
 
-def build_claims(config: ClaimsConfig) -> tuple[ClaimsPart, dict[str, Vlm]]:
+def shared(config: GrpoConfig, heard: Mapping[str, Vlm]) -> dict[str, Vlm]:
+    """The listeners' models that may check claims as well, by path: those that would be loaded in the same way."""
+    listener, claims = config.listener, config.claims
+    if listener is None or claims is None or (listener.dtype, listener.device) != (claims.dtype, claims.device):
+        return {}
+    return {name.removeprefix("listener:"): vlm for name, vlm in heard.items()}
+
+
+def build_claims(config: ClaimsConfig, there: Mapping[str, Vlm] | None = None) -> tuple[ClaimsPart, dict[str, Vlm]]:
     """Who checks the traces' claims, and the frozen models that are asked, by name.
+
+    Args:
+        config: Who is asked.
+        there: Models that are loaded already, by path.
 
     Raises:
         ModelError: A model cannot be loaded, its answers are not single tokens, or two models read other languages.
     """
-    models = {f"claims:{path}": load(path, dtype=config.dtype, device=config.device).freeze() for path in config.paths}
+    found = dict(there or {})
+    for path in config.paths:
+        if path not in found:
+            found[path] = load(path, dtype=config.dtype, device=config.device).freeze()
+    models = {f"claims:{path}": found[path] for path in config.paths}
     checkers = tuple(LocalChecker(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values())
     split = _only_language([vlm.prompts.name for vlm in models.values()], "claims.paths", SPLITTERS)
     listener = ClaimListener(checkers, split, with_prior=config.prior_corrected)
