@@ -5,6 +5,7 @@ The same results give the same bytes, so that a figure in the repository changes
 
 import io
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -18,6 +19,7 @@ from earshot.types import Estimate
 COLOURS = ("#3b82c4", "#e0762f", "#2a9d7f", "#c05fa8", "#b8931a", "#7b7fd4", "#9c4a3c", "#4d7c2f", "#1f5f8b", "#d1495b")
 MARKERS = "oDsvP^X<>h"
 GREY = "#8a8a8a"
+_LABEL_CHARS = 30
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "earshot", "font.size": 8, "font.family": "sans-serif"}
 
 
@@ -25,7 +27,7 @@ def accuracy_against_disagreement(results: Results, listener: str) -> str:
     """For each set: above, arms by disagreement and accuracy; below, accuracy where the listener (dis)agrees."""
     summary = results.summary
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * len(summary.sets) + 1.6, 6.4), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(3.1 * len(summary.sets) + 1.6, 7.4), layout="constrained", facecolor="white")
         axes = figure.subplots(2, len(summary.sets), squeeze=False)
         for column, name in enumerate(summary.sets):
             _scatter(axes[0][column], results, name, listener)
@@ -47,7 +49,7 @@ def _scatter(axes: Any, results: Results, name: str, listener: str) -> None:
             linestyle="none", label=results.summary.title(arm),
         )  # fmt: skip
     axes.set_title(name)
-    axes.set_xlabel(f"disagreement with the {listener} listener, %")
+    axes.set_xlabel(_folded(f"disagreement with the {listener} listener, %"))
     axes.set_ylabel("accuracy, %")
     _plain(axes)
 
@@ -68,7 +70,7 @@ def _dumbbells(axes: Any, results: Results, name: str, listener: str, *, names: 
                     linewidth=0.8,
                 )  # fmt: skip
     _rows(axes, results, names=names)
-    axes.set_title("open: the listener disagrees; full: it agrees", fontsize="small")
+    axes.set_title(_folded("open: the listener disagrees; full: it agrees"), fontsize="small")
     axes.set_xlabel("accuracy of completions, %")
 
 
@@ -99,7 +101,7 @@ def _endpoint(axes: Any, results: Results, name: str, key: str, *, names: bool) 
             if arm == results.summary.about["reference"]:
                 axes.axvline(value[0], color=colour, linewidth=0.8, linestyle=":")
     _rows(axes, results, names=names)
-    axes.set_xlabel(f"{read.label}, %" if read.percent else read.label)
+    axes.set_xlabel(_folded(f"{read.label}, %" if read.percent else read.label))
 
 
 def _arms(results: Results) -> list[str]:
@@ -160,3 +162,8 @@ def _svg(figure: Figure) -> str:
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     return text[text.index("<svg") :]
+
+
+def _folded(label: str) -> str:
+    """In lines that fit beside those of the panels to the left and right."""
+    return fill(label, _LABEL_CHARS)
