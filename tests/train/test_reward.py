@@ -134,6 +134,8 @@ def test_the_parts_are_logged() -> None:
         "reward/listener": 0.6,  # 0.8 three times, 0 for the malformed one
         "malformed": 0.25,
         "rewards_missing": 0.0,
+        "verdict_first": 1 / 3,
+        "label_first": 1.0,
         "trace_words": 7.0,  # 11, 5 and 5, full stops included
         "listener/p_label": 0.8,
         "listener/disagreement": 2 / 3,  # the listener says first
@@ -215,6 +217,14 @@ def test_a_failing_checker_makes_rewards_missing_unless_it_is_not_paid() -> None
     assert "reward/claims" not in paid.logged and "claims/number" not in paid.logged
     asked = Asked(FakeListener(0.8), claims=claims_part(fails=True))
     assert asked([fake_pair()], [RED_AND_BLUE]) == pytest.approx([1.9])
+
+
+def test_the_sides_of_verdicts_and_labels_are_logged() -> None:
+    asked = Asked(FakeListener(0.8))
+    pairs = [fake_pair(votes=votes) for votes in ((3.0, 1.0), (3.0, 1.0), (1.0, 3.0), (1.0, 1.0))]
+    asked(pairs, [FIRST, SECOND, FIRST, "nothing"])
+    # Two of three verdicts and two of three labels; a malformed completion has none of the one, a tie none of the other.
+    assert (asked.logged["verdict_first"], asked.logged["label_first"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
 
 
 def test_the_leak_alarm_reads_what_the_listener_reads_and_is_logged() -> None:

@@ -24,7 +24,7 @@ _RENAMED = {
 _KEPT = frozenset(
     {
         *("loss", "grad_norm", "learning_rate", "reward", "reward_std", "kl", "entropy", "malformed"),
-        *("rewards_missing", "trace_words", "step_seconds", "bad_steps", "epoch"),
+        *("rewards_missing", "trace_words", "verdict_first", "label_first", "step_seconds", "bad_steps", "epoch"),
     }
 )
 _OUR_GROUPS = ("reward/", "listener/", "claims/", "leak/", "eval/")

@@ -281,6 +281,8 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "reward/claims": [r.reward_claims for r in rollouts if r.reward_claims is not None],
         "malformed": [float(r.malformed is not None) for r in rollouts],
         "rewards_missing": [float(r.reward is None) for r in rollouts],
+        "verdict_first": [float(r.side == "first") for r in formed],
+        "label_first": [float(r.votes_first > r.votes_second) for r in rollouts if r.votes_first != r.votes_second],
         "trace_words": [float(len((r.trace or "").split())) for r in formed],
         "listener/p_label": [_p_label(r) for r in labelled],
         "listener/disagreement": [float(_disagrees(r)) for r in heard],
