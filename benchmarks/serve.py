@@ -12,20 +12,23 @@ The clients share the server's cores, so they are as cheap as they can be made: 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
 import gc
 import io
 import json
 import random
 import re
+import select
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +44,7 @@ class Answered(NamedTuple):
 
     status: int
     seconds: float
-    told: dict[str, Any]
+    body: bytes
 
 
 def main() -> None:
@@ -158,76 +161,82 @@ class Serving:
         assert code == 0, f"the server ended with {code}"
 
 
-class Connection(asyncio.Protocol):
-    """Asks one request after the other."""
+@dataclass
+class Asked:
+    """A request that is under way."""
 
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-        self._got = b""
-        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+    k: int
+    start: float
+    connection: socket.socket
+    got: bytes = b""
 
-    def data_received(self, data: bytes) -> None:
-        self._got += data
-        head, ended, body = self._got.partition(b"\r\n\r\n")
-        length = _LENGTH.search(head)
-        if ended and length and len(body) >= int(length[1]) and self._answer is not None:
-            self._got = b""
-            self._answer.set_result((int(head.split(b" ", 2)[1]), body))
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error or ConnectionResetError())
+class Clients:
+    """Any number of clients in one thread."""
 
-    async def ask(self, request: bytes) -> Answered:
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        status, body = await asyncio.wait_for(self._answer, 120)
-        return Answered(status, 0.0, json.loads(body))
+    def __init__(self, address: str, asked: Sequence[dict[str, Any]]) -> None:
+        host, _, port = address.rpartition(":")
+        self._at = (host, int(port))
+        bodies = [json.dumps(one).encode() for one in asked]
+        head = f"POST /v1/compare HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: "
+        self._requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
+        self._poll = select.epoll()
+        self.waiting: dict[int, Asked] = {}
 
-    def close(self) -> None:
-        self._transport.close()
+    def connect(self) -> socket.socket:
+        connection = socket.create_connection(self._at, timeout=10)
+        self._poll.register(connection, select.EPOLLIN)
+        return connection
+
+    def ask(self, k: int, connection: socket.socket) -> None:
+        self.waiting[connection.fileno()] = Asked(k, time.perf_counter(), connection)
+        connection.sendall(self._requests[k % len(self._requests)])
+
+    def answers(self, timeout_s: float) -> Iterator[tuple[Asked, Answered | None]]:
+        """What has come within some seconds; None for a connection that broke."""
+        for number, _ in self._poll.poll(timeout_s):
+            asked = self.waiting[number]
+            part = asked.connection.recv(65_536)
+            asked.got += part
+            head, ended, body = asked.got.partition(b"\r\n\r\n")
+            length = _LENGTH.search(head)
+            whole = bool(ended) and length is not None and len(body) >= int(length[1])
+            if whole or not part:
+                del self.waiting[number]
+                seconds = time.perf_counter() - asked.start
+                yield asked, Answered(int(head.split(b" ", 2)[1]), seconds, body) if whole else None
+
+    def close(self, connection: socket.socket) -> None:
+        self._poll.unregister(connection)
+        connection.close()
 
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
-async def connect(address: str) -> Connection:
-    host, _, port = address.rpartition(":")
-    _, connection = await asyncio.get_running_loop().create_connection(Connection, host, int(port))
-    return connection
-
-
-def as_requests(address: str, asked: Sequence[dict[str, Any]]) -> list[bytes]:
-    """The bytes of each request."""
-    bodies = [json.dumps(one).encode() for one in asked]
-    head = f"POST /v1/compare HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: "
-    return [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
-
-
-def ask_all(address: str, asked: Sequence[dict[str, Any]], clients: int) -> tuple[float, list[Answered]]:
+def ask_all(address: str, asked: Sequence[dict[str, Any]], n_clients: int) -> tuple[float, list[Answered]]:
     """Seconds and answers, each client taking the next pair when it has its answer."""
-    requests = as_requests(address, asked)
+    clients = Clients(address, asked)
     answers: dict[int, Answered] = {}
-    waiting = iter(range(len(requests)))
-
-    async def client() -> None:
-        connection = await connect(address)
-        for k in waiting:  # which all of them share
-            answers[k] = await connection.ask(requests[k])
-        connection.close()
-
-    async def all_of_them() -> None:
-        await asyncio.gather(*(client() for _ in range(clients)))
-
+    to_ask = iter(range(len(asked)))
     start = time.perf_counter()
-    asyncio.run(all_of_them())
-    return time.perf_counter() - start, [answers[k] for k in range(len(requests))]
+    for k in islice(to_ask, n_clients):
+        clients.ask(k, clients.connect())
+    while clients.waiting:
+        for one, answer in clients.answers(120):
+            assert answer is not None, "a connection broke"
+            answers[one.k] = answer
+            if (k := next(to_ask, None)) is None:
+                clients.close(one.connection)
+            else:
+                clients.ask(k, one.connection)
+    return time.perf_counter() - start, [answers[k] for k in range(len(asked))]
 
 
 def check(answers: Sequence[Answered], expected: Sequence[float | None]) -> None:
     assert [answer.status for answer in answers] == [200] * len(expected), "a request was not answered"
     for answer, p_first in zip(answers, expected, strict=True):
-        found = answer.told["p_first"]
+        found = json.loads(answer.body)["p_first"]
         assert found == p_first or abs(found - p_first) <= 1e-6, f"p_first is {found} by HTTP and {p_first} in Python"
 
 
@@ -237,37 +246,23 @@ def overload(address: str, asked: Sequence[dict[str, Any]], per_s: float, second
     Arrivals are a Poisson process, each a client of its own with a connection of its own: an open loop, in which a
     server that is slow is not asked less often for it.
     """
-    requests = as_requests(address, asked)
+    clients = Clients(address, asked)
     answers: list[Answered] = []
-    faults: list[str] = []
     gaps = random.Random(0)
-
-    async def client(k: int) -> None:
-        start = time.perf_counter()
-        try:
-            connection = await connect(address)
-            answered = await connection.ask(requests[k % len(requests)])
-            connection.close()
-            answers.append(answered._replace(seconds=time.perf_counter() - start))
-        except (OSError, TimeoutError) as error:
-            faults.append(type(error).__name__)
-
-    async def all_of_them() -> int:
-        clients: set[asyncio.Task[None]] = set()
-        n = 0
-        start = due = time.perf_counter()
-        while due < start + seconds:
-            if (early := due - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
-            clients.add(task := asyncio.create_task(client(n)))
-            task.add_done_callback(clients.discard)
+    n = lost = 0
+    start = due = time.perf_counter()
+    while due < start + seconds or clients.waiting:
+        if due < start + seconds and time.perf_counter() >= due:
+            clients.ask(n, clients.connect())
             n += 1
             due += gaps.expovariate(per_s)
-        await asyncio.gather(*clients)
-        return n
-
-    start = time.perf_counter()
-    n = asyncio.run(all_of_them())
+        until = due if due < start + seconds else start + seconds + 120
+        for one, answer in clients.answers(max(0.0, until - time.perf_counter())):
+            clients.close(one.connection)
+            if answer is None:
+                lost += 1
+            else:
+                answers.append(answer)
     took = time.perf_counter() - start
     refused = sorted(answer.seconds for answer in answers if answer.status == 429)
     good = sorted(answer.seconds for answer in answers if answer.status == 200)
@@ -278,7 +273,7 @@ def overload(address: str, asked: Sequence[dict[str, Any]], per_s: float, second
         "answered": len(good),
         "refused": len(refused),
         "other": sorted({answer.status for answer in answers} - {200, 429}),
-        "connections_lost": len(faults),
+        "connections_lost": lost,
         "goodput_per_s": len(good) / took,
         "answer_p50_s": percentile(good, 0.5),
         "answer_p99_s": percentile(good, 0.99),

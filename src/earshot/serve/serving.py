@@ -94,6 +94,7 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 lifespan="off",
                 ws="none",
                 timeout_keep_alive=30,
