@@ -75,7 +75,7 @@ def test_a_process_that_dies_fails_its_own_question_alone_and_another_takes_its_
             futures["fail"].result(30)
         assert failed.value.code == "listener_unavailable"
         batcher.stop()
-        assert wait(lambda: all(worker.alive() for worker in engine._workers))
+        assert wait(lambda: all(worker.up() for worker in engine._workers))
         pids = (tmp_path / "pids").read_text().split()
         assert len(pids) == len(set(pids)) == 4  # two at first, then two that died: the batch, and "die" alone
     assert "exit code 3" in caplog.text

@@ -122,8 +122,8 @@ class Workers:
         return None if self._told.listener is None else _Listener(self._told.listener, self)
 
     def up(self) -> bool:
-        """Whether any of the processes lives."""
-        return any(worker.alive() for worker in self._workers)
+        """Whether any of the processes lives and has its model."""
+        return any(worker.up() for worker in self._workers)
 
     def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
         return list(self.ask(_Compare(questions), len(questions), wanted))
@@ -194,6 +194,7 @@ class _Worker:
 
     def __init__(self, load: Load, number: int) -> None:
         self.number = number
+        self._loaded = False
         self._line, theirs = _processes.Pipe()
         self._process = _processes.Process(
             target=_work, args=(theirs, load, number), name=f"earshot-serve-model-{number}", daemon=True
@@ -204,10 +205,11 @@ class _Worker:
     def told(self) -> _Told:
         """Waits until the model is loaded."""
         told: _Told = self._result()
+        self._loaded = True
         return told
 
-    def alive(self) -> bool:
-        return self._process.is_alive()
+    def up(self) -> bool:
+        return self._loaded and self._process.is_alive()
 
     def ask(self, task: _Compare | _Hear, n: int, wanted: Wanted | None) -> Any:
         try:
