@@ -1,7 +1,6 @@
 """Workers of a Ray cluster judge a file to the bytes that one process makes of it, whoever dies meanwhile."""
 
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from earshot.errors import InputError, ListenerUnavailable, RemoteError
+from earshot.errors import InputError, ListenerUnavailable
 from earshot.judge import ray_engine
 from earshot.judge.ray_engine import Recipe, open_ray
 from tests.judge.constant import Constant
@@ -54,25 +53,6 @@ def test_a_cluster_that_does_not_answer_is_told_at_once():
     recipe = Recipe(Constant, dict)
     with pytest.raises(InputError, match=f"{address}: no Ray cluster answers"), open_ray(recipe, address=address):
         pass
-
-
-class Odd(Exception):
-    def __init__(self, one, two):
-        super().__init__(f"{one} {two}")
-
-
-@pytest.mark.parametrize("error", [ListenerUnavailable("gone"), RemoteError("down", status=503), Odd(1, 2)])
-def test_an_error_comes_back_from_a_worker_as_it_was(error):
-    def fail():
-        raise error
-
-    with pytest.raises(Exception, match=str(error)) as caught:
-        ray_engine._unpack(ray_engine._pack(fail))
-    if not isinstance(error, Odd):  # which cannot be pickled
-        assert type(caught.value) is type(error)
-        assert caught.value.__dict__.get("status") == error.__dict__.get("status")
-        assert "in fail" in caught.value.__notes__[0]
-    assert ray_engine._unpack(pickle.dumps(3)) == 3
 
 
 def start(folder, name, trouble="none", tolerate=0):
