@@ -223,7 +223,7 @@ def test_the_sides_of_verdicts_and_labels_are_logged() -> None:
     asked = Asked(FakeListener(0.8))
     pairs = [fake_pair(votes=votes) for votes in ((3.0, 1.0), (3.0, 1.0), (1.0, 3.0), (1.0, 1.0))]
     asked(pairs, [FIRST, SECOND, FIRST, "nothing"])
-    # Two of three verdicts and two of three labels; a malformed completion has none of the one, a tie none of the other.
+    # Two of three verdicts, two of three labels: what is malformed has none of the one, a tie none of the other.
     assert (asked.logged["verdict_first"], asked.logged["label_first"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
 
 

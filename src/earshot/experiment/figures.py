@@ -4,8 +4,8 @@ The same results give the same bytes, so that a figure in the repository changes
 """
 
 import io
+import textwrap
 from collections.abc import Sequence
-from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -166,4 +166,4 @@ def _svg(figure: Figure) -> str:
 
 def _folded(label: str) -> str:
     """In lines that fit beside those of the panels to the left and right."""
-    return fill(label, _LABEL_CHARS)
+    return textwrap.fill(label, _LABEL_CHARS)
