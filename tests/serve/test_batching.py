@@ -137,6 +137,33 @@ def test_a_batch_waits_for_requests_that_are_still_read_but_not_for_long() -> No
     assert model.batches == [["a", "b"], ["c"], ["d"]]
 
 
+def test_a_batch_does_not_wait_for_those_that_are_with_the_model_already() -> None:
+    model = Gated()
+    now, under_way = [0.0], [1]
+    clock: dict[str, Any] = {"clock": lambda: now[0], "let_in": lambda: under_way[0]}
+    with running(model, batch=2, at_once=2, **clock) as batcher:
+        first = batcher.compare(asked("a"), FAR)
+        assert not model.entered.wait(0.05)
+        now[0] += 0.2 * READING_S
+        assert model.entered.wait(20)
+        model.entered.clear()
+        under_way[0] = 2  # of which the model has one
+        second = batcher.compare(asked("b"), FAR)
+        assert not model.entered.wait(0.05)
+        now[0] += 0.2 * READING_S
+        assert model.entered.wait(2)
+        model.gate.set()
+        first.result(20), second.result(20)
+        model.entered.clear()
+        third = batcher.compare(asked("c"), FAR)  # and another is still read
+        assert not model.entered.wait(0.05)
+        now[0] += 0.9 * READING_S
+        assert not model.entered.wait(0.05)
+        now[0] += 0.2 * READING_S
+        third.result(20)
+    assert model.batches == [["a"], ["b"], ["c"]]
+
+
 def test_a_client_that_left_is_not_asked_for() -> None:
     model = Gated()
     with running(model) as batcher:

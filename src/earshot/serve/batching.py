@@ -120,6 +120,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._jobs: deque[_Job] = deque()
         self._in_hand: set[int] = set()
+        self._taken = 0  # batches
         self._stopped = False
         self._rate = 0.0  # pieces a second of one thread, lately
         self._threads = [
@@ -186,13 +187,16 @@ class Batcher:
                     return None
                 self._changed.wait()
             start, most = self._clock(), self._size * TURN[self._jobs[0].kind]
-            while self._living() < most and not self._stopped:
+            taken = self._taken
+            while 0 < self._living() < most and not self._stopped:
+                if taken != self._taken:  # what it had waited for went with another thread's batch
+                    start, taken = self._clock(), self._taken
                 heard_of = self._in_hand.union(map(id, self._jobs))
                 most_s = READING_S if self._let_in() > len(heard_of) else self._linger_s
                 if (left := start + most_s - self._clock()) <= 0:
                     break
                 self._changed.wait(min(left, self._linger_s))
-            if not self._living():  # all of them left meanwhile
+            if not self._living():  # all of them left meanwhile, or another thread has them
                 return "compare", []
             kind = self._jobs[0].kind
             others = [job for job in self._jobs if job.kind != kind]
@@ -207,6 +211,7 @@ class Batcher:
                     mine.append((place, job))
             self._jobs = deque([*others, *(job for _, job in mine)])
             self._in_hand |= {id(job) for _, job, _ in pieces}
+            self._taken += 1
             pieces.sort(key=itemgetter(0))  # what is about one pair stands together
             return kind, [(job, index) for _, job, index in pieces]
 
