@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from earshot.data.pairset import PairSet
 from earshot.data.writer import PairSetWriter
@@ -30,7 +29,7 @@ from earshot.rundir import describe_environment, read_jsonl, write_json
 from earshot.types import Pair, Votes
 
 TRAINING = [
-    "listener.leak_alarm.every_steps=1", "rewards.listener=0.5", "data.validation=null", "log_rollouts_every=5",
+    "listener.leak_alarm.every_steps=1", "rewards.listener=0.5", "data.validation=null", "log_rollouts_every=100",
     "trl.per_device_train_batch_size=192", "trl.learning_rate=5e-5", "trl.max_completion_length=60",
     "trl.max_grad_norm=0.5", "trl.save_steps=1000",
 ]  # fmt: skip
@@ -82,7 +81,7 @@ def train(root: Path, share: float, seed: int, *, steps: int) -> dict[str, Any]:
     call(["train", "grpo", "configs/world-grpo.yaml", *overrides, *TRAINING])
     rows = [row for row in read_jsonl(out / "metrics.jsonl") if "leak/pairs" in row]
     alarms = [row["step"] for row in rows if row.get("leak/alarm")]
-    first = said_first(out / "rollouts")
+    first = [(row["step"] - 1, row["verdict_first"]) for row in rows if (row["step"] - 1) % 5 == 0]
     blind = [row["leak/blind_accuracy"] for row in rows]
     return {
         "share_first": share,
@@ -97,15 +96,6 @@ def train(root: Path, share: float, seed: int, *, steps: int) -> dict[str, Any]:
         "blind_accuracy": blind,
         "said_first": first,
     }
-
-
-def said_first(rollouts: Path) -> list[tuple[int, float]]:
-    """Of each step that was logged, the share of the well-formed completions that prefer the first image."""
-    found = []
-    for file in sorted(rollouts.glob("step-*.parquet")):
-        sides = [side for side in pq.read_table(file, columns=["side"])["side"].to_pylist() if side is not None]
-        found.append((int(file.stem.split("-")[1]), float(np.mean([side == "first" for side in sides]))))
-    return found
 
 
 if __name__ == "__main__":
