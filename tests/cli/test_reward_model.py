@@ -1,11 +1,12 @@
 """Each of several processes gets its part of the cores."""
 
 import os
+from functools import partial
 
 import pytest
 import torch
 
-from earshot.cli.reward_model import load_share
+from earshot.cli.reward_model import load_reward_model, load_share
 from earshot.errors import InputError
 
 
@@ -20,6 +21,6 @@ def test_processes_share_the_cores_unless_somebody_has_said_otherwise(
     if wish is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", wish)
     with pytest.raises(InputError, match="--dtype"):  # before anything is loaded
-        load_share(0, of=of, model="nowhere", listener=None, samples=1, temperature=1.0, max_new_tokens=1,
-                   device="cpu", dtype="int3")  # fmt: skip
+        load_share(0, of=of, load=partial(load_reward_model, "nowhere", None, samples=1, temperature=1.0,
+                                          max_new_tokens=1, device="cpu", dtype="int3"))  # fmt: skip
     assert given == ([] if threads is None else [threads])

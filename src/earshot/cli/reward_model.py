@@ -2,11 +2,13 @@
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from earshot.judge import RewardModel
 
 Model = Annotated[str, typer.Option("--model", help="The reasoner: a model folder, a hub id, or world:reasoner.")]
@@ -62,13 +64,13 @@ def load_reward_model(
     )
 
 
-def load_share(number: int, *, of: int, **options: Any) -> "RewardModel":
-    """The model of these options in one of several processes, on its part of the machine: a GPU, or some of the cores.
+def load_share(number: int, *, of: int, load: "Callable[[], RewardModel]") -> "RewardModel":
+    """The model in one of several processes, on its part of the machine: a GPU, or some of the cores.
 
     Args:
         number: Of this process.
         of: How many there are.
-        options: See `load_reward_model`, which says what it raises.
+        load: Makes the model; what it raises is raised.
     """
     if of > 1 and importlib.util.find_spec("torch") is not None:
         import torch
@@ -77,7 +79,7 @@ def load_share(number: int, *, of: int, **options: Any) -> "RewardModel":
             torch.cuda.set_device(number % torch.cuda.device_count())
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // of))
-    return load_reward_model(**options)
+    return load()
 
 
 def print_lines(text: str, indent: str = "  ") -> None:

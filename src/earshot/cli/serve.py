@@ -12,6 +12,7 @@ from earshot.cli.reward_model import (
     Model,
     Samples,
     Temperature,
+    load_reward_model,
     load_share,
 )
 
@@ -52,10 +53,9 @@ def serve_command(
     limits = Limits()
     limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
     load = partial(
-        load_share,
-        of=workers,
-        model=model,
-        listener=listener,
+        load_reward_model,
+        model,
+        listener,
         samples=samples,
         temperature=temperature,
         max_new_tokens=max_new_tokens,
@@ -63,7 +63,7 @@ def serve_command(
         dtype=dtype,
         batch_size=2 * batch,  # both orders of each
     )
-    with Workers(load, workers) as engine:
+    with Workers(partial(load_share, of=workers, load=load), workers) as engine:
         server = Server(
             engine,
             host=host,

@@ -28,7 +28,7 @@ from earshot.types import Pair, Wanted
 
 log = logging.getLogger("earshot.serve")
 
-Load: TypeAlias = Callable[[int], Engine]
+Loader: TypeAlias = Callable[[int], Engine]
 """Makes the model of the k-th process, in that process; what it is bound to is pickled."""
 
 TELL_S = 0.02
@@ -85,7 +85,7 @@ class Workers:
         n: How many processes there are.
     """
 
-    def __init__(self, load: Load, n: int = 1) -> None:
+    def __init__(self, load: Loader, n: int = 1) -> None:
         self._load = load
         self._n = n
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -126,7 +126,8 @@ class Workers:
         return any(worker.up() for worker in self._workers)
 
     def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
-        return list(self.ask(_Compare(questions), len(questions), wanted))
+        answers: list[Comparison] = self.ask(_Compare(questions), len(questions), wanted)
+        return answers
 
     def ask(self, task: _Compare | _Hear, n: int, wanted: Wanted | None) -> Any:
         """What a process that is free makes of a task about `n` questions.
@@ -192,7 +193,7 @@ class _Listener:
 class _Worker:
     """One process and the line to it, on which tasks go there and what came of them comes back."""
 
-    def __init__(self, load: Load, number: int) -> None:
+    def __init__(self, load: Loader, number: int) -> None:
         self.number = number
         self._loaded = False
         self._line, theirs = _processes.Pipe()
@@ -247,7 +248,7 @@ class _Worker:
         self._process.join()
 
 
-def _work(line: Connection, load: Load, number: int) -> None:
+def _work(line: Connection, load: Loader, number: int) -> None:
     """The whole life of a process with the model."""
     # Whoever stops the server stops it alone: it lets this process end when the last answer is given.
     for stop in (signal.SIGINT, signal.SIGTERM):

@@ -102,6 +102,7 @@ class LeakAlarm:
         rows = rows[: self.rollouts]
         if not rows:
             return {}
+        self._last_step = step
         try:
             p_first = ask(self.blind, [pairs[row] for row in rows], [traces[row] for row in rows])
         except ListenerUnavailable:
@@ -126,7 +127,6 @@ class LeakAlarm:
                 self._take_in(row["step"] - 1, row["leak/blind_accuracy"], round(row["leak/pairs"]))
 
     def _take_in(self, step: int, share: float, n: int) -> dict[str, float]:
-        self._last_step = step
         return {"leak/blind_accuracy": share, "leak/pairs": float(n), **self._judge(step, share * n, n)}
 
     def _judge(self, step: int, hits: float, n: int) -> dict[str, float]:

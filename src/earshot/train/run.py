@@ -128,7 +128,9 @@ def begin_run(
     if arguments.process_index == 0:
         run = RunDir.create(run.path, resume=resume)
         run.write_config(dump_config(config))
-        hashes = {role: {"name": vlm.name, "sha256": vlm.fingerprint()} for role, vlm in models.items()}
+        distinct = {id(vlm): vlm for vlm in models.values()}
+        sha256 = {key: vlm.fingerprint() for key, vlm in distinct.items()}
+        hashes = {role: {"name": vlm.name, "sha256": sha256[id(vlm)]} for role, vlm in models.items()}
         run.write_environment(describe_environment(command=command, models=hashes, seed=config.seed))
         rewind(run, latest_checkpoint(run))
     arguments.distributed_state.wait_for_everyone()
