@@ -14,9 +14,9 @@ from trl import GRPOTrainer
 
 import earshot.train.grpo as grpo
 import earshot.train.trainer as trainer
-from earshot.bench.stock import plain_listener
 from earshot.cli.main import main
 from earshot.images import load_image
+from earshot.lab.bench.stock import plain_listener
 from earshot.listener.local import LocalListener
 from earshot.types import Pair
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from earshot.cli.main import COMMANDS, load_command
+from tests.commands import options_of
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,12 +20,7 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("line", LINES)
 def test_a_command_is_one_of_ours_with_its_options(line: str) -> None:
     words = shlex.split(line)[1:]
-    assert words[0] in COMMANDS
-    command = load_command(words[0])
-    if hasattr(command, "commands"):
-        command = command.commands[words[1]]
-    known = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= known
+    assert {word for word in words if word.startswith("--")} <= options_of(words)
 
 
 def test_its_links_lead_somewhere() -> None:

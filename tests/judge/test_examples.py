@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from earshot.cli.main import load_command
+from tests.commands import options_of
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -27,8 +27,7 @@ def test_an_example_is_short_and_imports_what_is_there(example):
 @pytest.mark.parametrize("line", LINES)
 def test_a_command_has_its_options(line):
     words = shlex.split(line)[1:]
-    known = {option for parameter in load_command(words[0]).params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= known
+    assert {word for word in words if word.startswith("--")} <= options_of(words)
 
 
 def test_the_first_example_runs(tmp_path, monkeypatch, capsys):

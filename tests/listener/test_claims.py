@@ -16,7 +16,7 @@ from earshot.types import ImageSource
 from earshot.vlm import Vlm
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.claims import split_world_claims
-from earshot.world.curriculum import corpus
+from earshot.world.corpus import corpus
 from tests.fakes import colour_of, fake_pair
 from tests.vlm.models import FAMILIES, picture, plain_row, tiny
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from earshot.attack.traces import ATTACKS, CONTENT_FREE, TO_THE_JUDGE, Attack, Material
+from earshot.lab.attack.traces import ATTACKS, CONTENT_FREE, TO_THE_JUDGE, Attack, Material
 from earshot.listener import ask
 from earshot.listener.evidence import EvidenceListener
 from earshot.protocol import redact_trace

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earshot.bench.metrics import BLOCK, Population, chunks_of
 from earshot.errors import DataError
+from earshot.lab.bench.metrics import BLOCK, Population, chunks_of
 from earshot.metrics import PredictionTable, summarise
 from earshot.metrics.calibration import reliability_bins
 from earshot.metrics.stream import MetricStream

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from earshot.bench.coverage import coverage_of_seeds
 from earshot.errors import DataError
+from earshot.lab.bench.coverage import coverage_of_seeds
 from earshot.stats import Statistic, bootstrap_mean, bootstrap_runs, mean_statistic, ratio_of_totals
 from earshot.types import Estimate
 

@@ -14,7 +14,7 @@ FAMILIES = ("qwen2_5_vl", "llava")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one untrained model of each family."""
     from earshot.vlm.tiny import TinySize, build_tiny
-    from earshot.world.curriculum import corpus
+    from earshot.world.corpus import corpus
 
     folder = tmp_path_factory.mktemp("models")
     words = list(corpus(40))
@@ -37,11 +37,11 @@ def talker(models: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A model that writes well-formed completions about these pairs, for either side by chance."""
     from earshot.data.pairset import PairSet
     from earshot.images import load_image
+    from earshot.lab.curriculum import Example
+    from earshot.lab.pretraining import Schedule, learn
     from earshot.protocol import reasoner_messages, write_completion
-    from earshot.train.pretrain import Schedule, learn
     from earshot.types import Verdict
     from earshot.vlm import load
-    from earshot.world.curriculum import Example
 
     vlm = load(models / "qwen2_5_vl", device="cpu")
     known, drawn = PairSet(pairs), count()

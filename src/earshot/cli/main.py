@@ -3,99 +3,45 @@
 Exit codes: 0 done, 1 the work failed, 2 the call or its input is wrong, 130 interrupted, 141 the reader went away.
 """
 
-import difflib
-import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from earshot import __version__
+from earshot.cli.lazy import Command, lazy_app
 from earshot.errors import EarshotError
 
 FAILED, WRONG_CALL, INTERRUPTED, READER_GONE = 1, 2, 130, 141
 
 
-class _Command(NamedTuple):
-    target: str
-    """`module:name` of a Typer app or of a function with Typer annotations."""
-    summary: str
-
-
-# Only the command that is called gets imported, so that `earshot --help` stays fast however heavy the others are.
 COMMANDS = {
-    "quickstart": _Command(
-        "earshot.cli.quickstart:quickstart_command", "The main job on the synthetic world, offline."
+    "quickstart": Command(
+        "earshot.lab.commands.quickstart:quickstart_command", "The main job on the synthetic world, offline."
     ),
-    "world": _Command("earshot.cli.world:app", "Make synthetic pair sets with ground truth."),
-    "data": _Command("earshot.cli.data:app", "Import published pair sets, check them, find what two share."),
-    "train": _Command("earshot.cli.train:app", "Train a reasoner with SFT or GRPO."),
-    "eval": _Command("earshot.cli.evaluate:evaluate_command", "Judge a pair set in both image orders and measure it."),
-    "metrics": _Command("earshot.cli.metrics:metrics_command", "Anybody's scores under the published protocols."),
-    "experiment": _Command("earshot.cli.experiment:app", "Arms × seeds of a plan: run them, compare them."),
-    "attack": _Command("earshot.cli.attack:attack_command", "Try to talk a listener into a side, in many ways."),
-    "compare": _Command("earshot.cli.compare:compare_command", "Which of two images people prefer, and why."),
-    "rank": _Command("earshot.cli.rank:rank_command", "Several images of one prompt, best first."),
-    "judge": _Command("earshot.cli.judge:judge_command", "Every row of a file of any size, resumable, in shards."),
-    "serve": _Command("earshot.cli.serve:serve_command", "Compare, rank and score over HTTP, and a page to try it."),
-    "report": _Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
-    "view": _Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
-    "bench": _Command("earshot.cli.bench:app", "How fast it is, against stock TRL and transformers."),
-    "doctor": _Command("earshot.cli.doctor:doctor_command", "What is installed, and what this machine can do."),
+    "world": Command("earshot.cli.world:app", "Make synthetic pair sets with ground truth."),
+    "data": Command("earshot.cli.data:app", "Import published pair sets, check them, find what two share."),
+    "train": Command("earshot.cli.train:app", "Train a reasoner with SFT or GRPO."),
+    "eval": Command("earshot.cli.evaluate:evaluate_command", "Judge a pair set in both image orders and measure it."),
+    "metrics": Command("earshot.cli.metrics:metrics_command", "Anybody's scores under the published protocols."),
+    "compare": Command("earshot.cli.compare:compare_command", "Which of two images people prefer, and why."),
+    "rank": Command("earshot.cli.rank:rank_command", "Several images of one prompt, best first."),
+    "judge": Command("earshot.cli.judge:judge_command", "Every row of a file of any size, resumable, in shards."),
+    "serve": Command("earshot.cli.serve:serve_command", "Compare, rank and score over HTTP, and a page to try it."),
+    "report": Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
+    "view": Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
+    "lab": Command("earshot.lab.commands:app", "What evidence is made with: bench, experiment, attack."),
+    "doctor": Command("earshot.cli.doctor:doctor_command", "What is installed, and what this machine can do."),
+    # Names from before there was a laboratory, which recorded pages and plans call.
+    "bench": Command("earshot.lab.commands.bench:app", "See lab.", hidden=True),
+    "experiment": Command("earshot.lab.commands.experiment:app", "See lab.", hidden=True),
+    "attack": Command("earshot.lab.commands.attack:attack_command", "See lab.", hidden=True),
 }
 
-
-class _LazyGroup(TyperGroup):
-    """A group that lists its commands from the table and imports one when it is called."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return load_command(cmd_name) if cmd_name in COMMANDS else None
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        # The base class looks for similar names among the commands that were added to it; these were not.
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"no command '{args[0]}'{_did_you_mean(args[0])}; the commands are {', '.join(COMMANDS)}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
-
-
-def _did_you_mean(name: str) -> str:
-    close = difflib.get_close_matches(name, COMMANDS, n=1)
-    return f", did you mean '{close[0]}'?" if close else ""
-
-
-def load_command(name: str) -> Any:
-    """Import one command of the table, as the parser's own command object."""
-    module_name, _, attribute = COMMANDS[name].target.partition(":")
-    target = getattr(importlib.import_module(module_name), attribute)
-    if isinstance(target, typer.Typer):
-        # Not get_command: it turns an app of one command into that command, and `world make` into `world`.
-        return typer.main.get_group(target)
-    single = typer.Typer(add_completion=False)
-    single.command(name)(target)
-    return typer.main.get_command(single)
-
-
-app = typer.Typer(
-    cls=_LazyGroup,
-    name="earshot",
-    # Rich's help takes three times as long to import as everything else that --help needs.
-    rich_markup_mode=None,
-    add_completion=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = lazy_app("earshot", COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 def _print_version(wanted: bool) -> bool:

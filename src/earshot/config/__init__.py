@@ -16,36 +16,22 @@ from earshot.config.applications import (
     SftConfig,
     SftDataConfig,
 )
-from earshot.config.experiment import (
-    ArmConfig,
-    ExperimentConfig,
-    JudgingConfig,
-    PreparedModelConfig,
-    PrimaryConfig,
-    WorldSetsConfig,
-)
 from earshot.config.loading import Config, build_config, dump_config, load_config, nearest, parse_yaml
 from earshot.config.yaml_text import to_yaml
 
 __all__ = [
-    "ArmConfig",
     "ClaimsConfig",
     "Config",
     "DataConfig",
     "EvaluationConfig",
-    "ExperimentConfig",
     "GrpoConfig",
     "ImageConfig",
-    "JudgingConfig",
     "LeakAlarmConfig",
     "ListenerConfig",
     "ModelConfig",
-    "PreparedModelConfig",
-    "PrimaryConfig",
     "RewardConfig",
     "SftConfig",
     "SftDataConfig",
-    "WorldSetsConfig",
     "build_config",
     "dump_config",
     "load_config",

@@ -29,7 +29,7 @@ from earshot.types import Estimate
 RESAMPLES = 10_000
 LEVEL = 0.95
 METHODS: tuple[Method, ...] = get_args(Method)
-# Chosen by measured coverage: docs/statistics.md, `earshot bench coverage`.
+# Chosen by measured coverage: docs/statistics.md, `earshot lab bench coverage`.
 DEFAULT_METHOD: Method = "expanded"
 # Draws held at once: 2**20 indices and their counts are about 25 MB, whatever the number of clusters.
 CHUNK_CELLS = 2**20

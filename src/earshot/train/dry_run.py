@@ -18,7 +18,7 @@ from earshot.data.pairset import PairSet
 from earshot.listener import ask
 from earshot.rundir import RunDir, read_jsonl
 from earshot.vlm.tiny import TinySize, build_tiny
-from earshot.world.curriculum import corpus
+from earshot.world.corpus import corpus
 from earshot.world.make import Recipe, make_set
 
 C = TypeVar("C", SftConfig, GrpoConfig)

@@ -1,0 +1,65 @@
+"""Groups of commands that import only the one that is called, so that `--help` stays fast."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+
+
+class Command(NamedTuple):
+    """A line of a table of commands."""
+
+    target: str
+    """`module:name` of a Typer app or of a function with Typer annotations."""
+    summary: str
+    hidden: bool = False
+    """Whether help leaves it out."""
+
+
+def lazy_app(name: str, commands: Mapping[str, Command], **options: Any) -> typer.Typer:
+    """A group of commands that are named by a table, and imported when they are called.
+
+    Args:
+        name: What the group is called.
+        commands: By their names; the table may grow later.
+        options: Of `typer.Typer`.
+    """
+
+    class Group(TyperGroup):
+        def list_commands(self, ctx: Any) -> list[str]:
+            return [name for name, command in commands.items() if not command.hidden]
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            return load_command(cmd_name, commands) if cmd_name in commands else None
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            # The base class looks for similar names among the commands that were added to it; these were not.
+            if args[0] not in commands and not args[0].startswith("-"):
+                close = difflib.get_close_matches(args[0], commands, n=1)
+                hint = f", did you mean '{close[0]}'?" if close else ""
+                ctx.fail(f"no command '{args[0]}'{hint}; the commands are {', '.join(self.list_commands(ctx))}")
+            return super().resolve_command(ctx, args)
+
+        def format_commands(self, ctx: Any, formatter: Any) -> None:
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, commands[name].summary) for name in self.list_commands(ctx)])
+
+    # Rich's help takes three times as long to import as everything else that --help needs.
+    return typer.Typer(
+        cls=Group, name=name, rich_markup_mode=None, add_completion=False, no_args_is_help=True, **options
+    )
+
+
+def load_command(name: str, commands: Mapping[str, Command]) -> Any:
+    """Import one command of a table, as the parser's own command object."""
+    module_name, _, attribute = commands[name].target.partition(":")
+    target = getattr(importlib.import_module(module_name), attribute)
+    if isinstance(target, typer.Typer):
+        # Not get_command: it turns an app of one command into that command, and `world make` into `world`.
+        return typer.main.get_group(target)
+    single = typer.Typer(add_completion=False)
+    single.command(name)(target)
+    return typer.main.get_command(single)

@@ -1,0 +1,1 @@
+"""The laboratory: what evidence about Earshot is made with. The product imports nothing of it."""

@@ -1,0 +1,204 @@
+"""Two trainers on the same data, ours and TRL's, whose steps can be run one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from earshot.lab.bench.clock import Clock
+from earshot.lab.bench.memory import peak_memory
+from earshot.lab.bench.shape import Shape
+from earshot.lab.bench.stock import plain_listener, texts_of
+from earshot.lab.bench.work import Work, counted
+from earshot.listener.local import LocalListener
+from earshot.train.trainer import ListenerGrpoTrainer
+from earshot.types import Pair
+from earshot.vlm import Vlm
+
+PARTS = ("generate", "listener", "train_pass")
+
+
+class Stepper(TrainerCallback):
+    """A trainer that takes one step at a time, each from the beginning of its data.
+
+    Attributes:
+        seconds: Of the parts of the latest step.
+        work: By part, where it was asked for.
+        peak_bytes: Of the latest step, where it was asked for.
+    """
+
+    def __init__(self, trainer: GRPOTrainer, models: Sequence[Any], clock: Clock) -> None:
+        self.seconds: dict[str, float] = {}
+        self.work: dict[str, Work] = {}
+        self.peak_bytes = 0
+        self._trainer = trainer
+        self._models = models
+        self._clock = clock
+        self._watched: str | None = None
+        self._began = 0.0
+        self._measuring = ExitStack()
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(self)
+        self._watch()
+
+    def step(self, watched: str | None = None) -> dict[str, float]:
+        """Runs one whole step and returns its seconds, `step` among the parts.
+
+        Args:
+            watched: `work` counts the work by part and `memory` measures the step's peak; both take time.
+        """
+        self._watched, self.seconds, self.work = watched, dict.fromkeys(PARTS, 0.0), {}
+        # Not a thread each: OpenMP gives every thread workers of its own, and once these are more than the cores they
+        # no longer wait awake, which slows small operations by half.
+        self._trainer.train()
+        return self.seconds
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._watched == "memory":
+            # From the beginning of the step: what generation keeps for the training pass counts as the latter's.
+            self._peak = self._measuring.enter_context(peak_memory(self._trainer.accelerator.device))
+        self._began = self._clock.now()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.seconds["step"] = self._clock.since(self._began)
+        self._measuring.close()
+        if self._watched == "memory":
+            self.peak_bytes = self._peak.bytes
+
+    def _watch(self) -> None:
+        """Puts a stop-watch around the parts of a step; generation begins with the preparation of its prompts."""
+        trainer: Any = self._trainer
+        began = [0.0]
+        whole, generate = trainer._generate_and_score_completions, trainer._generate
+        rewards, prepare, train = trainer._calculate_rewards, trainer._prepare_inputs, trainer.training_step
+
+        def noting_the_beginning(inputs: Any) -> Any:
+            began[0] = self._clock.now()
+            return whole(inputs)
+
+        def generating(prompts: Any) -> Any:
+            with self._counting("generate"):
+                result = generate(prompts)
+            self.seconds["generate"] = self._clock.since(began[0])
+            return result
+
+        def training(*args: Any, **kwargs: Any) -> Any:
+            start, prepared = self._clock.now(), [0.0]
+            inside = ExitStack()
+
+            def preparing(batch: Any) -> Any:
+                inputs = prepare(batch)
+                prepared[0] += self._clock.since(start)
+                inside.enter_context(self._counting("train_pass"))
+                return inputs
+
+            trainer._prepare_inputs = preparing
+            with inside:
+                loss = train(*args, **kwargs)
+            self.seconds["train_pass"] += self._clock.since(start) - prepared[0]
+            return loss
+
+        trainer._generate_and_score_completions, trainer._generate = noting_the_beginning, generating
+        trainer._calculate_rewards = self._timed("listener", rewards)
+        trainer.training_step = training
+
+    def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = self._clock.now()
+            with self._counting(part):
+                result = function(*args, **kwargs)
+            self.seconds[part] += self._clock.since(start)
+            return result
+
+        return timed
+
+    def _counting(self, part: str) -> ExitStack:
+        stack = ExitStack()
+        if self._watched == "work":
+            work = self.work.setdefault(part, Work())
+            for model in self._models:
+                stack.enter_context(counted(model, work))
+        return stack
+
+
+def both_trainers(shape: Shape, out: str, clock: Clock) -> dict[str, Stepper]:
+    """Ours and TRL's on the same weights and pairs, with a listener of the same size where there are images."""
+    steppers = {}
+    for side in ("ours", "stock"):
+        vlm, listener = shape.build(seed=0), shape.build(seed=1).freeze()
+        pairs = shape.pairs(vlm, shape.groups)
+        data = _dataset(shape, vlm, pairs)
+        shared: dict[str, Any] = {"args": arguments(shape, vlm, out), "train_dataset": data}
+        reward = _ours(shape, listener) if side == "ours" else _plain(shape, listener)
+        if side == "ours":
+            trainer = ListenerGrpoTrainer(vlm=vlm, reward_funcs=[reward], **shared)
+        else:
+            trainer = GRPOTrainer(model=vlm.model, processing_class=vlm.processor, reward_funcs=[reward], **shared)
+        steppers[side] = Stepper(trainer, [vlm.model, listener.model], clock)
+    return steppers
+
+
+def arguments(shape: Shape, vlm: Vlm, out: str, **more: Any) -> GRPOConfig:
+    """TRL's configuration of one step for the shape: all completions in one micro-batch, none of them shorter."""
+    given = {
+        "output_dir": out,
+        "per_device_train_batch_size": shape.group * shape.groups,
+        "num_generations": shape.group,
+        "max_completion_length": shape.new_tokens,
+        "generation_kwargs": {"suppress_tokens": vlm.forbidden_ids},
+        "max_steps": 1,
+        "shuffle_dataset": False,
+        "learning_rate": 1e-6,
+        "beta": 0.0,
+        "loss_type": "grpo",
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "report_to": [],
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "use_cpu": vlm.device.type == "cpu",
+    }
+    return GRPOConfig(**{**given, **more})
+
+
+def _dataset(shape: Shape, vlm: Vlm, pairs: Sequence[Pair]) -> Dataset:
+    """Every pair once a step; TRL repeats the rows. Images are decoded already, and rows of a pair share them."""
+
+    def decode(batch: dict[str, Sequence[int]]) -> dict[str, list[Any]]:
+        taken = [pairs[index] for index in batch["index"]]
+        columns: dict[str, list[Any]] = {"prompt": [shape.messages(vlm, pair) for pair in taken], "pair": taken}
+        return columns | ({"images": [shape.images(pair) for pair in taken]} if shape.pixels else {})
+
+    dataset = Dataset.from_dict({"index": list(range(len(pairs)))})
+    dataset.set_transform(decode)
+    return dataset
+
+
+def _ours(shape: Shape, vlm: Vlm) -> Callable[..., list[float]]:
+    listener = LocalListener(vlm)
+
+    def reward(*, completions: Sequence[Any], pair: Sequence[Pair], **_: Any) -> list[float]:
+        texts = texts_of(completions)
+        return listener.p_first(pair, texts).tolist() if shape.pixels else _arbitrary(texts)
+
+    return reward
+
+
+def _plain(shape: Shape, vlm: Vlm) -> Callable[..., list[float]]:
+    def reward(*, completions: Sequence[Any], pair: Sequence[Pair], **_: Any) -> list[float]:
+        texts = texts_of(completions)
+        return plain_listener(vlm, pair, texts) if shape.pixels else _arbitrary(texts)
+
+    return reward
+
+
+def _arbitrary(texts: Sequence[str]) -> list[float]:
+    """A reward that costs nothing, for prompts without images: nobody listens to these."""
+    return [text.count("red") / max(1, len(text)) for text in texts]

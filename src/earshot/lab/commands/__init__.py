@@ -1,0 +1,13 @@
+"""`earshot lab`: what evidence is made with."""
+
+from earshot.cli.lazy import Command, lazy_app
+
+COMMANDS = {
+    "bench": Command("earshot.lab.commands.bench:app", "How fast it is, against stock TRL and transformers."),
+    "experiment": Command("earshot.lab.commands.experiment:app", "Arms × seeds of a plan: run them, compare them."),
+    "attack": Command(
+        "earshot.lab.commands.attack:attack_command", "Try to talk a listener into a side, in many ways."
+    ),
+}
+
+app = lazy_app("lab", COMMANDS, help="What evidence is made with: measurements, experiments, attacks.")

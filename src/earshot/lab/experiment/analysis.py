@@ -1,0 +1,181 @@
+"""What a summary shows: every arm, every arm against the reference, and the comparisons that were chosen beforehand.
+
+The design, in five lines:
+
+1. Arms are compared on the same pairs and, seed by seed, with the same order of training pairs and the same random
+   numbers: of each seed the difference (or log ratio) of the two arms is taken, and averaged over seeds.
+2. Its variance is put together from prompts (resampled), seeds, and chance, which counts once (`earshot.stats.seeds`);
+   the interval is ± t, with Satterthwaite's degrees of freedom, so that it holds for other prompts and other seeds.
+3. Rates of faults (disagreement, false claims) are compared as ratios: the geometric mean over seeds, minus one.
+4. The plan's primary comparisons stand in families: in each, p-values by Holm and intervals at Bonferroni's level.
+5. Everything else is shown with plain 95 % intervals and without p-values, and is exploratory.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from earshot.lab.experiment.endpoints import endpoint
+from earshot.lab.experiment.summary import Summary
+from earshot.stats import Contrast, Statistic, contrasts, difference, holm, log_ratio, simultaneous_level
+from earshot.types import Estimate
+
+ALPHA = 0.05
+
+
+class Comparison(NamedTuple):
+    """One arm against another, on one set, in one endpoint."""
+
+    arm: str
+    against: str
+    set_name: str
+    endpoint: str
+    relative: bool
+    goal: float | None = None
+    family: str = "primary"
+
+
+class Decision(NamedTuple):
+    """What a family of comparisons says of one of them."""
+
+    estimate: Estimate
+    """With its own 95 % interval."""
+    simultaneous: Estimate
+    """With an interval that holds together with the whole family's."""
+    p_value: float | None
+    adjusted_p: float | None
+    """By Holm, over the family."""
+    seeds: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether the difference is shown, at 5 % for the whole family."""
+        return self.adjusted_p is not None and self.adjusted_p < ALPHA
+
+
+def paired(arm: Sequence[Statistic], against: Sequence[Statistic], *, relative: bool) -> list[Statistic]:
+    """Seed by seed, what an arm differs by: in units, or as the logarithm of a ratio."""
+    compare = log_ratio if relative else difference
+    return [compare(a, b) for a, b in zip(arm, against, strict=True)]
+
+
+def as_ratio(estimate: Estimate) -> Estimate:
+    """A log ratio as a relative difference: log 0.7 is -0.3."""
+    value, low, high = (None if x is None else math.expm1(x) for x in (estimate.value, estimate.low, estimate.high))
+    return Estimate(value, low, high, estimate.n)
+
+
+def decide(family: Sequence[Contrast], relative: Sequence[bool]) -> list[Decision]:
+    """The decisions of a family of comparisons, corrected for their number.
+
+    A comparison that cannot be made (no data, one seed) still counts: it was chosen.
+    """
+    p_values = [contrast.p_value for contrast in family]
+    adjusted = holm(np.array([1.0 if p is None else p for p in p_values]))
+    level = simultaneous_level(max(1, len(family)), 1 - ALPHA)
+    out = []
+    for contrast, p, holms, ratio in zip(family, p_values, adjusted.tolist(), relative, strict=True):
+        own, together = contrast.estimate(1 - ALPHA), contrast.estimate(level)
+        if ratio:
+            own, together = as_ratio(own), as_ratio(together)
+        out.append(Decision(own, together, p, None if p is None else holms, contrast.seeds))
+    return out
+
+
+def absolute(summary: Summary) -> dict[tuple[str, str, str], Estimate]:
+    """By arm, set and endpoint: the mean over seeds, with an interval over prompts and seeds."""
+    found: dict[tuple[str, str, str], Estimate] = {}
+    for name in summary.sets:
+        runs = {
+            (arm, name, key): [summary.statistic(arm, seed, name, key) for seed in seeds]
+            for arm in summary.arms
+            if (seeds := summary.seeds(arm, name))
+            for key in summary.endpoints
+        }
+        found |= {key: within_range(contrast.estimate(), key[2]) for key, contrast in contrasts(runs).items()}
+    return found
+
+
+def within_range(estimate: Estimate, name: str) -> Estimate:
+    """The part of an interval in which the endpoint can lie: shares from 0 to 1, everything else from 0."""
+    top = 1.0 if endpoint(name).percent else math.inf
+    low, high = (None if end is None else min(max(end, 0.0), top) for end in (estimate.low, estimate.high))
+    return Estimate(estimate.value, low, high, estimate.n)
+
+
+def compared(summary: Summary, comparisons: Sequence[Comparison]) -> list[Contrast]:
+    """The contrasts of these comparisons, in their order; over the seeds that both arms have."""
+    found: dict[int, Contrast] = {}
+    for name in dict.fromkeys(one.set_name for one in comparisons):
+        runs: dict[int, list[Statistic]] = {}
+        for number, one in enumerate(comparisons):
+            if one.set_name != name:
+                continue
+            if pairs := _pairs(summary, one):
+                runs[number] = pairs
+            else:
+                found[number] = Contrast(None, 0, 0, 0, None)
+        found |= contrasts(runs)
+    return [found[number] for number in range(len(comparisons))]
+
+
+def _pairs(summary: Summary, one: Comparison) -> list[Statistic]:
+    seeds = set(summary.seeds(one.arm, one.set_name)) & set(summary.seeds(one.against, one.set_name))
+    sides = [
+        [summary.statistic(arm, seed, one.set_name, one.endpoint) for seed in sorted(seeds)]
+        for arm in (one.arm, one.against)
+    ]
+    return paired(*sides, relative=one.relative)
+
+
+def primary_comparisons(summary: Summary) -> list[Comparison]:
+    """The plan's primary comparisons, one a set and arm."""
+    return [
+        Comparison(arm, entry["against"], name, entry["endpoint"], entry["relative"], entry["goal"], entry["family"])
+        for entry in summary.about["primary"]
+        for name in entry["sets"]
+        for arm in entry["arms"]
+        if arm != entry["against"]
+    ]
+
+
+def primary(summary: Summary) -> list[tuple[Comparison, Decision]]:
+    """The plan's primary comparisons and what they show, family by family."""
+    found: list[tuple[Comparison, Decision]] = []
+    for comparisons in families(summary):
+        decisions = decide(compared(summary, comparisons), [one.relative for one in comparisons])
+        found += zip(comparisons, decisions, strict=True)
+    return found
+
+
+def families(summary: Summary) -> list[list[Comparison]]:
+    """The primary comparisons, those that are corrected together in one list."""
+    grouped: dict[str, list[Comparison]] = {}
+    for one in primary_comparisons(summary):
+        grouped.setdefault(one.family, []).append(one)
+    return list(grouped.values())
+
+
+def differences(summary: Summary) -> dict[Comparison, Estimate]:
+    """Every arm minus the reference in every endpoint on every set; where it means something, as a ratio too."""
+    reference = summary.about["reference"]
+    comparisons = [
+        Comparison(arm, reference, name, key, relative)
+        for name in summary.sets
+        for arm in summary.arms
+        if arm != reference
+        for key in summary.endpoints
+        for relative in ((False, True) if endpoint(key).relative else (False,))
+    ]
+    found = compared(summary, comparisons)
+    return {
+        one: as_ratio(contrast.estimate()) if one.relative else contrast.estimate()
+        for one, contrast in zip(comparisons, found, strict=True)
+    }
+
+
+def record_of(estimate: Estimate) -> Mapping[str, Any]:
+    """An estimate as JSON has it."""
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}

@@ -1,0 +1,253 @@
+"""From a plan to runs: the configuration of every arm and seed, checked before anything is made."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earshot.config import GrpoConfig, SftConfig, build_config, dump_config, nearest
+from earshot.errors import ConfigError, InputError
+from earshot.lab.experiment.config import ArmConfig, ExperimentConfig
+from earshot.lab.experiment.endpoints import endpoint_names
+from earshot.lab.experiment.hashing import Hashes, value_hash
+
+PLAN = "plan:"
+# Keys of a configuration that name a model or a pair set.
+_SOURCES = {"path", "paths", "train", "validation"}
+_CLASSES: dict[str, type[SftConfig | GrpoConfig]] = {"sft": SftConfig, "grpo": GrpoConfig}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+    folder: Path
+    config: SftConfig | GrpoConfig | None
+    """None for an arm that trains nothing."""
+    model: str
+    """What it begins with."""
+    after: tuple[str, int] | None
+    """The run whose trained model that is."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.arm, self.seed
+
+    @property
+    def kind(self) -> str:
+        return "none" if self.config is None else "sft" if isinstance(self.config, SftConfig) else "grpo"
+
+    @property
+    def trained(self) -> Path:
+        """The folder of the training run."""
+        return self.folder / "train"
+
+
+def set_folder(plan: ExperimentConfig, name: str) -> Path:
+    """Where the pair set of that name lies."""
+    return Path(plan.sets[name]) if name in plan.sets else Path(plan.out) / "data" / name
+
+
+def model_source(plan: ExperimentConfig, source: str) -> str:
+    """What `plan:NAME` stands for; anything else as it is.
+
+    Raises:
+        ConfigError: The plan has no such model.
+    """
+    if not source.startswith(PLAN):
+        return source
+    name = source.removeprefix(PLAN)
+    if name not in plan.models:
+        raise ConfigError(
+            f"{source}: the plan has no model '{name}', expected one of {', '.join(plan.models) or 'none'}"
+        )
+    return (Path(plan.out) / "models" / name / plan.models[name].folder).as_posix()
+
+
+def expand(plan: ExperimentConfig, arms: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Run]:
+    """The runs of the chosen arms and seeds, all there are by default; those that others begin with come first.
+
+    Raises:
+        ConfigError: A run's configuration is wrong, an endpoint is unknown, or arms differ in their budget.
+        InputError: An arm or a seed is not in the plan.
+    """
+    check_endpoints(plan)
+    check_budgets(plan)
+    wanted = _chosen("arm", arms, plan.arms)
+    seeds = _chosen("seed", seeds, plan.seeds)
+    needed = {plan.arms[arm].starts_from for arm in wanted} - {None}
+    order = sorted(
+        {*wanted, *needed}, key=lambda arm: (plan.arms[arm].starts_from is not None, [*plan.arms].index(arm))
+    )
+    return [run_of(plan, arm, seed) for arm in order for seed in seeds if seed in plan.seeds_of(arm)]
+
+
+def run_of(plan: ExperimentConfig, arm: str, seed: int) -> Run:
+    """One run, its configuration resolved."""
+    spec, folder = plan.arms[arm], Path(plan.out) / arm / f"seed-{seed}"
+    if spec.kind == "none":
+        tree = merged(plan.base.common, plan.base.grpo, spec.overrides)
+        return Run(arm, seed, folder, None, model_source(plan, str(tree.get("model", {}).get("path"))), None)
+    after = None if spec.starts_from is None else (spec.starts_from, seed)
+    tree = _tree(plan, spec)
+    tree |= {"out": (folder / "train").as_posix(), "seed": seed}
+    if after is not None:
+        tree["model"] = {**tree.get("model", {}), "path": (folder.parent.parent / after[0] / f"seed-{seed}").as_posix()}
+        tree["model"]["path"] += "/train/model"
+    config = build_config(_CLASSES[spec.kind], tree, f"arm '{arm}'")
+    return Run(arm, seed, folder, config, config.model.path, after)
+
+
+def _tree(plan: ExperimentConfig, spec: ArmConfig) -> dict[str, Any]:
+    tree = merged(plan.base.common, getattr(plan.base, spec.kind), spec.overrides)
+    for key in ("out", "seed"):
+        if key in tree:
+            raise ConfigError(f"'{key}' is set by the plan itself; take it out of 'base' and 'overrides'")
+    data = {"train": set_folder(plan, "train").as_posix(), **(tree.get("data") or {})}
+    if "validation" in plan.set_names:
+        data.setdefault("validation", set_folder(plan, "validation").as_posix())
+    named: dict[str, Any] = _with_models(plan, {**tree, "data": data})
+    return named
+
+
+def merged(*trees: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables laid over one another, the later one on top; null takes out what is below."""
+    out: dict[str, Any] = {}
+    for tree in trees:
+        for key, value in tree.items():
+            if isinstance(value, Mapping):
+                below = out.get(key)
+                out[key] = merged(below if isinstance(below, Mapping) else {}, value)
+            else:
+                out[key] = value
+    return out
+
+
+def _with_models(plan: ExperimentConfig, value: Any) -> Any:
+    if isinstance(value, str):
+        return model_source(plan, value)
+    if isinstance(value, Mapping):
+        return {key: _with_models(plan, inner) for key, inner in value.items()}
+    return [_with_models(plan, inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _chosen(what: str, wanted: Iterable[Any], known: Iterable[Any]) -> list[Any]:
+    known, wanted = list(known), list(dict.fromkeys(wanted))
+    for one in wanted:
+        if one not in known:
+            close = nearest(str(one), map(str, known))
+            hint = f", did you mean '{close}'?" if close else ""
+            raise InputError(f"the plan has no {what} '{one}'{hint}; expected some of {', '.join(map(str, known))}")
+    return [one for one in known if one in wanted] if wanted else known
+
+
+def check_endpoints(plan: ExperimentConfig) -> None:
+    """Refuses a primary endpoint that no evaluation of this plan measures."""
+    known = endpoint_names(plan.evaluation.listeners)
+    for number, one in enumerate(plan.primary):
+        if one.endpoint not in known:
+            close = nearest(one.endpoint, known)
+            hint = f"; the nearest known one is '{close}'" if close else ""
+            raise ConfigError(f"primary.{number}: no endpoint '{one.endpoint}'{hint}")
+
+
+def check_budgets(plan: ExperimentConfig) -> None:
+    """Refuses arms that begin with another model, see other pairs, or take more steps or rollouts than the first.
+
+    A comparison of unequal budgets shows the budget. `unequal` in an arm gives the reason for one that is meant.
+
+    Raises:
+        ConfigError: Two arms differ.
+    """
+    first: dict[str, tuple[str, Any]] = {}
+    for name, spec in plan.arms.items():
+        if spec.kind == "none" or spec.unequal is not None:
+            continue
+        for key, value in _budget(plan, name, spec).items():
+            arm, expected = first.setdefault(key, (name, value))
+            if value != expected:
+                raise ConfigError(
+                    f"arms.{name}: {key} is {value}, but {expected} in '{arm}'; make them equal, or say why not in "
+                    f"arms.{name}.unequal"
+                )
+
+
+def _budget(plan: ExperimentConfig, name: str, spec: ArmConfig) -> dict[str, Any]:
+    config = build_config(_CLASSES[spec.kind], _tree(plan, spec) | {"out": "unused"}, f"arm '{name}'")
+    trl = config.trl
+    rows = trl.get("per_device_train_batch_size", 8) * trl.get("gradient_accumulation_steps", 1)
+    budget = {
+        "the model it begins with": spec.starts_from or config.model.path,
+        "data": (config.data.train, config.data.max_pairs),
+        "trl.max_steps": trl.get("max_steps"),
+        "pairs a step": rows,
+    }
+    if isinstance(config, GrpoConfig):
+        budget |= {"pairs a step": rows / trl.get("num_generations", 8), "rollouts a step": rows}
+    return budget
+
+
+def identified(value: Any, hashes: Hashes, key: str = "") -> Any:
+    """A configuration as plain values, with the content of models and pair sets in place of their names."""
+    if isinstance(value, Mapping):
+        return {name: identified(inner, hashes, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [identified(inner, hashes, key) for inner in value]
+    return hashes.of(value) if key in _SOURCES and isinstance(value, str) else value
+
+
+def recipe(plan: ExperimentConfig, run: Run) -> str:
+    """A hash of all that a run's results are to depend on, the same on every machine.
+
+    What the plan makes by itself stands in it by the command that makes it, and not by its content: weights that are
+    trained anew differ in rounding. Models from elsewhere stand by content. Defaults do not stand in it, so that
+    another version with one more option knows the run again; the commit that a run was made with is recorded beside it.
+    """
+    hashes = Hashes()
+    begins = {} if run.config is None else run.config.model_dump(exclude_defaults=True)
+    begins.pop("out", None)
+    tree = _portable(
+        {
+            "kind": run.kind,
+            "seed": run.seed,
+            "model": run.model,
+            "after": None if run.after is None else recipe(plan, run_of(plan, *run.after)),
+            "config": begins,
+            "evaluation": _with_models(plan, plan.evaluation.model_dump(exclude_defaults=True)),
+            "world": None if plan.world is None else plan.world.model_dump(exclude_defaults=True),
+        },
+        plan,
+        hashes,
+    )
+    said = json.dumps(tree)
+    used = {
+        name: dump_config(model)
+        for name, model in plan.models.items()
+        if any(f'"{{out}}/models/{name}{end}' in said for end in '/"')
+    }
+    return value_hash({**tree, "models": used})
+
+
+def _portable(value: Any, plan: ExperimentConfig, hashes: Hashes) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _portable(inner, plan, hashes) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_portable(inner, plan, hashes) for inner in value]
+    if not isinstance(value, str):
+        return value
+    out = Path(plan.out).as_posix()
+    if value == out or value.startswith(f"{out}/"):
+        return f"{{out}}{value.removeprefix(out)}"
+    return hashes.of(value)
+
+
+def config_inputs(run: Run, hashes: Hashes) -> dict[str, Any]:
+    """What a training run depends on: its configuration, with models and pair sets by content."""
+    if run.config is None:
+        return {}
+    tree = dump_config(run.config)
+    tree.pop("out")
+    return {"kind": run.kind, **identified(tree, hashes)}

@@ -1,0 +1,41 @@
+"""The page of an experiment: tables, numbers and figures, from its summary alone."""
+
+from pathlib import Path
+
+from earshot.lab.experiment.figures import accuracy_against_disagreement, endpoints_by_arm
+from earshot.lab.experiment.summary import Summary
+from earshot.lab.experiment.tables import Results, markdown
+from earshot.rundir import write_json, write_text
+
+PAGE, NUMBERS = "results.md", "results.json"
+SCATTER, FOREST = "accuracy-against-disagreement.svg", "endpoints.svg"
+
+
+def write_results(summary: Summary, out: Path, *, name: str) -> list[Path]:
+    """Writes the page, the numbers and the figures, and returns their paths.
+
+    The first figure is against the last listener of the plan, by habit the held-out one.
+    """
+    results = Results(summary)
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {FOREST: endpoints_by_arm(results, _figure_endpoints(summary))}
+    if listeners := summary.about["listeners"]:
+        figures = {SCATTER: accuracy_against_disagreement(results, listeners[-1])} | figures
+    words = {
+        SCATTER: "Accuracy against disagreement, by arm; below, accuracy where the listener agrees and where not",
+        FOREST: "Endpoints by arm with their intervals; the dotted line is the reference",
+    }
+    pictures = [f"![{words[file]}]({file})" for file in figures]
+    text = "\n\n".join([f"# {name}: results", *pictures, markdown(results)])
+    write_text(out / PAGE, text)
+    write_json(out / NUMBERS, results.as_json())
+    for file, svg in figures.items():
+        write_text(out / file, svg)
+    return [out / file for file in (PAGE, NUMBERS, *figures)]
+
+
+def _figure_endpoints(summary: Summary) -> list[str]:
+    """The primary endpoints; without any, accuracy and the faults."""
+    chosen = list(dict.fromkeys(entry["endpoint"] for entry in summary.about["primary"]))
+    usual = ["accuracy", "false_claims", *(f"disagreement.{name}" for name in summary.about["listeners"][-1:])]
+    return [key for key in (chosen or usual) if key in summary.endpoints] or summary.endpoints[:1]

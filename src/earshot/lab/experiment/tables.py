@@ -1,0 +1,199 @@
+"""An experiment's results as Markdown for people and as JSON for programs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from earshot.lab.experiment.analysis import (
+    Comparison,
+    Decision,
+    absolute,
+    differences,
+    primary,
+    record_of,
+)
+from earshot.lab.experiment.endpoints import PER_LISTENER, endpoint
+from earshot.lab.experiment.summary import Summary
+from earshot.types import Estimate
+
+NOTE = (
+    "Means over seeds; in brackets 95 % intervals over prompts and seeds. An arm in *italics* is a control. † the "
+    "listener took part in this arm's reward, so that agreement with it is no evidence."
+)
+
+
+class Results:
+    """Everything that tables and figures are made of, computed once."""
+
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+        self.absolute = absolute(summary)
+        self.differences = differences(summary)
+        self.primary: list[tuple[Comparison, Decision]] = primary(summary) if summary.about["primary"] else []
+
+    def as_json(self) -> dict[str, Any]:
+        """All estimates by set, arm and endpoint, and the primary decisions."""
+        out: dict[str, Any] = {"absolute": {}, "differences": {}, "relative_differences": {}}
+        for (arm, name, key), estimate in self.absolute.items():
+            out["absolute"].setdefault(name, {}).setdefault(arm, {})[key] = record_of(estimate)
+        for one, estimate in self.differences.items():
+            part = out["relative_differences" if one.relative else "differences"]
+            part.setdefault(one.set_name, {}).setdefault(one.arm, {})[one.endpoint] = record_of(estimate)
+        about = self.summary.about
+        out["primary"] = [_primary_record(one, decision) for one, decision in self.primary]
+        return {**{key: about[key] for key in ("arms", "reference", "seeds", "sets", "missing")}, **out}
+
+
+def _primary_record(one: Comparison, decision: Decision) -> dict[str, Any]:
+    return {
+        **one._asdict(),
+        "estimate": record_of(decision.estimate),
+        "simultaneous": record_of(decision.simultaneous),
+        "p": decision.p_value,
+        "p_holm": decision.adjusted_p,
+        "shown": decision.shown,
+        "seeds": decision.seeds,
+    }
+
+
+def markdown(results: Results) -> str:
+    """The page of tables."""
+    summary = results.summary
+    lines = [NOTE, "", _seeds(summary), ""]
+    if results.primary:
+        for family in dict.fromkeys(one.family for one, _ in results.primary):
+            lines += [f"## Primary comparisons: {family}", "", *_primary_table(results, family), ""]
+    for name in summary.sets:
+        size = summary.about["sets"][name]
+        lines += [f"## {name}: {size['pairs']} pairs of {size['prompts']} prompts", ""]
+        lines += [*_table(results, name, _shown(summary), results.absolute), ""]
+        lines += [
+            f"Minus {summary.title(summary.about['reference'])} (exploratory: not corrected for their number):",
+            "",
+        ]
+        lines += [*_difference_table(results, name), ""]
+        lines += [*_conditional(results, name)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _shown(summary: Summary) -> list[str]:
+    """The columns of the first table; the conditional accuracies have their own."""
+    return [key for key in summary.endpoints if key.split(".")[0] not in ("accuracy_agree", "accuracy_disagree")]
+
+
+def _seeds(summary: Summary) -> str:
+    counts = {arm: max((len(summary.seeds(arm, name)) for name in summary.sets), default=0) for arm in summary.arms}
+    missing = summary.about["missing"]
+    text = f"Seeds: {', '.join(f'{summary.title(arm)} {count}' for arm, count in counts.items())}."
+    return text + (f" {len(missing)} evaluations of the plan are missing." if missing else "")
+
+
+def _primary_table(results: Results, family: str) -> list[str]:
+    summary = results.summary
+    rows = []
+    for one, decision in [entry for entry in results.primary if entry[0].family == family]:
+        read = endpoint(one.endpoint)
+        percent = read.percent or one.relative
+        words = f"{read.label}{', relative' if one.relative else ''}"
+        rows.append(
+            [
+                f"{_name(summary, one.arm)} − {_name(summary, one.against)}",
+                f"{words}{_dagger(summary, one.arm, one.endpoint)}",
+                one.set_name,
+                _cell(decision.estimate, percent, signed=True),
+                _interval(decision.simultaneous, percent),
+                _p(decision.p_value),
+                _p(decision.adjusted_p),
+                "" if one.goal is None else _number(one.goal, percent, signed=True),
+                "yes" if decision.shown else "no",
+            ]
+        )
+    head = ["comparison", "endpoint", "set", "difference [95 %]", f"simultaneous over {len(rows)}", "p", "p, Holm"]
+    return _grid([*head, "hoped for", "shown"], rows)
+
+
+def _table(
+    results: Results, name: str, keys: Sequence[str], estimates: Mapping[tuple[str, str, str], Estimate]
+) -> list[str]:
+    summary = results.summary
+    rows = []
+    for arm in summary.arms:
+        if (arm, name, keys[0]) in estimates:
+            cells = [
+                _cell(estimates[arm, name, key], endpoint(key).percent) + _dagger(summary, arm, key) for key in keys
+            ]
+            rows.append([_name(summary, arm), *cells])
+    return _grid(["", *(_head(key) for key in keys)], rows)
+
+
+def _difference_table(results: Results, name: str) -> list[str]:
+    summary, found = results.summary, results.differences
+    reference = summary.about["reference"]
+    columns = [
+        (key, relative)
+        for key in _shown(summary)
+        for relative in ((False, True) if endpoint(key).relative else (False,))
+    ]
+    rows = []
+    for arm in summary.arms:
+        cells = []
+        for key, relative in columns:
+            estimate = found.get(Comparison(arm, reference, name, key, relative), Estimate.missing())
+            cells.append(_cell(estimate, relative or endpoint(key).percent, signed=True) + _dagger(summary, arm, key))
+        if arm != reference:
+            rows.append([_name(summary, arm), *cells])
+    heads = [f"relative {_head(key, percent=True)}" if relative else _head(key) for key, relative in columns]
+    return _grid(["", *heads], rows)
+
+
+def _conditional(results: Results, name: str) -> list[str]:
+    """Accuracy where a listener agrees and where it does not, for each listener."""
+    summary = results.summary
+    lines: list[str] = []
+    for listener in summary.about["listeners"]:
+        kinds = [f"{kind}.{listener}" for kind in PER_LISTENER if kind.startswith("accuracy_")]
+        if all(key in summary.endpoints for key in kinds):
+            lines += [*_table(results, name, kinds, results.absolute), ""]
+    return ["Single completions, by whether a listener agrees with their verdict:", "", *lines] if lines else []
+
+
+def _grid(head: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    head = list(head)
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _name(summary: Summary, arm: str) -> str:
+    title = summary.title(arm).replace("|", "\\|")
+    return f"*{title}*" if summary.about["arms"][arm]["role"] == "control" else title
+
+
+def _dagger(summary: Summary, arm: str, key: str) -> str:
+    return "†" if key.partition(".")[2] in summary.about["arms"][arm]["trained_with"] else ""
+
+
+def _head(key: str, *, percent: bool | None = None) -> str:
+    read = endpoint(key)
+    return f"{read.label}, %" if (read.percent if percent is None else percent) else read.label
+
+
+def _number(value: float, percent: bool, *, signed: bool = False) -> str:
+    scaled, digits = (100 * value, 1) if percent else (value, 2 if abs(value) >= 0.995 else 3)
+    return f"{scaled:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+
+
+def _interval(estimate: Estimate, percent: bool) -> str:
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"[{_number(estimate.low, percent)}, {_number(estimate.high, percent)}]"
+
+
+def _cell(estimate: Estimate, percent: bool, *, signed: bool = False) -> str:
+    if estimate.value is None:
+        return "–"
+    return f"{_number(estimate.value, percent, signed=signed)} {_interval(estimate, percent)}".rstrip()
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"

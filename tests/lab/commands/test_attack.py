@@ -1,0 +1,97 @@
+"""`earshot lab attack` from the command line, on untrained models of the world."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from earshot.cli.main import main
+from earshot.vlm.tiny import TinySize, build_tiny
+from earshot.world.corpus import corpus
+from earshot.world.make import Recipe, make_set
+
+SIZE = TinySize(hidden=64, layers=1, vision_hidden=32, vision_layers=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two listeners and three pairs."""
+    folder = tmp_path_factory.mktemp("attack")
+    for family in ("qwen2_5_vl", "llava"):
+        build_tiny(family, corpus(40), size=SIZE).save(folder / family)
+    make_set(folder / "pairs", Recipe("test"), 3, workers=1)
+    return folder
+
+
+def call(folder: Path, out: Path, *more: str) -> int:
+    base = [
+        "lab",
+        "attack",
+        "--listener",
+        f"ours={folder / 'qwen2_5_vl'}",
+        "--data",
+        str(folder / "pairs"),
+        "--out",
+        str(out),
+    ]
+    return main([*base, "--resamples", "50", *more])
+
+
+def test_it_writes_what_it_found_about_every_listener(folder: Path, tmp_path: Path, capsys) -> None:
+    more = ["--listener", str(folder / "llava"), "--claims", str(folder / "llava"), "--redaction", "verdict"]
+    assert call(folder, tmp_path / "run", *more) == 0
+    shown = capsys.readouterr().out
+    assert "ours, redaction verdict" in shown and "llava, what its claims earn" in shown
+    record = json.loads((tmp_path / "run" / "attack.json").read_text())
+    assert (record["pairs"], sorted(record["listeners"]), sorted(record["models"])) == (
+        3,
+        ["llava", "ours"],
+        ["claims", "llava", "ours"],
+    )
+    rows = {(r["group"], r["text"], r["option"]): r for r in record["listeners"]["ours"]}
+    assert rows["empty", None, "plain"]["moved"]["value"] == 0.0
+    assert rows["to the judge", None, "plain"]["flipped"]["n"] == 3 * 2 * 10  # pairs, sides, texts
+    assert rows["honest trace", None, "claims"]["reward"]["n"] == 3
+    assert "## ours, redaction `verdict`, plain" in (tmp_path / "run" / "attack.md").read_text()
+
+
+def test_json_and_the_first_pairs_alone(folder: Path, tmp_path: Path, capsys) -> None:
+    assert call(folder, tmp_path / "run", "--json", "--pairs", "2", "--redaction", "none") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["pairs"] == 2
+    assert {row["redaction"] for row in record["listeners"]["ours"]} == {"none"}
+
+
+def test_what_claims_nothing_is_no_trace_unless_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    moved = {}
+    for flag in ("--needs-claims", "--no-needs-claims"):
+        assert call(folder, tmp_path / flag, flag, "--pairs", "2", "--redaction", "answer") == 0
+        record = json.loads((tmp_path / flag / "attack.json").read_text())
+        assert record["needs_claims"] is (flag == "--needs-claims")
+        rows = {(r["group"], r["text"], r["option"]): r for r in record["listeners"]["ours"]}
+        moved[flag] = [
+            rows[group, None, "plain"]["moved"]["value"] for group in ("opener", "to the judge", "another pair's")
+        ]
+    assert moved["--needs-claims"][:2] == [0.0, 0.0] and min(moved["--no-needs-claims"]) > 0
+    assert moved["--needs-claims"][2] == moved["--no-needs-claims"][2]
+
+
+def test_traces_of_another_file_are_taken_and_must_be_there(folder: Path, tmp_path: Path, capsys) -> None:
+    assert call(folder, tmp_path / "run", "--traces", str(tmp_path / "none.jsonl")) == 2
+    assert "none.jsonl: no such file" in capsys.readouterr().err
+    (tmp_path / "bad.jsonl").write_text('{"id": "a", "trace": "x"}\n{"id": 3}\n')
+    assert call(folder, tmp_path / "run", "--traces", str(tmp_path / "bad.jsonl")) == 2
+    assert "bad.jsonl:2: expected text for 'id' and 'trace'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (["--redaction", "some"], "--redaction is 'some', expected none, answer or verdict"),
+        (["--listener", "ours=elsewhere"], "two listeners are called 'ours'"),
+    ],
+)
+def test_a_wrong_call_says_so(folder: Path, tmp_path: Path, capsys, more: list[str], problem: str) -> None:
+    assert call(folder, tmp_path / "run", *more) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

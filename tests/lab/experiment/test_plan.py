@@ -1,0 +1,180 @@
+"""A plan becomes runs: what arms share and override, what is refused, and the plans that ship."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earshot.config import GrpoConfig, SftConfig, dump_config, load_config
+from earshot.errors import ConfigError, InputError
+from earshot.lab.experiment.config import ExperimentConfig
+from earshot.lab.experiment.hashing import Hashes
+from earshot.lab.experiment.plan import config_inputs, expand, merged, recipe
+from tests.lab.experiment.made_up import plan_of, plan_tree
+
+PLANS = sorted((Path(__file__).resolve().parents[3] / "configs" / "experiments").glob("*.yaml"))
+
+
+@pytest.fixture()
+def tree(tmp_path: Path) -> dict[str, Any]:
+    return plan_tree(tmp_path / "x")
+
+
+def test_every_arm_meets_every_seed_and_overrides_what_it_says(tree: dict[str, Any], tmp_path: Path) -> None:
+    runs = expand(plan_of(tree))
+    assert [run.key for run in runs] == [("naive", 0), ("naive", 1), ("listener", 0), ("listener", 1)]
+    naive, listening = runs[0].config, runs[3].config
+    assert isinstance(naive, GrpoConfig) and isinstance(listening, GrpoConfig)
+    assert naive.listener is None and naive.rewards.listener == 0
+    assert listening.listener is not None and listening.rewards.listener == 0.5
+    assert listening.seed == 1 and listening.out == str(tmp_path / "x" / "listener" / "seed-1" / "train")
+    assert listening.data.train == str(tmp_path / "x" / "data" / "train")
+    assert naive.trl == listening.trl
+
+
+def test_arms_and_seeds_are_chosen_in_the_order_of_the_plan(tree: dict[str, Any]) -> None:
+    assert [run.key for run in expand(plan_of(tree), ["listener"], [1])] == [("listener", 1)]
+    with pytest.raises(InputError, match="no arm 'listner', did you mean 'listener'"):
+        expand(plan_of(tree), ["listner"])
+    with pytest.raises(InputError, match="no seed '7'"):
+        expand(plan_of(tree), [], [7])
+
+
+def test_an_arm_may_have_some_of_the_seeds(tree: dict[str, Any]) -> None:
+    tree["arms"]["listener"]["seeds"] = 1
+    assert [run.key for run in expand(plan_of(tree)) if run.arm == "listener"] == [("listener", 1)]
+    assert expand(plan_of(tree), ["listener"], [0]) == []
+    tree["arms"]["late"] = {"kind": "grpo", "starts_from": "listener", "unequal": "it begins late"}
+    with pytest.raises(ConfigError, match=r"arms\.late\.seeds: no seed '0', expected one of 1"):
+        plan_of(tree)
+    tree["arms"]["listener"]["seeds"] = "1,4"
+    with pytest.raises(ConfigError, match=r"arms\.listener\.seeds: no seed '4', expected one of 0, 1"):
+        plan_of(tree)
+
+
+def test_an_arm_may_begin_with_another_ones_model_which_is_then_made_first(tree: dict[str, Any]) -> None:
+    tree["arms"] = {
+        "late": {"kind": "grpo", "starts_from": "sft", "unequal": "it begins after SFT"},
+        "sft": {"kind": "sft"},
+        **tree["arms"],
+    }
+    runs = expand(plan_of(tree), ["late"], [1])
+    assert [run.key for run in runs] == [("sft", 1), ("late", 1)]
+    assert isinstance(runs[0].config, SftConfig)
+    assert runs[1].after == ("sft", 1) and runs[1].model.endswith("x/sft/seed-1/train/model")
+    with pytest.raises(ConfigError, match="no arm 'late'"):
+        plan_of({**tree, "arms": {**tree["arms"], "later": {"kind": "grpo", "starts_from": "late"}}})
+
+
+def test_a_model_of_the_plan_is_named_by_its_folder(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["models"] = {"other": {"command": ["world", "pretrain", "{out}"], "folder": "held-out"}}
+    tree["arms"]["other"] = {"kind": "grpo", "overrides": {"listener": {"paths": "plan:other"}}}
+    config = expand(plan_of(tree), ["other"], [0])[0].config
+    assert isinstance(config, GrpoConfig) and config.listener is not None
+    assert config.listener.paths == (str(tmp_path / "x" / "models" / "other" / "held-out"),)
+    tree["arms"]["other"]["overrides"]["listener"]["paths"] = "plan:otter"
+    with pytest.raises(ConfigError, match="plan:otter: the plan has no model 'otter'"):
+        expand(plan_of(tree))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ({"trl": {"max_steps": 4}}, "trl.max_steps is 4, but 3 in 'naive'"),
+        ({"trl": {"num_generations": 8}}, "pairs a step is 1.0, but 2.0 in 'naive'"),
+        ({"model": {"path": "world:listener"}}, "the model it begins with is world:listener"),
+        ({"data": {"max_pairs": 5}}, "data is"),
+        ({"trl": {"per_device_train_batch_size": 16, "num_generations": 8}}, "rollouts a step is 16, but 8"),
+    ],
+)
+def test_unequal_budgets_are_refused_unless_the_plan_says_why(
+    tree: dict[str, Any], overrides: dict[str, Any], problem: str
+) -> None:
+    tree["arms"]["listener"]["overrides"] = overrides
+    with pytest.raises(ConfigError, match="arms") as caught:
+        expand(plan_of(tree))
+    assert problem in str(caught.value)
+    tree["arms"]["listener"]["unequal"] = "it is meant"
+    assert len(expand(plan_of(tree))) == 4
+
+
+def test_sft_sees_the_pairs_of_grpo(tree: dict[str, Any]) -> None:
+    tree["arms"]["sft"] = {"kind": "sft"}
+    assert len(expand(plan_of(tree))) == 6  # 2 pairs a step: 8 rollouts, 4 of each pair
+    tree["base"]["sft"]["trl"]["per_device_train_batch_size"] = 8
+    with pytest.raises(ConfigError, match=r"arms.sft: pairs a step is 8, but 2.0"):
+        expand(plan_of(tree))
+
+
+def test_what_the_plan_sets_is_not_overridden_and_typos_are_found(tree: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="'seed' is set by the plan"):
+        expand(plan_of({**tree, "base": {**tree["base"], "common": {"seed": 3}}}))
+    tree["arms"]["listener"]["overrides"] = {"rewards": {"listner": 1.0}}
+    with pytest.raises(ConfigError, match=r"arm 'listener': unknown key 'rewards.listner'.*'listener'"):
+        expand(plan_of(tree))
+    tree["arms"]["listener"]["overrides"] = {}
+    tree["primary"][0]["endpoint"] = "acuracy"
+    with pytest.raises(ConfigError, match=r"primary\.0: no endpoint 'acuracy'; the nearest known one is 'accuracy'"):
+        expand(plan_of(tree))
+
+
+def test_tables_are_laid_over_one_another() -> None:
+    below = {"a": {"x": 1, "y": 2}, "b": 3}
+    assert merged(below, {"a": {"y": 4}}, {"b": None}) == {"a": {"x": 1, "y": 4}, "b": None}
+    assert merged({"a": None}, {"a": {"x": 1}}) == {"a": {"x": 1}}
+    assert below == {"a": {"x": 1, "y": 2}, "b": 3}
+
+
+def test_what_a_run_depends_on_is_content_and_not_where_it_lies(tree: dict[str, Any], tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    model.mkdir()
+    (model / "weights").write_text("1")
+    tree["base"]["common"]["model"]["path"] = str(model)
+    before = config_inputs(expand(plan_of(tree))[0], Hashes())
+    moved = model.rename(tmp_path / "n")
+    tree["base"]["common"]["model"]["path"] = str(moved)
+    assert config_inputs(expand(plan_of(tree))[0], Hashes()) == before
+    (moved / "weights").write_text("2")
+    after = config_inputs(expand(plan_of(tree))[0], Hashes())
+    assert after["model"]["path"] != before["model"]["path"]
+    assert "out" not in after
+
+
+@pytest.mark.parametrize("file", PLANS, ids=lambda file: file.stem)
+def test_a_plan_that_ships_can_be_expanded_and_says_how_it_is_run(file: Path) -> None:
+    head = file.read_text(encoding="utf-8").split("\nout:")[0]
+    assert all(word in head for word in ("# Command:", "# Hardware:", "# Duration:", file.name, "[C]"))
+    plan = load_config(ExperimentConfig, file)
+    runs = expand(plan)
+    assert [run.key for run in runs] == [(arm, seed) for arm in plan.arms for seed in plan.seeds_of(arm)]
+    assert plan.primary, "endpoints are chosen before the results"
+
+
+def test_a_recipe_is_the_same_in_another_folder_and_with_other_arms(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["models"] = {"other": {"command": ["world", "pretrain", "{out}"]}, "unused": {"command": ["doctor"]}}
+    tree["arms"]["listener"]["overrides"] = {"listener": {"paths": "plan:other"}}
+    plan = plan_of(tree)
+    before = [recipe(plan, run) for run in expand(plan)]
+    assert len(set(before)) == 4
+    moved = plan_of({**tree, "out": f"{tmp_path}/y/", "arms": {**tree["arms"], "more": {"kind": "grpo"}}})
+    assert [recipe(moved, run) for run in expand(moved, ["naive", "listener"])] == before
+    changes: list[dict[str, Any]] = [
+        {"evaluation": {**tree["evaluation"], "samples": 2}},
+        {"world": {**tree["world"], "seed": 5}},
+        {"base": {**tree["base"], "grpo": {**tree["base"]["grpo"], "log_rollouts_every": 7}}},
+    ]
+    for change in changes:
+        other = plan_of({**tree, **change})
+        assert not {recipe(other, run) for run in expand(other)} & set(before), change
+    model = plan_of({**tree, "models": {**tree["models"], "other": {"command": ["world", "pretrain", "{out}", "x"]}}})
+    after = [recipe(model, run) for run in expand(model)]
+    assert after[:2] == before[:2] and not set(after[2:]) & set(before[2:])
+    unused = plan_of({**tree, "models": {**tree["models"], "unused": {"command": ["doctor", "--json"]}}})
+    assert [recipe(unused, run) for run in expand(unused)] == before
+
+
+def test_a_recipe_holds_no_default_and_is_the_same_of_a_plan_that_says_them_all(tree: dict[str, Any]) -> None:
+    plan = plan_of(tree)
+    tree["base"]["grpo"]["log_rollouts_every"] = GrpoConfig.model_fields["log_rollouts_every"].default
+    said = plan_of({**dump_config(plan), "base": tree["base"]})
+    assert [recipe(said, run) for run in expand(said)] == [recipe(plan, run) for run in expand(plan)]

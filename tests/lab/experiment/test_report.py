@@ -1,0 +1,68 @@
+"""The page and the figures: what stands in them, and that the same summary gives the same bytes."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from earshot.lab.experiment.analysis import primary
+from earshot.lab.experiment.figures import look
+from earshot.lab.experiment.report import FOREST, NUMBERS, PAGE, SCATTER, write_results
+from earshot.lab.experiment.summary import read_summary, summarise, write_summary
+from earshot.lab.experiment.tables import Results, markdown
+
+
+def test_everything_is_made_again_from_the_recorded_summary(experiment: Path, tmp_path: Path) -> None:
+    first = write_results(summarise(experiment), tmp_path / "a", name="made up")
+    write_summary(summarise(experiment), tmp_path / "kept")
+    second = write_results(read_summary(tmp_path / "kept"), tmp_path / "b", name="made up")
+    assert [path.name for path in first] == [PAGE, NUMBERS, SCATTER, FOREST]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_the_page_has_the_primary_comparisons_and_marks_controls_and_training_listeners(experiment: Path) -> None:
+    summary = summarise(experiment)
+    text = markdown(Results(summary))
+    assert "with listener − naive | accuracy | test | +" in text
+    assert "| *blind* |" in text
+    held_out = next(line for line in text.splitlines() if line.startswith("| with listener |"))
+    assert held_out.count("†") == 2  # disagreement with the training listener and the gap to it
+    assert "test: 120 pairs of 60 prompts" in text
+    for line in text.splitlines():
+        if line.startswith("|"):
+            assert line.endswith("|") and "nan" not in line.lower()
+
+
+def test_the_numbers_are_those_of_the_analysis(experiment: Path, tmp_path: Path) -> None:
+    summary = summarise(experiment)
+    write_results(summary, tmp_path, name="x")
+    numbers = json.loads((tmp_path / NUMBERS).read_text())
+    (_, decision), *_ = primary(summary)
+    assert numbers["primary"][0]["estimate"]["value"] == decision.estimate.value
+    assert numbers["primary"][0]["shown"] is True and numbers["primary"][0]["goal"] == 0.06
+    assert numbers["differences"]["test"]["blind"]["accuracy"]["value"] == 0
+    assert numbers["relative_differences"]["test"]["blind"]["false_claims"]["value"] == 0
+    assert numbers["absolute"]["test"]["naive"]["malformed_rate"]["value"] == 0
+
+
+def test_figures_are_svg_with_every_arm(experiment: Path, tmp_path: Path) -> None:
+    write_results(summarise(experiment), tmp_path, name="x")
+    for file in (SCATTER, FOREST):
+        root = ElementTree.parse(tmp_path / file).getroot()
+        texts = {element.text for element in root.iter() if element.tag.endswith("text")}
+        assert {"naive", "with listener", "blind", "test"} <= texts
+
+
+def test_no_two_arms_look_alike() -> None:
+    looks = [look(place, control=False) for place in range(100)] + [look(place, control=True) for place in range(10)]
+    assert len(set(looks)) == len(looks)
+
+
+def test_an_arm_without_runs_leaves_a_gap_and_no_number(experiment: Path, tmp_path: Path) -> None:
+    summary = summarise(experiment)
+    for seed in range(3):
+        del summary.totals["listener", seed, "test"]  # type: ignore[attr-defined]
+    write_results(summary, tmp_path, name="x")
+    numbers = json.loads((tmp_path / NUMBERS).read_text())
+    assert numbers["primary"][0]["estimate"]["value"] is None and numbers["primary"][0]["shown"] is False
+    assert "listener" not in numbers["absolute"]["test"]

@@ -1,0 +1,123 @@
+"""The recipe of the warm models, cut to a step a lesson."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from earshot.errors import InputError
+from earshot.lab.curriculum import Example, describe_one
+from earshot.lab.pretraining import RECIPES, SHIPPED, Schedule, learn, make_warm_models
+from earshot.vlm import load
+from earshot.vlm.tiny import TinySize, build_tiny
+from earshot.world.corpus import corpus
+
+SMALL = TinySize(hidden=64, layers=1, vision_hidden=32, vision_layers=1)
+
+
+def test_every_recipe_writes_a_model_that_loads(tmp_path: Path) -> None:
+    lessons: list[str] = []
+    names = list(RECIPES)
+    make_warm_models(tmp_path, names, scale=0.001, size=SMALL, on_step=lambda lesson, *_: lessons.append(lesson))
+    assert [load(tmp_path / name).prompts.name for name in names] == ["brief"] * 5
+    # one step a lesson; the lessons in seeing are shared by the models of a family
+    assert lessons == [
+        *("qwen2_5_vl: one image", "qwen2_5_vl: both images", "reasoner", "reasoner: taste", "listener"),
+        *("llava: one image", "llava: both images", "held-out"),
+        "checker",
+        "doubter",
+    ]
+
+
+def test_three_of_the_recipes_ship() -> None:
+    assert set(SHIPPED) == set(RECIPES) - {"checker", "doubter"}
+
+
+def test_a_listener_on_flipped_votes_learns_otherwise_and_says_so(tmp_path: Path) -> None:
+    for flip in (0.0, 0.5):
+        make_warm_models(tmp_path / str(flip), ["listener"], scale=0.005, size=SMALL, flip_votes=flip)
+    plain, flipped = (tmp_path / str(flip) / "listener" for flip in (0.0, 0.5))
+    assert load(plain).fingerprint() != load(flipped).fingerprint()
+    made = json.loads((flipped / "pretrain.json").read_text())
+    assert (made["flip_votes"], made["flip_seed"], made["seed"]) == (0.5, RECIPES["listener"].seed, 0)
+    with pytest.raises(InputError, match="expected a model that learns to listen"):
+        make_warm_models(tmp_path / "x", ["reasoner"], flip_votes=0.5)
+    with pytest.raises(InputError, match=r"expected a multiple of 0\.05"):
+        make_warm_models(tmp_path / "x", ["listener"], flip_votes=0.33)
+
+
+def test_the_held_out_listener_is_of_another_family_and_shares_no_lesson() -> None:
+    assert RECIPES["held-out"].family != RECIPES["listener"].family == RECIPES["reasoner"].family
+
+
+def test_the_same_seed_makes_the_same_weights(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        make_warm_models(tmp_path / folder, ["listener"], scale=0.001, size=SMALL)
+    assert load(tmp_path / "a" / "listener").fingerprint() == load(tmp_path / "b" / "listener").fingerprint()
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "reasoner").mkdir()
+    with pytest.raises(InputError, match="exists"):
+        make_warm_models(tmp_path, ["reasoner"], scale=0.001, size=SMALL)
+    with pytest.raises(InputError, match="no warm model 'judge'"):
+        make_warm_models(tmp_path, ["judge"])
+
+
+def test_what_is_given_is_not_learned_and_every_example_weighs_the_same() -> None:
+    import numpy as np
+
+    vlm = build_tiny("qwen2_5_vl", corpus(40), size=SMALL)
+    example = describe_one(np.random.default_rng(0), 56)
+    given = Example(example.messages, example.images, "1", given=" first : left")
+    from earshot.lab.pretraining import _loss
+
+    alone = [_loss(vlm, [one]).item() for one in (example, given)]
+    together = _loss(vlm, [example, given]).item()
+    assert together == pytest.approx(sum(alone) / 2, rel=1e-4)
+
+
+def test_a_lesson_lowers_the_loss() -> None:
+    import numpy as np
+
+    torch.manual_seed(0)
+    vlm = build_tiny("llava", corpus(40), size=SMALL)
+    rng = np.random.default_rng(0)
+    losses: list[float] = []
+    learn(vlm, lambda: describe_one(rng, 56), Schedule(12, 1e-2, 8), lambda step, loss: losses.append(loss))
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_a_checker_learns_its_answers_as_it_will_be_asked() -> None:
+    import numpy as np
+
+    from earshot.lab.pretraining import _check_loss, learn_to_check
+    from earshot.listener.claims import ClaimQuestion, LocalChecker
+    from earshot.world.claims import draw_questions
+
+    torch.manual_seed(0)
+    vlm = build_tiny("qwen2_5_vl", corpus(40), size=SMALL)
+    asked = [draw_questions(np.random.default_rng(k), 56, n) for k, n in ((0, 3), (1, 1))]
+    loss = _check_loss(vlm, ClaimQuestion.of(vlm), asked).item()
+    images = [one.image for one in asked for _ in one.claims]
+    p_yes = LocalChecker(vlm).p_yes(images, [claim for one in asked for claim in one.claims])
+    rng = np.random.default_rng(0)
+    losses: list[float] = []
+    before = vlm.fingerprint()
+    learn_to_check(vlm, lambda: draw_questions(rng, 56, 4), Schedule(8, 1e-2, 8), lambda _, nats: losses.append(nats))
+    # Over the whole vocabulary at first, which an untrained model spreads its guess over.
+    assert loss > -np.log(np.where([h for one in asked for h in one.holds], p_yes, 1 - p_yes)).mean() + 1
+    assert losses[-1] < losses[0] - 1 and vlm.fingerprint() != before
+
+
+@pytest.mark.parametrize("name", ["checker", "doubter"])
+def test_a_listeners_other_trades_begin_with_the_listener_beside_them(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="make 'listener' too"):
+        make_warm_models(tmp_path, [name], scale=0.001, size=SMALL)
+    make_warm_models(tmp_path, ["listener", name], scale=0.001, size=SMALL)
+    made = json.loads((tmp_path / name / "pretrain.json").read_text())
+    assert made["begins_with"] == "listener"
+    make_warm_models(tmp_path / "shipped", [name], scale=0.001)
+    made = json.loads((tmp_path / "shipped" / name / "pretrain.json").read_text())
+    assert made["begins_with"] == "world:listener"
