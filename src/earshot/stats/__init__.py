@@ -1,9 +1,9 @@
 """Estimates with intervals: a bootstrap that resamples prompts, because pairs of one prompt are not independent.
 
 A quantity is a `Statistic`: a row of totals per cluster (a cluster is a prompt) and what to make of the rows added up.
-`bootstrap` gives any number of them their intervals on the same resamples, `Stream` builds them from chunks,
-`difference` pairs two of them, `bootstrap_runs` takes several seeds, `contrasts` many quantities of several seeds, and
-`power` says how many pairs it needs.
+`bootstrap` gives any number of them their intervals on the same resamples, `difference` pairs two of them,
+`bootstrap_runs` takes several seeds, `contrasts` many quantities of several seeds, and `power` says how many pairs it
+needs.
 """
 
 from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
@@ -29,7 +29,6 @@ from earshot.stats.resampling import (
     resampled_totals,
 )
 from earshot.stats.seeds import bootstrap_runs
-from earshot.stats.stream import Stream
 from earshot.stats.totals import (
     Statistic,
     cluster_codes,
@@ -51,7 +50,6 @@ __all__ = [
     "PairedDesign",
     "SampleSize",
     "Statistic",
-    "Stream",
     "bootstrap",
     "bootstrap_mean",
     "bootstrap_runs",

@@ -1,4 +1,4 @@
-"""`earshot lab bench`: how fast steps, listener, judging and metrics are, and how often intervals are right."""
+"""`earshot lab bench`: how fast steps, listener and judging are, and how often intervals are right."""
 
 from __future__ import annotations
 
@@ -116,34 +116,6 @@ def _print_table(name: str, result: dict[str, Any]) -> None:
 
 def _size(value: float, *, memory: bool) -> str:
     return f"{value / 2**20:.1f} MiB" if memory else f"{value:.3f} s"
-
-
-@app.command()
-def metrics(
-    pairs: Annotated[int, typer.Option(help="Pairs of the made-up set.")] = 64_000,
-    votes: Annotated[int, typer.Option(help="Votes a pair.")] = 19,
-    prompts: Annotated[int, typer.Option(help="Prompts, which the intervals resample.")] = 280,
-    resamples: Annotated[int, typer.Option(min=1, help="Resamples of the prompts.")] = 10_000,
-    chunk: Annotated[int, typer.Option(help="Pairs held at once; a multiple of 4096.")] = 65_536,
-    seed: Annotated[int, typer.Option(help="Of the set and the resamples.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Seconds and memory of all metrics of a large set, which is made up and measured in a stream."""
-    from earshot.cli.progress import progress
-    from earshot.lab.bench.metrics import Population, measure_metrics
-
-    population = Population(pairs, votes, prompts, seed)
-    with progress() as bar:
-        task = bar.add_task("bench metrics", total=pairs)
-        advance = lambda added: bar.advance(task, added)  # noqa: E731
-        result = measure_metrics(population, resamples=resamples, chunk=chunk, on_chunk=advance)
-    if as_json:
-        print(json.dumps(result))
-        return
-    parts = ", ".join(f"{name.replace('_', ' ')} {s:.1f}" for name, s in result["seconds_of"].items())
-    print(f"bench metrics: {result['votes']} votes on {pairs} pairs of {prompts} prompts, {resamples} resamples")
-    print(f"seconds {result['seconds']:.1f} ({parts})")
-    print(f"peak memory {result['peak_bytes'] / 2**20:.0f} MiB, the whole process")
 
 
 @app.command()
