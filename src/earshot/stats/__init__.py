@@ -7,7 +7,6 @@ needs.
 """
 
 from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
-from earshot.stats.intervals import Method, percentile_interval
 from earshot.stats.power import (
     PairedDesign,
     SampleSize,
@@ -18,13 +17,10 @@ from earshot.stats.power import (
     power_of_difference,
 )
 from earshot.stats.resampling import (
-    DEFAULT_METHOD,
     LEVEL,
-    METHODS,
     RESAMPLES,
     bootstrap,
     bootstrap_mean,
-    intervals,
     paired_difference,
     resampled_totals,
 )
@@ -41,12 +37,9 @@ from earshot.stats.totals import (
 )
 
 __all__ = [
-    "DEFAULT_METHOD",
     "LEVEL",
-    "METHODS",
     "RESAMPLES",
     "Contrast",
-    "Method",
     "PairedDesign",
     "SampleSize",
     "Statistic",
@@ -60,7 +53,6 @@ __all__ = [
     "detectable_difference",
     "difference",
     "holm",
-    "intervals",
     "intraclass_statistic",
     "log_ratio",
     "macro_statistic",
@@ -68,7 +60,6 @@ __all__ = [
     "paired_design",
     "paired_difference",
     "pairs_needed",
-    "percentile_interval",
     "power_of_difference",
     "ratio_of_totals",
     "resampled_totals",
