@@ -14,13 +14,12 @@ from scipy.stats import rankdata
 from earshot.judge.comparison import Comparison
 from earshot.judge.tournament import (
     ALL_PAIRS_UP_TO,
-    Strengths,
     all_pairs,
     cycles,
-    fit_strengths,
     n_rounds,
     swiss_round,
 )
+from earshot.stats.bradley_terry import Strengths, fit_strengths
 from earshot.types import Estimate
 
 _EQUAL_DECIMALS = 6
