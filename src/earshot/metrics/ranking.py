@@ -65,37 +65,6 @@ class _Fit(NamedTuple):
     """NaN in a resample without finite strengths."""
 
 
-def rank_generators(
-    model_first: Sequence[str],
-    model_second: Sequence[str],
-    p_first: Float[np.ndarray, " n"],
-    clusters: Int[np.ndarray, " n"],
-    *,
-    resamples: int = RANKING_RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> Ranking:
-    """Rank generators by who wins: the side above one half, and half a win each at exactly one half.
-
-    Args:
-        model_first: The generator of each pair's first image.
-        model_second: The generator of the second; the same one on both sides says nothing and is left out.
-        p_first: Share of votes for the first image, or the reasoner's probability of it.
-        clusters: The number of each pair's prompt.
-        resamples: Of the prompts, for the intervals.
-        seed: Of the resamples.
-        level: Nominal coverage of the intervals.
-
-    Raises:
-        DataError: No pair is left, a p_first is no probability, or the generators fall into groups of which one never
-            lost to another, so that the data do not say how far apart they are.
-
-    Source: Bradley and Terry 1952 (Biometrika 39).
-    """
-    matches = _matches(model_first, model_second, p_first, clusters)
-    return _ranking(matches, _fit(matches, resamples, seed), level)
-
-
 def compare_rankings(
     model_first: Sequence[str],
     model_second: Sequence[str],
@@ -109,9 +78,11 @@ def compare_rankings(
 ) -> RankingComparison:
     """People's ranking of the generators beside the reasoner's, and how well they agree.
 
+    Who wins a pair is the side above one half; at exactly one half, half a win each.
+
     Args:
         model_first: The generator of each pair's first image.
-        model_second: The generator of the second.
+        model_second: The generator of the second; the same one on both sides says nothing and is left out.
         share: Share of votes for the first image.
         p_first: The reasoner's probability of the first image, of the same pairs.
         clusters: The number of each pair's prompt.
@@ -120,7 +91,10 @@ def compare_rankings(
         level: Nominal coverage of the intervals.
 
     Raises:
-        DataError: As `rank_generators`.
+        DataError: No pair is left, a p_first is no probability, or the generators fall into groups of which one never
+            lost to another, so that the data do not say how far apart they are.
+
+    Source: Bradley and Terry 1952 (Biometrika 39).
     """
     both = [_matches(model_first, model_second, wins, clusters) for wins in (share, p_first)]
     fits = [_fit(matches, resamples, seed) for matches in both]

@@ -14,7 +14,6 @@ from earshot.stats.power import (
     detectable_difference,
     paired_design,
     pairs_needed,
-    power_of_difference,
 )
 from earshot.stats.resampling import (
     LEVEL,
@@ -60,7 +59,6 @@ __all__ = [
     "paired_design",
     "paired_difference",
     "pairs_needed",
-    "power_of_difference",
     "ratio_of_totals",
     "resampled_totals",
     "simultaneous_level",
