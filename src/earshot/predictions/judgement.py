@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from earshot.errors import DataError
+from earshot.errors import DataError, InputError
 from earshot.predictions.sides import is_flip, side_of
 from earshot.types import Order, Side, other
 
@@ -114,6 +115,7 @@ class Judgement:
         question: Fingerprint of the question: a hash of prompt, pixels and seed, the same for either order.
         seed: Of the sampling.
         content: Hash of the prompt and the image files of the set's row, to see later whether they have changed.
+        broken: Why a listener or a checker is missing, by its name.
     """
 
     id: str
@@ -128,6 +130,7 @@ class Judgement:
     question: str
     seed: int
     content: str | None = None
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Side | None:
@@ -152,7 +155,7 @@ class Judgement:
 
     def as_row(self) -> dict[str, Any]:
         """Plain values for JSON: a row of predictions.jsonl, and what every front end gives."""
-        row = {
+        row: dict[str, Any] = {
             "id": self.id,
             "verdict": self.verdict,
             "p_first": self.p_first,
@@ -168,7 +171,11 @@ class Judgement:
             "seed": self.seed,
             "samples": [sample.as_row() for sample in self.samples],
         }
-        return row if self.content is None else row | {"content": self.content}
+        if self.content is not None:
+            row["content"] = self.content
+        if self.broken:
+            row["broken"] = dict(self.broken)
+        return row
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Judgement:
@@ -191,6 +198,7 @@ class Judgement:
             question=row.get("question", ""),
             seed=row.get("seed", 0),
             content=row.get("content"),
+            broken=row.get("broken") or {},
         )
 
     def turned(self) -> Judgement:
@@ -204,6 +212,7 @@ class Judgement:
             readers=tuple(self.p_read),
             same_picture=self.reason == SAME_PICTURE,
             content=self.content,
+            broken=self.broken,
         )
 
 
@@ -217,6 +226,7 @@ def conclude(
     readers: Sequence[str] = (),
     same_picture: bool = False,
     content: str | None = None,
+    broken: Mapping[str, str] = MappingProxyType({}),
 ) -> Judgement:
     """What the samples of a question amount to.
 
@@ -229,6 +239,7 @@ def conclude(
         readers: The listeners that were asked about traces without their conclusions.
         same_picture: Whether both images are one picture, of which nobody is asked: one half, and no side.
         content: Hash of the set's row.
+        broken: Who is missing, and why.
     """
     ordered = tuple(sorted(samples, key=lambda sample: sample.order != "forward"))
     if same_picture:
@@ -255,7 +266,26 @@ def conclude(
         question=question,
         seed=seed,
         content=content,
+        broken=dict(broken),
     )
+
+
+def check_decide(decide: str, listeners: Sequence[str], redaction: str) -> None:
+    """Refuses a decider that nobody is, or who would read the answer back.
+
+    Raises:
+        InputError: It is refused.
+    """
+    if decide == AUTHOR:
+        return
+    if decide not in listeners:
+        known = ", ".join([AUTHOR, *listeners])
+        raise InputError(f"decide is {decide!r}, expected one of {known}; a reader that decides must be a listener")
+    if redaction != "verdict":
+        raise InputError(
+            f"decide is {decide!r} and redaction {redaction!r}: a reader of conclusions reads the answer back; use "
+            "redaction 'verdict'"
+        )
 
 
 class _Means(NamedTuple):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from earshot.errors import ImageError
 from earshot.images import NO_IMAGE, read_header
 from earshot.types import ImageSource, Pair
 
@@ -68,6 +69,9 @@ def _pixels(source: ImageSource) -> int | None:
     if isinstance(source, bytes | Path):
         if source == NO_IMAGE or (isinstance(source, Path) and not source.exists()):
             return None
-        header = read_header(source)
+        try:
+            header = read_header(source)
+        except ImageError:  # it is refused where it is judged
+            return None
         return header.width_px * header.height_px
     return source.width * source.height

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from earshot.judge.tournament import all_pairs, cycles, fit_strengths, n_rounds, swiss_round
+from earshot.judging.tournament import all_pairs, cycles, fit_strengths, n_rounds, swiss_round
 from earshot.metrics.ranking import strengths as without_prior
 
 
