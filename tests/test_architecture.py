@@ -15,8 +15,19 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "earshot"
 # The modules of each layer: what stands first may be imported by what stands later, never the other way round.
 LAYERS: dict[int, set[str]] = {
     1: {"errors", "types", "config", "rundir", "outcomes"},
-    2: {"protocol", "rewards", "metrics", "stats", "images", "image_sizes", "page_headers", "data", "world"},
-    3: {"remote", "vlm", "reasoner", "listener", "judge", "adapters"},
+    2: {
+        "protocol",
+        "rewards",
+        "predictions",
+        "metrics",
+        "stats",
+        "images",
+        "image_sizes",
+        "page_headers",
+        "data",
+        "world",
+    },
+    3: {"remote", "vlm", "reasoner", "listener", "judging", "adapters"},
     4: {"train", "evaluate", "serve", "report", "view"},
     5: {"cli"},
     # Beside them: it looks at all of the product, which sees nothing of it.
@@ -46,7 +57,7 @@ CONFINED = {
     "trl": ("train", "lab.bench"),
     "httpx2": ("remote",),
     "stamina": ("remote",),
-    "ray": ("judge.ray_engine",),
+    "ray": ("judging.on_ray",),
 }
 # Applications meet in the files of a run directory; they do not import one another.
 APPLICATIONS = LAYERS[4]
@@ -188,7 +199,7 @@ def test_every_import_points_up_the_table():
         ("cli/new.py", "def f():\n    from earshot.lab import x", "'cli' (layer 5) imports 'lab' (layer 6)"),
         ("evaluate.py", "from trl import GRPOTrainer", "'trl' is confined to earshot.train"),
         ("listener/local.py", "import httpx2", "'httpx2' is confined to earshot.remote"),
-        ("judge/bulk.py", "def f():\n    import ray.data", "'ray' is confined to earshot.judge.ray_engine"),
+        ("judging/new.py", "def f():\n    import ray.data", "'ray' is confined to earshot.judging.on_ray"),
         ("data/new.py", "from PIL import Image\nImage.open('x')", "opens an image outside earshot.images"),
         ("data/new.py", "import PIL.Image\nPIL.Image.open('x')", "opens an image outside earshot.images"),
         ("data/new.py", "from PIL.Image import open", "opens an image outside earshot.images"),
@@ -196,7 +207,7 @@ def test_every_import_points_up_the_table():
         ("cli/new.py", "from earshot.train import x", "the command line imports earshot.train.x before"),
         ("utils.py", "import math", "'utils' is in no layer of the table"),
         ("__init__.py", "import numpy", "earshot itself imports numpy"),
-        ("__init__.py", "from earshot.judge import load", "earshot itself imports earshot.judge.load"),
+        ("__init__.py", "from earshot.judging import load", "earshot itself imports earshot.judging.load"),
     ],
 )
 def test_a_planted_import_against_the_table_is_found(tmp_path, file, text, problem):

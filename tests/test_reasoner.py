@@ -19,9 +19,8 @@ class Scripted(Reasoner):
         self.texts = list(texts)
         return self
 
-    def _complete(self, pairs, orders, samples, seed, wanted=None):
-        taken = [self.texts.pop(0) for _ in range(len(pairs) * samples)]
-        return taken
+    def _complete(self, prefix, shown, samples, seed, wanted=None):
+        return [self.texts.pop(0) for _ in range(len(shown) * samples)]
 
 
 def scripted(texts, **options):

@@ -6,13 +6,13 @@ import pytest
 import earshot
 from earshot.config import ListenerConfig
 from earshot.errors import InputError, ListenerUnavailable, RemoteError
-from earshot.judge.model import describe
+from earshot.judging.model import describe
 from earshot.listener.local import LocalListener
 from earshot.listener.remote import ChatListener, remote_listener
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
 from earshot.train.grpo import build_listener
-from tests.judge.opinions import shade
+from tests.judging.opinions import shade
 from tests.servers import FakeVllm, Reply, answering
 from tests.vlm.models import noisy_pair, tiny
 
@@ -63,7 +63,7 @@ def test_a_reward_model_of_servers() -> None:
         assert isinstance(model.reasoner, ChatReasoner)
         model.reasoner.own = chat(url)  # asked as the tiny model is
         told = model.compare(prompt="red", first=shade(90), second=shade(130))
-        assert told.p_first_listener == pytest.approx(0.5)  # 0.75 for whichever is shown first
+        assert told.p_read["served"] == pytest.approx(0.5)  # 0.75 for whichever is shown first
         assert describe(model)["model"] == {"name": "tiny"}
     with pytest.raises(InputError, match="judges by itself"):
         earshot.load("http://127.0.0.1:9")

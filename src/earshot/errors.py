@@ -33,6 +33,18 @@ class ModelError(InputError):
     """A model folder is missing, incomplete, of an unsupported family, or its tokenizer does not fit the protocol."""
 
 
+class PromptTooLong(InputError):
+    """Prompts do not fit into the model's context.
+
+    Args:
+        too_long: Why, by the place of the pair among those that were asked about.
+    """
+
+    def __init__(self, too_long: dict[int, str]) -> None:
+        super().__init__(next(iter(too_long.values())))
+        self.too_long = too_long
+
+
 class RemoteError(EarshotError):
     """A server did not answer, refused, or answered what cannot be read.
 

@@ -296,6 +296,10 @@ class RunDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def people(self) -> Path:
+        return self.path / "people.jsonl"
+
+    @property
     def errors_log(self) -> Path:
         return self.path / "errors.jsonl"
 

@@ -6,8 +6,8 @@ import torch
 
 from earshot.adapters import group_win_rates
 from earshot.errors import ImageError, InputError
-from earshot.judge import RewardModel
-from tests.judge.opinions import Opinionated, shade
+from earshot.judging import RewardModel
+from tests.judging.opinions import Opinionated, shade
 
 PROMPTS = ["a", "b", "a", "b", "a"]
 BRIGHTNESS = [100, 40, 120, 60, 140]

@@ -6,8 +6,8 @@ import pytest
 
 from earshot.adapters import ImageRewardStyle
 from earshot.errors import InputError
-from earshot.judge import RewardModel
-from tests.judge.opinions import Opinionated, shade
+from earshot.judging import RewardModel
+from tests.judging.opinions import Opinionated, shade
 
 MODEL = RewardModel(Opinionated())
 

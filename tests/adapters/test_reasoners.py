@@ -5,7 +5,7 @@ import pytest
 
 from earshot.adapters import trl_listener_reward, verl_listener_reward
 from earshot.errors import InputError, ListenerUnavailable
-from tests.judge.opinions import Hears, shade
+from tests.judging.opinions import Hears, shade
 
 GOOD = "<think> the second is brighter . so image 2 is better </think><answer>2</answer>"
 IMAGES = [shade(100), shade(140)]  # people prefer the second: σ(2) = 0.8808

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from earshot.cli.evaluate import claim_counter, listener_names, relative
+from earshot.cli.evaluate import claim_counter, relative
 from earshot.cli.main import main
+from earshot.cli.reward_model import listeners_by_name
 from earshot.errors import InputError
 from earshot.rundir import append_jsonl, read_jsonl
 
@@ -113,13 +114,13 @@ def test_wrong_calls_are_one_line_and_write_nothing(
 
 
 def test_listeners_are_named_by_the_user_or_by_their_folder() -> None:
-    assert listener_names(["models/kin", "far=org/name", "a=b=c"]) == {
+    assert listeners_by_name(["models/kin", "far=org/name", "a=b=c"]) == {
         "kin": "models/kin",
         "far": "org/name",
         "a=b": "c",
     }
     with pytest.raises(InputError, match="two listeners"):
-        listener_names(["a=x", "a=y"])
+        listeners_by_name(["a=x", "a=y"])
 
 
 def test_paths_are_told_as_seen_from_the_run(tmp_path: Path) -> None:

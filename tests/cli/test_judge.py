@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from earshot.cli.main import main
-from earshot.judge import RewardModel, load
+from earshot.judging import RewardModel, load
 
 OPTIONS = ["--model", "world:reasoner", "--max-new-tokens", "48", "--seed", "3", "--device", "cpu"]
 PROMPT = "a red circle"
@@ -38,14 +38,14 @@ def test_compare_and_judge_give_the_numbers_of_python(
     assert main(["compare", *OPTIONS, "--prompt", PROMPT, "red.png", "blue.png", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     expected = model.compare(prompt=PROMPT, first="red.png", second="blue.png", seed=3)
-    assert told == json.loads(json.dumps(expected.as_dict()))
+    assert told == json.loads(json.dumps(expected.as_row()))
     rows = [{"id": "x", "prompt": PROMPT, "first": a, "second": b} for a, b in (("green.png", "blue.png"),)]
     rows.append({"id": "y", "prompt": PROMPT, "first": "red.png", "second": "blue.png"})
     Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["judge", *OPTIONS, "in.jsonl", "out.parquet"]) == 0
     assert "2 rows, 0 of them bad" in capsys.readouterr().out
     row = pq.read_table("out.parquet").to_pylist()[1]
-    assert row["pair_id"] == expected.pair_id
+    assert row["question"] == expected.question
     assert row["verdict"] == expected.verdict
     assert row["p_first_forward"] == pytest.approx(expected.p_first_forward, abs=1e-6)
     assert row["p_first_swapped"] == pytest.approx(expected.p_first_swapped, abs=1e-6)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from earshot.errors import ListenerUnavailable
-from earshot.judge import RewardModel
+from earshot.judging import RewardModel
 from earshot.listener import Listener, ask
 from earshot.listener.local import LocalListener
 from earshot.listener.remote import TRACES_AT_ONCE, remote_listener
 from earshot.serve import Server
-from tests.judge.opinions import Opinionated
+from tests.judging.opinions import Opinionated
 from tests.servers import FakeVllm, Reply, answering, served
 from tests.vlm.models import FAMILIES, noisy_pair, tiny
 

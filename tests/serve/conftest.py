@@ -11,9 +11,9 @@ pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'e
 
 from fastapi.testclient import TestClient
 
-from earshot.judge import RewardModel
+from earshot.judging import RewardModel
 from earshot.serve import Server
-from tests.judge.opinions import Hears, Opinionated, shade
+from tests.judging.opinions import Hears, Opinionated, shade
 
 ADDRESS = "http://127.0.0.1:8379"
 
@@ -34,7 +34,7 @@ PAIR = {"prompt": "a grey square", "first": DARK, "second": LIGHT}
 
 @pytest.fixture(scope="package")
 def model() -> RewardModel:
-    return RewardModel(Opinionated(noise=0.2, bias=0.05), listener=Hears())
+    return RewardModel(Opinionated(noise=0.2, bias=0.05), {"hears": Hears()})
 
 
 @pytest.fixture(scope="package")

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from earshot.errors import ListenerUnavailable, ModelError
-from earshot.judge import Comparison, Question, RewardModel
+from earshot.judging import Judgement, Question, RewardModel
 from earshot.types import Wanted
-from tests.judge.constant import Constant
-from tests.judge.opinions import Hears, Opinionated
+from tests.judging.constant import Constant
+from tests.judging.opinions import Hears, Opinionated
 
 
 def opinionated(number: int) -> RewardModel:
-    return RewardModel(Opinionated(noise=0.2, bias=0.05), listener=Hears())
+    return RewardModel(Opinionated(noise=0.2, bias=0.05), {"hears": Hears()})
 
 
 def nowhere(number: int) -> RewardModel:
@@ -30,7 +30,7 @@ class Odd:
     listener: Any = None
     samples: int = 1
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         prompts = [question.pair.prompt for question in questions]
         if "die" in prompts:
             os._exit(3)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from earshot.judge.comparison import Comparison, Question, conclude
+from earshot.judging.question import Question
+from earshot.predictions.judgement import JudgedSample, Judgement, conclude
 from earshot.serve import Server, Workers, serve
-from earshot.types import Wanted
-from tests.judge.opinions import Hears, Opinionated
+from earshot.types import Sample, Wanted
+from tests.judging.opinions import Hears, Opinionated
 
 
 @dataclass
@@ -23,11 +24,17 @@ class Slow:
     listener: Hears = field(default_factory=Hears)
     samples: int = 1
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         time.sleep(self.seconds)
         judged = Opinionated().judge([question.pair for question in questions], samples=1, seed=0)
-        heard = [[0.75 if question.turned else 0.25] * 2 for question in questions]  # 0.25 for the caller's first
-        return [conclude(*one) for one in zip(questions, judged, heard, strict=True)]
+        return [self._told(question, samples) for question, samples in zip(questions, judged, strict=True)]
+
+    def _told(self, question: Question, samples: Sequence[Sample]) -> Judgement:
+        p = 0.75 if question.turned else 0.25  # 0.25 for the caller's first
+        told = [JudgedSample(s.order, s.trace, s.side, s.malformed, s.p_first, {"hears": p}) for s in samples]
+        mine = [sample.turned() if question.turned else sample for sample in told]
+        key = question.pair.id
+        return conclude(mine, id=key, question=key, seed=question.seed, readers=["hears"])
 
 
 def load(number: int, seconds: float) -> Slow:

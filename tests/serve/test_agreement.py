@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from earshot.cli.main import main
-from earshot.judge import RewardModel, load
+from earshot.judging import RewardModel, load
 from earshot.serve import Server
 from tests.serve.conftest import b64
 from tests.servers import served
@@ -68,7 +68,7 @@ def test_the_pairs_of_mjbench(
     pairs = mjbench(shared_data)
     assert len(pairs) == 400
     python = [
-        model.compare(prompt=prompt, first=first, second=second, seed=SEED).as_dict() for prompt, first, second in pairs
+        model.compare(prompt=prompt, first=first, second=second, seed=SEED).as_row() for prompt, first, second in pairs
     ]
 
     def over_http(pair: tuple[str, Path, Path]) -> Any:
@@ -86,11 +86,11 @@ def test_the_pairs_of_mjbench(
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["judge", *OPTIONS, str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet")]) == 0
     shell = pq.read_table(tmp_path / "out.parquet").to_pylist()
-    fields = ["p_first", "p_first_forward", "p_first_swapped", "p_first_listener"]
+    fields = ["p_first", "p_first_forward", "p_first_swapped", "p_author"]
     apart = {"http": 0.0, "judge": 0.0, "compare": 0.0}
     for one, over, row in zip(python, http, shell, strict=True):
         assert one["verdict"] == over["verdict"] == row["verdict"]
-        assert [trace["text"] for trace in one["traces"]] == [trace["text"] for trace in over["traces"]]
+        assert [s["trace"] for s in one["samples"]] == [s["trace"] for s in over["samples"]]
         apart["http"] = max(apart["http"], worst(one, over, fields))
         apart["judge"] = max(apart["judge"], worst(one, row, fields))
     for (prompt, first, second), one in [*zip(pairs, python, strict=True)][1::80]:

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import earshot
-from earshot.judge import RewardModel
+from earshot.judging import RewardModel
 from earshot.rundir import plain
 from earshot.serve import Server
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, MIDDLE, PAIR, png, refusal
@@ -16,8 +16,8 @@ def test_a_comparison_has_the_fields_and_numbers_of_pythons(client: TestClient, 
     for seed in (0, 7):
         told = client.post("/v1/compare", json={**PAIR, "seed": seed}).json()
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=seed)
-        assert told == plain(python.as_dict())
-    assert told["p_first_listener"] is not None
+        assert told == plain(python.as_row())
+    assert told["p_read"]["hears"] is not None
 
 
 def test_multipart_files_are_the_same_question(client: TestClient) -> None:
@@ -64,7 +64,7 @@ def test_the_listener_is_asked_about_the_images_as_given(client: TestClient) -> 
 
 
 def test_without_a_listener_there_is_none_to_ask() -> None:
-    from tests.judge.opinions import Opinionated
+    from tests.judging.opinions import Opinionated
 
     client = TestClient(Server(RewardModel(Opinionated())).app, base_url=ADDRESS)
     refusal(client.post("/v1/listen", json={**PAIR, "trace": "a"}), 404, "no_listener")
@@ -111,7 +111,7 @@ def test_the_shipped_model_gives_one_p_first_by_python_and_http() -> None:
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=1)
     finally:
         server.stop()
-    assert set(told) == set(python.as_dict())
+    assert set(told) == set(python.as_row())
     assert told["p_first"] == (None if python.p_first is None else pytest.approx(python.p_first, abs=1e-6))
 
 

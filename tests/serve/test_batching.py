@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from earshot.errors import ListenerUnavailable
-from earshot.judge import Comparison, Question
+from earshot.judging import Judgement, Question
 from earshot.serve.admission import Admission, Load
 from earshot.serve.batching import READING_S, Batcher, Hearing
 from earshot.serve.refusals import Refusal
 from earshot.types import Pair, Wanted
-from tests.judge.constant import Constant
+from tests.judging.constant import Constant
 
 FAR = 1e12
 
@@ -34,7 +34,7 @@ class Gated:
     listener: Any = None
     samples: int = 1
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         self.batches.append([question.pair.prompt for question in questions])
         self.entered.set()
         assert self.gate.wait(20)
@@ -58,7 +58,7 @@ def running(model: Any, **options: Any) -> Iterator[Batcher]:
         batcher.stop()
 
 
-def occupy(model: Gated, batcher: Batcher) -> Future[list[Comparison]]:
+def occupy(model: Gated, batcher: Batcher) -> Future[list[Judgement]]:
     """A first question that the model is busy with until its gate opens."""
     first = batcher.compare(asked("first"), FAR)
     assert model.entered.wait(20)
@@ -89,7 +89,7 @@ def test_clients_share_a_batch_one_question_each_before_anyones_second() -> None
         model.gate.set()
         answers = [future.result(20) for future in futures]
     assert model.batches == [["first"], ["a1", "b1", "c1"], ["a2", "a3", "c2"]]
-    assert [answer.pair_id for answer in answers[0]] == ["a1 0", "a2 0", "a3 0"]  # in the order of the question
+    assert [answer.question for answer in answers[0]] == ["a1 0", "a2 0", "a3 0"]  # in the order of the question
 
 
 def test_a_listeners_batch_holds_several_traces_of_each_pair_and_they_stand_together() -> None:
@@ -198,7 +198,7 @@ def test_what_nobody_wants_any_more_is_cut_while_it_is_written() -> None:
         listener: Any = None
         samples: int = 1
 
-        def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Comparison]:
+        def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]:
             assert wanted is not None
             end = time.monotonic() + 20
             while any(still := [wanted(k) for k in range(len(questions))]) and time.monotonic() < end:
@@ -225,7 +225,7 @@ def test_one_clients_question_that_breaks_the_model_fails_no_others() -> None:
         sound = [batcher.compare(asked(name), FAR) for name in ("a", "b")]
         broken = batcher.compare(asked("poison"), FAR)
         model.gate.set()
-        assert [future.result(20)[0].pair_id for future in sound] == ["a 0", "b 0"]
+        assert [future.result(20)[0].question for future in sound] == ["a 0", "b 0"]
         with pytest.raises(Refusal) as refused:
             broken.result(20)
     assert (refused.value.status, "0xdeadbeef" in refused.value.message) == (500, False)

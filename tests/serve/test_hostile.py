@@ -7,9 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from earshot.images import ImageLimits
-from earshot.judge import RewardModel
+from earshot.judging import RewardModel
 from earshot.serve import Limits, Server
-from tests.judge.opinions import Opinionated
+from tests.judging.opinions import Opinionated
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, png, refusal
 
 POSTS = ("/v1/compare", "/v1/rank", "/v1/score", "/v1/listen", "/compute", "/score")

@@ -16,7 +16,7 @@ from earshot.serve import workers
 from earshot.serve.batching import Batcher, Hearing
 from earshot.serve.refusals import Refusal
 from earshot.serve.workers import WorkerDied, Workers
-from tests.judge.opinions import Hears, shade
+from tests.judging.opinions import Hears, shade
 from tests.serve.engines import nowhere, odd, opinionated
 from tests.serve.test_batching import FAR, asked
 from tests.serve.test_life import wait

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from earshot.judge import PictureLike
+from earshot.judging import PictureLike
 
 if TYPE_CHECKING:
-    from earshot.judge import RewardModel
+    from earshot.judging import RewardModel
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import typer
 
 from earshot.cli.reward_model import (
     AsJson,
+    Decide,
     Device,
     Dtype,
-    Listener,
+    Listeners,
     MaxNewTokens,
     Model,
     Prompt,
@@ -20,7 +21,7 @@ from earshot.cli.reward_model import (
 )
 
 if TYPE_CHECKING:
-    from earshot.judge import Comparison
+    from earshot.judging import Judgement
 
 
 def compare_command(
@@ -28,7 +29,8 @@ def compare_command(
     prompt: Prompt,
     first: str = typer.Argument(help="An image file."),
     second: str = typer.Argument(help="The other."),
-    listener: Listener = None,
+    listener: Listeners = [],  # noqa: B006
+    decide: Decide = "author",
     samples: Samples = 1,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
@@ -40,8 +42,8 @@ def compare_command(
     """Say which of two images people prefer for a prompt, judged in both orders of the images."""
     import json
 
-    from earshot.judge.comparison import check_prompt
-    from earshot.judge.pictures import take_picture
+    from earshot.judging.pictures import take_picture
+    from earshot.judging.question import check_prompt
 
     # Looked at before anything slow, so that a wrong path fails at once.
     check_prompt(prompt)
@@ -49,6 +51,7 @@ def compare_command(
     reward_model = load_reward_model(
         model,
         listener,
+        decide=decide,
         samples=samples,
         temperature=temperature,
         max_new_tokens=max_new_tokens,
@@ -57,23 +60,27 @@ def compare_command(
     )
     told = reward_model.compare(prompt=prompt, first=one, second=other, seed=seed)
     if as_json:
-        typer.echo(json.dumps(told.as_dict(), indent=2))
+        typer.echo(json.dumps(told.as_row(), indent=2))
     else:
-        print_comparison(told)
+        print_judgement(told)
 
 
-def print_comparison(told: "Comparison") -> None:
+def print_judgement(told: "Judgement") -> None:
     """The verdict, what it rests on, and a trace."""
     if told.p_first is None:
-        typer.echo(f"no verdict: {told.malformed} of {len(told.traces)} completions are malformed")
+        typer.echo(f"no verdict: {told.reason} ({told.malformed} of {len(told.samples)} completions are malformed)")
+    elif told.verdict is None:
+        typer.echo(f"no verdict: p(first) = {told.p_first:.4f}, {told.reason}")
     else:
         agree = "both orders agree" if told.orders_agree else "the two orders disagree"
-        typer.echo(f"{told.verdict or 'neither'}: p(first) = {told.p_first:.4f}, {agree}")
+        typer.echo(f"{told.verdict}: p(first) = {told.p_first:.4f}, {agree}, decided by {told.decided_by}")
     for name, p in (("first shown first", told.p_first_forward), ("second shown first", told.p_first_swapped)):
         typer.echo(f"  {name}: {'no verdict' if p is None else f'{p:.4f}'}")
-    if told.p_first_listener is not None:
-        typer.echo(f"  the listener, from the traces: {told.p_first_listener:.4f}")
-    for trace in told.traces:
-        shown = "first, second" if trace.order == "forward" else "second, first"
-        typer.echo(f"\nshown {shown}: {trace.side or f'malformed ({trace.malformed})'}")
-        print_lines(trace.text)
+    if told.decided_by != "author":
+        typer.echo(f"  the author: {'no verdict' if told.p_author is None else f'{told.p_author:.4f}'}")
+    for name, p in told.p_read.items():
+        typer.echo(f"  {name}, from the traces: {'no verdict' if p is None else f'{p:.4f}'}")
+    for sample in told.samples:
+        shown = "first, second" if sample.order == "forward" else "second, first"
+        typer.echo(f"\nshown {shown}: {sample.side or f'malformed ({sample.malformed})'}")
+        print_lines(sample.trace)

@@ -1,31 +1,45 @@
 """`earshot eval`: judge a pair set in both image orders and measure it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from earshot.cli.engine import EngineName, RayAddress, RayGpus, RayWorkers, Shard, opened_engine, parse_shard
+from earshot.cli.reward_model import (
+    Decide,
+    Device,
+    Dtype,
+    Listeners,
+    MaxNewTokens,
+    Model,
+    Samples,
+    Temperature,
+    listeners_by_name,
+)
+
 if TYPE_CHECKING:
     from earshot.metrics.protocols import Protocol
-    from earshot.rundir import RunDir
     from earshot.types import Order
 
 
 def evaluate_command(
-    model: str = typer.Option(..., help="The reasoner: a model folder or hub id."),
+    model: Model,
     data: Path = typer.Option(..., help="The pair set."),
     out: Path = typer.Option(..., help="Where predictions and metrics go; an evaluation that was cut off goes on."),
-    listener: list[str] = typer.Option([], help="A listener: folder, hub id, address, or NAME=MODEL. Repeatable."),
-    samples: int = typer.Option(1, min=1, help="Completions per pair and order of its images."),
+    listener: Listeners = [],  # noqa: B006
+    decide: Decide = "author",
+    samples: Samples = 1,
     pairs: int | None = typer.Option(None, min=1, help="Judge only the first so many pairs."),
     seed: int = typer.Option(0, min=0, help="Of the sampling and of the bootstrap."),
-    temperature: float = typer.Option(1.0, min=0.0, help="Of the sampling; 0 is greedy."),
-    max_new_tokens: int = typer.Option(512, min=1, help="Longer completions are cut, and malformed."),
+    temperature: Temperature = 1.0,
+    max_new_tokens: MaxNewTokens = 512,
     redaction: str = typer.Option(
         "verdict", help="What a trace loses before a listener reads it: none, answer, verdict."
     ),
+    shard: Shard = "1/1",
     tolerate: int = typer.Option(0, min=0, help="Bad rows, and pairs with bad images, to pass over before stopping."),
     protocol: list[str] = typer.Option(
         [], help="Add a published metric to metrics.json: 'earshot metrics --list' has them. Repeatable."
@@ -34,92 +48,63 @@ def evaluate_command(
         None, min=0.0, help="The gap up to which images are called equal, where a protocol needs one."
     ),
     batch: int = typer.Option(16, min=1, help="Pairs judged together."),
-    device: str = typer.Option("auto", help="auto, cpu or cuda."),
-    dtype: str = typer.Option("auto", help="auto, float32 or bfloat16."),
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    engine: EngineName = "local",
+    workers: RayWorkers = None,
+    gpus_per_worker: RayGpus = None,
+    ray_address: RayAddress = None,
     resamples: int = typer.Option(10_000, min=1, help="Of the prompts, for the intervals."),
     as_json: bool = typer.Option(False, "--json", help="Print metrics.json instead of a table."),
 ) -> None:
     """Judge every pair in both image orders, then measure accuracy, consistency, calibration and disagreement."""
-    import importlib.util
     import json
 
-    from earshot.errors import InputError
-
-    if redaction not in ("none", "answer", "verdict"):
-        raise InputError(f"--redaction is {redaction!r}, expected none, answer or verdict")
-    if samples > 1 and temperature == 0:
-        raise InputError("--temperature 0 is greedy, so that several --samples would be equal; use --samples 1")
-    names = listener_names(listener)
+    names = listeners_by_name(listener)
     protocols = chosen_protocols(protocol, threshold)
     # Looked at before anything slow, so that a wrong folder fails at once.
-    from earshot.data.pairset import count_pairs, read_pairs
+    from earshot.data.pairset import count_pairs
 
-    total = count_pairs(data) if pairs is None else min(pairs, count_pairs(data))
-    if importlib.util.find_spec("torch") is None:
-        raise InputError("an evaluation needs torch and transformers; pip install 'earshot[train]'")
-    from itertools import islice
-
+    count_pairs(data)
     from earshot.evaluate import evaluate
-    from earshot.listener.local import LocalListener
-    from earshot.listener.named import named_listener
-    from earshot.reasoner import Reasoner
     from earshot.rundir import RunDir
-    from earshot.vlm import load
 
-    run = RunDir.create(out, resume=True)
-    vlm = load(model, dtype=dtype, device=device).freeze()
-    listeners = {
-        name: named_listener(path, name=name, batch_size=batch, device=device, dtype=dtype)
-        for name, path in names.items()
-    }
-    readers = {name: one.vlm for name, one in listeners.items() if isinstance(one, LocalListener)}
-    settings = {
-        **model_settings(run.path, {"model": vlm, **readers}, {"model": model, **names}),
-        "data": relative(data, run.path),
+    model_options: dict[str, Any] = {
+        "samples": samples,
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
         "dtype": dtype,
+        "batch_size": batch,
+        "decide": decide,
+        "redaction": redaction,
+        "lenient": True,
     }
-    with progress_bar("judging") as tell:
-        metrics = evaluate(
-            islice(read_pairs(data, tolerate=tolerate, on_error=row_logger(run)), pairs),
-            Reasoner(vlm, max_new_tokens=max_new_tokens, temperature=temperature, batch_size=batch),
-            listeners,
-            run,
-            samples=samples,
-            seed=seed,
-            batch=batch,
-            redaction=redaction,  # type: ignore[arg-type]
-            count_claims=claim_counter(data),
-            tolerate=tolerate,
-            settings=settings,
-            total=total,
-            progress=tell,
-            protocols=protocols,
-            resamples=resamples,
-        )
-    if as_json:
+    cluster = {"workers": workers, "gpus_per_worker": gpus_per_worker, "address": ray_address}
+    with opened_engine(engine, model, listener, device, model_options, cluster) as (who, described):
+        run = RunDir.create(out, resume=True)
+        with progress_bar("judging") as tell:
+            metrics = evaluate(
+                data,
+                run,
+                who,
+                listeners=list(names),
+                seed=seed,
+                count_claims=claim_counter(data),
+                protocols=protocols,
+                resamples=resamples,
+                shard=parse_shard(shard),
+                batch=batch,
+                tolerate=tolerate,
+                pairs=pairs,
+                settings=evaluation_settings(described, run.path, data, {"model": model, **names}),
+                progress=tell,
+            )
+    if metrics is None:
+        typer.echo(f"{out}: shard {shard} is judged; the last of the others to end computes the metrics")
+    elif as_json:
         typer.echo(json.dumps(metrics, indent=2))
     else:
-        print_metrics(metrics, vlm.name, data, run.path)
-
-
-def listener_names(listeners: list[str]) -> dict[str, str]:
-    """Listeners by the name to report: NAME of NAME=MODEL, else the folder's own.
-
-    Raises:
-        InputError: Two have the same name.
-    """
-    from earshot.errors import InputError
-
-    named: dict[str, str] = {}
-    for given in listeners:
-        name, _, path = given.rpartition("=")
-        name = name or Path(path).resolve().name
-        if name in named:
-            raise InputError(f"two listeners are called '{name}'; tell them apart with --listener NAME=MODEL")
-        named[name] = path
-    return named
+        print_metrics(metrics, described["model"]["name"], data, run.path)
 
 
 def chosen_protocols(names: list[str], threshold: float | None) -> "list[Protocol]":
@@ -145,15 +130,33 @@ def chosen_protocols(names: list[str], threshold: float | None) -> "list[Protoco
     return chosen
 
 
-def model_settings(out: Path, models: dict[str, Any], sources: dict[str, str]) -> dict[str, Any]:
-    """Which models these are: where they came from, and the hash of their weights; a server does not tell it."""
+def evaluation_settings(described: Mapping[str, Any], out: Path, data: Path, sources: dict[str, str]) -> dict[str, Any]:
+    """What predictions depend on: the set, and which models these are; a server does not tell its weights' hash.
+
+    Args:
+        described: What the numbers of the model depend on (`judging.describe`).
+        out: The run's folder, from which paths are told.
+        data: The pair set.
+        sources: What the model and the listeners were called, by name.
+    """
+    hashes = {
+        name: told.get("sha256") for name, told in {"model": described["model"], **described["listeners"]}.items()
+    }
+    models = model_records(out, sources, hashes)
+    return {**described, "models": models, "listeners": sorted(described["listeners"]), "data": relative(data, out)}
+
+
+def model_records(
+    out: Path, sources: Mapping[str, str], hashes: Mapping[str, str | None]
+) -> dict[str, dict[str, str | None]]:
+    """Where models came from, and the hash of their weights where it is known, by their names."""
     return {
-        "models": {
-            name: {"source": relative(Path(source), out) if Path(source).is_dir() else source,
-                   "sha256": models[name].fingerprint() if name in models else None}
-            for name, source in sources.items()
+        name: {
+            "source": relative(Path(source), out) if Path(source).is_dir() else source,
+            "sha256": hashes.get(name),
         }
-    }  # fmt: skip
+        for name, source in sources.items()
+    }
 
 
 def relative(path: Path, start: Path) -> str:
@@ -194,20 +197,6 @@ def progress_bar(description: str) -> "Iterator[Callable[[int, int | None], None
     with progress() as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def row_logger(run: "RunDir") -> "Callable[[Exception], None]":
-    """Writes bad rows of the pair set to errors.jsonl, each once however often the evaluation is continued."""
-    from earshot.rundir import append_jsonl, read_jsonl
-
-    known = read_jsonl(run.errors_log) if run.errors_log.exists() else iter(())
-    logged = {row.get("error") for row in known if row.get("kind") == "row"}
-
-    def log(error: Exception) -> None:
-        if str(error) not in logged:
-            append_jsonl(run.errors_log, [{"kind": "row", "error": str(error)}])
-
-    return log
 
 
 def print_metrics(metrics: dict[str, Any], model: str, data: Path, out: Path) -> None:

@@ -6,9 +6,10 @@ import typer
 
 from earshot.cli.reward_model import (
     AsJson,
+    Decide,
     Device,
     Dtype,
-    Listener,
+    Listeners,
     MaxNewTokens,
     Model,
     Prompt,
@@ -19,14 +20,15 @@ from earshot.cli.reward_model import (
 )
 
 if TYPE_CHECKING:
-    from earshot.judge import ImageRanking
+    from earshot.judging import ImageRanking
 
 
 def rank_command(
     model: Model,
     prompt: Prompt,
     images: list[str] = typer.Argument(help="Image files, two or more."),
-    listener: Listener = None,
+    listener: Listeners = [],  # noqa: B006
+    decide: Decide = "author",
     samples: Samples = 1,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
@@ -39,8 +41,8 @@ def rank_command(
     import json
 
     from earshot.errors import InputError
-    from earshot.judge.comparison import check_prompt
-    from earshot.judge.pictures import take_picture
+    from earshot.judging.pictures import take_picture
+    from earshot.judging.question import check_prompt
 
     if len(images) < 2:
         raise InputError(f"{len(images)} image given, expected at least 2: a rank is a place among others")
@@ -49,6 +51,7 @@ def rank_command(
     reward_model = load_reward_model(
         model,
         listener,
+        decide=decide,
         samples=samples,
         temperature=temperature,
         max_new_tokens=max_new_tokens,

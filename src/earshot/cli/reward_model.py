@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,11 +11,18 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from earshot.judge import RewardModel
+    from earshot.judging import RewardModel
 
 Model = Annotated[str, typer.Option("--model", help="The reasoner: a model folder, a hub id, or world:reasoner.")]
-Listener = Annotated[
-    str | None, typer.Option("--listener", help="A model that re-reads the traces, named alike, or a server's address.")
+Listeners = Annotated[
+    list[str],
+    typer.Option(
+        "--listener",
+        help="Who re-reads the traces: a model named alike, or a server's address; NAME=MODEL. Repeatable.",
+    ),
+]
+Decide = Annotated[
+    str, typer.Option("--decide", help="Whose p is the answer: author, the reasoner, or the name of a listener.")
 ]
 Samples = Annotated[int, typer.Option("--samples", min=1, help="Completions for each order of the images.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling.")]
@@ -29,14 +38,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, wit
 
 def load_reward_model(
     model: str,
-    listener: str | None,
+    listeners: "Sequence[str] | Mapping[str, str]",
     *,
+    decide: str = "author",
     samples: int,
     temperature: float,
     max_new_tokens: int,
     device: str,
     dtype: str,
     batch_size: int = 16,
+    redaction: str = "verdict",
+    lenient: bool = False,
 ) -> "RewardModel":
     """The model of these options.
 
@@ -45,23 +57,53 @@ def load_reward_model(
         ModelError: There is no such model.
     """
     from earshot.errors import InputError
+    from earshot.predictions.judgement import check_decide
 
     if dtype not in ("auto", "float32", "bfloat16"):
         raise InputError(f"--dtype is {dtype!r}, expected auto, float32 or bfloat16")
+    if redaction not in ("none", "answer", "verdict"):
+        raise InputError(f"--redaction is {redaction!r}, expected none, answer or verdict")
+    if samples > 1 and temperature == 0:
+        raise InputError("--temperature 0 is greedy, so that several --samples would be equal; use --samples 1")
+    named = listeners_by_name(listeners)
+    check_decide(decide, list(named), redaction)
     if importlib.util.find_spec("torch") is None:
         raise InputError("a reward model needs torch and transformers; pip install 'earshot[train]'")
-    from earshot.judge import load
+    from earshot.judging import load
 
     return load(
         model,
-        listener=listener,
+        listener=named,
+        decide=decide,
         samples=samples,
         temperature=temperature,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
+        redaction=redaction,  # type: ignore[arg-type]
+        lenient=lenient,
     )
+
+
+def listeners_by_name(listeners: "Sequence[str] | Mapping[str, str]") -> dict[str, str]:
+    """Listeners by the name to report: NAME of NAME=MODEL, else the source's own.
+
+    Raises:
+        InputError: Two have the same name.
+    """
+    from earshot.errors import InputError
+
+    if isinstance(listeners, Mapping):
+        return dict(listeners)
+    named: dict[str, str] = {}
+    for given in listeners:
+        name, _, source = given.rpartition("=")
+        name = name or (source if source.startswith(("world:", "http:", "https:")) else Path(source).resolve().name)
+        if name in named:
+            raise InputError(f"two listeners are called '{name}'; tell them apart with --listener NAME=MODEL")
+        named[name] = source
+    return named
 
 
 def load_share(number: int, *, of: int, load: "Callable[[], RewardModel]") -> "RewardModel":

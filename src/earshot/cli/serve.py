@@ -5,9 +5,10 @@ from pathlib import Path
 import typer
 
 from earshot.cli.reward_model import (
+    Decide,
     Device,
     Dtype,
-    Listener,
+    Listeners,
     MaxNewTokens,
     Model,
     Samples,
@@ -19,7 +20,8 @@ from earshot.cli.reward_model import (
 
 def serve_command(
     model: Model,
-    listener: Listener = None,
+    listener: Listeners = [],  # noqa: B006
+    decide: Decide = "author",
     host: str = typer.Option("127.0.0.1", help="Address to listen on; any but this machine's own needs --key-file."),
     port: int = typer.Option(8379, min=0, max=65535, help="0 is any free one."),
     key_file: Path | None = typer.Option(None, help="Its first line must come with every request but health's."),
@@ -56,6 +58,7 @@ def serve_command(
         load_reward_model,
         model,
         listener,
+        decide=decide,
         samples=samples,
         temperature=temperature,
         max_new_tokens=max_new_tokens,

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from earshot.errors import ListenerUnavailable, PromptTooLong
 from earshot.images import DEFAULT_LIMITS, ImageLimits
 from earshot.listener import checked, runs_of_pairs
 from earshot.protocol import listener_prefill
 from earshot.types import Pair
 from earshot.vlm import Vlm, answer_token_ids
-from earshot.vlm.prefix import continued_logits
+from earshot.vlm.prefix import Prefix, continued_logits, suffix_logits
 
 
 @dataclass
@@ -58,15 +59,43 @@ class LocalListener:
             p[rows] = self._read([pairs[g[0]] for g in batch], owners, [traces[row] for row in rows])
         return checked(p, name=self.name)
 
+    def p_first_after(self, prefix: Prefix, owners: Sequence[int], traces: Sequence[str | None]) -> np.ndarray:
+        """`p_first` on prompts that the model has encoded already, such as those it has just written on.
+
+        Args:
+            prefix: The prompts.
+            owners: For each trace, which of them it is about.
+            traces: What to read.
+
+        Raises:
+            ListenerUnavailable: A logit is not finite.
+        """
+        vlm = self.vlm
+        logits = suffix_logits(vlm.model, prefix, owners, self._suffixes(traces), pad_id=vlm.tokenizer.pad_token_id)
+        return checked(self._p_first(logits), name=self.name)
+
     def _read(self, pairs: Sequence[Pair], owners: Sequence[int], traces: Sequence[str | None]) -> np.ndarray:
         vlm = self.vlm
-        prefills = [listener_prefill(trace, control_tokens=vlm.control_tokens) for trace in traces]
-        suffixes = vlm.tokenizer(prefills, add_special_tokens=False)["input_ids"]
+        suffixes = self._suffixes(traces)
         training = vlm.model.training
         vlm.model.eval()
         try:
-            prompts = vlm.encode_pairs(pairs, self.limits)
+            longest = [0] * len(pairs)
+            for owner, suffix in zip(owners, suffixes, strict=True):
+                longest[owner] = max(longest[owner], len(suffix))
+            prompts = vlm.encode_pairs(pairs, self.limits, longest)
             logits = continued_logits(vlm.model, prompts, owners, suffixes, pad_id=vlm.tokenizer.pad_token_id)
+        except PromptTooLong as error:
+            raise ListenerUnavailable(f"listener '{self.name}': the prompt {error}") from error
         finally:
             vlm.model.train(training)
+        return self._p_first(logits)
+
+    def _suffixes(self, traces: Sequence[str | None]) -> list[list[int]]:
+        vlm = self.vlm
+        prefills = [listener_prefill(trace, control_tokens=vlm.control_tokens) for trace in traces]
+        ids: list[list[int]] = vlm.tokenizer(prefills, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _p_first(self, logits: torch.Tensor) -> np.ndarray:
         return torch.softmax(logits[:, list(self._answers)].double(), dim=-1)[:, 0].cpu().numpy()

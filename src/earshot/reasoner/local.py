@@ -10,12 +10,13 @@ from functools import partial
 import numpy as np
 import torch
 
+from earshot.errors import PromptTooLong
 from earshot.images import DEFAULT_LIMITS, ImageLimits
 from earshot.listener.local import LocalListener
 from earshot.reasoner.orders import as_samples, in_both_orders
 from earshot.types import Order, Pair, Sample, Wanted
 from earshot.vlm import Vlm
-from earshot.vlm.prefix import Sampling, encode_prefix, sample
+from earshot.vlm.prefix import Prefix, Sampling, encode_prefix, sample
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Reasoner:
         vlm: The model; evaluation leaves it as it is.
         max_new_tokens: Completions that are longer are cut, and then malformed.
         temperature: Of sampling; 0 is greedy.
-        batch_size: Pairs (in one order) that are encoded at a time.
+        batch_size: Pairs (in one order) that are encoded at a time; both orders of a pair always are.
     """
 
     vlm: Vlm
@@ -45,15 +46,19 @@ class Reasoner:
 
         Raises:
             ImageError: An image is refused.
+            PromptTooLong: Prompts do not fit into the model's context.
         """
         training = self.vlm.model.training
         self.vlm.model.eval()
         try:
             shown = in_both_orders(pairs)
             judged: list[list[Sample]] = []
-            for start in range(0, len(shown), self.batch_size):
+            together = max(2, self.batch_size // 2 * 2)  # both orders of a pair show the same two images
+            for start in range(0, len(shown), together):
                 still = None if wanted is None else partial(_wanted_row, wanted, start)
-                judged.extend(self._judge_batch(shown[start : start + self.batch_size], samples, seed, still))
+                judged.extend(self._judge_batch(shown[start : start + together], samples, seed, still))
+        except PromptTooLong as error:
+            raise PromptTooLong({(start + row) // 2: why for row, why in error.too_long.items()}) from error
         finally:
             self.vlm.model.train(training)
         return [judged[k] + judged[k + 1] for k in range(0, len(judged), 2)]
@@ -61,24 +66,27 @@ class Reasoner:
     def _judge_batch(
         self, shown: Sequence[tuple[Pair, Order]], samples: int, seed: int, wanted: Wanted | None
     ) -> list[list[Sample]]:
+        vlm = self.vlm
         if wanted is not None and not any(map(wanted, range(len(shown)))):
-            texts = [""] * (len(shown) * samples)
-        else:
-            texts = self._complete([pair for pair, _ in shown], [order for _, order in shown], samples, seed, wanted)
-        own = LocalListener(self.vlm, batch_size=self.batch_size, limits=self.limits)
-        return as_samples(shown, texts, own)
+            return as_samples(shown, [""] * (len(shown) * samples), _nobody)
+        prompts = vlm.encode_pairs([pair for pair, _ in shown], self.limits, self.max_new_tokens)
+        prefix = encode_prefix(vlm.model, prompts)
+        texts = self._complete(prefix, shown, samples, seed, wanted)
+        # What the model wrote and what it then answers stand on the same prompts, encoded once.
+        return as_samples(shown, texts, partial(LocalListener(vlm).p_first_after, prefix))
 
     def _complete(
-        self, pairs: Sequence[Pair], orders: Sequence[Order], samples: int, seed: int, wanted: Wanted | None
+        self,
+        prefix: Prefix,
+        shown: Sequence[tuple[Pair, Order]],
+        samples: int,
+        seed: int,
+        wanted: Wanted | None,
     ) -> list[str]:
         vlm = self.vlm
-        prefix = encode_prefix(vlm.model, vlm.encode_pairs(pairs, self.limits))
-        owners = [row for row in range(len(pairs)) for _ in range(samples)]
+        owners = [row for row in range(len(shown)) for _ in range(samples)]
         uniforms = np.concatenate(
-            [
-                _uniforms(pair.id, order, seed, samples, self.max_new_tokens)
-                for pair, order in zip(pairs, orders, strict=True)
-            ]
+            [_uniforms(pair.id, order, seed, samples, self.max_new_tokens) for pair, order in shown]
         )
         sampling = Sampling(
             max_new_tokens=self.max_new_tokens,
@@ -89,6 +97,11 @@ class Reasoner:
         )
         completions = sample(vlm.model, prefix, owners, torch.from_numpy(uniforms), sampling, wanted)
         return vlm.tokenizer.batch_decode(completions, skip_special_tokens=True)
+
+
+def _nobody(places: Sequence[int], traces: Sequence[str]) -> np.ndarray:
+    """Of completions that nobody wants: none of them is well formed."""
+    return np.empty(0)
 
 
 def _wanted_row(wanted: Wanted, start: int, row: int) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
-from earshot.listener import Listener
 from earshot.protocol import parse_completion
 from earshot.types import Malformed, Order, Pair, Sample, Verdict, other
 
@@ -18,7 +18,11 @@ def in_both_orders(pairs: Sequence[Pair]) -> list[tuple[Pair, Order]]:
     return [(pair if order == "forward" else pair.swapped(), order) for pair in pairs for order in ORDERS]
 
 
-def as_samples(shown: Sequence[tuple[Pair, Order]], texts: Sequence[str], own: Listener) -> list[list[Sample]]:
+Own = Callable[[Sequence[int], Sequence[str]], Float[np.ndarray, " n"]]
+"""The probability of the first image as shown that a model gives after its own traces, by the places of their pairs."""
+
+
+def as_samples(shown: Sequence[tuple[Pair, Order]], texts: Sequence[str], own: Own) -> list[list[Sample]]:
     """What completions say of the pairs that they were written about.
 
     Args:
@@ -33,7 +37,7 @@ def as_samples(shown: Sequence[tuple[Pair, Order]], texts: Sequence[str], own: L
     parsed = [parse_completion(text) for text in texts]
     rows = [k for k, verdict in enumerate(parsed) if isinstance(verdict, Verdict)]
     traces = [verdict.trace for verdict in parsed if isinstance(verdict, Verdict)]
-    p_shown = own.p_first([shown[k // samples][0] for k in rows], traces) if rows else np.empty(0)
+    p_shown = own([k // samples for k in rows], traces) if rows else np.empty(0)
     p_by_row = dict(zip(rows, p_shown.tolist(), strict=True))
     return [
         [_as_sample(texts[k], parsed[k], order, p_by_row.get(k)) for k in range(index * samples, (index + 1) * samples)]

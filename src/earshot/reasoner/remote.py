@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from earshot.listener.remote import ChatListener
 from earshot.reasoner.orders import as_samples, in_both_orders
@@ -54,8 +57,12 @@ class ChatReasoner:
                 lambda one: self._complete(*one[0], samples, seed) if one[1] else [""] * samples,
                 zip(batch, still, strict=True),
             )
-            judged += as_samples(batch, [text for several in texts for text in several], self.own)
+            own = partial(self._own, [pair for pair, _ in batch])
+            judged += as_samples(batch, [text for several in texts for text in several], own)
         return [judged[k] + judged[k + 1] for k in range(0, len(judged), 2)]
+
+    def _own(self, pairs: Sequence[Pair], places: Sequence[int], traces: Sequence[str]) -> np.ndarray:
+        return self.own.p_first([pairs[place] for place in places], traces)
 
     def _complete(self, pair: Pair, order: Order, samples: int, seed: int) -> list[str]:
         key = hashlib.sha256(f"{seed}\0{order}\0{pair.id}".encode()).digest()

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from earshot import __version__
-from earshot.judge import Comparison, ImageRanking, Picture, Question
-from earshot.judge.ranking import rank_images
-from earshot.judge.tournament import ALL_PAIRS_UP_TO, n_rounds
+from earshot.judging import ImageRanking, Judgement, Picture, Question
+from earshot.judging.ranking import rank_images
+from earshot.judging.tournament import ALL_PAIRS_UP_TO, n_rounds
 from earshot.serve.admission import Limits, Place
 from earshot.serve.batching import Batcher, Engine, Hearing
 from earshot.serve.bodies import check_prompt, check_text, decode_images
@@ -90,7 +90,7 @@ class Answers:
 
     def compare(self, asked: CompareRequest, call: Call) -> dict[str, Any]:
         pictures = self._pictures(call, asked.prompt, [("first", asked.first), ("second", asked.second)], games=1)
-        return self._play(call, asked.prompt, pictures, asked.seed)([(0, 1)])[0].as_dict()
+        return self._play(call, asked.prompt, pictures, asked.seed)([(0, 1)])[0].as_row()
 
     def rank(self, asked: RankRequest, call: Call) -> dict[str, Any]:
         return self._rank(call, asked.prompt, _numbered("images", asked.images), asked.seed).as_dict()
@@ -193,8 +193,8 @@ class Answers:
 
     def _play(
         self, call: Call, prompt: str, pictures: list[Picture], seed: int
-    ) -> Callable[[Sequence[tuple[int, int]]], list[Comparison]]:
-        def play(couples: Sequence[tuple[int, int]]) -> list[Comparison]:
+    ) -> Callable[[Sequence[tuple[int, int]]], list[Judgement]]:
+        def play(couples: Sequence[tuple[int, int]]) -> list[Judgement]:
             questions = [Question.of(prompt, pictures[i], pictures[j], seed) for i, j in couples]
             return call.wait(lambda: self.batcher.compare(questions, call.deadline))
 

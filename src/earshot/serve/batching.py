@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from earshot.errors import ListenerUnavailable
-from earshot.judge.comparison import Comparison, Question
+from earshot.errors import InputError, ListenerUnavailable
+from earshot.judging.question import Question
 from earshot.listener import Listener, ask
+from earshot.predictions.judgement import Judgement
 from earshot.serve.refusals import Refusal, internal, late
 from earshot.types import Pair, Wanted
 
@@ -41,7 +42,7 @@ class Engine(Protocol):
     @property
     def samples(self) -> int: ...
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Comparison]: ...
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]: ...
 
 
 class Hearing(NamedTuple):
@@ -139,7 +140,7 @@ class Batcher:
         for thread in self._threads:
             thread.join()
 
-    def compare(self, questions: Sequence[Question], deadline: float) -> Future[list[Comparison]]:
+    def compare(self, questions: Sequence[Question], deadline: float) -> Future[list[Judgement]]:
         """The answers to questions, when they are there; cancel the future to take them back."""
         return self._submit(_Job("compare", questions, deadline))
 
@@ -253,5 +254,7 @@ def _told(error: Exception) -> Refusal:
     if isinstance(error, ListenerUnavailable):
         log.warning("the listener broke", exc_info=error)
         return Refusal(503, "listener_unavailable", "the listener gave no answer", retryable=True, retry_after_s=5)
+    if isinstance(error, InputError):  # such as a prompt that is longer than the model's context
+        return Refusal(422, "invalid_request", str(error))
     log.error("the model failed", exc_info=error)
     return internal()

@@ -16,7 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from earshot.errors import ImageError
 from earshot.images import read_header
-from earshot.judge import Picture, take_picture
+from earshot.judging import Picture, take_picture
 from earshot.serve.admission import Limits, Place
 from earshot.serve.refusals import ClientGone, Refusal
 

@@ -21,8 +21,9 @@ import numpy as np
 from jaxtyping import Float
 
 from earshot.errors import EarshotError
-from earshot.judge.comparison import Comparison, Question
+from earshot.judging.question import Question
 from earshot.outcomes import pack, unpack
+from earshot.predictions.judgement import Judgement
 from earshot.serve.batching import Engine
 from earshot.types import Pair, Wanted
 
@@ -58,7 +59,7 @@ class _Drop(NamedTuple):
 class _Compare(NamedTuple):
     questions: Sequence[Question]
 
-    def put_to(self, model: Engine, wanted: Wanted) -> list[Comparison]:
+    def put_to(self, model: Engine, wanted: Wanted) -> list[Judgement]:
         return model.answer(self.questions, wanted)
 
 
@@ -125,8 +126,8 @@ class Workers:
         """Whether any of the processes lives and has its model."""
         return any(worker.up() for worker in self._workers)
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
-        answers: list[Comparison] = self.ask(_Compare(questions), len(questions), wanted)
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
+        answers: list[Judgement] = self.ask(_Compare(questions), len(questions), wanted)
         return answers
 
     def ask(self, task: _Compare | _Hear, n: int, wanted: Wanted | None) -> Any:

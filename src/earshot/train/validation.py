@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from earshot.config import GrpoConfig, SftConfig
 from earshot.data.pairset import PairSet
-from earshot.errors import ListenerUnavailable
+from earshot.judging.model import RewardModel
 from earshot.listener import Listener
-from earshot.protocol import RedactionLevel, redact_trace
+from earshot.predictions.judgement import Judgement
+from earshot.predictions.sides import differs
+from earshot.protocol import RedactionLevel
 from earshot.reasoner import Reasoner
-from earshot.types import Pair, Sample
+from earshot.types import Pair
 from earshot.vlm import Vlm
+
+LISTENER: Final = "listener"
 
 
 def validation(
@@ -44,39 +48,40 @@ def validation(
 
     def judge() -> Mapping[str, float | None]:
         reasoner = Reasoner(Vlm(model(), vlm.processor, vlm.prompts, vlm.name), max_new_tokens)
-        judged = reasoner.judge(held, samples=config.evaluation.samples, seed=config.seed)
-        values = summarise_samples(held, judged, listener, redaction)
+        judge = RewardModel(
+            reasoner,
+            {} if listener is None else {LISTENER: listener},
+            samples=config.evaluation.samples,
+            redaction=redaction,
+            lenient=True,
+        )
+        questions = [
+            judge.question(prompt=pair.prompt, first=pair.first, second=pair.second, seed=config.seed) for pair in held
+        ]
+        values = summarise_samples(held, judge.answer(questions), with_listener=listener is not None)
         return {f"eval/{name}": value for name, value in values.items()}
 
     return judge
 
 
 def summarise_samples(
-    pairs: Sequence[Pair], judged: Sequence[Sequence[Sample]], listener: Listener | None, redaction: RedactionLevel
+    pairs: Sequence[Pair], judged: Sequence[Judgement], *, with_listener: bool
 ) -> dict[str, float | None]:
     """Share of samples on the majority's side (malformed ones are wrong), malformed share, and disagreement.
 
     A share without observations is None, and so is the disagreement with a listener that failed.
     """
-    told = [(pair, sample) for pair, row in zip(pairs, judged, strict=True) for sample in row]
+    told = [(pair, sample) for pair, judgement in zip(pairs, judged, strict=True) for sample in judgement.samples]
     strict = [(pair, sample) for pair, sample in told if pair.votes.majority is not None]
     values: dict[str, float | None] = {
-        "accuracy": float(np.mean([s.side == p.votes.majority for p, s in strict])) if strict else None,
-        "malformed": float(np.mean([s.side is None for _, s in told])) if told else None,
+        "accuracy": _share([sample.side == pair.votes.majority for pair, sample in strict]),
+        "malformed": _share([sample.side is None for _, sample in told]),
     }
-    if listener is not None:
-        values["disagreement"] = _disagreement(told, listener, redaction)
+    if with_listener:
+        found = [differs(sample.listener.get(LISTENER), sample.side) for _, sample in told]
+        values["disagreement"] = _share([one for one in found if one is not None])
     return values
 
 
-def _disagreement(told: Sequence[tuple[Pair, Sample]], listener: Listener, redaction: RedactionLevel) -> float | None:
-    """Share of well-formed samples whose side is not the listener's; one that cannot tell agrees with neither."""
-    formed = [(p if s.order == "forward" else p.swapped(), s) for p, s in told if s.side is not None]
-    if not formed:
-        return None
-    try:
-        p_shown = listener.p_first([p for p, _ in formed], [redact_trace(s.trace, redaction) for _, s in formed])
-    except ListenerUnavailable:
-        return None
-    shown_first = np.array([(s.side == "first") == (s.order == "forward") for _, s in formed])
-    return float(np.mean((p_shown == 0.5) | ((p_shown > 0.5) != shown_first)))
+def _share(observed: Sequence[bool]) -> float | None:
+    return float(np.mean(observed)) if observed else None

@@ -20,7 +20,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import is_torchvision_available
 
 import earshot.world
-from earshot.errors import ModelError
+from earshot.errors import ModelError, PromptTooLong
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.protocol import ANSWER_TEXTS, PROMPT_SETS, PromptSet, listener_prefill, reasoner_messages
 from earshot.rundir import write_json
@@ -114,17 +114,47 @@ class Vlm:
             return_tensors="pt",
         )
 
-    def encode_pairs(self, pairs: Sequence[Pair], limits: ImageLimits = DEFAULT_LIMITS) -> BatchFeature:
+    @property
+    def context_tokens(self) -> int | None:
+        """How many tokens the model was made for, prompt and completion together; None where it does not say."""
+        found = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return found if isinstance(found, int) else None
+
+    def encode_pairs(
+        self, pairs: Sequence[Pair], limits: ImageLimits = DEFAULT_LIMITS, after: Sequence[int] | int = 0
+    ) -> BatchFeature:
         """The question about each pair (`protocol.reasoner_messages`), its two images decoded, on the model's device.
+
+        Args:
+            pairs: As they are shown.
+            limits: What an image may be.
+            after: Tokens that will follow each prompt, one number for all or one for each.
 
         Raises:
             ImageError: An image is refused; the message names the pair.
+            PromptTooLong: Prompts, with what follows them, do not fit into the model's context.
         """
         messages = [reasoner_messages(p.prompt, self.prompts, control_tokens=self.control_tokens) for p in pairs]
         images = [
             [load_image(source, limits=limits, where=f"pair {p.id!r}") for source in (p.first, p.second)] for p in pairs
         ]
-        return self.encode(messages, images).to(self.device)
+        batch = self.encode(messages, images)
+        self._check_lengths(batch["attention_mask"].sum(1).tolist(), after)
+        return batch.to(self.device)
+
+    def _check_lengths(self, prompts: Sequence[int], after: Sequence[int] | int) -> None:
+        context = self.context_tokens
+        if context is None:
+            return
+        room = [after] * len(prompts) if isinstance(after, int) else after
+        too_long = {
+            row: f"is {n:,} tokens long with its images, and up to {more:,} follow; {self.name} holds {context:,} in "
+            "all, so shorten it or what follows (max_new_tokens)"
+            for row, (n, more) in enumerate(zip(prompts, room, strict=True))
+            if n + more > context
+        }
+        if too_long:
+            raise PromptTooLong(too_long)
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
         """Writes a plain `save_pretrained` folder that `load` (and any transformers program) reads.

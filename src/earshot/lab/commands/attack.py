@@ -43,14 +43,15 @@ def attack_command(
     import json
     from itertools import islice
 
-    from earshot.cli.evaluate import listener_names, model_settings, progress_bar, relative
+    from earshot.cli.evaluate import model_records, progress_bar, relative
+    from earshot.cli.reward_model import listeners_by_name
     from earshot.data.pairset import read_pairs
     from earshot.errors import InputError
 
     levels = tuple(dict.fromkeys(redaction)) or ("none", "answer", "verdict")
     if unknown := set(levels) - {"none", "answer", "verdict"}:
         raise InputError(f"--redaction is {min(unknown)!r}, expected none, answer or verdict")
-    names = listener_names(listener)
+    names = listeners_by_name(listener)
     chosen = list(islice(read_pairs(data), pairs))
     from rich.console import Console
 
@@ -70,7 +71,7 @@ def attack_command(
             )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     record = {
-        **model_settings(out, models, sources),
+        "models": model_records(out, sources, {name: vlm.fingerprint() for name, vlm in models.items()}),
         "data": relative(data, out),
         "pairs": len(chosen),
         "seed": seed,

@@ -127,11 +127,13 @@ def _keep_warm_model(path: str, run: Path) -> None:
 
 def _evaluate_arms(out: Path, config: Any, seed: int) -> dict[str, dict[str, dict[str, Any]]]:
     """metrics.json of every arm on every set; the files lie under `ARM/eval/SET/`."""
-    from earshot.cli.evaluate import claim_counter, model_settings, progress_bar, relative
-    from earshot.data.pairset import count_pairs, read_pairs
+    from earshot.cli.evaluate import claim_counter, evaluation_settings, progress_bar
     from earshot.evaluate import evaluate
+    from earshot.judging.model import RewardModel, describe
+    from earshot.judging.parts import Local
     from earshot.listener.local import LocalListener
     from earshot.reasoner import Reasoner
+    from earshot.rundir import RunDir
     from earshot.vlm import load
 
     sources = {"training": config.listener.paths[0], HELD_OUT: "world:held-out"}
@@ -140,23 +142,28 @@ def _evaluate_arms(out: Path, config: Any, seed: int) -> dict[str, dict[str, dic
     results: dict[str, dict[str, dict[str, Any]]] = {}
     for arm, title in ARMS.items():
         vlm = load(out / arm / "model", dtype="float32").freeze()
-        reasoner = Reasoner(vlm, max_new_tokens=config.trl["max_completion_length"], batch_size=64)
+        model = RewardModel(
+            Reasoner(vlm, max_new_tokens=config.trl["max_completion_length"], batch_size=64), listeners, lenient=True
+        )
+        described = describe(model)
         for name in SETS:
-            data, run = out / "data" / name, out / arm / "eval" / name
-            models = model_settings(run, {"model": vlm, **readers}, {"model": str(out / arm / "model"), **sources})
+            data, run = out / "data" / name, RunDir.create(out / arm / "eval" / name)
             with progress_bar(f"{title}, {SETS[name]}") as tell:
-                results.setdefault(arm, {})[name] = evaluate(
-                    read_pairs(data),
-                    reasoner,
-                    listeners,
+                metrics = evaluate(
+                    data,
                     run,
+                    Local(model),
+                    listeners=list(listeners),
                     seed=seed,
                     batch=50,
                     count_claims=claim_counter(data),
-                    settings={**models, "data": relative(data, run), "temperature": 1.0},
-                    total=count_pairs(data),
+                    settings=evaluation_settings(
+                        described, run.path, data, {"model": str(out / arm / "model"), **sources}
+                    ),
                     progress=tell,
                 )
+            assert metrics is not None  # one shard is all
+            results.setdefault(arm, {})[name] = metrics
     return results
 
 
@@ -182,12 +189,11 @@ def _summarise(out: Path, results: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def _difference(out: Path, a: str, b: str) -> dict[str, Any]:
     """Accuracy of arm `a` minus that of `b` on the same in-distribution pairs."""
+    from earshot.evaluate import joined
     from earshot.metrics import PredictionTable, accuracy_difference, estimate_record
-    from earshot.rundir import read_jsonl
+    from earshot.rundir import RunDir
 
-    first, second = (
-        PredictionTable.from_rows(read_jsonl(out / arm / "eval" / "test" / "predictions.jsonl")) for arm in (a, b)
-    )
+    first, second = (PredictionTable.from_rows(joined(RunDir(out / arm / "eval" / "test"))) for arm in (a, b))
     return estimate_record(accuracy_difference(first, second))
 
 
@@ -230,10 +236,11 @@ def _show_examples(console: Console, out: Path, n: int = 3) -> None:
     from rich.text import Text
 
     from earshot.data.pairset import read_pairs
-    from earshot.rundir import read_jsonl
+    from earshot.evaluate import joined
+    from earshot.rundir import RunDir
 
     prompts = {pair.id: pair.prompt for pair in read_pairs(out / "data" / "test")}
-    before, after = (read_jsonl(out / arm / "eval" / "test" / "predictions.jsonl") for arm in ("sft", "listener"))
+    before, after = (joined(RunDir(out / arm / "eval" / "test")) for arm in ("sft", "listener"))
     shown = 0
     for old, new in zip(before, after, strict=True):
         if not _corrected(old, new) or shown == n:

@@ -66,7 +66,7 @@ function bar(label, p) {
 function tellComparison(told) {
   const side = told.verdict === "first" ? 0 : 1;
   at("verdict").textContent = told.verdict === null
-    ? "No verdict: the model did not settle on an image."
+    ? `No verdict: ${told.reason}.`
     : `People would prefer ${called(side)}, with ${percent(side === 0 ? told.p_first : 1 - told.p_first)}.`;
   const parts = [
     element("h3", "Probability that people prefer image 1"),
@@ -77,15 +77,17 @@ function tellComparison(told) {
   if (told.orders_agree !== null) {
     parts.push(element("p", told.orders_agree ? "Both orders agree." : "The two orders disagree.", { class: "soft" }));
   }
-  parts.push(element("h3", "What the listener made of the reasons"));
-  if (told.p_first_listener === null) parts.push(element("p", "No listener was asked, or none of its answers counts.", { class: "soft" }));
-  else parts.push(bar("the listener, both orders", told.p_first_listener));
+  parts.push(element("h3", "What listeners made of the reasons"));
+  const readers = Object.entries(told.p_read);
+  if (readers.length === 0) parts.push(element("p", "No listener was asked.", { class: "soft" }));
+  for (const [name, p] of readers) parts.push(bar(`${name}, both orders`, p));
+  if (told.decided_by !== "author") parts.push(bar("the author of the reasons", told.p_author), element("p", `${told.decided_by} decides.`, { class: "soft" }));
   parts.push(element("h3", "Reasons"));
-  for (const trace of told.traces) {
-    const shown = trace.order === "forward" ? "image 1 shown first" : "image 2 shown first, so that “first” means image 2";
-    const verdict = trace.side === null ? `no verdict (${trace.malformed})` : `for ${called(trace.side === "first" ? 0 : 1)}`;
-    const heard = trace.p_first_listener === null ? "" : `; the listener then gives image 1 ${percent(trace.p_first_listener)}`;
-    parts.push(element("p", `${shown}: ${verdict}${heard}`, { class: "soft" }), element("p", trace.text.trim() || "(no words)", { class: "trace", dir: "auto" }));
+  for (const sample of told.samples) {
+    const shown = sample.order === "forward" ? "image 1 shown first" : "image 2 shown first, so that “first” means image 2";
+    const verdict = sample.side === null ? `no verdict (${sample.malformed})` : `for ${called(sample.side === "first" ? 0 : 1)}`;
+    const heard = Object.entries(sample.listener).map(([name, p]) => `; ${name} then gives image 1 ${percent(p)}`).join("");
+    parts.push(element("p", `${shown}: ${verdict}${heard}`, { class: "soft" }), element("p", sample.trace.trim() || "(no words)", { class: "trace", dir: "auto" }));
   }
   at("told").replaceChildren(...parts);
 }

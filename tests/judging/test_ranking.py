@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from earshot.judge import RewardModel
+from earshot.judging import RewardModel
 from earshot.types import Estimate
-from tests.judge.opinions import Opinionated, brightness, shade
+from tests.judging.opinions import Opinionated, brightness, shade
 
 
 def rank(brightnesses, model=None, **more):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from earshot.errors import EarshotError, InputError
-from earshot.judge.bulk import Answers, Bounds, Job, Part, judge_part
+from earshot.judging.parts import Answers, Bounds, Job, Part, judge_part
 from earshot.outcomes import pack, unpack
 from earshot.rundir import plain
 
@@ -79,7 +79,7 @@ class RayEngine:
                 # Without it Ray judges a part that kills its worker for ever.
                 max_task_retries=DEATHS,
             )
-        with _deaths_told():
+        with translating_ray_errors():
             for row in judged.iter_rows():
                 yield unpack(row["told"])
 
@@ -156,7 +156,7 @@ def open_ray(
             )
         # max_calls: the process ends with the task, and gives back the memory of its GPU.
         asked = ray.remote(num_cpus=1, num_gpus=gpus, max_calls=1, max_retries=DEATHS)(_settings)
-        with _deaths_told():
+        with translating_ray_errors():
             settings = unpack(ray.get(asked.remote(recipe, _device(gpus))))
         with redirect_stdout(sys.stderr):  # where Ray tells of workers that died
             yield RayEngine(recipe, workers or places, gpus, settings)
@@ -247,7 +247,7 @@ def _device(gpus: float) -> str:
 
 
 @contextmanager
-def _deaths_told() -> Iterator[None]:
+def translating_ray_errors() -> Iterator[None]:
     """One line for workers that die again and again, where Ray has pages."""
     import ray
 

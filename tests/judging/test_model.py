@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 import earshot
-from earshot.errors import ImageError, InputError, ListenerUnavailable
-from earshot.evaluate import prediction_row
-from earshot.judge import RewardModel, describe, load
+from earshot.errors import ImageError, InputError, ListenerUnavailable, PromptTooLong
+from earshot.judging import RewardModel, describe, load
 from earshot.types import Pair, Votes
-from tests.judge.opinions import Hears, Opinionated, shade
+from tests.judging.opinions import Hears, Opinionated, shade
 
 DARK, LIGHT = shade(100), shade(140)
 NOISY = RewardModel(Opinionated(noise=0.3, bias=0.05), samples=3)
@@ -44,22 +43,14 @@ def test_orders_that_contradict_each_other_are_said_to():
     assert told.orders_agree is False
 
 
-def test_it_is_the_number_that_an_evaluation_writes():
-    told = ask()
-    question = NOISY.question(prompt="a grey square", first=DARK, second=LIGHT)
-    samples = NOISY.reasoner.judge([question.pair], samples=3, seed=0)[0]
-    row = prediction_row(question.pair, samples, [{}] * 6, [None] * 6)
-    assert told.p_first == pytest.approx(1 - row["p_first"] if question.turned else row["p_first"], abs=1e-15)
-
-
 def test_swapping_the_images_swaps_everything_to_the_last_bits():
     one, other = ask(), ask(first=LIGHT, second=DARK)
     assert other.p_first == pytest.approx(1 - one.p_first, abs=1e-15)
     assert other.p_first_forward == pytest.approx(1 - one.p_first_swapped, abs=1e-15)
     assert {one.verdict, other.verdict} == {"first", "second"}
-    assert one.pair_id == other.pair_id
+    assert one.question == other.question
     forward, swapped = (
-        [t.text for t in told.traces if t.order == order] for told, order in ((other, "forward"), (one, "swapped"))
+        [s.trace for s in told.samples if s.order == order] for told, order in ((other, "forward"), (one, "swapped"))
     )
     assert forward == swapped
 
@@ -165,18 +156,18 @@ def test_an_order_without_a_verdict_leaves_no_number():
     assert told.p_first is told.verdict is told.orders_agree is None
     assert told.malformed == 2
     assert (told.p_first_forward is None) != (told.p_first_swapped is None)
-    assert {t.malformed for t in told.traces} == {None, "no think block"}
+    assert {t.malformed for t in told.samples} == {None, "no think block"}
 
 
 def test_the_listener_reads_the_traces_without_their_conclusions():
     listener = Hears()
-    model = RewardModel(Opinionated(bias=0.1), listener)
+    model = RewardModel(Opinionated(bias=0.1), {"hears": listener})
     told, other = ask(model), ask(model, first=LIGHT, second=DARK)
-    assert told.p_first_listener == pytest.approx(0.1192, abs=1e-4)
-    assert other.p_first_listener == pytest.approx(1 - told.p_first_listener)
-    assert [t.p_first_listener for t in told.traces] == pytest.approx([0.1192] * 2, abs=1e-4)
+    assert told.p_read["hears"] == pytest.approx(0.1192, abs=1e-4)
+    assert other.p_read["hears"] == pytest.approx(1 - told.p_read["hears"])
+    assert [s.listener["hears"] for s in told.samples] == pytest.approx([0.1192] * 2, abs=1e-4)
     assert len(listener.traces) == 4
-    assert ask(RewardModel(Opinionated())).p_first_listener is None
+    assert ask(RewardModel(Opinionated())).p_read == {}
 
 
 def test_a_listener_that_breaks_is_an_error_and_no_number():
@@ -185,20 +176,71 @@ def test_a_listener_that_breaks_is_an_error_and_no_number():
             return np.full(len(pairs), np.nan)
 
     with pytest.raises(ListenerUnavailable):
-        ask(RewardModel(Opinionated(), Broken()))
+        ask(RewardModel(Opinionated(), {"broken": Broken()}))
+
+
+def test_a_lenient_model_leaves_out_a_listener_that_breaks_and_says_so_but_never_who_decides():
+    class Broken(Hears):
+        def p_first(self, pairs, traces):
+            raise ListenerUnavailable("gone")
+
+    readers = {"broken": Broken(), "hears": Hears()}
+    told = ask(RewardModel(Opinionated(), readers, lenient=True))
+    assert told.p_read["broken"] is None and told.p_read["hears"] is not None
+    assert told.broken == {"broken": "gone"} and told.as_row()["broken"] == {"broken": "gone"}
+    with pytest.raises(ListenerUnavailable):
+        ask(RewardModel(Opinionated(), readers, lenient=True, decide="broken"))
+
+
+def test_a_reader_decides_on_request():
+    author = RewardModel(Opinionated(opinion=lambda pair: 0.8), {"hears": Hears()})
+    reader = RewardModel(Opinionated(opinion=lambda pair: 0.8), {"hears": Hears()}, decide="hears")
+    assert ask(author).p_first == pytest.approx(0.5) and ask(author).verdict is None
+    assert ask(reader).p_first == pytest.approx(0.1192, abs=1e-4) and ask(reader).verdict == "second"
+    assert ask(reader).p_author == ask(author).p_first
+    with pytest.raises(InputError, match="decide is 'nobody', expected one of author, hears"):
+        RewardModel(Opinionated(), {"hears": Hears()}, decide="nobody")
+    with pytest.raises(InputError, match="reads the answer back"):
+        RewardModel(Opinionated(), {"hears": Hears()}, decide="hears", redaction="answer")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_picture_given_twice_is_one_half_and_nobody_is_asked(seed):
+    model = RewardModel(Opinionated(bias=0.3, noise=0.3), {"hears": Hears()})
+    told = ask(model, second=shade(100), seed=seed)
+    assert (told.p_first, told.verdict, told.reason) == (0.5, None, "the two images are the same picture")
+    assert model.reasoner.batches == [0] or model.reasoner.batches == []
+    ranking = model.rank(prompt="a", images=[DARK, LIGHT, shade(100)], seed=seed)
+    assert ranking.ranks[0] == ranking.ranks[2]
+
+
+def test_a_prompt_that_is_too_long_is_an_error_in_its_place_alone():
+    class Short(Opinionated):
+        def judge(self, pairs, **how):
+            if long := {k: "is too long" for k, pair in enumerate(pairs) if len(pair.prompt) > 5}:
+                raise PromptTooLong(long)
+            return super().judge(pairs, **how)
+
+    model = RewardModel(Short())
+    questions = [model.question(prompt=p, first=DARK, second=LIGHT) for p in ("a", "abcdefg", "b", "abcdefgh")]
+    answers = model.try_answer(questions)
+    assert [isinstance(answer, InputError) for answer in answers] == [False, True, False, True]
+    assert [answers[0], answers[2]] == model.answer([questions[0], questions[2]])
+    with pytest.raises(InputError, match="prompt: is too long"):
+        model.answer(questions)
 
 
 def test_a_listener_is_not_asked_about_malformed_completions():
     listener = Hears()
-    told = ask(RewardModel(Opinionated(malformed=("forward", "swapped")), listener))
-    assert listener.traces == [] and told.p_first_listener is None
+    told = ask(RewardModel(Opinionated(malformed=("forward", "swapped")), {"hears": listener}))
+    assert listener.traces == [] and told.p_read["hears"] is None
 
 
 def test_an_answer_is_plain_json():
-    told = json.loads(json.dumps(ask(RewardModel(Opinionated(), Hears())).as_dict()))
+    told = json.loads(json.dumps(ask(RewardModel(Opinionated(), {"hears": Hears()})).as_row()))
     assert told["verdict"] == "second"
     assert {"p_first", "p_first_forward", "p_first_swapped", "orders_agree", "malformed", "seed"} <= told.keys()
-    assert told["traces"][0]["order"] == "forward"
+    assert told["samples"][0]["order"] == "forward"
     ranking = NOISY.rank(prompt="a", images=[DARK, LIGHT]).as_dict()
     assert json.loads(json.dumps(ranking))["images"][1]["rank"] == 1
 
@@ -242,10 +284,10 @@ def test_earshot_load_gives_the_shipped_model_which_tells_right_from_wrong():
         prompts=["a blue square", "a red circle"], firsts=[right, right], seconds=[wrong, wrong]
     )[1]
     assert again.p_first == pytest.approx(told.p_first, abs=1e-6)
-    assert [t.text for t in again.traces] == [t.text for t in told.traces]
+    assert [s.trace for s in again.samples] == [s.trace for s in told.samples]
     assert told.p_first is None or 0 <= told.p_first <= 1
     told_of = describe(model)
-    assert told_of["model"]["name"] == "reasoner" and len(told_of["listener"]["sha256"]) == 64
+    assert told_of["model"]["name"] == "reasoner" and len(told_of["listeners"]["listener"]["sha256"]) == 64
     assert str(Path.home()) not in json.dumps(told_of)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from earshot.judge.tournament import all_pairs, cycles, n_rounds, swiss_round
+from earshot.judging.tournament import all_pairs, cycles, n_rounds, swiss_round
 
 
 def test_rounds_grow_as_the_logarithm():

@@ -13,18 +13,19 @@ from functools import partial
 from pathlib import Path
 
 from earshot.errors import ListenerUnavailable
-from earshot.judge.bulk import judge_file
-from earshot.judge.comparison import Comparison, Question
-from earshot.judge.ray_engine import Recipe, open_ray
+from earshot.judging.on_ray import Recipe, open_ray
+from earshot.judging.question import Question
+from earshot.judging.to_file import judge_file
+from earshot.predictions.judgement import Judgement
 from earshot.types import Wanted
-from tests.judge.constant import SETTINGS, Constant
+from tests.judging.constant import SETTINGS, Constant
 
 
 @dataclass
 class Troubled(Constant):
     trouble: str = "none"
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         answers = super().answer(questions)
         if any(question.pair.prompt == "grey 30" for question in questions):
             self._trouble()

@@ -1,4 +1,4 @@
-"""The one place where a comparison is computed: Python, the shell and the server all ask here.
+"""The one place where a pair is judged: Python, the shell, evaluation, training and the server all ask here.
 
 `load` gives a `RewardModel`. Its `question` checks and decodes what a caller handed over, its `answer` judges any
 number of questions together, and all else is made of these two. Nothing depends on file names, on the order of the
@@ -10,22 +10,23 @@ What loads a model is imported when it is used; checking input, ranking and the 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from earshot.judge.comparison import Comparison, Question, Trace
-from earshot.judge.pictures import Picture, PictureLike, take_picture
-from earshot.judge.ranking import ImageRanking, RankedImage
+from earshot.judging.pictures import Picture, PictureLike, take_picture
+from earshot.judging.question import Question
+from earshot.judging.ranking import ImageRanking, RankedImage
+from earshot.predictions.judgement import JudgedSample, Judgement
 
 if TYPE_CHECKING:
-    from earshot.judge.model import RewardModel, describe, load
+    from earshot.judging.model import RewardModel, describe, load
 
 __all__ = [
-    "Comparison",
     "ImageRanking",
+    "JudgedSample",
+    "Judgement",
     "Picture",
     "PictureLike",
     "Question",
     "RankedImage",
     "RewardModel",
-    "Trace",
     "describe",
     "load",
     "take_picture",
@@ -34,5 +35,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("RewardModel", "describe", "load"):
-        return getattr(importlib.import_module("earshot.judge.model"), name)
-    raise AttributeError(f"module 'earshot.judge' has no attribute '{name}'")
+        return getattr(importlib.import_module("earshot.judging.model"), name)
+    raise AttributeError(f"module 'earshot.judging' has no attribute '{name}'")

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL.Image import Image
 
-from earshot.data.rows import find_metadata
+from earshot.data.rows import COLUMNS as SET_COLUMNS
+from earshot.data.rows import find_metadata, pair_of, place_of
 from earshot.errors import DataError, InputError
 from earshot.images import ImageFolder, printable
 from earshot.rundir import parse_jsonl_line
@@ -68,19 +70,21 @@ class RowFile:
     Args:
         source: A pair set's folder, a `.parquet` or a `.jsonl` file.
         columns: What its columns are called.
+        whole_pairs: Whether it is a pair set, of which a row without proper votes is a bad one too.
 
     Raises:
         InputError: There is no such file, or it is of another kind.
         DataError: It is damaged, or has no such columns.
     """
 
-    def __init__(self, source: Path, columns: Columns = COLUMNS) -> None:
+    def __init__(self, source: Path, columns: Columns = COLUMNS, *, whole_pairs: bool = False) -> None:
         self.path = find_metadata(source) if source.is_dir() else source
         if not self.path.is_file():
             raise InputError(f"{source}: is no file, expected a pair set's folder, .parquet or .jsonl; check the path")
         if self.path.suffix not in (".parquet", ".jsonl"):
             raise InputError(f"{source}: ends in {self.path.suffix!r}, expected a folder, .parquet or .jsonl")
         self._columns = columns
+        self._whole_pairs = whole_pairs
         # Messages name the file as the caller did; it is opened from whatever folder a process works in.
         self._file = self.path.absolute()
         self._images = ImageFolder(self._file.parent)
@@ -118,6 +122,8 @@ class RowFile:
     def _row(self, number: int, row: Mapping[str, Any] | str) -> Row | BadRow:
         if isinstance(row, str):
             return BadRow(number, str(number), f"is {row}, expected one JSON object")
+        if self._whole_pairs:
+            return self._pair(number, row)
         given = row.get(self._columns.id)
         name = given if isinstance(given, str) else str(number if given is None else given)
         prompt = row.get(self._columns.prompt)
@@ -128,6 +134,14 @@ class RowFile:
         except DataError as error:
             return BadRow(number, name, self.placeless(str(error)))
         return Row(number, name, prompt, first, second)
+
+    def _pair(self, number: int, row: Mapping[str, Any]) -> Row | BadRow:
+        try:
+            pair = pair_of(row, self._images, place_of(self.path, number + 1))
+        except DataError as error:
+            return BadRow(number, str(row.get("id", number)), self.placeless(str(error)))
+        assert not isinstance(pair.first, Image) and not isinstance(pair.second, Image)
+        return Row(number, pair.id, pair.prompt, pair.first, pair.second)
 
     def _image(self, value: Any, column: str) -> Path | bytes:
         if isinstance(value, Mapping):  # the hub's embedded images
@@ -148,7 +162,12 @@ class RowFile:
         self._image_columns = self._find_columns(schema.names)
         paths = all(pa.types.is_string(schema.field(name).type) for name in self._image_columns)
         self._rows_at_a_time = _ROWS_WITHOUT if paths else _ROWS_WITH_IMAGES
-        wanted = {self._columns.id, self._columns.prompt, *self._image_columns}
+        wanted = {
+            self._columns.id,
+            self._columns.prompt,
+            *self._image_columns,
+            *(SET_COLUMNS if self._whole_pairs else ()),
+        }
         self._read_columns = [name for name in schema.names if name in wanted]
 
     def _open_jsonl(self) -> None:

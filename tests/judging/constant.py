@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earshot.errors import ImageError
-from earshot.judge.bulk import Local, judge_file
-from earshot.judge.comparison import Comparison, Question, Trace
+from earshot.errors import ImageError, InputError
+from earshot.judging.parts import Local
+from earshot.judging.question import Question
+from earshot.judging.to_file import judge_file
+from earshot.predictions.judgement import JudgedSample, Judgement, conclude
 from earshot.types import Pair, Votes, Wanted
 
 SETTINGS = {"model": "constant"}
@@ -38,7 +40,7 @@ class Constant:
             raise ImageError("first: is damaged")
         return Question(Pair(f"{prompt} {seed}", prompt, first, second, Votes(0.0, 0.0)), False, seed)
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         if self.seconds:  # even a sleep of 0 gives the processor away
             time.sleep(self.seconds)
         if self.log is not None:
@@ -46,13 +48,16 @@ class Constant:
                 log.writelines(f"{question.pair.prompt}\n" for question in questions)
         return [self._answer(question) for question in questions]
 
-    def _answer(self, question: Question) -> Comparison:
+    def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement | InputError]:
+        return [*self.answer(questions, wanted)]
+
+    def _answer(self, question: Question) -> Judgement:
         p = hashlib.sha256(question.pair.id.encode()).digest()[0] / 255
         side = "first" if p > 0.5 else "second"
-        traces = tuple(
-            Trace(order, "the first is brighter . " * 8, side, None, p, None) for order in ("forward", "swapped")
-        )
-        return Comparison(side, p, p, p, True, None, 0, traces, question.pair.id, question.seed)
+        samples = [
+            JudgedSample(order, "the first is brighter . " * 8, side, None, p) for order in ("forward", "swapped")
+        ]
+        return conclude(samples, id=question.pair.id, question=question.pair.id, seed=question.seed)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,25 @@
-"""The reward model that users call: compare, rank and score, from a reasoner and perhaps a listener."""
+"""The reward model that users call: compare, rank and score, from a reasoner and whoever reads its traces."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from earshot.errors import InputError
+from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
 from earshot.images import DEFAULT_LIMITS, ImageLimits
-from earshot.judge.comparison import Comparison, Question, check_prompt, check_seed, conclude
-from earshot.judge.pictures import PictureLike, take_picture
-from earshot.judge.ranking import ImageRanking, rank_images
+from earshot.judging.pictures import PictureLike, take_picture
+from earshot.judging.question import Question, check_prompt, check_seed
+from earshot.judging.ranking import ImageRanking, rank_images
 from earshot.listener import Listener, ask
+from earshot.listener.claims import ClaimListener
 from earshot.listener.local import LocalListener
 from earshot.listener.named import named_listener
 from earshot.listener.remote import ChatListener, remote_listener
+from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
 from earshot.protocol import RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
@@ -44,35 +47,48 @@ class RewardModel:
 
     Attributes:
         reasoner: Who judges.
-        listener: Who re-reads every trace without its answer; None asks nobody.
+        listeners: Who re-reads every trace without its answer, by the name to report.
+        checkers: Who is asked of every claim of a trace whether it is true, by the name to report.
         samples: Completions for each order of the images.
-        redaction: What a trace loses before the listener reads it.
+        redaction: What a trace loses before the listeners read it.
+        decide: Whose p is the answer: `author`, the reasoner, or a listener's name.
+        lenient: Whether a listener or a checker that breaks is left out of the answer, which says so, instead of
+            raised. Who decides is never left out.
         limits: What an image may be.
     """
 
     reasoner: Judges
-    listener: Listener | None = None
+    listeners: Mapping[str, Listener] = field(default_factory=dict)
+    checkers: Mapping[str, ClaimListener] = field(default_factory=dict)
     samples: int = 1
     redaction: RedactionLevel = "verdict"
+    decide: str = AUTHOR
+    lenient: bool = False
     limits: ImageLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise InputError(f"samples is {self.samples}, expected at least 1")
+        check_decide(self.decide, list(self.listeners), self.redaction)
 
-    def compare(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Comparison:
+    @property
+    def listener(self) -> Listener | None:
+        """The first of the listeners: the one that a server lends to others."""
+        return next(iter(self.listeners.values()), None)
+
+    def compare(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Judgement:
         """Which of two images people prefer for a prompt, judged in both orders.
 
         Args:
             prompt: What the images were made from.
             first: An image: a path, bytes, a Pillow image or a uint8 array (height, width, 3).
-            second: The other.
+            second: The other. The same picture twice is one half, without a side, and nobody is asked.
             seed: Of the sampling.
 
         Raises:
-            InputError: The prompt is no text.
+            InputError: The prompt is no text, or longer than the model's context.
             ImageError: An image is refused; the message says which.
-            ListenerUnavailable: The listener broke.
+            ListenerUnavailable: A listener broke.
         """
         return self.answer([self.question(prompt=prompt, first=first, second=second, seed=seed)])[0]
 
@@ -83,7 +99,7 @@ class RewardModel:
         firsts: Sequence[PictureLike],
         seconds: Sequence[PictureLike],
         seed: int | Sequence[int] = 0,
-    ) -> list[Comparison]:
+    ) -> list[Judgement]:
         """`compare` for several pairs together, in one pass of the model where they fit.
 
         Args:
@@ -93,9 +109,9 @@ class RewardModel:
             seed: One for all, or one for each.
 
         Raises:
-            InputError: The lists differ in length, or a prompt is no text.
+            InputError: The lists differ in length, or a prompt is no text, or too long.
             ImageError: An image is refused; the message says which, as `firsts[3]`.
-            ListenerUnavailable: The listener broke.
+            ListenerUnavailable: A listener broke.
         """
         seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
         if not len(prompts) == len(firsts) == len(seconds) == len(seeds):
@@ -120,7 +136,7 @@ class RewardModel:
             seed: Of the sampling and of the schedule.
 
         Raises:
-            InputError: There are fewer than two images, or the prompt is no text.
+            InputError: There are fewer than two images, or the prompt is no text, or too long.
             ImageError: An image is refused; the message says which, as `images[3]`.
             ListenerUnavailable: The listener broke.
         """
@@ -130,7 +146,7 @@ class RewardModel:
         check_seed(seed)
         pictures = [take_picture(x, argument=f"images[{k}]", limits=self.limits) for k, x in enumerate(images)]
 
-        def play(couples: Sequence[tuple[int, int]]) -> list[Comparison]:
+        def play(couples: Sequence[tuple[int, int]]) -> list[Judgement]:
             return self.answer([Question.of(prompt, pictures[i], pictures[j], seed) for i, j in couples])
 
         return rank_images([picture.digest for picture in pictures], play, seed=seed)
@@ -188,7 +204,7 @@ class RewardModel:
         """
         return self._question(prompt, first, second, seed, ("first", "second"))
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Comparison]:
+    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         """Judges questions together; they may differ in their seeds.
 
         Args:
@@ -197,15 +213,59 @@ class RewardModel:
                 is worth nothing.
 
         Raises:
-            ListenerUnavailable: The listener broke.
+            InputError: A prompt is longer than the model's context.
+            ListenerUnavailable: A listener broke.
         """
-        if not questions:
-            return []
-        pairs = [question.pair for question in questions]
-        # The seed is part of the pair's id already.
-        judged = self.reasoner.judge(pairs, samples=self.samples, seed=0, wanted=wanted)
-        heard = self._heard(pairs, judged)
-        return [conclude(*one) for one in zip(questions, judged, heard, strict=True)]
+        answers = []
+        for answer in self.try_answer(questions, wanted):
+            if isinstance(answer, InputError):
+                raise answer
+            answers.append(answer)
+        return answers
+
+    def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement | InputError]:
+        """`answer`, with the error in the place of a question that cannot be asked; the others are answered.
+
+        Raises:
+            ListenerUnavailable: A listener broke.
+        """
+        answers: dict[int, Judgement | InputError] = {}
+        asked = [k for k, question in enumerate(questions) if not question.same_picture]
+        judged: list[list[Sample]] = []
+        while asked:
+            places = asked
+            try:
+                # The seed is part of the pair's id already.
+                judged = self.reasoner.judge(
+                    [questions[k].pair for k in places],
+                    samples=self.samples,
+                    seed=0,
+                    wanted=None if wanted is None else partial(_wanted_at, wanted, places),
+                )
+                break
+            except PromptTooLong as error:
+                answers |= {places[row]: InputError(f"prompt: {why}") for row, why in error.too_long.items()}
+                asked = [k for k in places if k not in answers]
+        samples, broken = self._read([questions[k].pair for k in asked], judged)
+        for k, told in zip(asked, samples, strict=True):
+            answers[k] = self._conclude(questions[k], told, broken)
+        return [
+            answers[k] if k in answers else self._conclude(question, [], {}) for k, question in enumerate(questions)
+        ]
+
+    def _conclude(self, question: Question, samples: Sequence[JudgedSample], broken: Mapping[str, str]) -> Judgement:
+        """The answer in the caller's own sides."""
+        return conclude(
+            [sample.turned() if question.turned else sample for sample in samples],
+            id=question.pair.id,
+            question=question.pair.id,
+            seed=question.seed,
+            decide=self.decide,
+            # What reads the conclusion too would only be reading the answer back.
+            readers=list(self.listeners) if self.redaction == "verdict" else [],
+            same_picture=question.same_picture,
+            broken=broken,
+        )
 
     def _question(
         self, prompt: str, first: PictureLike, second: PictureLike, seed: int, arguments: tuple[str, str]
@@ -214,32 +274,77 @@ class RewardModel:
         other = take_picture(second, argument=arguments[1], limits=self.limits)
         return Question.of(prompt, one, other, seed)
 
-    def _heard(self, pairs: Sequence[Pair], judged: Sequence[Sequence[Sample]]) -> list[list[float | None]]:
-        """The listener's probability of the pair's first image, for every well-formed sample."""
-        heard: list[list[float | None]] = [[None] * len(samples) for samples in judged]
-        asked = [
-            (row, k, sample)
-            for row, samples in enumerate(judged)
-            for k, sample in enumerate(samples)
+    def _read(
+        self, pairs: Sequence[Pair], judged: Sequence[Sequence[Sample]]
+    ) -> tuple[list[list[JudgedSample]], dict[str, str]]:
+        """What listeners and checkers make of every well-formed trace, and why one of them made nothing."""
+        formed = [
+            (pair if sample.order == "forward" else pair.swapped(), sample)
+            for pair, samples in zip(pairs, judged, strict=True)
+            for sample in samples
             if sample.malformed is None
         ]
-        if self.listener is None or not asked:
-            return heard
-        shown = [pairs[row] if sample.order == "forward" else pairs[row].swapped() for row, _, sample in asked]
-        traces = [redact_trace(sample.trace, self.redaction) for *_, sample in asked]
-        for (row, k, sample), p in zip(asked, ask(self.listener, shown, traces).tolist(), strict=True):
-            heard[row][k] = p if sample.order == "forward" else 1.0 - p
-        return heard
+        shown = [pair for pair, _ in formed]
+        listener: list[dict[str, float]] = [{} for _ in formed]
+        believed: list[dict[str, float]] = [{} for _ in formed]
+        broken: dict[str, str] = {}
+        traces = [redact_trace(sample.trace, self.redaction) for _, sample in formed]
+        for name, reader in self.listeners.items() if formed else ():
+            try:
+                p_shown = ask(reader, shown, traces)
+            except ListenerUnavailable as error:
+                if not self.lenient or name == self.decide:
+                    raise
+                broken[name] = str(error)
+                continue
+            for said, (_, sample), p in zip(listener, formed, p_shown.tolist(), strict=True):
+                said[name] = p if sample.order == "forward" else 1.0 - p
+        if self.checkers and self.redaction != "verdict":
+            # A conclusion is no claim about an image, whatever the listeners get to read.
+            traces = [redact_trace(sample.trace, "verdict") for _, sample in formed]
+        for name, checker in self.checkers.items() if formed else ():
+            try:
+                heard = checker.hear(shown, traces)
+            except ListenerUnavailable as error:
+                if not self.lenient:
+                    raise
+                broken[name] = str(error)
+                continue
+            for belief, of_trace in zip(believed, heard, strict=True):
+                if of_trace:
+                    belief[name] = sum(claim.believed for claim in of_trace) / len(of_trace)
+        said_of = iter(zip(listener, believed, strict=True))
+        told = [
+            [
+                JudgedSample(
+                    s.order,
+                    s.trace,
+                    s.side,
+                    s.malformed,
+                    s.p_first,
+                    *(next(said_of) if s.malformed is None else ({}, {})),
+                )
+                for s in samples
+            ]
+            for samples in judged
+        ]
+        return told, broken
+
+
+def _wanted_at(wanted: Wanted, places: Sequence[int], row: int) -> bool:
+    return wanted(places[row])
 
 
 def load(
     model: str | Path,
     *,
-    listener: str | Path | Listener | None = None,
+    listener: str | Path | Listener | Sequence[str | Path | Listener] | Mapping[str, str | Path | Listener] = (),
+    decide: str = AUTHOR,
     samples: int = 1,
     temperature: float = 1.0,
     max_new_tokens: int = 512,
     redaction: RedactionLevel = "verdict",
+    lenient: bool = False,
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
@@ -249,12 +354,15 @@ def load(
     Args:
         model: The reasoner: a folder written by `save_pretrained`, a hub id, `world:reasoner`, or
             `http://HOST:PORT/v1#NAME` of an OpenAI-compatible server (its key in EARSHOT_REASONER_KEY).
-        listener: A second model that re-reads the traces, named in the same way, or any `Listener`; also
-            `http://HOST:PORT` of an `earshot serve` (key in EARSHOT_LISTENER_KEY).
+        listener: Who re-reads the traces: one or several, each a model named in the same way, `http://HOST:PORT` of an
+            `earshot serve` (key in EARSHOT_LISTENER_KEY), or any `Listener`. Told apart by their own names, or by
+            those of a mapping.
+        decide: Whose p is the answer: `author`, the reasoner, or the name of a listener.
         samples: Completions for each order of the images; their mean is taken.
         temperature: Of the sampling; 0 is greedy.
         max_new_tokens: Longer completions are cut, and malformed.
-        redaction: What a trace loses before the listener reads it: `none`, `answer` or `verdict`.
+        redaction: What a trace loses before a listener reads it: `none`, `answer` or `verdict`.
+        lenient: Whether a listener that breaks is left out, instead of an error.
         batch_size: Pairs, in one order, that are encoded at a time.
         device: `auto`, `cpu` or `cuda`; a GPU that was asked for and is not there is an error.
         dtype: `auto`, `float32` or `bfloat16`.
@@ -279,9 +387,29 @@ def load(
         reasoner = ChatReasoner(own, **how)
     else:
         reasoner = Reasoner(load_vlm(model, device=device, dtype=dtype).freeze(), **how)
-    if isinstance(listener, str | Path):
-        listener = named_listener(listener, batch_size=batch_size, device=device, dtype=dtype)
-    return RewardModel(reasoner, listener=listener, samples=samples, redaction=redaction)
+    listeners = _listeners(listener, batch_size=batch_size, device=device, dtype=dtype)
+    return RewardModel(reasoner, listeners, samples=samples, redaction=redaction, decide=decide, lenient=lenient)
+
+
+def _listeners(given: Any, **options: Any) -> dict[str, Listener]:
+    """Listeners by name, those that were named by their source loaded.
+
+    Raises:
+        InputError: Two have one name.
+    """
+    if isinstance(given, Mapping):
+        named = [(name, one) for name, one in given.items()]
+    else:
+        several = [given] if isinstance(given, str | Path | Listener) else given
+        named = [(None, one) for one in several]
+    found: dict[str, Listener] = {}
+    for name, one in named:
+        listener = named_listener(one, name=name, **options) if isinstance(one, str | Path) else one
+        name = name or listener.name
+        if name in found:
+            raise InputError(f"two listeners are called '{name}'; tell them apart with NAME=MODEL")
+        found[name] = listener
+    return found
 
 
 def describe(model: RewardModel) -> dict[str, Any]:
@@ -289,20 +417,21 @@ def describe(model: RewardModel) -> dict[str, Any]:
 
     Models are named, not placed: no path is in it. Hashing the weights of a large model takes some seconds.
     """
-    told: dict[str, Any] = {"samples": model.samples, "redaction": model.redaction}
-    if isinstance(model.reasoner, Reasoner):
-        vlm = model.reasoner.vlm
-        told |= {
-            "model": {"name": vlm.name, "sha256": vlm.fingerprint(), "dtype": str(next(vlm.model.parameters()).dtype)},
-            "temperature": model.reasoner.temperature,
-            "max_new_tokens": model.reasoner.max_new_tokens,
-        }
-    elif isinstance(model.reasoner, ChatReasoner):
-        one = model.reasoner
-        told |= {"model": {"name": one.name}, "temperature": one.temperature, "max_new_tokens": one.max_new_tokens}
-    if isinstance(model.listener, LocalListener):
-        vlm = model.listener.vlm
-        told["listener"] = {"name": vlm.name, "sha256": vlm.fingerprint()}
-    elif model.listener is not None:
-        told["listener"] = {"name": model.listener.name}
+    reasoner = model.reasoner
+    told: dict[str, Any] = {"samples": model.samples, "redaction": model.redaction, "decide": model.decide}
+    if isinstance(reasoner, Reasoner):
+        dtype = str(next(reasoner.vlm.model.parameters()).dtype)
+        told["model"] = {"name": reasoner.vlm.name, "sha256": reasoner.vlm.fingerprint(), "dtype": dtype}
+    elif isinstance(reasoner, ChatReasoner):
+        told["model"] = {"name": reasoner.name}
+    if isinstance(reasoner, Reasoner | ChatReasoner):
+        told |= {"temperature": reasoner.temperature, "max_new_tokens": reasoner.max_new_tokens}
+    told["listeners"] = {name: _described(listener) for name, listener in model.listeners.items()}
+    told["checkers"] = {name: {"name": checker.name} for name, checker in model.checkers.items()}
     return told
+
+
+def _described(listener: Listener) -> dict[str, Any]:
+    if isinstance(listener, LocalListener):
+        return {"name": listener.vlm.name, "sha256": listener.vlm.fingerprint()}
+    return {"name": listener.name}

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from earshot.errors import InputError, ListenerUnavailable
-from earshot.judge import ray_engine
-from earshot.judge.ray_engine import Recipe, open_ray
-from tests.judge.constant import Constant
-from tests.judge.test_bulk import judge, make, rows_of, wait_for_parts
+from earshot.judging import on_ray
+from earshot.judging.on_ray import Recipe, open_ray
+from tests.judging.constant import Constant
+from tests.judging.test_to_file import judge, make, rows_of, wait_for_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,22 +23,22 @@ def test_places_are_counted_by_machine():
     machine = {"CPU": 8.0, "GPU": 3.0}
     # 3 GPUs hold one worker of 2, not one and a half; two thirds of a GPU leave a third of it unused.
     for gpus, places in ((0.0, 8), (1.0, 3), (2.0, 1), (3.0, 1), (4.0, 0), (0.5, 6), (0.67, 3), (0.1, 8)):
-        assert ray_engine._places(machine, gpus) == places
-    assert ray_engine._places({"CPU": 4.0}, 1.0) == 0
-    assert ray_engine._places({}, 0.0) == 0
+        assert on_ray._places(machine, gpus) == places
+    assert on_ray._places({"CPU": 4.0}, 1.0) == 0
+    assert on_ray._places({}, 0.0) == 0
 
 
 def test_a_worker_has_a_gpu_where_there_are_any_and_the_device_does_not_say_otherwise():
-    assert ray_engine._gpus("auto", None, 8.0) == 1
-    assert ray_engine._gpus("auto", None, 0.0) == 0
-    assert ray_engine._gpus("cpu", None, 8.0) == 0
-    assert ray_engine._gpus("cuda", None, 0.0) == 1  # for which there will be no place
-    assert ray_engine._gpus("cuda", 0.5, 8.0) == 0.5
+    assert on_ray._gpus("auto", None, 8.0) == 1
+    assert on_ray._gpus("auto", None, 0.0) == 0
+    assert on_ray._gpus("cpu", None, 8.0) == 0
+    assert on_ray._gpus("cuda", None, 0.0) == 1  # for which there will be no place
+    assert on_ray._gpus("cuda", 0.5, 8.0) == 0.5
     for device, gpus in (("cpu", 1.0), ("cuda", 0.0)):
         with pytest.raises(InputError, match="leave out one of them"):
-            ray_engine._gpus(device, gpus, 8.0)
+            on_ray._gpus(device, gpus, 8.0)
     with pytest.raises(InputError, match=r"is 1\.5, expected a whole number"):
-        ray_engine._gpus("auto", 1.5, 8.0)
+        on_ray._gpus("auto", 1.5, 8.0)
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch):

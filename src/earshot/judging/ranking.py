@@ -11,21 +11,21 @@ from jaxtyping import Float, Int
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from earshot.judge.comparison import Comparison
-from earshot.judge.tournament import (
+from earshot.judging.tournament import (
     ALL_PAIRS_UP_TO,
     all_pairs,
     cycles,
     n_rounds,
     swiss_round,
 )
+from earshot.predictions.judgement import Judgement
 from earshot.stats.bradley_terry import Strengths, fit_strengths
 from earshot.types import Estimate
 
 _EQUAL_DECIMALS = 6
 """Strengths that agree to so many decimals share a rank."""
 
-Play: TypeAlias = Callable[[Sequence[tuple[int, int]]], Sequence[Comparison]]
+Play: TypeAlias = Callable[[Sequence[tuple[int, int]]], Sequence[Judgement]]
 """Compares the images of each couple, by their places in the list."""
 
 
@@ -58,7 +58,7 @@ class ImageRanking:
     images: tuple[RankedImage, ...]
     order: tuple[int, ...]
     cycles: tuple[tuple[int, ...], ...]
-    games: tuple[tuple[int, int, Comparison], ...]
+    games: tuple[tuple[int, int, Judgement], ...]
     n_missing: int
 
     @property
@@ -69,7 +69,7 @@ class ImageRanking:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the comparisons without their traces."""
         games = [
-            {"first": i, "second": j, **{k: v for k, v in game.as_dict().items() if k != "traces"}}
+            {"first": i, "second": j, **{k: v for k, v in game.as_row().items() if k != "samples"}}
             for i, j, game in self.games
         ]
         return {
@@ -109,11 +109,11 @@ class _Table:
 
     def __init__(self, n: int) -> None:
         self.n = n
-        self.games: list[tuple[int, int, Comparison]] = []
+        self.games: list[tuple[int, int, Judgement]] = []
         self.wins: Float[np.ndarray, "g g"] = np.zeros((n, n))
         self.met: Int[np.ndarray, "g g"] = np.zeros((n, n), dtype=np.int64)
 
-    def add(self, i: int, j: int, game: Comparison) -> None:
+    def add(self, i: int, j: int, game: Judgement) -> None:
         self.games.append((i, j, game))
         self.met[i, j] += 1
         self.met[j, i] += 1

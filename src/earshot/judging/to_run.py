@@ -1,0 +1,154 @@
+"""Judging a pair set into a run directory: predictions.jsonl, and people.jsonl beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from earshot.data.pairset import read_pairs
+from earshot.errors import DataError, InputError
+from earshot.judging.parts import Engine, Job, Json, Parts, cut, same_settings, share
+from earshot.judging.rows import RowFile
+from earshot.predictions.people import people_row
+from earshot.rundir import RunDir, append_jsonl, describe_environment, plain, read_jsonl, whole, write_json
+
+FORMAT: Final = 2
+"""Of predictions.jsonl; files of format 1 hold the votes themselves, and do not say their format."""
+
+
+class Tally(NamedTuple):
+    """What there is of a set's predictions by now."""
+
+    rows: int
+    """Of the set."""
+    errors: int
+    """Bad rows of this shard; they stand among the predictions with their `error` alone."""
+    complete: bool
+    """Whether all shards are there, so that metrics can be computed."""
+
+
+def judge_set(
+    data: Path,
+    run: RunDir,
+    engine: Engine,
+    *,
+    seed: int = 0,
+    shard: tuple[int, int] = (1, 1),
+    batch: int = 16,
+    tolerate: int = 0,
+    pairs: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    told: Callable[[Json], Json] = lambda row: row,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tally:
+    """Judge every pair of a set that the folder has no prediction of, and write down what people say of all.
+
+    Args:
+        data: The pair set.
+        run: Where the files go; a folder with predictions made with the same settings is continued.
+        engine: Who judges.
+        seed: Of the sampling.
+        shard: The i-th of n shares of the set, i from 1. They may be judged at one time, in one folder.
+        batch: Pairs judged together, and written: what a kill can cost.
+        tolerate: How many bad rows of the shard to write with their error before one stops the work.
+        pairs: Judge only the first so many.
+        settings: What else the predictions depend on (`model.describe`), kept in evaluation.json.
+        told: Adds to a row what is known here of its pair, such as how many of its claims are true.
+        progress: Called with the pairs done and the pairs of the shard.
+
+    Raises:
+        InputError: The folder's predictions were made with other settings, or another process is at work on them.
+        DataError: There is one more bad row than tolerated, an id comes twice, or the set is damaged.
+        ListenerUnavailable: A listener broke that was not to be left out; what was judged is kept.
+    """
+    if batch < 1:
+        raise InputError(f"batch is {batch}, expected at least 1")
+    rows = RowFile(Path(data), whole_pairs=True)
+    n = rows.n_rows if pairs is None else min(pairs, rows.n_rows)
+    bounds = cut(0, n, batch)
+    parts = Parts(run.path / "predictions.parts", bounds)
+    record = {"format": FORMAT, "rows": n, "batch": batch, "seed": seed, **(settings or {})}
+    first, last = share(len(bounds), *shard)
+    with parts.held(shard):
+        _claim(run, plain(record), parts)
+        _write_people(data, n, run)
+        if not run.predictions.exists():
+            job = Job(rows, rows.fingerprint(), seed, batch, tolerate, with_content=True)
+            parts.judge(job, engine, bounds[first:last], told=told, progress=progress)
+            with parts.merging():
+                if not run.predictions.exists() and not parts.missing(bounds):
+                    _put_together(parts, run)
+    if not run.predictions.exists():
+        errors = sum("error" in row for one in bounds[first:last] for row in parts.read(one))
+        return Tally(n, errors, complete=False)
+    shutil.rmtree(parts.folder, ignore_errors=True)
+    return Tally(n, sum("error" in row for row in read_jsonl(run.predictions)), complete=True)
+
+
+def _claim(run: RunDir, record: dict[str, Any], parts: Parts) -> None:
+    """Keep what the predictions are made with, or find that it is what those in the folder were made with.
+
+    Only more rows may be asked for than before: predictions that are there are cut into parts again.
+    """
+    path = run.settings
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path}: is no JSON ({error}), expected settings; choose another --out") from error
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: its predictions were made by an earlier Earshot, which can be read and not gone on with; "
+                "choose another --out"
+            )
+        more = isinstance(found.get("rows"), int) and found["rows"] < record["rows"]
+        same_settings(path, found | {"rows": record["rows"]} if more else found, dict.fromkeys(found) | record)
+        if more:
+            if run.predictions.exists():
+                rows = list(islice(read_jsonl(run.predictions), found["rows"] // record["batch"] * record["batch"]))
+                for bounds in cut(0, len(rows), record["batch"]):
+                    parts.write(bounds, rows[bounds.start : bounds.stop])
+                run.predictions.unlink()
+            write_json(path, record)
+    elif run.predictions.exists():
+        raise InputError(f"{run.predictions}: has no {path.name} beside it to continue by; choose another --out")
+    else:
+        write_json(path, record)
+    if not run.environment.exists():
+        run.write_environment(describe_environment())
+
+
+def _write_people(data: Path, n: int, run: RunDir) -> None:
+    """What the set says today; rows that are no pairs are found when they are judged."""
+    seen: set[str] = set()
+    with whole(run.people) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for pair in islice(read_pairs(data, tolerate=n), n):
+            if pair.id in seen:
+                raise DataError(
+                    f"pair '{pair.id}' comes twice, expected each id once; 'earshot data check' lists such rows"
+                )
+            seen.add(pair.id)
+            file.write(json.dumps(people_row(pair), ensure_ascii=False) + "\n")
+
+
+def _put_together(parts: Parts, run: RunDir) -> None:
+    """Parts to predictions.jsonl, and what went wrong to errors.jsonl."""
+    if run.errors_log.exists():
+        run.errors_log.unlink()
+    with whole(run.predictions) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for bounds in parts.bounds:
+            rows = list(parts.read(bounds))
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            append_jsonl(run.errors_log, [*_faults(rows)])
+
+
+def _faults(rows: list[Json]) -> Iterator[Json]:
+    for row in rows:
+        if "error" in row:
+            yield {"kind": "row", "id": row["id"], "error": row["error"]}
+        for name, error in row.get("broken", {}).items():
+            yield {"kind": "listener", "listener": name, "ids": [row["id"]], "error": error}
