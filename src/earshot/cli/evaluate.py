@@ -19,6 +19,7 @@ from earshot.cli.reward_model import (
     Temperature,
     listeners_by_name,
 )
+from earshot.types import Estimate
 
 if TYPE_CHECKING:
     from earshot.metrics.protocols import Protocol
@@ -211,8 +212,7 @@ def print_metrics(metrics: dict[str, Any], model: str, data: Path, out: Path) ->
     console.print(render_summary_table({model: metrics}, title=f"{model} on {data.resolve().name}"))
     for name, record in metrics.items():
         if name.startswith("protocol.") and record["value"] is not None:
-            interval = "" if record["low"] is None else f" [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"
-            value = f"{100 * record['value']:.1f}{interval}"
+            value = Estimate.from_record(record).text(percent=True)
             console.print(f"{name.removeprefix('protocol.')}: {value} (n {record['n']:,})", markup=False)
     for warning in metrics.get("warnings", ()):
         console.print(f"warning: {warning}", markup=False, style="yellow")

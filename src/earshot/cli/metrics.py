@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from earshot.types import Estimate
+
 if TYPE_CHECKING:
     from earshot.metrics.judged import Judged
     from earshot.metrics.protocols import Protocol
@@ -154,18 +156,10 @@ def _print(results: "dict[str, dict[str, Any]]", protocols: "dict[str, Protocol]
         for case, record in cases.items():
             typer.echo("")
             typer.echo(name if not case else f"{name}, without the overlapping pairs")
-            typer.echo(f"    score         {_percent(record)}")
-            typer.echo(f"    always first  {_percent(record['always_first'])}")
+            typer.echo(f"    score         {Estimate.from_record(record).text(percent=True)}")
+            typer.echo(f"    always first  {Estimate.from_record(record['always_first']).text(percent=True)}")
             counts = ", ".join(f"{record[f'n_{what}']:,} {what}" for what in ("pairs", "ties", "missing", "prompts"))
             mean = "mean over prompts" if protocols[name].macro else "mean"
             typer.echo(f"    {mean}, n {record['n']:,}; {counts}")
             if "threshold" in record:
                 typer.echo(f"    equal up to a gap of {record['threshold']:g}")
-
-
-def _percent(record: "dict[str, Any]") -> str:
-    if record["value"] is None:
-        return "-"
-    if record["low"] is None:
-        return f"{100 * record['value']:.1f}"
-    return f"{100 * record['value']:.1f} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"

@@ -169,22 +169,14 @@ def summary(
     return {
         **counts,
         "n_listener_missing": well_formed * len(listeners) - heard,
-        **{name: estimate_record(estimate) for name, estimate in estimates.items()},
+        **{name: estimate.as_record() for name, estimate in estimates.items()},
         "warnings": leak_warnings(estimates),
     }
 
 
-def estimate_record(estimate: Estimate) -> dict[str, float | int | None]:
-    """An estimate as it stands in a JSON file."""
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
-
-
 def read_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
     """An estimate out of the content of a metrics.json; missing where the file does not have it."""
-    record = metrics.get(name)
-    if not isinstance(record, Mapping) or record.get("value") is None:
-        return Estimate.missing()
-    return Estimate(record["value"], record.get("low"), record.get("high"), int(record.get("n", 0)))
+    return Estimate.from_record(metrics.get(name))
 
 
 def accuracy_difference(

@@ -43,10 +43,9 @@ class Result(NamedTuple):
 
     def record(self) -> dict[str, float | int | None]:
         """As it stands in a JSON file."""
-        value, low, high, n = (self.estimate.value, self.estimate.low, self.estimate.high, self.estimate.n)
         counts = {name: getattr(self, name) for name in ("n_pairs", "n_ties", "n_missing", "n_prompts")}
         threshold = {} if self.threshold is None else {"threshold": self.threshold}
-        return {"value": value, "low": low, "high": high, "n": n, **counts, **threshold}
+        return {**self.estimate.as_record(), **counts, **threshold}
 
 
 @dataclass(frozen=True)
