@@ -2,7 +2,7 @@
 
 import pytest
 
-from earshot.types import Estimate, Pair, Votes
+from earshot.types import Estimate, Pair, Votes, hash_of
 
 
 @pytest.mark.parametrize(("label", "swapped"), [("first", "second"), ("second", "first"), ("tie", "tie"),
@@ -39,3 +39,9 @@ def test_an_estimate_is_read_back_from_its_record(estimate):
 @pytest.mark.parametrize("record", [None, 0.5, {"low": 0.1}, {"value": None, "n": 3}])
 def test_what_is_no_estimate_is_read_as_missing(record):
     assert Estimate.from_record(record) == Estimate.missing()
+
+
+def test_an_id_has_one_hash_of_64_bits_half_an_emoji_too():
+    # BLAKE2b with a digest of 8 bytes, of RFC 7693, as `b2sum -l 64` gives it for "p1".
+    assert hash_of("p1").to_bytes(8, "big", signed=True).hex() == "e81665c97894ce91"
+    assert hash_of("\ud83d") != hash_of("\ud83e")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -25,6 +26,12 @@ ImageSource: TypeAlias = "Path | bytes | Image"
 def other(side: Side) -> Side:
     """The side that `side` is not."""
     return "second" if side == "first" else "first"
+
+
+def hash_of(text: str) -> int:
+    """64 bits of a text, signed: what stands for an id, so that a million pairs need no million strings."""
+    # Half an emoji is text too.
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,7 @@ from earshot.data.overlap import (
     write_overlap,
 )
 from earshot.errors import DataError, ImageError, InputError
-from earshot.metrics.judged import hash_of
-from earshot.types import Pair, Votes
+from earshot.types import Pair, Votes, hash_of
 
 Write = Callable[..., Path]
 

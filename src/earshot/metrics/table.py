@@ -4,13 +4,13 @@ import math
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
+from earshot.types import hash_of
 
 FIRST, SECOND, TIE, BOTH_BAD, NONE = 1, -1, 0, 2, -9
 """Codes of a verdict; NONE is a verdict that is not there."""
@@ -127,9 +127,8 @@ class _Builder:
         self.models: dict[str, int] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
-        digest = blake2b(str(row["id"]).encode(), digest_size=8).digest()
         values = {
-            "pair_hash": int.from_bytes(digest, "big", signed=True),
+            "pair_hash": hash_of(str(row["id"])),
             "cluster": self.prompts.setdefault(str(row["prompt_id"]), len(self.prompts)),
             "p_first": probability(row["p_first"]),
             "p_forward": probability(row["p_first_forward"]),

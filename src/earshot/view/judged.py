@@ -7,12 +7,12 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
 from earshot.rundir import parse_jsonl_line
+from earshot.types import hash_of
 from earshot.view.columns import GAP, OPEN, RIGHT, WRONG, Columns
 from earshot.view.sources import Source
 
@@ -227,11 +227,6 @@ class _Builder:
             column[row] = gap
         columns.append(values)
         self._rows, self._gaps = [], []
-
-
-def hash_of(text: str) -> int:
-    """64 bits of an id, signed, so that no million strings are kept; half an emoji is text too."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
 
 
 def _p(value: Any) -> float:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from earshot.data.pairset import PairSet
 from earshot.errors import DataError, EarshotError
 from earshot.images import ImageFolder, load_image
-from earshot.view.judged import hash_of
+from earshot.types import hash_of
 
 Size = Literal["small", "large"]
 SIDES_PX: dict[Size, int] = {"small": 160, "large": 1024}
