@@ -36,7 +36,7 @@ LAYERS: dict[int, set[str]] = {
 # What each layer may import from outside, besides the standard library and what the layers before it may.
 OUTSIDE: dict[int, set[str]] = {
     1: {"pydantic", "yaml"},
-    2: {"numpy", "scipy", "PIL", "pyarrow", "jaxtyping", "evalica"},
+    2: {"numpy", "scipy", "PIL", "pyarrow", "jaxtyping"},
     3: {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "peft"},
     4: {
         "trl",

@@ -1,64 +1,8 @@
-"""Strengths are those of Bradley and Terry, finite in any tournament; circles are found; rounds cost n log n."""
+"""Circles are found; rounds cost n log n."""
 
 import numpy as np
-import pytest
-from scipy.special import expit
 
-from earshot.judging.tournament import all_pairs, cycles, fit_strengths, n_rounds, swiss_round
-from earshot.metrics.ranking import strengths as without_prior
-
-
-def wins_of(p):
-    """Everybody against everybody, once, with these probabilities."""
-    return np.where(np.eye(len(p)) > 0, 0.0, p)
-
-
-def test_with_many_games_the_strengths_are_those_of_evalica():
-    wins = np.array([[0, 7, 9], [3, 0, 6], [1, 4, 0]], dtype=float)
-    assert fit_strengths(1e6 * wins).value == pytest.approx(without_prior(wins), abs=1e-5)
-
-
-def test_a_judge_with_bradley_terry_opinions_is_read_back():
-    theta = np.array([1.5, 0.5, -0.5, -1.5])
-    wins = wins_of(expit(theta[:, None] - theta[None, :]))
-    assert fit_strengths(1e6 * wins).value == pytest.approx(theta, abs=1e-5)
-    assert list(np.argsort(-fit_strengths(wins).value)) == [0, 1, 2, 3]
-
-
-def test_one_game_between_two_is_worth_what_the_prior_lets_it():
-    # By symmetry the strengths are t and -t; the slope of the log posterior is (1 - σ(2t)) + (½ - σ(t)) = 0.
-    value, low, high = fit_strengths(np.array([[0.0, 1.0], [0.0, 0.0]]))
-    t = value[0]
-    assert value[1] == pytest.approx(-t)
-    assert (1 - expit(2 * t)) + (0.5 - expit(t)) == pytest.approx(0, abs=1e-9)
-    # Along (t, -t) the information is 4·σ(2t)σ(-2t) from the game and 2·σ(t)σ(-t) from the prior.
-    information = 4 * expit(2 * t) * expit(-2 * t) + 2 * expit(t) * expit(-t)
-    assert high[0] - t == pytest.approx(1.959964 / np.sqrt(information), rel=1e-6)
-    assert t - low[0] == pytest.approx(high[0] - t)
-
-
-def test_a_drawn_game_leaves_both_at_the_average():
-    assert fit_strengths(np.array([[0, 0.5], [0.5, 0]])).value == pytest.approx([0, 0])
-
-
-@pytest.mark.parametrize("n", [2, 5, 30])
-def test_who_never_loses_is_strong_but_not_infinitely(n):
-    wins = np.triu(np.ones((n, n)), 1)
-    value, low, high = fit_strengths(wins)
-    assert np.isfinite(np.concatenate([value, low, high])).all()
-    assert (np.diff(value) < 0).all()
-    assert value.sum() == pytest.approx(0, abs=1e-9)
-
-
-def test_numbering_the_players_otherwise_changes_nothing():
-    rng = np.random.default_rng(0)
-    wins, order = rng.integers(0, 5, (6, 6)) * (1 - np.eye(6)), rng.permutation(6)
-    assert fit_strengths(wins[np.ix_(order, order)]).value == pytest.approx(fit_strengths(wins).value[order])
-
-
-def test_more_games_narrow_the_interval():
-    few, many = (fit_strengths(k * np.array([[0, 0.7], [0.3, 0]])) for k in (1, 100))
-    assert (many.high - many.low)[0] < 0.3 * (few.high - few.low)[0]
+from earshot.judging.tournament import all_pairs, cycles, n_rounds, swiss_round
 
 
 def test_rounds_grow_as_the_logarithm():

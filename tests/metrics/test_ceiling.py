@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
-from earshot.metrics.ceiling import human_ceiling, leave_one_out_agreement, majority_agreement
+from earshot.metrics.ceiling import ceiling_statistics, leave_one_out_agreement, majority_agreement
+from earshot.stats import bootstrap
+from earshot.types import Estimate
 
 
 def votes(*pairs: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -36,19 +38,21 @@ def test_agreement_is_that_of_each_rater_in_turn(a: int, b: int) -> None:
     assert majority_agreement(*votes((a, b)))[0] >= agree / (a + b)
 
 
-def test_pairs_of_fewer_than_two_votes_are_left_out_and_counted() -> None:
+def test_pairs_of_fewer_than_two_votes_are_left_out() -> None:
     a, b = votes((3, 1), (1, 0), (0, 0), (2, 0))
-    found = human_ceiling(a, b, np.arange(4), resamples=50)
-    assert (found.leave_one_out.value, found.leave_one_out.n) == (pytest.approx((0.75 + 1) / 2), 2)
-    assert (found.including.value, found.n_left_out) == (pytest.approx((0.75 + 1) / 2), 2)
+    found = ceiling_statistics(a, b, np.arange(4), 4)
+    assert {name: (s.value(), s.n) for name, s in found.items()} == {
+        "ceiling.leave_one_out": (pytest.approx((0.75 + 1) / 2), 2),
+        "ceiling.including": (pytest.approx((0.75 + 1) / 2), 2),
+    }
 
 
 def test_no_pair_of_two_votes_has_no_ceiling() -> None:
-    found = human_ceiling(*votes((1, 0)), np.array([0]))
-    assert (found.leave_one_out.value, found.leave_one_out.n, found.n_left_out) == (None, 0, 1)
+    found = bootstrap(ceiling_statistics(*votes((1, 0)), np.array([0]), 1), resamples=10)
+    assert found["ceiling.leave_one_out"] == found["ceiling.including"] == Estimate.missing()
 
 
 @pytest.mark.parametrize("bad", [-1.0, 0.5, np.nan, np.inf])
 def test_votes_that_count_no_raters_are_refused(bad: float) -> None:
     with pytest.raises(DataError, match="votes_second of pair 1"):
-        human_ceiling(np.array([3.0, 2.0]), np.array([1.0, bad]), np.array([0, 1]))
+        ceiling_statistics(np.array([3.0, 2.0]), np.array([1.0, bad]), np.array([0, 1]), 2)

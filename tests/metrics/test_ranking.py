@@ -4,32 +4,18 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
-from earshot.metrics.ranking import compare_rankings, rank_generators, strengths
+from earshot.metrics.ranking import Ranking, compare_rankings
 
 
-def test_strengths_of_two_are_the_log_odds_of_winning() -> None:
-    # 3 wins of 4: the gap is ln 3.
-    assert strengths(np.array([[0.0, 3.0], [1.0, 0.0]])) == pytest.approx([np.log(3) / 2, -np.log(3) / 2], abs=1e-6)
-
-
-def test_strengths_add_up_along_a_chain() -> None:
-    # a beats b 2 : 1 and b beats c 4 : 1, so a would beat c 8 : 1.
-    a, b, c = strengths(np.array([[0.0, 2, 0], [1, 0, 4], [0, 1, 0]]))
-    assert (a - b, b - c) == pytest.approx((np.log(2), np.log(4)), abs=1e-6)
-
-
-def test_strengths_are_where_expected_wins_are_the_wins() -> None:
-    wins = np.random.default_rng(0).integers(1, 30, size=(7, 7)).astype(float)
-    np.fill_diagonal(wins, 0)
-    s = strengths(wins)
-    chance = 1 / (1 + np.exp(s[None] - s[:, None]))
-    assert (chance * (wins + wins.T)).sum(axis=1) == pytest.approx(wins.sum(axis=1), rel=1e-5)
+def rank(first: list[str], second: list[str], share: np.ndarray, clusters: np.ndarray, resamples: int = 50) -> Ranking:
+    """People's ranking alone."""
+    return compare_rankings(first, second, share, share, clusters, resamples=resamples).people
 
 
 def test_a_tie_is_half_a_win_for_either() -> None:
     first, second = ["a", "a", "b", "b"], ["b", "b", "a", "a"]
     # a wins 1 + 0.5 + 0 + 1 = 2.5 of 4; the side does not matter.
-    ranking = rank_generators(first, second, np.array([0.7, 0.5, 0.9, 0.2]), np.arange(4), resamples=50)
+    ranking = rank(first, second, np.array([0.7, 0.5, 0.9, 0.2]), np.arange(4), resamples=50)
     best, worst = ranking.generators
     assert (best.name, best.rank, worst.name, worst.rank) == ("a", 1, "b", 2)
     assert best.strength.value - worst.strength.value == pytest.approx(np.log(2.5 / 1.5), abs=1e-6)
@@ -46,7 +32,7 @@ def made_up(true: np.ndarray, prompts: int, seed: int) -> tuple[list[str], list[
 
 def test_made_up_strengths_lie_in_their_intervals() -> None:
     true = np.array([1.0, 0.3, -0.2, -1.1])
-    ranking = rank_generators(*made_up(true, 200, 0), resamples=300)
+    ranking = rank(*made_up(true, 200, 0), resamples=300)
     assert [g.name for g in ranking.generators] == ["g0", "g1", "g2", "g3"]
     for place, generator in enumerate(ranking.generators):
         assert generator.strength.low < true[place] < generator.strength.high
@@ -55,14 +41,14 @@ def test_made_up_strengths_lie_in_their_intervals() -> None:
 
 
 def test_generators_that_are_alike_share_ranks_in_their_intervals() -> None:
-    ranking = rank_generators(*made_up(np.zeros(4), 30, 1), resamples=200)
+    ranking = rank(*made_up(np.zeros(4), 30, 1), resamples=200)
     assert all(g.rank_high - g.rank_low >= 2 for g in ranking.generators)
 
 
 def test_showing_the_images_swapped_changes_nothing() -> None:
     first, second, share, clusters = made_up(np.array([0.5, 0.0, -0.5]), 20, 2)
-    plain = rank_generators(first, second, share, clusters, resamples=30)
-    swapped = rank_generators(second, first, 1 - share, clusters, resamples=30)
+    plain = rank(first, second, share, clusters, resamples=30)
+    swapped = rank(second, first, 1 - share, clusters, resamples=30)
     for a, b in zip(plain.generators, swapped.generators, strict=True):
         assert (a.name, a.strength.value) == (b.name, pytest.approx(b.strength.value, abs=1e-6))
 
@@ -79,25 +65,25 @@ def test_a_judge_that_agrees_with_people_ranks_as_they_do_and_one_that_disagrees
 def test_a_generator_that_always_wins_has_no_strength() -> None:
     first, second = ["best", "best", "a", "b"], ["a", "b", "b", "a"]
     with pytest.raises(DataError, match=r"3 generators fall into 2 groups.*one is best"):
-        rank_generators(first, second, np.ones(4), np.arange(4))
+        rank(first, second, np.ones(4), np.arange(4))
 
 
 def test_resamples_in_which_one_always_wins_are_left_out_and_counted() -> None:
     first, second = ["a"] * 3, ["b"] * 3
     # a loses the third prompt only: it is not drawn in (2/3)³ = 30 % of resamples, and alone in 1/27 = 4 %.
-    ranking = rank_generators(first, second, np.array([1.0, 1.0, 0.0]), np.arange(3), resamples=2_000)
+    ranking = rank(first, second, np.array([1.0, 1.0, 0.0]), np.arange(3), resamples=2_000)
     assert ranking.n_disconnected / 2_000 == pytest.approx(9 / 27, abs=0.04)
 
 
 def test_one_prompt_has_a_ranking_without_intervals() -> None:
-    ranking = rank_generators(["a", "b"], ["b", "a"], np.array([1.0, 1.0]), np.array([0, 0]), resamples=20)
+    ranking = rank(["a", "b"], ["b", "a"], np.array([1.0, 1.0]), np.array([0, 0]), resamples=20)
     assert [(g.rank, g.strength.low, g.rank_low) for g in ranking.generators] == [(1, None, None), (1, None, None)]
 
 
 def test_hostile_matches_are_refused() -> None:
     with pytest.raises(DataError, match="no pair of two different generators"):
-        rank_generators(["a"], ["a"], np.array([1.0]), np.array([0]))
+        rank(["a"], ["a"], np.array([1.0]), np.array([0]))
     with pytest.raises(DataError, match="2 and 1 generators of 1 pairs"):
-        rank_generators(["a", "b"], ["a"], np.array([1.0]), np.array([0]))
+        rank(["a", "b"], ["a"], np.array([1.0]), np.array([0]))
     with pytest.raises(DataError, match="outside"):
-        rank_generators(["a"], ["b"], np.array([np.nan]), np.array([0]))
+        rank(["a"], ["b"], np.array([np.nan]), np.array([0]))

@@ -1,4 +1,4 @@
-"""Risk and coverage by hand, with ties; the statistic that streams says the same."""
+"""Risk and coverage by hand, with ties; the statistic with intervals says the same."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,6 @@ from earshot.metrics import PredictionTable
 from earshot.metrics.slices import (
     Bootstrap,
     Slice,
-    all_slices,
     by_axis,
     by_category,
     by_disagreement,
@@ -17,7 +16,6 @@ from earshot.metrics.slices import (
     by_margin,
     by_trace_length,
     hard_pairs,
-    slice_records,
 )
 
 DRAWS = Bootstrap(resamples=50)
@@ -63,6 +61,7 @@ def told(slices: list[Slice]) -> dict[str, tuple[float | None, int]]:
 
 def test_by_margin(table: PredictionTable) -> None:
     # Margins: a 0.8, b 0.2, c 0.2, d 1, e 0.2, f 1.
+    # They part the strict pairs.
     assert told(by_margin(table, bootstrap=DRAWS)) == {
         "up to 0.2": (pytest.approx(1 / 3), 3),
         "0.6 to 0.8": (1.0, 1),
@@ -111,17 +110,6 @@ def test_hard_pairs(table: PredictionTable) -> None:
     }
 
 
-def test_all_of_them_and_their_records(table: PredictionTable) -> None:
-    slices = all_slices(table, bootstrap=DRAWS)
-    assert {s.by for s in slices} == {
-        "margin", "axis", "category", "generators", "trace_length", "disagreement.kin", "hard"
-    }  # fmt: skip
-    record = slice_records(slices)[0]
-    assert record.keys() == {"by", "name", "value", "low", "high", "n"}
-    # The margins part the strict pairs.
-    assert sum(s.accuracy.n for s in slices if s.by == "margin") == 6
-
-
 def test_the_interval_is_over_the_prompts_of_the_slice() -> None:
     # Two prompts, ten pairs each, all right in one and all wrong in the other: 0 to 1 and not 0.3 to 0.7.
     rows = [row(str(i), (1, 0), 0.9 if i < 10 else 0.1, 0.9 if i < 10 else 0.1) for i in range(20)]
@@ -132,4 +120,5 @@ def test_the_interval_is_over_the_prompts_of_the_slice() -> None:
 
 def test_nothing_known_gives_no_slices() -> None:
     table = PredictionTable.from_rows([row("a", (1, 1), 0.5, 0.5)])
-    assert all_slices(table, bootstrap=DRAWS) == []
+    assert [by_margin(table), by_axis(table), by_category(table), by_generators(table)] == [[]] * 4
+    assert [by_trace_length(table), hard_pairs(table)] == [[]] * 2

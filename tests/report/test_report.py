@@ -14,7 +14,7 @@ from earshot.errors import DataError, InputError
 from earshot.report import render_summary_table, write_report
 from earshot.report.charts import MAX_POINTS, smoothed, thinned, training_charts
 from earshot.report.drawing import line_style
-from earshot.report.examples import Pictures, choose, confident_mistake, listener_gap, order_flip, shortened
+from earshot.report.examples import Chooser, Pictures, confident_mistake, listener_gap, order_flip, shortened
 from earshot.report.reading import Curve, read_curves, read_runs
 from earshot.report.tables import format_estimate, summary_rows
 from earshot.rundir import append_jsonl, write_text
@@ -205,8 +205,9 @@ def test_a_listener_gap_needs_different_sides() -> None:
 
 def test_the_largest_are_chosen_and_of_equals_the_earlier() -> None:
     rows = [prediction(p, id=f"p{i}") for i, p in enumerate((0.4, 0.1, 0.9, 0.1, 0.0, 0.3))]
-    chosen = choose(iter(rows), per_rule=3)["Most confident mistakes"]
-    assert [example.row["id"] for example in chosen] == ["p4", "p1", "p3"]
+    chooser = Chooser(per_rule=3)
+    assert list(chooser.passing(rows)) == rows
+    assert [example.row["id"] for example in chooser.chosen()["Most confident mistakes"]] == ["p4", "p1", "p3"]
 
 
 def test_pictures_are_embedded_once_and_within_the_budget(three_runs: list[Path]) -> None:

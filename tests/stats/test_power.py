@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import special
 
 from earshot.errors import InputError
 from earshot.stats import (
@@ -12,7 +11,6 @@ from earshot.stats import (
     mean_statistic,
     paired_design,
     pairs_needed,
-    power_of_difference,
 )
 
 
@@ -38,7 +36,6 @@ def test_what_a_set_can_show_is_the_inverse_of_how_large_it_must_be(clustering: 
     smallest = detectable_difference(5_000, 0.3, **clustering)
     assert smallest is not None
     assert pairs_needed(smallest, 0.3, **clustering).pairs == 5_000
-    assert power_of_difference(smallest, 5_000, 0.3, **clustering) == pytest.approx(0.8, abs=1e-6)
 
 
 def test_too_small_a_set_shows_nothing() -> None:
@@ -77,11 +74,6 @@ def test_the_design_is_read_off_two_models() -> None:
     assert (design.difference, design.discordance) == pytest.approx((0.2, 0.6))
     assert design.size_cv == pytest.approx(0.5 / 2.5)
     assert paired_design(a[:1], b[:1], np.array([0])).correlation == 0.0
-
-
-def test_no_difference_has_the_power_of_the_level() -> None:
-    # One side of the test: 2.5 %, as the difference goes to 0.
-    assert power_of_difference(1e-9, 1_000, 0.3) == pytest.approx(special.ndtr(-1.96), abs=1e-4)
 
 
 @pytest.mark.parametrize(

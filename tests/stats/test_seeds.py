@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from earshot.errors import DataError
-from earshot.lab.bench.coverage import coverage_of_seeds
 from earshot.stats import Statistic, bootstrap_mean, bootstrap_runs, mean_statistic, ratio_of_totals
 from earshot.types import Estimate
 
@@ -50,11 +49,6 @@ def test_prompts_are_paired_between_methods() -> None:
     assert (e.value, e.low, e.high) == pytest.approx((0.1, 0.1 - half, 0.1 + half), abs=1e-4)
     back = bootstrap_runs(runs_of(hard + lucky), runs_of(hard + lucky + 0.1), resamples=100)
     assert (back.value, back.low, back.high) == pytest.approx((-e.value, -e.high, -e.low))
-
-
-def test_the_interval_covers_with_three_seeds() -> None:
-    # 400 simulations: a standard error of 1.1 points.
-    assert coverage_of_seeds(3, 400, 300, seed=5).record()["coverage"] == pytest.approx(0.96, abs=0.03)
 
 
 def test_one_seed_says_nothing_of_others() -> None:

@@ -15,7 +15,7 @@ import typer
 from earshot import __version__
 
 PARTS = {
-    "core": ["numpy", "scipy", "pillow", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "jaxtyping", "evalica"],
+    "core": ["numpy", "scipy", "pillow", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "jaxtyping"],
     "train": ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors", "httpx2", "stamina"],
     "serve": ["fastapi", "uvicorn", "uvloop", "prometheus-client", "python-multipart"],
     "report": ["matplotlib", "jinja2"],

@@ -13,14 +13,13 @@ from scipy.stats import rankdata
 
 from earshot.judging.tournament import (
     ALL_PAIRS_UP_TO,
-    Strengths,
     all_pairs,
     cycles,
-    fit_strengths,
     n_rounds,
     swiss_round,
 )
 from earshot.predictions.judgement import Judgement
+from earshot.stats.bradley_terry import Strengths, fit_strengths
 from earshot.types import Estimate
 
 _EQUAL_DECIMALS = 6

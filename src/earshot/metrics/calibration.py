@@ -1,7 +1,7 @@
 """Whether a predicted probability is the share of people who prefer the first image.
 
 Everything is against shares of votes, which lie in [0, 1], and holds for 0/1 outcomes too. Predictions fall into
-equal bins; a bin's totals add up over prompts, so that all of this streams and is bootstrapped like any mean.
+equal bins; a bin's totals add up over prompts, so that all of this is bootstrapped like any mean.
 
 Axes: n observations, c clusters (prompts), k columns of totals, r resamples.
 """
@@ -132,25 +132,6 @@ def calibration_statistics(
     }
 
 
-def reliability_statistics(
-    p_first: Float[np.ndarray, " n"],
-    share: Float[np.ndarray, " n"],
-    clusters: Int[np.ndarray, " n"],
-    n_clusters: int,
-    *,
-    bins: int = BINS,
-) -> dict[str, Statistic]:
-    """Mean prediction `p.<bin>` and mean share `share.<bin>` of each bin, to be streamed or bootstrapped."""
-    cells = bin_of(p_first, bins)
-    sums = [cell_totals(column, clusters, cells, n_clusters, bins) for column in (p_first, share, np.ones_like(share))]
-    out = {}
-    for b in range(bins):
-        p, o, n = (part[:, b] for part in sums)
-        out[f"p.{b}"] = Statistic(np.stack([p, n], axis=1), ratio_of_totals, int(n.sum()))
-        out[f"share.{b}"] = Statistic(np.stack([o, n], axis=1), ratio_of_totals, int(n.sum()))
-    return out
-
-
 def reliability_bins(
     p_first: Float[np.ndarray, " n"],
     share: Float[np.ndarray, " n"],
@@ -170,19 +151,16 @@ def reliability_bins(
         resamples: Of the prompts, for the intervals of the shares.
         seed: Of the resamples.
     """
-    statistics = reliability_statistics(p_first, share, clusters, int(clusters.max(initial=-1)) + 1, bins=bins)
-    return bins_of_statistics(statistics, resamples=resamples, seed=seed)
-
-
-def bins_of_statistics(
-    statistics: dict[str, Statistic], *, resamples: int = RESAMPLES, seed: int = 0
-) -> list[ReliabilityBin]:
-    """The same from what `reliability_statistics` gives, as of a `Stream` of it."""
-    bins = len(statistics) // 2
-    shares = {f"share.{b}": statistics[f"share.{b}"] for b in range(bins)}
-    estimates = bootstrap(shares, resamples=resamples, seed=seed)
-    means = [statistics[f"p.{b}"].value() for b in range(bins)]
+    c, cells = int(clusters.max(initial=-1)) + 1, bin_of(p_first, bins)
+    columns = (p_first, share, np.ones_like(share))
+    sums, shares, counts = (cell_totals(column, clusters, cells, c, bins) for column in columns)
+    statistics = {
+        str(b): Statistic(np.stack([shares[:, b], counts[:, b]], axis=1), ratio_of_totals, int(counts[:, b].sum()))
+        for b in range(bins)
+    }
+    estimates = bootstrap(statistics, resamples=resamples, seed=seed)
+    means = divided(sums.sum(axis=0), counts.sum(axis=0))
     return [
-        ReliabilityBin(b / bins, (b + 1) / bins, None if np.isnan(p) else p, estimates[f"share.{b}"])
+        ReliabilityBin(b / bins, (b + 1) / bins, None if np.isnan(p) else float(p), estimates[str(b)])
         for b, p in enumerate(means)
     ]

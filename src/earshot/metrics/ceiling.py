@@ -3,25 +3,11 @@
 Axes: n pairs, c clusters (prompts).
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
-from earshot.stats import RESAMPLES, Statistic, bootstrap, mean_statistic
-from earshot.types import Estimate
-
-
-class HumanCeiling(NamedTuple):
-    """Expected agreement of a rater drawn at random, with intervals over prompts."""
-
-    leave_one_out: Estimate
-    """With the majority of the other raters; where they are tied the rater agrees by half."""
-    including: Estimate
-    """With the majority of all raters, this one among them; higher, because a rater agrees with himself."""
-    n_left_out: int
-    """Pairs that have fewer than two votes, on which nothing can be said."""
+from earshot.stats import Statistic, mean_statistic
 
 
 def leave_one_out_agreement(
@@ -67,7 +53,7 @@ def ceiling_statistics(
         DataError: A count is no whole number of at least 0.
     """
     _check(votes_first, votes_second)
-    enough = several_votes(votes_first, votes_second)
+    enough = votes_first + votes_second >= 2
     a, b, clusters = votes_first[enough], votes_second[enough], clusters[enough]
     return {
         "ceiling.leave_one_out": mean_statistic(leave_one_out_agreement(a, b), clusters, n_clusters),
@@ -75,42 +61,9 @@ def ceiling_statistics(
     }
 
 
-def human_ceiling(
-    votes_first: Float[np.ndarray, " n"],
-    votes_second: Float[np.ndarray, " n"],
-    clusters: Int[np.ndarray, " n"],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> HumanCeiling:
-    """Human agreement over the pairs given; to stand beside an accuracy, give the pairs that the accuracy is over.
-
-    Args:
-        votes_first: Raters who preferred the first image, whole numbers.
-        votes_second: Raters who preferred the second.
-        clusters: The number of each pair's prompt.
-        resamples: Of the prompts.
-        seed: Of the resamples.
-
-    Raises:
-        DataError: A count is no whole number of at least 0.
-    """
-    statistics = ceiling_statistics(votes_first, votes_second, clusters, int(clusters.max(initial=-1)) + 1)
-    found = bootstrap(statistics, resamples=resamples, seed=seed)
-    left_out = int(np.count_nonzero(~several_votes(votes_first, votes_second)))
-    return HumanCeiling(found["ceiling.leave_one_out"], found["ceiling.including"], left_out)
-
-
 def countable(votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     """Whether votes are counts of raters; weighted votes are not, and have no ceiling."""
     return (votes_first == np.floor(votes_first)) & (votes_second == np.floor(votes_second))
-
-
-def several_votes(
-    votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]
-) -> Bool[np.ndarray, " n"]:
-    """Whether a pair has the two votes that agreement needs."""
-    return votes_first + votes_second >= 2
 
 
 def _side(margin: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -50,7 +50,8 @@ class Judged:
     """None where only choices were given."""
     choice_forward: Int[np.ndarray, " p"]
     choice_swapped: Int[np.ndarray, " p"]
-    """The answers order by order, in the pair's own sides; NONE throughout where the two were not told apart."""
+    """The answers order by order, in the pair's own sides, whichever order is whose; NONE throughout where the two were
+    not told apart."""
     both_orders: bool
     """Whether the pairs were judged in both orders and the answers to each are known."""
 

@@ -1,7 +1,7 @@
 """Which generator people prefer, and which the reasoner does: Bradley–Terry strengths with intervals.
 
-Each pair of images is a match between the two models that made them. The strengths are `evalica`'s, on wins added up
-over pairs, in log-odds: a generator that is x stronger is preferred with probability 1 / (1 + e^-x).
+Each pair of images is a match between the two models that made them. Strengths are fitted without a prior to wins
+added up over pairs, in log-odds: a generator that is x stronger is preferred with probability 1 / (1 + e^-x).
 
 Axes: n pairs, c clusters (prompts), g generators, r resamples.
 """
@@ -16,11 +16,12 @@ from scipy.sparse import csgraph
 
 from earshot.errors import DataError
 from earshot.stats import LEVEL, cluster_codes, resampled_totals
+from earshot.stats.bradley_terry import fit_strengths
 from earshot.stats.intervals import expanded_interval
 from earshot.stats.totals import cell_totals
 from earshot.types import Estimate
 
-# Strengths are found anew in each resample, by iteration; a thousand take about a second for a dozen generators.
+# Strengths are found anew in each resample, by iteration.
 RANKING_RESAMPLES = 1_000
 
 
@@ -64,37 +65,6 @@ class _Fit(NamedTuple):
     """NaN in a resample without finite strengths."""
 
 
-def rank_generators(
-    model_first: Sequence[str],
-    model_second: Sequence[str],
-    p_first: Float[np.ndarray, " n"],
-    clusters: Int[np.ndarray, " n"],
-    *,
-    resamples: int = RANKING_RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> Ranking:
-    """Rank generators by who wins: the side above one half, and half a win each at exactly one half.
-
-    Args:
-        model_first: The generator of each pair's first image.
-        model_second: The generator of the second; the same one on both sides says nothing and is left out.
-        p_first: Share of votes for the first image, or the reasoner's probability of it.
-        clusters: The number of each pair's prompt.
-        resamples: Of the prompts, for the intervals.
-        seed: Of the resamples.
-        level: Nominal coverage of the intervals.
-
-    Raises:
-        DataError: No pair is left, a p_first is no probability, or the generators fall into groups of which one never
-            lost to another, so that the data do not say how far apart they are.
-
-    Source: Bradley and Terry 1952 (Biometrika 39); Newman 2023 (JMLR 24), as implemented in evalica.
-    """
-    matches = _matches(model_first, model_second, p_first, clusters)
-    return _ranking(matches, _fit(matches, resamples, seed), level)
-
-
 def compare_rankings(
     model_first: Sequence[str],
     model_second: Sequence[str],
@@ -108,9 +78,11 @@ def compare_rankings(
 ) -> RankingComparison:
     """People's ranking of the generators beside the reasoner's, and how well they agree.
 
+    Who wins a pair is the side above one half; at exactly one half, half a win each.
+
     Args:
         model_first: The generator of each pair's first image.
-        model_second: The generator of the second.
+        model_second: The generator of the second; the same one on both sides says nothing and is left out.
         share: Share of votes for the first image.
         p_first: The reasoner's probability of the first image, of the same pairs.
         clusters: The number of each pair's prompt.
@@ -119,7 +91,10 @@ def compare_rankings(
         level: Nominal coverage of the intervals.
 
     Raises:
-        DataError: As `rank_generators`.
+        DataError: No pair is left, a p_first is no probability, or the generators fall into groups of which one never
+            lost to another, so that the data do not say how far apart they are.
+
+    Source: Bradley and Terry 1952 (Biometrika 39).
     """
     both = [_matches(model_first, model_second, wins, clusters) for wins in (share, p_first)]
     fits = [_fit(matches, resamples, seed) for matches in both]
@@ -191,8 +166,8 @@ def _matches(
 def _fit(matches: _Matches, resamples: int, seed: int) -> _Fit:
     g = len(matches.names)
     wins = matches.wins.sum(axis=0).reshape(g, g)
-    value = strengths(wins)
-    if value is None:
+    value = fit_strengths(wins, prior=0.0).value
+    if np.isnan(value).any():
         n, group = csgraph.connected_components(wins > 0, connection="strong")
         some = ", ".join(name for name, of in zip(matches.names, group, strict=True) if of == group[0])
         raise DataError(
@@ -200,37 +175,7 @@ def _fit(matches: _Matches, resamples: int, seed: int) -> _Fit:
             "expected each to lose to another; leave out those that always win or lose"
         )
     drawn = resampled_totals(matches.wins, resamples=resamples, seed=seed)
-    draws = np.full((resamples, g), np.nan)
-    for draw, totals in zip(draws, drawn, strict=True):
-        found = strengths(totals.reshape(g, g))
-        if found is not None:
-            draw[:] = found
-    return _Fit(value, draws)
-
-
-def strengths(wins: Float[np.ndarray, "g g"]) -> Float[np.ndarray, " g"] | None:
-    """Bradley–Terry log-strengths with mean 0, from how often the row's generator beat the column's.
-
-    None where they are not finite: some generators were never beaten by any of the others (Ford 1957).
-    """
-    if csgraph.connected_components(wins > 0, connection="strong", return_labels=False) > 1:
-        return None
-    # Here, because it brings in pandas, which nothing else needs.
-    from evalica import Winner, bradley_terry
-
-    winner, loser = np.nonzero(wins)
-    found = bradley_terry(
-        winner.tolist(),
-        loser.tolist(),
-        [Winner.X] * len(winner),
-        weights=wins[winner, loser].tolist(),
-        tolerance=1e-9,
-        limit=10_000,
-    )
-    if found.iterations >= found.limit:
-        raise DataError(f"ranking: no strengths of {len(wins)} generators after {found.limit} steps; rank fewer")
-    log = np.log(found.scores.sort_index().to_numpy())
-    return log - log.mean()
+    return _Fit(value, np.stack([fit_strengths(totals.reshape(g, g), prior=0.0).value for totals in drawn]))
 
 
 def _ranking(matches: _Matches, fit: _Fit, level: float) -> Ranking:

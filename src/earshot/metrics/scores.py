@@ -276,14 +276,11 @@ def _turned(judged: Judged, truth: Truth) -> Judged:
     def turn(codes: Int[np.ndarray, " p"]) -> Int[np.ndarray, " p"]:
         return np.where(truth.shuffled & (np.abs(codes) == 1), -codes, codes).astype(np.int8)
 
-    # The order in which the images were shown turns round as well: forward is the publisher's.
-    forward = np.where(truth.shuffled, judged.choice_swapped, judged.choice_forward)
-    swapped = np.where(truth.shuffled, judged.choice_forward, judged.choice_swapped)
     return replace(
         judged,
         choice=turn(judged.choice),
-        choice_forward=turn(forward.astype(np.int8)),
-        choice_swapped=turn(swapped.astype(np.int8)),
+        choice_forward=turn(judged.choice_forward),
+        choice_swapped=turn(judged.choice_swapped),
         margin=np.where(truth.shuffled, -judged.margin, judged.margin),
     )
 

@@ -16,7 +16,7 @@ from earshot.errors import DataError
 from earshot.stats import Statistic
 from earshot.stats.totals import cell_totals
 
-# A statistic tells confidences apart to one part in this many, so that its totals are of one size in a stream.
+# A statistic tells confidences apart to one part in this many, so that its totals are of one size in any set.
 CONFIDENCE_STEPS = 200
 COVERAGES = (0.5, 0.8)
 

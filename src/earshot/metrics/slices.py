@@ -7,7 +7,7 @@ Axes: p pairs, s completions, n observations.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -51,15 +51,6 @@ class Bootstrap(NamedTuple):
 
 
 DRAWS = Bootstrap()
-
-
-def all_slices(table: PredictionTable, listeners: Sequence[str] = (), bootstrap: Bootstrap = DRAWS) -> list[Slice]:
-    """Every slice that the table knows enough for; the listeners are those heard where none are named."""
-    slices = [*by_margin(table, bootstrap=bootstrap), *by_axis(table, bootstrap), *by_category(table, bootstrap)]
-    slices += [*by_generators(table, bootstrap=bootstrap), *by_trace_length(table, bootstrap=bootstrap)]
-    for name in listeners or sorted(table.listeners):
-        slices += by_disagreement(table, name, bootstrap=bootstrap)
-    return slices + hard_pairs(table, bootstrap)
 
 
 def by_margin(
@@ -168,15 +159,6 @@ def hard_pairs(table: PredictionTable, bootstrap: Bootstrap = DRAWS) -> list[Sli
         *_slice("hard", "orders disagree", answered & ~agree, observed, bootstrap),
         *_slice("hard", "orders agree", agree, observed, bootstrap),
     ]
-
-
-def slice_records(slices: Sequence[Slice]) -> list[dict[str, Any]]:
-    """The slices as they stand in a JSON file."""
-    return [
-        {"by": s.by, "name": s.name, "value": s.accuracy.value, "low": s.accuracy.low, "high": s.accuracy.high,
-         "n": s.accuracy.n}
-        for s in slices
-    ]  # fmt: skip
 
 
 def _strict(table: PredictionTable) -> tuple[Int[np.ndarray, " n"], _Observed]:

@@ -128,14 +128,6 @@ class Chooser:
         }
 
 
-def choose(rows: Iterable[Row], per_rule: int = PER_RULE) -> dict[str, list[Example]]:
-    """The rows that each rule ranks highest, in one pass; of equals, the earlier."""
-    chooser = Chooser(per_rule)
-    for _ in chooser.passing(rows):
-        pass
-    return chooser.chosen()
-
-
 def with_pairs(chosen: Mapping[str, list[Example]], folder: Path | None) -> tuple[dict[str, list[Example]], str | None]:
     """The examples with their pairs; and why those are not at hand, if they are not."""
     wanted = {str(example.row["id"]) for examples in chosen.values() for example in examples}

@@ -208,7 +208,7 @@ def ranking_view(tables: Sequence[tuple[int, str, PredictionTable]]) -> tuple[Ra
     for index, run, table in tables:
         try:
             compared.append((index, run, _compared(table)))
-        except (DataError, ImportError) as error:
+        except DataError as error:
             notes.append(f"{run}: {error}")
     if not compared:
         return None, "; ".join(dict.fromkeys(note.partition(": ")[2] for note in notes))

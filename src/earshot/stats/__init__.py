@@ -1,13 +1,12 @@
 """Estimates with intervals: a bootstrap that resamples prompts, because pairs of one prompt are not independent.
 
 A quantity is a `Statistic`: a row of totals per cluster (a cluster is a prompt) and what to make of the rows added up.
-`bootstrap` gives any number of them their intervals on the same resamples, `Stream` builds them from chunks,
-`difference` pairs two of them, `bootstrap_runs` takes several seeds, `contrasts` many quantities of several seeds, and
-`power` says how many pairs it needs.
+`bootstrap` gives any number of them their intervals on the same resamples, `difference` pairs two of them,
+`bootstrap_runs` takes several seeds, `contrasts` many quantities of several seeds, and `power` says how many pairs it
+needs.
 """
 
 from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
-from earshot.stats.intervals import Method, percentile_interval
 from earshot.stats.power import (
     PairedDesign,
     SampleSize,
@@ -15,21 +14,16 @@ from earshot.stats.power import (
     detectable_difference,
     paired_design,
     pairs_needed,
-    power_of_difference,
 )
 from earshot.stats.resampling import (
-    DEFAULT_METHOD,
     LEVEL,
-    METHODS,
     RESAMPLES,
     bootstrap,
     bootstrap_mean,
-    intervals,
     paired_difference,
     resampled_totals,
 )
 from earshot.stats.seeds import bootstrap_runs
-from earshot.stats.stream import Stream
 from earshot.stats.totals import (
     Statistic,
     cluster_codes,
@@ -42,16 +36,12 @@ from earshot.stats.totals import (
 )
 
 __all__ = [
-    "DEFAULT_METHOD",
     "LEVEL",
-    "METHODS",
     "RESAMPLES",
     "Contrast",
-    "Method",
     "PairedDesign",
     "SampleSize",
     "Statistic",
-    "Stream",
     "bootstrap",
     "bootstrap_mean",
     "bootstrap_runs",
@@ -62,7 +52,6 @@ __all__ = [
     "detectable_difference",
     "difference",
     "holm",
-    "intervals",
     "intraclass_statistic",
     "log_ratio",
     "macro_statistic",
@@ -70,8 +59,6 @@ __all__ = [
     "paired_design",
     "paired_difference",
     "pairs_needed",
-    "percentile_interval",
-    "power_of_difference",
     "ratio_of_totals",
     "resampled_totals",
     "simultaneous_level",

@@ -109,24 +109,6 @@ def detectable_difference(
     return float(optimize.brentq(excess, 1e-9, discordance, xtol=1e-12))
 
 
-def power_of_difference(
-    difference: float,
-    pairs: int,
-    discordance: float,
-    *,
-    pairs_per_prompt: float = 1.0,
-    correlation: float = 0.0,
-    size_cv: float = 0.0,
-    level: float = 0.95,
-) -> float:
-    """The chance, in [0, 1], that a set of so many pairs shows the difference."""
-    _check_rates(difference, discordance, 0.5, level)
-    independent = pairs / design_effect(pairs_per_prompt, correlation, size_cv)
-    d, z = abs(difference), special.ndtri((1 + level) / 2)
-    spread = math.sqrt(discordance - d**2)
-    return float(special.ndtr((d * math.sqrt(independent) - z * math.sqrt(discordance)) / spread))
-
-
 def paired_design(
     a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"]
 ) -> PairedDesign:

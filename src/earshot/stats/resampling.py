@@ -7,30 +7,18 @@ the intervals here agree with its.
 Axes: n observations, c clusters, k columns of totals, r resamples, b resamples at a time.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import get_args
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from earshot.errors import DataError, InputError
-from earshot.stats.intervals import (
-    NO_INTERVAL,
-    Interval,
-    Method,
-    bca_interval,
-    expanded_interval,
-    percentile_interval,
-    studentised_interval,
-)
+from earshot.stats.intervals import NO_INTERVAL, expanded_interval
 from earshot.stats.totals import Statistic, macro_statistic, mean_statistic
 from earshot.types import Estimate
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-METHODS: tuple[Method, ...] = get_args(Method)
-# Chosen by measured coverage: docs/statistics.md, `earshot lab bench coverage`.
-DEFAULT_METHOD: Method = "expanded"
 # Draws held at once: 2**20 indices and their counts are about 25 MB, whatever the number of clusters.
 CHUNK_CELLS = 2**20
 
@@ -65,7 +53,6 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
-    method: Method = DEFAULT_METHOD,
 ) -> dict[str, Estimate]:
     """Every statistic with its interval, all on the same resamples of the same clusters.
 
@@ -77,45 +64,23 @@ def bootstrap(
         resamples: Draws of the clusters.
         seed: Of the draws.
         level: Nominal coverage of the interval, in (0, 1).
-        method: How draws become an interval; see `earshot.stats.intervals`.
 
     Raises:
         DataError: The statistics do not cover the same clusters.
+        InputError: The level is outside (0, 1).
     """
-    found = intervals(statistics, methods=(method,), resamples=resamples, seed=seed, level=level)
-    return {name: _estimate(s, *found[name][method]) for name, s in statistics.items()}
-
-
-def intervals(
-    statistics: Mapping[str, Statistic],
-    *,
-    methods: Sequence[Method] = METHODS,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> dict[str, dict[Method, Interval]]:
-    """The intervals of each statistic by each method, all from the same resamples; (None, None) where there is none.
-
-    Raises:
-        DataError: The statistics do not cover the same clusters.
-        InputError: A method is unknown, or the level is outside (0, 1).
-    """
-    if unknown := set(methods) - set(METHODS):
-        raise InputError(f"bootstrap: method {min(unknown)!r}, expected one of {', '.join(METHODS)}")
     if not 0 < level < 1:
         raise InputError(f"bootstrap: level {level}, expected one between 0 and 1, such as 0.95")
     if len({len(s.totals) for s in statistics.values()}) > 1:
         raise DataError("statistics of different numbers of clusters cannot share a bootstrap; pass the same clusters")
     rows = {name: s.rows() for name, s in statistics.items()}
-    rows = {name: r for name, r in rows.items() if np.count_nonzero(r[:, -1]) > 1}
+    seen = {name: int(np.count_nonzero(r[:, -1])) for name, r in rows.items()}
+    rows = {name: r for name, r in rows.items() if seen[name] > 1}
     drawn = _shared_draws(rows, resamples, seed)
-    errors = _shared_errors(rows, statistics, resamples, seed) if "studentised" in methods else {}
-    out: dict[str, dict[Method, Interval]] = {name: dict.fromkeys(methods, NO_INTERVAL) for name in statistics}
-    for name, r in rows.items():
-        draws = statistics[name].combine(drawn[id(r)])
-        for method in methods:
-            out[name][method] = _interval(method, statistics[name], r, draws, errors.get(name), level)
-    return out
+    intervals = {
+        name: expanded_interval(statistics[name].combine(drawn[id(r)]), level, seen[name]) for name, r in rows.items()
+    }
+    return {name: _estimate(s, *intervals.get(name, NO_INTERVAL)) for name, s in statistics.items()}
 
 
 def _shared_draws(rows: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[int, Float[np.ndarray, "r k"]]:
@@ -126,68 +91,6 @@ def _shared_draws(rows: Mapping[str, np.ndarray], resamples: int, seed: int) -> 
     ends = np.cumsum([r.shape[1] for r in once.values()])
     drawn = resampled_totals(np.concatenate(list(once.values()), axis=1), resamples=resamples, seed=seed)
     return dict(zip(once, np.split(drawn, ends[:-1], axis=1), strict=True))
-
-
-def _shared_errors(
-    rows: Mapping[str, np.ndarray], statistics: Mapping[str, Statistic], resamples: int, seed: int
-) -> dict[str, Float[np.ndarray, " r"]]:
-    """Each statistic's standard error in each resample."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in rows}
-    # The same seed gives the same draws again, so that nothing of size r × c is kept between the two passes.
-    for times in multiplicities(len(next(iter(rows.values()))), resamples, seed) if rows else ():
-        for name, r in rows.items():
-            parts[name].append(linearised_errors(times, r, statistics[name].combine))
-    return {name: np.concatenate(part) for name, part in parts.items()}
-
-
-def _interval(
-    method: Method,
-    statistic: Statistic,
-    rows: Float[np.ndarray, "c k"],
-    draws: Float[np.ndarray, " r"],
-    errors: Float[np.ndarray, " r"] | None,
-    level: float,
-) -> Interval:
-    if method == "percentile":
-        return percentile_interval(draws, level)
-    if method == "expanded":
-        return expanded_interval(draws, level, int(np.count_nonzero(rows[:, -1])))
-    value = float(statistic.combine(rows.sum(axis=0, keepdims=True))[0])
-    if method == "bca":
-        return bca_interval(draws, value, leave_one_out(rows, statistic.combine), level)
-    assert errors is not None
-    error = float(linearised_errors(np.ones((1, len(rows))), rows, statistic.combine)[0])
-    return studentised_interval(draws, errors, value, error, level)
-
-
-def leave_one_out(
-    rows: Float[np.ndarray, "c k"], combine: Callable[[np.ndarray], np.ndarray]
-) -> Float[np.ndarray, " c"]:
-    """The quantity without each of the clusters: the jackknife over clusters."""
-    total, block = rows.sum(axis=0), max(1, CHUNK_CELLS // rows.shape[1])
-    return np.concatenate([combine(total - rows[i : i + block]) for i in range(0, len(rows), block)])
-
-
-def linearised_errors(
-    times: Float[np.ndarray, "b c"], rows: Float[np.ndarray, "c k"], combine: Callable[[np.ndarray], np.ndarray]
-) -> Float[np.ndarray, " b"]:
-    """Cluster-robust standard error of the quantity in each resample, by the delta method.
-
-    The quantity is linearised in its totals, numerically; its variance is that of a sum of c clusters' parts.
-
-    Source: Binder 1983 (International Statistical Review 51); Cameron and Miller 2015 (Journal of Human Resources 50).
-    """
-    c = len(rows)
-    totals, scale = times @ rows, np.abs(rows).sum(axis=0)
-    slopes = np.zeros_like(totals)
-    for j, size in enumerate(scale):
-        if size > 0:
-            step = np.zeros(len(scale))
-            step[j] = 1e-6 * size
-            slopes[:, j] = (combine(totals + step) - combine(totals - step)) / (2 * step[j])
-    parts = slopes @ rows.T
-    parts -= (times * parts).sum(axis=1, keepdims=True) / c
-    return np.sqrt((times * parts**2).sum(axis=1) * (c / (c - 1)))
 
 
 def _estimate(statistic: Statistic, low: float | None, high: float | None) -> Estimate:
@@ -207,7 +110,6 @@ def bootstrap_mean(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
-    method: Method = DEFAULT_METHOD,
 ) -> Estimate:
     """A mean and its interval from a bootstrap that resamples clusters.
 
@@ -218,7 +120,6 @@ def bootstrap_mean(
         resamples: Draws of the clusters.
         seed: Of the draws.
         level: Nominal coverage, in (0, 1).
-        method: How draws become an interval.
 
     Returns:
         `Estimate.missing()` without observations; `low` and `high` are None where there is one cluster only.
@@ -227,7 +128,7 @@ def bootstrap_mean(
         return Estimate.missing()
     build = macro_statistic if macro else mean_statistic
     statistic = build(values, clusters, int(clusters.max()) + 1)
-    return bootstrap({"mean": statistic}, resamples=resamples, seed=seed, level=level, method=method)["mean"]
+    return bootstrap({"mean": statistic}, resamples=resamples, seed=seed, level=level)["mean"]
 
 
 def paired_difference(
@@ -239,7 +140,6 @@ def paired_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
-    method: Method = DEFAULT_METHOD,
 ) -> Estimate:
     """Mean of `a - b` over the same pairs; what the pairs share cancels, so the interval is narrower than two apart."""
-    return bootstrap_mean(a - b, clusters, macro=macro, resamples=resamples, seed=seed, level=level, method=method)
+    return bootstrap_mean(a - b, clusters, macro=macro, resamples=resamples, seed=seed, level=level)

@@ -1,4 +1,4 @@
-"""Quantities told as totals per cluster, which add up over chunks of a data set and over resamples of its clusters.
+"""Quantities told as totals per cluster, which add up over resamples of the clusters.
 
 Axes: n observations, c clusters, k columns of totals, r rows of added-up totals (resamples).
 """

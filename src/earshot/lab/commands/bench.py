@@ -1,4 +1,4 @@
-"""`earshot lab bench`: how fast steps, listener, judging and metrics are, and how often intervals are right."""
+"""`earshot lab bench`: how fast steps, listener and judging are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-app = typer.Typer(no_args_is_help=True, help="Measure Earshot: against stock in paired runs, and by itself.")
+app = typer.Typer(no_args_is_help=True, help="Measure Earshot against stock in paired runs.")
 
 Pixels = Annotated[int, typer.Option(help="Side of each of a pair's two images; 0 for prompts without images.")]
 PromptTokens = Annotated[int, typer.Option(help="Tokens of the prompt beside those of its images.")]
@@ -116,68 +116,3 @@ def _print_table(name: str, result: dict[str, Any]) -> None:
 
 def _size(value: float, *, memory: bool) -> str:
     return f"{value / 2**20:.1f} MiB" if memory else f"{value:.3f} s"
-
-
-@app.command()
-def metrics(
-    pairs: Annotated[int, typer.Option(help="Pairs of the made-up set.")] = 64_000,
-    votes: Annotated[int, typer.Option(help="Votes a pair.")] = 19,
-    prompts: Annotated[int, typer.Option(help="Prompts, which the intervals resample.")] = 280,
-    resamples: Annotated[int, typer.Option(min=1, help="Resamples of the prompts.")] = 10_000,
-    chunk: Annotated[int, typer.Option(help="Pairs held at once; a multiple of 4096.")] = 65_536,
-    seed: Annotated[int, typer.Option(help="Of the set and the resamples.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Seconds and memory of all metrics of a large set, which is made up and measured in a stream."""
-    from earshot.cli.progress import progress
-    from earshot.lab.bench.metrics import Population, measure_metrics
-
-    population = Population(pairs, votes, prompts, seed)
-    with progress() as bar:
-        task = bar.add_task("bench metrics", total=pairs)
-        advance = lambda added: bar.advance(task, added)  # noqa: E731
-        result = measure_metrics(population, resamples=resamples, chunk=chunk, on_chunk=advance)
-    if as_json:
-        print(json.dumps(result))
-        return
-    parts = ", ".join(f"{name.replace('_', ' ')} {s:.1f}" for name, s in result["seconds_of"].items())
-    print(f"bench metrics: {result['votes']} votes on {pairs} pairs of {prompts} prompts, {resamples} resamples")
-    print(f"seconds {result['seconds']:.1f} ({parts})")
-    print(f"peak memory {result['peak_bytes'] / 2**20:.0f} MiB, the whole process")
-
-
-@app.command()
-def coverage(
-    simulations: Annotated[int, typer.Option(min=1, help="Simulated pair sets per setting.")] = 2_000,
-    resamples: Annotated[int, typer.Option(min=1, help="Resamples of each set's prompts.")] = 2_000,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """How often intervals of nominal 95 % hold the truth, on simulated sets whose prompts' pairs are correlated."""
-    from earshot.cli.progress import progress
-    from earshot.lab.bench.coverage import PARTS, measure_coverage
-
-    with progress() as bar:
-        task = bar.add_task("bench coverage", total=PARTS)
-        result = measure_coverage(simulations, resamples, seed, lambda: bar.advance(task))
-    if as_json:
-        print(json.dumps(result))
-    else:
-        _print_coverage(result)
-
-
-def _print_coverage(result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    methods = [name for name in result["settings"][0] if isinstance(result["settings"][0][name], dict)]
-    console = Console(file=sys.stdout, highlight=False, markup=False)
-    console.print(f"bench coverage: {result['simulations']} simulations, nominal {result['level']:.0%}, in percent")
-    table = Table("prompts", "correlation", "accuracy", *methods, box=None, padding=(0, 2, 0, 0))
-    for row in result["settings"]:
-        cells = [f"{100 * row[name]['coverage']:.1f}" for name in methods]
-        table.add_row(str(row["prompts"]), str(row["correlation"]), str(row["accuracy"]), *cells)
-    console.print(table)
-    for row in result["seeds"]:
-        found = f"{100 * row['runs']['coverage']:.1f}"
-        console.print(f"difference of two methods with {row['seeds']} seeds each: {found}")
