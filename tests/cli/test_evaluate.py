@@ -1,6 +1,7 @@
 """`earshot eval` from end to end on tiny untrained models, and what wrong calls get."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from earshot.cli.evaluate import claim_counter, relative
 from earshot.cli.main import main
 from earshot.cli.reward_model import listeners_by_name
 from earshot.errors import InputError
+from earshot.protocol import PROMPT_SETS
 from earshot.rundir import append_jsonl, read_jsonl
+from tests.servers import FakeVllm, Reply, answering
+from tests.vlm.models import tiny
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +133,28 @@ def test_paths_are_told_as_seen_from_the_run(tmp_path: Path) -> None:
 
 def test_without_ground_truth_no_claims_are_counted(data: Path) -> None:
     assert claim_counter(data) is None
+
+
+def test_a_reasoner_on_a_server_is_evaluated_in_shards_with_two_listeners_as_in_one_go(
+    models: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is there is as untrained as it comes, and hardly ever answers.
+    monkeypatch.setattr("earshot.listener.remote.LEAST_MASS", 0.0)
+
+    def listens(path: str, body: dict[str, list[str]], headers: object) -> Reply:
+        return Reply({"p_first": [0.75] * len(body["traces"])})
+
+    vlm = replace(tiny("qwen2_5_vl"), prompts=PROMPT_SETS["standard"])
+    writes = "<think> the red one </think><answer>1</answer>"
+    with answering(FakeVllm(vlm, writes=writes)) as url, answering(listens) as other:
+        words = ["eval", "--model", f"{url}/v1#tiny", "--data", str(data), "--resamples", "50", "--batch", "1"]
+        words += ["--listener", f"far={models / 'listener'}", "--listener", f"near={other}", "--device", "cpu"]
+        assert main([*words, "--out", str(tmp_path / "whole")]) == 0
+        for shard in ("2/2", "1/2"):
+            assert main([*words, "--out", str(tmp_path / "shards"), "--shard", shard]) == 0
+    for name in ("predictions.jsonl", "metrics.json"):
+        assert (tmp_path / "shards" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    metrics = json.loads((tmp_path / "whole" / "metrics.json").read_text())
+    assert metrics["disagreement.far"]["n"] == metrics["disagreement.near"]["n"] == 6
+    settings = json.loads((tmp_path / "whole" / "evaluation.json").read_text())
+    assert settings["models"]["near"] == {"source": other, "sha256": None}

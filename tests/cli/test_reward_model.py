@@ -1,12 +1,11 @@
 """Each of several processes gets its part of the cores."""
 
 import os
-from functools import partial
 
 import pytest
 import torch
 
-from earshot.cli.reward_model import load_reward_model, load_share
+from earshot.cli.reward_model import ModelOptions, load_share
 from earshot.errors import InputError
 
 
@@ -21,6 +20,5 @@ def test_processes_share_the_cores_unless_somebody_has_said_otherwise(
     if wish is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", wish)
     with pytest.raises(InputError, match="--dtype"):  # before anything is loaded
-        load_share(0, of=of, load=partial(load_reward_model, "nowhere", None, samples=1, temperature=1.0,
-                                          max_new_tokens=1, device="cpu", dtype="int3"))  # fmt: skip
+        load_share(0, of=of, load=ModelOptions("nowhere", dtype="int3").load)
     assert given == ([] if threads is None else [threads])

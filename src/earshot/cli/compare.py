@@ -4,39 +4,20 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from earshot.cli.reward_model import (
-    AsJson,
-    Decide,
-    Device,
-    Dtype,
-    Listeners,
-    MaxNewTokens,
-    Model,
-    Prompt,
-    Samples,
-    Seed,
-    Temperature,
-    load_reward_model,
-    print_lines,
-)
+from earshot.cli.options import with_options
+from earshot.cli.reward_model import AsJson, ModelOptions, Prompt, Seed, print_lines
 
 if TYPE_CHECKING:
     from earshot.judging import Judgement
 
 
+@with_options
 def compare_command(
-    model: Model,
+    asked: ModelOptions,
     prompt: Prompt,
     first: str = typer.Argument(help="An image file."),
     second: str = typer.Argument(help="The other."),
-    listener: Listeners = [],  # noqa: B006
-    decide: Decide = "author",
-    samples: Samples = 1,
     seed: Seed = 0,
-    temperature: Temperature = 1.0,
-    max_new_tokens: MaxNewTokens = 512,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Say which of two images people prefer for a prompt, judged in both orders of the images."""
@@ -48,16 +29,7 @@ def compare_command(
     # Looked at before anything slow, so that a wrong path fails at once.
     check_prompt(prompt)
     one, other = (take_picture(path, argument=name).image for path, name in ((first, "FIRST"), (second, "SECOND")))
-    reward_model = load_reward_model(
-        model,
-        listener,
-        decide=decide,
-        samples=samples,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        device=device,
-        dtype=dtype,
-    )
+    reward_model = asked.load()
     told = reward_model.compare(prompt=prompt, first=one, second=other, seed=seed)
     if as_json:
         typer.echo(json.dumps(told.as_row(), indent=2))

@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from earshot.cli.engine import EngineName, RayAddress, RayGpus, RayWorkers, Shard, opened_engine, parse_shard
-from earshot.cli.reward_model import (
-    Decide,
-    Device,
-    Dtype,
-    Listeners,
-    MaxNewTokens,
-    Model,
-    Samples,
-    Temperature,
-    listeners_by_name,
-)
+from earshot.cli.engine import EngineOptions
+from earshot.cli.options import with_options
+from earshot.cli.reward_model import ModelOptions
 from earshot.types import Estimate
 
 if TYPE_CHECKING:
@@ -26,42 +17,27 @@ if TYPE_CHECKING:
     from earshot.types import Order
 
 
+@with_options
 def evaluate_command(
-    model: Model,
+    asked: ModelOptions,
+    among: EngineOptions,
     data: Path = typer.Option(..., help="The pair set."),
     out: Path = typer.Option(..., help="Where predictions and metrics go; an evaluation that was cut off goes on."),
-    listener: Listeners = [],  # noqa: B006
-    decide: Decide = "author",
-    samples: Samples = 1,
     pairs: int | None = typer.Option(None, min=1, help="Judge only the first so many pairs."),
     seed: int = typer.Option(0, min=0, help="Of the sampling and of the bootstrap."),
-    temperature: Temperature = 1.0,
-    max_new_tokens: MaxNewTokens = 512,
-    redaction: str = typer.Option(
-        "verdict", help="What a trace loses before a listener reads it: none, answer, verdict."
-    ),
-    shard: Shard = "1/1",
-    tolerate: int = typer.Option(0, min=0, help="Bad rows, and pairs with bad images, to pass over before stopping."),
     protocol: list[str] = typer.Option(
         [], help="Add a published metric to metrics.json: 'earshot metrics --list' has them. Repeatable."
     ),
     threshold: float | None = typer.Option(
         None, min=0.0, help="The gap up to which images are called equal, where a protocol needs one."
     ),
-    batch: int = typer.Option(16, min=1, help="Pairs judged together."),
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    engine: EngineName = "local",
-    workers: RayWorkers = None,
-    gpus_per_worker: RayGpus = None,
-    ray_address: RayAddress = None,
     resamples: int = typer.Option(10_000, min=1, help="Of the prompts, for the intervals."),
     as_json: bool = typer.Option(False, "--json", help="Print metrics.json instead of a table."),
 ) -> None:
     """Judge every pair in both image orders, then measure accuracy, consistency, calibration and disagreement."""
     import json
 
-    names = listeners_by_name(listener)
+    names = asked.listeners()
     protocols = chosen_protocols(protocol, threshold)
     # Looked at before anything slow, so that a wrong folder fails at once.
     from earshot.data.pairset import count_pairs
@@ -70,18 +46,8 @@ def evaluate_command(
     from earshot.evaluate import evaluate
     from earshot.rundir import RunDir
 
-    model_options: dict[str, Any] = {
-        "samples": samples,
-        "temperature": temperature,
-        "max_new_tokens": max_new_tokens,
-        "dtype": dtype,
-        "batch_size": batch,
-        "decide": decide,
-        "redaction": redaction,
-        "lenient": True,
-    }
-    cluster = {"workers": workers, "gpus_per_worker": gpus_per_worker, "address": ray_address}
-    with opened_engine(engine, model, listener, device, model_options, cluster) as (who, described):
+    shard = among.share()
+    with among.opened(asked, lenient=True) as (who, described):
         run = RunDir.create(out, resume=True)
         with progress_bar("judging") as tell:
             metrics = evaluate(
@@ -93,15 +59,15 @@ def evaluate_command(
                 count_claims=claim_counter(data),
                 protocols=protocols,
                 resamples=resamples,
-                shard=parse_shard(shard),
-                batch=batch,
-                tolerate=tolerate,
+                shard=shard,
+                batch=among.batch,
+                tolerate=among.tolerate,
                 pairs=pairs,
-                settings=evaluation_settings(described, run.path, data, {"model": model, **names}),
+                settings=evaluation_settings(described, run.path, data, {"model": asked.model, **names}),
                 progress=tell,
             )
     if metrics is None:
-        typer.echo(f"{out}: shard {shard} is judged; the last of the others to end computes the metrics")
+        typer.echo(f"{out}: shard {among.shard} is judged; the last of the others to end computes the metrics")
     elif as_json:
         typer.echo(json.dumps(metrics, indent=2))
     else:

@@ -4,37 +4,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from earshot.cli.reward_model import (
-    AsJson,
-    Decide,
-    Device,
-    Dtype,
-    Listeners,
-    MaxNewTokens,
-    Model,
-    Prompt,
-    Samples,
-    Seed,
-    Temperature,
-    load_reward_model,
-)
+from earshot.cli.options import with_options
+from earshot.cli.reward_model import AsJson, ModelOptions, Prompt, Seed
 
 if TYPE_CHECKING:
     from earshot.judging import ImageRanking
 
 
+@with_options
 def rank_command(
-    model: Model,
+    asked: ModelOptions,
     prompt: Prompt,
     images: list[str] = typer.Argument(help="Image files, two or more."),
-    listener: Listeners = [],  # noqa: B006
-    decide: Decide = "author",
-    samples: Samples = 1,
     seed: Seed = 0,
-    temperature: Temperature = 1.0,
-    max_new_tokens: MaxNewTokens = 512,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Rank images of one prompt: all pairs up to eight images, a tournament of n log n comparisons above."""
@@ -48,16 +30,7 @@ def rank_command(
         raise InputError(f"{len(images)} image given, expected at least 2: a rank is a place among others")
     check_prompt(prompt)
     pictures = [take_picture(path, argument=f"IMAGE {k}").image for k, path in enumerate(images, start=1)]
-    reward_model = load_reward_model(
-        model,
-        listener,
-        decide=decide,
-        samples=samples,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        device=device,
-        dtype=dtype,
-    )
+    reward_model = asked.load()
     ranking = reward_model.rank(prompt=prompt, images=pictures, seed=seed)
     if as_json:
         told = ranking.as_dict()

@@ -2,100 +2,94 @@
 
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from earshot.judging import RewardModel
 
-Model = Annotated[str, typer.Option("--model", help="The reasoner: a model folder, a hub id, or world:reasoner.")]
-Listeners = Annotated[
-    list[str],
-    typer.Option(
-        "--listener",
-        help="Who re-reads the traces: a model named alike, or a server's address; NAME=MODEL. Repeatable.",
-    ),
-]
-Decide = Annotated[
-    str, typer.Option("--decide", help="Whose p is the answer: author, the reasoner, or the name of a listener.")
-]
-Samples = Annotated[int, typer.Option("--samples", min=1, help="Completions for each order of the images.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling.")]
-Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="Of the sampling; 0 is greedy.")]
-MaxNewTokens = Annotated[
-    int, typer.Option("--max-new-tokens", min=1, help="Longer completions are cut, and malformed.")
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32 or bfloat16.")]
 Prompt = Annotated[str, typer.Option("--prompt", help="What the images were made from.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, with the fields that Python gives.")]
 
 
-def load_reward_model(
-    model: str,
-    listeners: "Sequence[str] | Mapping[str, str]",
-    *,
-    decide: str = "author",
-    samples: int,
-    temperature: float,
-    max_new_tokens: int,
-    device: str,
-    dtype: str,
-    batch_size: int = 16,
-    redaction: str = "verdict",
-    lenient: bool = False,
-) -> "RewardModel":
-    """The model of these options.
+@dataclass(frozen=True)
+class ModelOptions:
+    """Who judges, and who reads along."""
 
-    Raises:
-        InputError: An option makes no sense, or what a model needs is not installed.
-        ModelError: There is no such model.
-    """
+    model: Annotated[
+        str,
+        typer.Option("--model", help="The reasoner: a model folder, a hub id, world:reasoner, or http://HOST/v1#NAME."),
+    ]
+    listener: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--listener", help="Who re-reads the traces: a model or an address, as NAME=MODEL or alone. Repeatable."
+        ),
+    ] = None
+    decide: Annotated[
+        str, typer.Option("--decide", help="Whose p is the answer: author, the reasoner, or the name of a listener.")
+    ] = "author"
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Completions for each order of the images.")] = 1
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Of the sampling; 0 is greedy.")] = 1.0
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="Longer completions are cut, and malformed.")
+    ] = 512
+    redaction: Annotated[
+        str, typer.Option("--redaction", help="What a trace loses before a listener reads it: none, answer, verdict.")
+    ] = "verdict"
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto"
+    dtype: Annotated[str, typer.Option("--dtype", help="auto, float32 or bfloat16.")] = "auto"
+
+    def listeners(self) -> dict[str, str]:
+        """Listeners by the name to report: NAME of NAME=MODEL, else the source's own.
+
+        Raises:
+            InputError: Two have the same name.
+        """
+        return listeners_by_name(self.listener or [])
+
+    def load(self, *, batch_size: int = 16, lenient: bool = False) -> "RewardModel":
+        """The model of these options.
+
+        Raises:
+            InputError: An option makes no sense, or what a model needs is not installed.
+            ModelError: There is no such model.
+        """
+        from earshot.errors import InputError
+        from earshot.predictions.judgement import check_decide
+
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise InputError(f"--dtype is {self.dtype!r}, expected auto, float32 or bfloat16")
+        if self.redaction not in ("none", "answer", "verdict"):
+            raise InputError(f"--redaction is {self.redaction!r}, expected none, answer or verdict")
+        if self.samples > 1 and self.temperature == 0:
+            raise InputError("--temperature 0 is greedy, so that several --samples would be equal; use --samples 1")
+        named = self.listeners()
+        check_decide(self.decide, list(named), self.redaction)
+        if importlib.util.find_spec("torch") is None:
+            raise InputError("a reward model needs torch and transformers; pip install 'earshot[train]'")
+        from earshot.judging import load
+
+        return load(
+            **{one.name: getattr(self, one.name) for one in fields(self)}
+            | {"listener": named, "batch_size": batch_size, "lenient": lenient}
+        )
+
+    def from_anywhere(self) -> "ModelOptions":
+        """The same for a process that works in another folder: the models' folders by their absolute paths."""
+        named = [f"{name}={_absolute(source)}" for name, source in self.listeners().items()]
+        return replace(self, model=_absolute(self.model), listener=named)
+
+
+def listeners_by_name(listeners: Sequence[str]) -> dict[str, str]:
+    """See `ModelOptions.listeners`."""
     from earshot.errors import InputError
-    from earshot.predictions.judgement import check_decide
 
-    if dtype not in ("auto", "float32", "bfloat16"):
-        raise InputError(f"--dtype is {dtype!r}, expected auto, float32 or bfloat16")
-    if redaction not in ("none", "answer", "verdict"):
-        raise InputError(f"--redaction is {redaction!r}, expected none, answer or verdict")
-    if samples > 1 and temperature == 0:
-        raise InputError("--temperature 0 is greedy, so that several --samples would be equal; use --samples 1")
-    named = listeners_by_name(listeners)
-    check_decide(decide, list(named), redaction)
-    if importlib.util.find_spec("torch") is None:
-        raise InputError("a reward model needs torch and transformers; pip install 'earshot[train]'")
-    from earshot.judging import load
-
-    return load(
-        model,
-        listener=named,
-        decide=decide,
-        samples=samples,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-        redaction=redaction,  # type: ignore[arg-type]
-        lenient=lenient,
-    )
-
-
-def listeners_by_name(listeners: "Sequence[str] | Mapping[str, str]") -> dict[str, str]:
-    """Listeners by the name to report: NAME of NAME=MODEL, else the source's own.
-
-    Raises:
-        InputError: Two have the same name.
-    """
-    from earshot.errors import InputError
-
-    if isinstance(listeners, Mapping):
-        return dict(listeners)
     named: dict[str, str] = {}
     for given in listeners:
         name, _, source = given.rpartition("=")
@@ -104,6 +98,10 @@ def listeners_by_name(listeners: "Sequence[str] | Mapping[str, str]") -> dict[st
             raise InputError(f"two listeners are called '{name}'; tell them apart with --listener NAME=MODEL")
         named[name] = source
     return named
+
+
+def _absolute(model: str) -> str:
+    return str(Path(model).absolute()) if Path(model).exists() else model
 
 
 def load_share(number: int, *, of: int, load: "Callable[[], RewardModel]") -> "RewardModel":

@@ -4,33 +4,17 @@ from pathlib import Path
 
 import typer
 
-from earshot.cli.reward_model import (
-    Decide,
-    Device,
-    Dtype,
-    Listeners,
-    MaxNewTokens,
-    Model,
-    Samples,
-    Temperature,
-    load_reward_model,
-    load_share,
-)
+from earshot.cli.options import with_options
+from earshot.cli.reward_model import ModelOptions, load_share
 
 
+@with_options
 def serve_command(
-    model: Model,
-    listener: Listeners = [],  # noqa: B006
-    decide: Decide = "author",
+    asked: ModelOptions,
     host: str = typer.Option("127.0.0.1", help="Address to listen on; any but this machine's own needs --key-file."),
     port: int = typer.Option(8379, min=0, max=65535, help="0 is any free one."),
     key_file: Path | None = typer.Option(None, help="Its first line must come with every request but health's."),
     name: list[str] = typer.Option([], help="A further name in Host headers, such as a proxy's; repeat it."),
-    samples: Samples = 1,
-    temperature: Temperature = 1.0,
-    max_new_tokens: MaxNewTokens = 512,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
     batch: int = typer.Option(16, min=1, help="Comparisons that are made together."),
     workers: int = typer.Option(1, min=1, help="Processes with the model, each on a GPU or its part of the cores."),
     max_requests: int = typer.Option(64, min=1, help="Let in at a time; the next one is told to come later."),
@@ -54,18 +38,7 @@ def serve_command(
     key = None if key_file is None else read_key(key_file)
     limits = Limits()
     limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
-    load = partial(
-        load_reward_model,
-        model,
-        listener,
-        decide=decide,
-        samples=samples,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        device=device,
-        dtype=dtype,
-        batch_size=2 * batch,  # both orders of each
-    )
+    load = partial(asked.load, batch_size=2 * batch)  # both orders of each
     with Workers(partial(load_share, of=workers, load=load), workers) as engine:
         server = Server(
             engine,
@@ -75,7 +48,7 @@ def serve_command(
             limits=limits,
             batch=batch,
             at_once=workers,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=asked.max_new_tokens,
             up=engine.up,
         )
         serve(server, host, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))
