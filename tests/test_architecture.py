@@ -20,6 +20,7 @@ LAYERS: dict[int, set[str]] = {
         "rewards",
         "predictions",
         "metrics",
+        "benchmarks",
         "stats",
         "images",
         "image_sizes",

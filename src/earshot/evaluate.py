@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from earshot.benchmarks.protocols import Protocol, protocol_records
 from earshot.errors import DataError
 from earshot.judging.parts import Engine, Json
 from earshot.judging.to_run import judge_set
 from earshot.metrics import PredictionTable, summarise
-from earshot.metrics.protocols import Protocol
 from earshot.rundir import RunDir, read_jsonl, write_json
 from earshot.stats import RESAMPLES
 from earshot.types import Order
@@ -81,7 +81,8 @@ def measure(
 ) -> dict[str, Any]:
     """The metrics of the predictions in a folder; nothing is written."""
     table = PredictionTable.from_rows(joined(run), where=str(run.predictions))
-    return summarise(table, listeners=listeners, protocols=protocols, resamples=resamples, seed=seed)
+    metrics = summarise(table, listeners=listeners, resamples=resamples, seed=seed)
+    return metrics | protocol_records(table, protocols, resamples=resamples, seed=seed)
 
 
 def joined(run: RunDir) -> Iterator[Json]:

@@ -13,7 +13,7 @@ from earshot.cli.reward_model import ModelOptions
 from earshot.types import Estimate
 
 if TYPE_CHECKING:
-    from earshot.metrics.protocols import Protocol
+    from earshot.benchmarks.protocols import Protocol
     from earshot.types import Order
 
 
@@ -80,8 +80,8 @@ def chosen_protocols(names: list[str], threshold: float | None) -> "list[Protoco
     Raises:
         InputError: There is no such protocol, or it needs a threshold that was not given.
     """
+    from earshot.benchmarks.protocols import find_protocol
     from earshot.errors import InputError
-    from earshot.metrics.protocols import find_protocol
 
     chosen = []
     for name in dict.fromkeys(names):

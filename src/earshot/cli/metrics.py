@@ -8,9 +8,9 @@ import typer
 from earshot.types import Estimate
 
 if TYPE_CHECKING:
-    from earshot.metrics.judged import Judged
-    from earshot.metrics.protocols import Protocol
-    from earshot.metrics.truth import Truth
+    from earshot.benchmarks.answers import Judged
+    from earshot.benchmarks.protocols import Protocol
+    from earshot.benchmarks.truth import Truth
 
 
 def metrics_command(
@@ -57,7 +57,7 @@ def metrics_command(
     """
     import json
 
-    from earshot.metrics.protocols import PROTOCOLS, find_protocol
+    from earshot.benchmarks.protocols import PROTOCOLS, find_protocol
 
     if list_them:
         _list(as_json)
@@ -71,8 +71,8 @@ def metrics_command(
         asked = [p.fitted(other, judged) if p.tunes is not None else p for p in asked]
     cases = {"": (judged, blind)}
     if without is not None:
+        from earshot.benchmarks.answers import without_pairs
         from earshot.data.overlap import read_overlapping
-        from earshot.metrics.judged import without_pairs
 
         excluded = read_overlapping(without)
         cases["without"] = tuple(without_pairs(j, excluded, str(without)) for j in (judged, blind))  # type: ignore[assignment]
@@ -102,8 +102,8 @@ def _answers(
     path: Path | None, data: Path | None, annotations: Path | None, set_name: str, sides: str, absent: str
 ) -> "tuple[Judged, Judged]":
     """The answers of the file, and of the judge who always names the first image of the same pairs."""
+    from earshot.benchmarks.scores import form_of, judged_blindly, read_judged
     from earshot.errors import InputError
-    from earshot.metrics.scores import form_of, judged_blindly, read_judged
 
     if sides not in ("set", "published") or absent not in ("refused", "unanswered"):
         raise InputError(f"--sides is {sides!r} and --absent {absent!r}, expected set or published, and refused or "
@@ -127,7 +127,7 @@ def _answers(
 
 
 def _truth(data: Path | None, annotations: Path | None, set_name: str, key: Any, published: bool) -> "Truth":
-    from earshot.metrics.truth import truth_of_pairset, truth_of_published
+    from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
 
     if data is not None:
         return truth_of_pairset(data, key=key, published_sides=published)
@@ -138,7 +138,7 @@ def _truth(data: Path | None, annotations: Path | None, set_name: str, key: Any,
 def _list(as_json: bool) -> None:
     import json
 
-    from earshot.metrics.protocols import PROTOCOLS
+    from earshot.benchmarks.protocols import PROTOCOLS
 
     fields = ("source", "truth", "ties", "missing")
     rows = {p.name: {f: getattr(p, f) for f in fields} | {"average": "macro" if p.macro else "micro"}

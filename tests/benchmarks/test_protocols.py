@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from earshot.benchmarks.answers import without_pairs
+from earshot.benchmarks.protocols import PROTOCOLS, WITH_THRESHOLD, Protocol, Result, find_protocol
 from earshot.errors import DataError, InputError
-from earshot.metrics.judged import without_pairs
-from earshot.metrics.protocols import PROTOCOLS, WITH_THRESHOLD, Protocol, Result, find_protocol
 from earshot.types import hash_of
 
 from .judging import CODES, judged, with_p

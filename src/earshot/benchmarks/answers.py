@@ -1,6 +1,6 @@
 """What somebody answered on pairs whose truth is known: flat arrays, and the codes that stand in them.
 
-A protocol (`metrics.protocols`) takes a `Judged` and nothing else, whoever answered: our own predictions, a scorer's
+A protocol (`benchmarks.protocols`) takes a `Judged` and nothing else, whoever answered: our own predictions, a scorer's
 numbers per image, another judge's choices. Everything is told in the sides of the truth's own rows.
 
 Axes: p pairs, n observations.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from earshot.metrics.judged import CHOICES, Judged, side_of
+from earshot.benchmarks.answers import CHOICES, Judged, side_of
 from earshot.metrics.table import NONE
 from earshot.types import hash_of
 
