@@ -28,7 +28,7 @@ from rich.table import Table
 from scipy import special
 
 from earshot.rundir import describe_environment, write_json
-from earshot.stats import Statistic, bootstrap, bootstrap_runs, ratio_of_totals
+from earshot.stats import LEVEL, Statistic, bootstrap, bootstrap_runs, ratio_of_totals
 from earshot.stats.intervals import NO_INTERVAL, Interval, expanded_interval
 from earshot.stats.resampling import multiplicities
 from earshot.stats.totals import macro_of_totals
@@ -39,7 +39,6 @@ DEFAULT_METHOD = "expanded"
 # Strict pairs a prompt in ImageReward's test set, and how many of its 466 prompts have so many.
 PAIRS_OF_PROMPT = (5, 6, 8, 9, 12, 13, 14, 18, 19, 24, 25, 32)
 PROMPTS_OF_SIZE = (77, 117, 1, 1, 7, 21, 17, 114, 45, 18, 25, 23)
-LEVEL = 0.95
 BATCH = 20
 
 
@@ -175,7 +174,7 @@ def simulated(setting: Setting, simulations: int, rng: np.random.Generator) -> I
 def pair_interval(totals: np.ndarray, resamples: int, rng: np.random.Generator) -> Interval:
     """An interval from resampling n pairs of which x are right: each resample's count is binomial with n and x / n."""
     right, n = totals.sum(axis=0)
-    return expanded_interval(rng.binomial(int(n), right / n, size=resamples) / n, LEVEL, int(n))
+    return expanded_interval(rng.binomial(int(n), right / n, size=resamples) / n, int(n))
 
 
 def coverage_of_seeds(n_seeds: int, simulations: int, resamples: int, *, seed: int) -> Count:
@@ -199,11 +198,9 @@ def coverage_of_seeds(n_seeds: int, simulations: int, resamples: int, *, seed: i
     return count
 
 
-def intervals(
-    statistics: Mapping[str, Statistic], resamples: int, seed: int, level: float = LEVEL
-) -> dict[str, dict[str, Interval]]:
+def intervals(statistics: Mapping[str, Statistic], resamples: int, seed: int) -> dict[str, dict[str, Interval]]:
     """The intervals of each statistic by each method, all from the same resamples; (None, None) where there is none."""
-    expanded = bootstrap(statistics, resamples=resamples, seed=seed, level=level)
+    expanded = bootstrap(statistics, resamples=resamples, seed=seed)
     out: dict[str, dict[str, Interval]] = {name: dict.fromkeys(METHODS, NO_INTERVAL) for name in statistics}
     rows = {name: s.rows() for name, s in statistics.items() if np.count_nonzero(s.rows()[:, -1]) > 1}
     if not rows:
@@ -220,10 +217,10 @@ def intervals(
         value, once = statistics[name].value(), np.ones((1, len(r)))
         error = float(linearised_errors(once, r, combine)[0])
         out[name] = {
-            "percentile": percentile_interval(drawn, level),
+            "percentile": percentile_interval(drawn, LEVEL),
             "expanded": (expanded[name].low, expanded[name].high),
-            "bca": bca_interval(drawn, value, leave_one_out(r, combine), level),
-            "studentised": studentised_interval(drawn, np.concatenate(errors[name]), value, error, level),
+            "bca": bca_interval(drawn, value, leave_one_out(r, combine), LEVEL),
+            "studentised": studentised_interval(drawn, np.concatenate(errors[name]), value, error, LEVEL),
         }
     return out
 

@@ -73,7 +73,7 @@ def test_power_is_of_the_pairs_on_which_one_is_right():
     shape = {"pairs_per_prompt": 2.0, "correlation": intraclass_statistic(gaps, clusters, 4).value()}
     assert shape["correlation"] > 0
     assert found.detectable == detectable_difference(8, 0.5, **shape)
-    assert found.needed == pairs_needed(0.25, 0.5, **shape).pairs
+    assert found.needed == pairs_needed(0.25, 0.5, **shape)
 
 
 def test_a_correlation_below_zero_counts_as_none():

@@ -81,12 +81,12 @@ def test_a_line_without_points_or_intervals_is_drawn():
 
 def test_a_risk_curve_begins_with_a_few_pairs_and_keeps_its_end():
     n = 1_000
-    curve = RiskCoverage(np.arange(1, n + 1) / n, np.linspace(0, 0.4, n), 0.2)
+    curve = RiskCoverage(np.arange(1, n + 1) / n, np.linspace(0, 0.4, n))
     thin = thinned_curve(curve, n)
     assert len(thin.coverage) == MOST_POINTS
     assert thin.coverage[0] == FEWEST_ANSWERED / n
     assert (thin.coverage[-1], thin.risk[-1]) == (1.0, 0.4)
-    short = RiskCoverage(np.array([0.5, 1.0]), np.array([0.0, 0.5]), 0.25)
+    short = RiskCoverage(np.array([0.5, 1.0]), np.array([0.0, 0.5]))
     assert thinned_curve(short, 2).coverage.tolist() == [1.0]  # both pairs are the few
 
 

@@ -23,7 +23,7 @@ def test_one_quantity_has_the_interval_of_bootstrap_runs() -> None:
     pairs = [difference(x, y) for x, y in zip(a, b, strict=True)]
     found = contrasts({"gap": pairs, "a": a}, resamples=500, seed=3)
     assert found["gap"].estimate() == bootstrap_runs(pairs, resamples=500, seed=3)
-    assert found["a"].estimate(0.9) == bootstrap_runs(a, resamples=500, seed=3, level=0.9)
+    assert found["a"].estimate() == bootstrap_runs(a, resamples=500, seed=3)
     assert (found["gap"].seeds, found["gap"].prompts, found["gap"].n) == (3, 120, 360)
 
 

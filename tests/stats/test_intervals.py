@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from earshot.errors import InputError
-from earshot.stats import Statistic, bootstrap, bootstrap_mean, ratio_of_totals
+from earshot.stats import bootstrap_mean
 from earshot.stats.intervals import expanded_interval
 
 SKEWED = np.random.default_rng(0).exponential(size=40)
@@ -14,7 +13,7 @@ SKEWED = np.random.default_rng(0).exponential(size=40)
 def test_the_expanded_interval_is_as_wide_as_students_t() -> None:
     z = stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
     # Draws of a mean of 10 with standard error 1 have √(9/10); t at 9 degrees of freedom is 2.262.
-    low, high = expanded_interval(z * np.sqrt(0.9), 0.95, 10)
+    low, high = expanded_interval(z * np.sqrt(0.9), 10)
     assert (low, high) == pytest.approx((-2.262, 2.262), abs=0.01)
 
 
@@ -34,12 +33,6 @@ def test_shifting_and_scaling_the_values_does_the_same_to_the_interval() -> None
 
 
 def test_draws_without_observations_are_left_out_and_nothing_but_them_is_no_interval() -> None:
-    assert expanded_interval(np.full(5, np.nan), 0.95, 4) == (None, None)
-    holes = expanded_interval(np.array([np.nan, 1.0, 2.0, np.nan, 3.0]), 0.95, 2)
+    assert expanded_interval(np.full(5, np.nan), 4) == (None, None)
+    holes = expanded_interval(np.array([np.nan, 1.0, 2.0, np.nan, 3.0]), 2)
     assert holes == (1.0, 3.0)
-
-
-@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
-def test_a_level_that_is_no_share_is_refused(level: float) -> None:
-    with pytest.raises(InputError, match=f"level {level}, expected one between 0 and 1"):
-        bootstrap({"a": Statistic(np.ones((3, 2)), ratio_of_totals, 3)}, level=level)

@@ -11,9 +11,9 @@ from earshot.stats import (
     bootstrap,
     bootstrap_mean,
     cluster_codes,
+    difference,
     macro_statistic,
     mean_statistic,
-    paired_difference,
     ratio_of_totals,
     resampled_totals,
 )
@@ -23,7 +23,7 @@ from earshot.types import Estimate
 def test_micro_weighs_observations_and_macro_weighs_prompts() -> None:
     values, clusters = np.array([1.0, 1.0, 1.0, 0.0]), np.array([0, 0, 0, 1])
     assert bootstrap_mean(values, clusters).value == 0.75  # 3 of 4
-    macro = bootstrap_mean(values, clusters, macro=True)
+    macro = bootstrap({"macro": macro_statistic(values, clusters, 2)})["macro"]
     assert macro.value == 0.5  # (3/3 + 0/1) / 2
     assert (bootstrap_mean(values, clusters).n, macro.n) == (4, 2)
 
@@ -112,7 +112,8 @@ def test_statistics_keep_their_own_columns() -> None:
 def test_a_paired_difference_cancels_what_the_pairs_share() -> None:
     rng = np.random.default_rng(0)
     shared, clusters = rng.normal(size=300), np.arange(300) // 3
-    estimate = paired_difference(shared + 0.1, shared, clusters)
+    a, b = (mean_statistic(x, clusters, 100) for x in (shared + 0.1, shared))
+    estimate = bootstrap({"d": difference(a, b)})["d"]
     assert estimate.value == pytest.approx(0.1)
     assert estimate.low == pytest.approx(0.1)
     assert estimate.high == pytest.approx(0.1)
@@ -123,7 +124,9 @@ def test_a_paired_difference_cancels_what_the_pairs_share() -> None:
 def test_swapping_the_models_mirrors_the_difference(rows: list[tuple[float, int]]) -> None:
     a, clusters = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     b = np.zeros_like(a)
-    forward, backward = (paired_difference(x, y, clusters, resamples=101) for x, y in ((a, b), (b, a)))
+    x, y = (mean_statistic(values, clusters, 5) for values in (a, b))
+    found = bootstrap({"forward": difference(x, y), "backward": difference(y, x)}, resamples=101)
+    forward, backward = found["forward"], found["backward"]
     assert forward.value == pytest.approx(-backward.value, abs=1e-12)
     if forward.low is not None:
         assert forward.low == pytest.approx(-backward.high, abs=1e-12)

@@ -20,7 +20,7 @@ from earshot.metrics.calibration import calibration_statistics
 from earshot.metrics.ceiling import ceiling_statistics, countable
 from earshot.metrics.selective import confidence_of, selective_statistics
 from earshot.metrics.table import PredictionTable
-from earshot.stats import RESAMPLES, Statistic, bootstrap, macro_statistic, mean_statistic, paired_difference
+from earshot.stats import RESAMPLES, Statistic, bootstrap, bootstrap_mean, macro_statistic, mean_statistic
 from earshot.types import Estimate
 
 
@@ -124,7 +124,19 @@ def summarise(
         seed: Of the bootstrap.
     """
     names = sorted({*listeners, *table.listeners})
-    return summary(table_counts(table), table_statistics(table, names), names, resamples=resamples, seed=seed)
+    estimates = bootstrap(table_statistics(table, names), resamples=resamples, seed=seed)
+    n_samples, n_malformed = len(table.malformed), int(table.malformed.sum())
+    heard = sum(estimates[f"disagreement.{name}"].n for name in names)
+    return {
+        "n_pairs": len(table.p_first),
+        "n_prompts": table.n_clusters,
+        "n_ties": int((table.votes_first == table.votes_second).sum()),
+        "n_samples": n_samples,
+        "n_malformed": n_malformed,
+        "n_listener_missing": (n_samples - n_malformed) * len(names) - heard,
+        **{name: estimate.as_record() for name, estimate in estimates.items()},
+        "warnings": leak_warnings(estimates),
+    }
 
 
 def table_statistics(table: PredictionTable, listeners: Sequence[str]) -> dict[str, Statistic]:
@@ -133,37 +145,6 @@ def table_statistics(table: PredictionTable, listeners: Sequence[str]) -> dict[s
     for name in listeners:
         statistics |= listener_statistics(table, name)
     return statistics
-
-
-def table_counts(table: PredictionTable) -> dict[str, int]:
-    """The counts of metrics.json."""
-    return {
-        "n_pairs": len(table.p_first),
-        "n_prompts": table.n_clusters,
-        "n_ties": int((table.votes_first == table.votes_second).sum()),
-        "n_samples": len(table.malformed),
-        "n_malformed": int(table.malformed.sum()),
-    }
-
-
-def summary(
-    counts: Mapping[str, int],
-    statistics: Mapping[str, Statistic],
-    listeners: Sequence[str],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """The content of metrics.json from what `table_counts` and `table_statistics` give."""
-    estimates = bootstrap(statistics, resamples=resamples, seed=seed)
-    well_formed = counts["n_samples"] - counts["n_malformed"]
-    heard = sum(estimates[f"disagreement.{name}"].n for name in listeners)
-    return {
-        **counts,
-        "n_listener_missing": well_formed * len(listeners) - heard,
-        **{name: estimate.as_record() for name, estimate in estimates.items()},
-        "warnings": leak_warnings(estimates),
-    }
 
 
 def read_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
@@ -191,4 +172,4 @@ def accuracy_difference(
         raise DataError("the two predictions hold different votes for a pair, expected the same; compare one data set")
     strict = (a.votes_first != a.votes_second)[in_a]
     right_a, right_b = (correct(t)[i][strict].astype(np.float64) for t, i in ((a, in_a), (b, in_b)))
-    return paired_difference(right_a, right_b, a.cluster[in_a][strict], resamples=resamples, seed=seed)
+    return bootstrap_mean(right_a - right_b, a.cluster[in_a][strict], resamples=resamples, seed=seed)

@@ -15,7 +15,7 @@ from scipy import stats
 from scipy.sparse import csgraph
 
 from earshot.errors import DataError
-from earshot.stats import LEVEL, cluster_codes, resampled_totals
+from earshot.stats import cluster_codes, resampled_totals
 from earshot.stats.bradley_terry import fit_strengths
 from earshot.stats.intervals import expanded_interval
 from earshot.stats.totals import cell_totals
@@ -42,9 +42,6 @@ class Ranking(NamedTuple):
     """Generators from strongest to weakest."""
 
     generators: list[Generator]
-    n_pairs: int
-    n_ties: int
-    """Pairs that count half a win for either."""
     n_disconnected: int
     """Resamples left out, in which some generators beat others without ever losing, so that strengths are infinite."""
 
@@ -74,7 +71,6 @@ def compare_rankings(
     *,
     resamples: int = RANKING_RESAMPLES,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> RankingComparison:
     """People's ranking of the generators beside the reasoner's, and how well they agree.
 
@@ -88,7 +84,6 @@ def compare_rankings(
         clusters: The number of each pair's prompt.
         resamples: Of the prompts; both rankings see the same.
         seed: Of the resamples.
-        level: Nominal coverage of the intervals.
 
     Raises:
         DataError: No pair is left, a p_first is no probability, or the generators fall into groups of which one never
@@ -98,7 +93,7 @@ def compare_rankings(
     """
     both = [_matches(model_first, model_second, wins, clusters) for wins in (share, p_first)]
     fits = [_fit(matches, resamples, seed) for matches in both]
-    people, reasoner = (_ranking(matches, fit, level) for matches, fit in zip(both, fits, strict=True))
+    people, reasoner = (_ranking(matches, fit) for matches, fit in zip(both, fits, strict=True))
     finite = ~np.isnan(fits[0].draws[:, 0] + fits[1].draws[:, 0])
     a, b = (fit.draws[finite] for fit in fits)
     n_clusters = both[0].n_clusters
@@ -108,7 +103,7 @@ def compare_rankings(
         value = measure(fits[0].value, fits[1].value)
         if np.isnan(value):
             return Estimate.missing()
-        return Estimate(value, *_interval(draws, level, n_clusters), len(people.generators))
+        return Estimate(value, *_interval(draws, n_clusters), len(people.generators))
 
     return RankingComparison(people, reasoner, agreement(_kendall), agreement(_spearman))
 
@@ -128,8 +123,6 @@ class _Matches(NamedTuple):
     names: list[str]
     wins: Float[np.ndarray, "c gg"]
     """By prompt: how often the row's generator beat the column's, rows one after another."""
-    n_pairs: int
-    n_ties: int
 
     @property
     def n_clusters(self) -> int:
@@ -160,7 +153,7 @@ def _matches(
     g, c = len(names), int(clusters.max()) + 1
     cells = [(wins, first * g + second), (1 - wins, second * g + first)]
     totals = sum(cell_totals(won, clusters, cell, c, g * g) for won, cell in cells)
-    return _Matches(names, np.asarray(totals), len(wins), int(np.count_nonzero(wins == 0.5)))
+    return _Matches(names, np.asarray(totals))
 
 
 def _fit(matches: _Matches, resamples: int, seed: int) -> _Fit:
@@ -178,7 +171,7 @@ def _fit(matches: _Matches, resamples: int, seed: int) -> _Fit:
     return _Fit(value, np.stack([fit_strengths(totals.reshape(g, g), prior=0.0).value for totals in drawn]))
 
 
-def _ranking(matches: _Matches, fit: _Fit, level: float) -> Ranking:
+def _ranking(matches: _Matches, fit: _Fit) -> Ranking:
     finite = fit.draws[~np.isnan(fit.draws[:, 0])]
     g = len(matches.names)
     wins = matches.wins.sum(axis=0).reshape(g, g)
@@ -186,13 +179,13 @@ def _ranking(matches: _Matches, fit: _Fit, level: float) -> Ranking:
     ranks, drawn_ranks = stats.rankdata(-fit.value, method="min"), stats.rankdata(-finite, method="min", axis=1)
     rows = []
     for i in np.argsort(-fit.value, kind="stable"):
-        low, high = _interval(finite[:, i], level, matches.n_clusters)
-        rank_low, rank_high = _interval(drawn_ranks[:, i].astype(np.float64), level, matches.n_clusters)
+        low, high = _interval(finite[:, i], matches.n_clusters)
+        rank_low, rank_high = _interval(drawn_ranks[:, i].astype(np.float64), matches.n_clusters)
         strength = Estimate(float(fit.value[i]), low, high, int(played[i]))
         bounds = (None, None) if rank_low is None or rank_high is None else (round(rank_low), round(rank_high))
         rows.append(Generator(matches.names[i], strength, int(ranks[i]), *bounds))
-    return Ranking(rows, matches.n_pairs, matches.n_ties, len(fit.draws) - len(finite))
+    return Ranking(rows, len(fit.draws) - len(finite))
 
 
-def _interval(draws: np.ndarray, level: float, n_clusters: int) -> tuple[float | None, float | None]:
-    return (None, None) if n_clusters < 2 else expanded_interval(draws, level, n_clusters)
+def _interval(draws: np.ndarray, n_clusters: int) -> tuple[float | None, float | None]:
+    return (None, None) if n_clusters < 2 else expanded_interval(draws, n_clusters)

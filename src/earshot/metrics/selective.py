@@ -28,8 +28,6 @@ class RiskCoverage(NamedTuple):
     """Share of the pairs answered, in (0, 1]."""
     risk: Float[np.ndarray, " g"]
     """Share of those answered that are wrong."""
-    aurc: float
-    """Area under the curve: the mean risk over all coverages 1/n, 2/n … 1. Lower is better."""
 
 
 def confidence_of(p_first: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -38,7 +36,7 @@ def confidence_of(p_first: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def risk_coverage(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> RiskCoverage:
-    """The risk–coverage curve and its area.
+    """The risk–coverage curve.
 
     Args:
         confidence: Larger is surer; only its order counts.
@@ -47,35 +45,14 @@ def risk_coverage(confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, "
     Raises:
         DataError: There are no pairs, or a confidence is NaN.
 
-    Source: Geifman and El-Yaniv 2017 (NeurIPS); the area as in Geifman, Uziel and El-Yaniv 2019 (ICLR).
+    Source: Geifman and El-Yaniv 2017 (NeurIPS).
     """
     if confidence.size == 0 or np.isnan(confidence).any():
         raise DataError("risk_coverage needs at least one pair and no NaN; a pair without an answer has confidence 0")
     _, group = np.unique(-confidence, return_inverse=True)
     n, wrong = np.bincount(group).astype(np.float64), np.bincount(group, weights=~right)
     answered = n.cumsum()
-    area = float(_area(n[None], wrong[None])[0])
-    return RiskCoverage(answered / answered[-1], wrong.cumsum() / answered, area)
-
-
-def selective_accuracy(
-    confidence: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"], coverages: Float[np.ndarray, " q"]
-) -> Float[np.ndarray, " q"]:
-    """Accuracy on the surest share of the pairs, for each share asked for.
-
-    Args:
-        confidence: Larger is surer.
-        right: Whether the answer was right.
-        coverages: Shares of the pairs to answer, in (0, 1].
-
-    Raises:
-        DataError: There are no pairs, or a coverage is outside (0, 1].
-    """
-    curve = risk_coverage(confidence, right)
-    if not ((coverages > 0) & (coverages <= 1)).all():
-        raise DataError("selective_accuracy: a coverage is outside (0, 1]")
-    wrong = np.interp(coverages, np.append(0, curve.coverage), np.append(0, curve.risk * curve.coverage))
-    return 1 - wrong / coverages
+    return RiskCoverage(answered / answered[-1], wrong.cumsum() / answered)
 
 
 def selective_statistics(
@@ -83,11 +60,15 @@ def selective_statistics(
 ) -> dict[str, Statistic]:
     """`aurc` and `selective_accuracy.<percent>`, with confidences in steps of 1/200.
 
+    `aurc` is the area under the curve: the mean risk over all coverages 1/n, 2/n … 1. Lower is better.
+
     Args:
         confidence: In [0, 1], from `confidence_of`.
         right: Whether the answer was right.
         clusters: The number of each pair's prompt.
         n_clusters: How many prompts there are.
+
+    Source: the area as in Geifman, Uziel and El-Yaniv 2019 (ICLR).
     """
     step = CONFIDENCE_STEPS - 1 - np.minimum((confidence * CONFIDENCE_STEPS).astype(np.int64), CONFIDENCE_STEPS - 1)
     columns = (np.ones_like(confidence), (~right).astype(np.float64))

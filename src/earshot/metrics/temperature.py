@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from scipy import optimize, special
 
 from earshot.errors import DataError
-from earshot.metrics.calibration import NLL_CLIP, nll
+from earshot.metrics.calibration import NLL_CLIP
 
 RANGE = (0.01, 100.0)
 
@@ -22,9 +22,6 @@ class Temperature:
 
     value: float
     """Log-odds are divided by it: above 1 the reasoner was too sure, below 1 not sure enough."""
-    nll_before: float
-    """Mean over the validation pairs, in nats."""
-    nll_after: float
     fitted_on: Int[np.ndarray, " m"]
     """Hashes of the validation pairs' ids, sorted."""
 
@@ -88,7 +85,7 @@ def fit_temperature(
             f"temperature: the best over {len(p)} validation pairs is at {math.exp(best.x):.3g}, the end of its range; "
             "expected one inside, take more or other validation pairs"
         )
-    return Temperature(math.exp(best.x), float(nll(p, share).mean()), float(best.fun), fitted_on)
+    return Temperature(math.exp(best.x), fitted_on)
 
 
 def _log_odds(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -156,7 +156,7 @@ def power_of(table: PredictionTable, first: PredictionTable) -> Power | None:
         needed = pairs_needed(
             design.difference, design.discordance, pairs_per_prompt=shape[0], correlation=shape[1], size_cv=shape[2],
             power=POWER,
-        ).pairs  # fmt: skip
+        )  # fmt: skip
     return Power(design.pairs, design.prompts, design.discordance, detectable, needed)
 
 

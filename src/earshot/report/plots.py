@@ -103,7 +103,7 @@ def thinned_curve(curve: RiskCoverage, n: int) -> RiskCoverage:
     enough = np.flatnonzero(curve.coverage * n >= min(FEWEST_ANSWERED, n) - 1e-9)
     few: Float[np.ndarray, " k"] = np.linspace(0, len(enough) - 1, min(MOST_POINTS, len(enough)))
     at = enough[np.unique(np.rint(few).astype(int))]
-    return RiskCoverage(curve.coverage[at], curve.risk[at], curve.aurc)
+    return RiskCoverage(curve.coverage[at], curve.risk[at])
 
 
 def _dots(axes: Any, line: Line, *, joined: bool = True) -> None:

@@ -7,20 +7,18 @@ needs.
 """
 
 from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
+from earshot.stats.intervals import LEVEL
 from earshot.stats.power import (
     PairedDesign,
-    SampleSize,
     design_effect,
     detectable_difference,
     paired_design,
     pairs_needed,
 )
 from earshot.stats.resampling import (
-    LEVEL,
     RESAMPLES,
     bootstrap,
     bootstrap_mean,
-    paired_difference,
     resampled_totals,
 )
 from earshot.stats.seeds import bootstrap_runs
@@ -40,7 +38,6 @@ __all__ = [
     "RESAMPLES",
     "Contrast",
     "PairedDesign",
-    "SampleSize",
     "Statistic",
     "bootstrap",
     "bootstrap_mean",
@@ -57,7 +54,6 @@ __all__ = [
     "macro_statistic",
     "mean_statistic",
     "paired_design",
-    "paired_difference",
     "pairs_needed",
     "ratio_of_totals",
     "resampled_totals",

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from scipy import stats
 
 from earshot.errors import DataError
-from earshot.stats.resampling import LEVEL, multiplicities
+from earshot.stats.intervals import LEVEL
+from earshot.stats.resampling import multiplicities
 from earshot.stats.seeds import Spread, spread_of_runs
 from earshot.stats.totals import Statistic
 from earshot.types import Estimate

@@ -12,16 +12,8 @@ from jaxtyping import Float, Int
 from scipy import optimize, special
 
 from earshot.errors import InputError
+from earshot.stats.intervals import LEVEL
 from earshot.stats.totals import cluster_totals, intraclass_statistic
-
-
-class SampleSize(NamedTuple):
-    """How large a set has to be."""
-
-    pairs: int
-    prompts: int
-    design_effect: float
-    """How many clustered pairs are worth one independent pair."""
 
 
 class PairedDesign(NamedTuple):
@@ -63,9 +55,8 @@ def pairs_needed(
     correlation: float = 0.0,
     size_cv: float = 0.0,
     power: float = 0.8,
-    level: float = 0.95,
-) -> SampleSize:
-    """How many pairs show, two-sided at `level`, that one model is right `difference` more often than another.
+) -> int:
+    """How many pairs show, two-sided with 95 % intervals, that one model is right `difference` more often than another.
 
     Args:
         difference: Of the two accuracies, not 0; its sign does not matter.
@@ -74,17 +65,15 @@ def pairs_needed(
         correlation: Within-prompt correlation of the difference (`intraclass_statistic` of it, or `paired_design`).
         size_cv: Standard deviation of the prompts' sizes over their mean.
         power: Chance of showing it, in (0, 1).
-        level: One minus the chance of showing a difference that is not there.
 
     Raises:
         InputError: A value is outside its range.
 
     Source: Connor 1987 (Biometrics 43), equation 3, after Miettinen 1968 (Biometrics 24), times the design effect.
     """
-    _check_rates(difference, discordance, power, level)
+    _check_rates(difference, discordance, power)
     effect = design_effect(pairs_per_prompt, correlation, size_cv)
-    pairs = math.ceil(effect * _independent_pairs(abs(difference), discordance, power, level) - 1e-9)
-    return SampleSize(pairs, math.ceil(pairs / pairs_per_prompt - 1e-9), effect)
+    return math.ceil(effect * _independent_pairs(abs(difference), discordance, power) - 1e-9)
 
 
 def detectable_difference(
@@ -95,16 +84,15 @@ def detectable_difference(
     correlation: float = 0.0,
     size_cv: float = 0.0,
     power: float = 0.8,
-    level: float = 0.95,
 ) -> float | None:
     """The smallest difference that a set of so many pairs shows; None where it shows none with this discordance."""
-    _check_rates(discordance, discordance, power, level)
+    _check_rates(discordance, discordance, power)
     independent = pairs / design_effect(pairs_per_prompt, correlation, size_cv)
-    if _independent_pairs(discordance, discordance, power, level) > independent:
+    if _independent_pairs(discordance, discordance, power) > independent:
         return None
 
     def excess(difference: float) -> float:
-        return _independent_pairs(difference, discordance, power, level) - independent
+        return _independent_pairs(difference, discordance, power) - independent
 
     return float(optimize.brentq(excess, 1e-9, discordance, xtol=1e-12))
 
@@ -139,16 +127,16 @@ def paired_design(
     )
 
 
-def _independent_pairs(d: float, discordance: float, power: float, level: float) -> float:
-    z_level, z_power = special.ndtri((1 + level) / 2), special.ndtri(power)
+def _independent_pairs(d: float, discordance: float, power: float) -> float:
+    z_level, z_power = special.ndtri((1 + LEVEL) / 2), special.ndtri(power)
     return float(((z_level * math.sqrt(discordance) + z_power * math.sqrt(discordance - d**2)) / d) ** 2)
 
 
-def _check_rates(difference: float, discordance: float, power: float, level: float) -> None:
+def _check_rates(difference: float, discordance: float, power: float) -> None:
     if not 0 < abs(difference) <= discordance <= 1:
         raise InputError(
             f"power: difference {difference} with discordance {discordance}, expected one of at most the discordance, "
             "which is at most 1, and not 0"
         )
-    if not (0 < power < 1 and 0 < level < 1):
-        raise InputError(f"power: power {power} and level {level}, expected both between 0 and 1")
+    if not 0 < power < 1:
+        raise InputError(f"power: power {power}, expected one between 0 and 1")

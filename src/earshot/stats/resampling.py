@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
-from earshot.errors import DataError, InputError
+from earshot.errors import DataError
 from earshot.stats.intervals import NO_INTERVAL, expanded_interval
-from earshot.stats.totals import Statistic, macro_statistic, mean_statistic
+from earshot.stats.totals import Statistic, mean_statistic
 from earshot.types import Estimate
 
 RESAMPLES = 10_000
-LEVEL = 0.95
 # Draws held at once: 2**20 indices and their counts are about 25 MB, whatever the number of clusters.
 CHUNK_CELLS = 2**20
 
@@ -52,9 +51,8 @@ def bootstrap(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> dict[str, Estimate]:
-    """Every statistic with its interval, all on the same resamples of the same clusters.
+    """Every statistic with its 95 % interval, all on the same resamples of the same clusters.
 
     A statistic without observations is missing. One that was observed in a single cluster has a value and no
     interval: one prompt says nothing of how prompts differ.
@@ -63,14 +61,10 @@ def bootstrap(
         statistics: By name; all tell their totals over the same clusters.
         resamples: Draws of the clusters.
         seed: Of the draws.
-        level: Nominal coverage of the interval, in (0, 1).
 
     Raises:
         DataError: The statistics do not cover the same clusters.
-        InputError: The level is outside (0, 1).
     """
-    if not 0 < level < 1:
-        raise InputError(f"bootstrap: level {level}, expected one between 0 and 1, such as 0.95")
     if len({len(s.totals) for s in statistics.values()}) > 1:
         raise DataError("statistics of different numbers of clusters cannot share a bootstrap; pass the same clusters")
     rows = {name: s.rows() for name, s in statistics.items()}
@@ -78,7 +72,7 @@ def bootstrap(
     rows = {name: r for name, r in rows.items() if seen[name] > 1}
     drawn = _shared_draws(rows, resamples, seed)
     intervals = {
-        name: expanded_interval(statistics[name].combine(drawn[id(r)]), level, seen[name]) for name, r in rows.items()
+        name: expanded_interval(statistics[name].combine(drawn[id(r)]), seen[name]) for name, r in rows.items()
     }
     return {name: _estimate(s, *intervals.get(name, NO_INTERVAL)) for name, s in statistics.items()}
 
@@ -94,52 +88,27 @@ def _shared_draws(rows: Mapping[str, np.ndarray], resamples: int, seed: int) -> 
 
 
 def _estimate(statistic: Statistic, low: float | None, high: float | None) -> Estimate:
-    return Estimate.missing() if statistic.n == 0 else _of_value(statistic.value(), low, high, statistic.n)
-
-
-def _of_value(value: float, low: float | None, high: float | None, n: int) -> Estimate:
-    # A quantity that needs more than there is, such as a correlation within prompts of one pair each.
-    return Estimate.missing() if np.isnan(value) else Estimate(value, low, high, n)
+    # NaN is a quantity that needs more than there is, such as a correlation within prompts of one pair each.
+    if statistic.n == 0 or np.isnan(value := statistic.value()):
+        return Estimate.missing()
+    return Estimate(value, low, high, statistic.n)
 
 
 def bootstrap_mean(
-    values: Float[np.ndarray, " n"],
-    clusters: Int[np.ndarray, " n"],
-    *,
-    macro: bool = False,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
+    values: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimate:
-    """A mean and its interval from a bootstrap that resamples clusters.
+    """A mean over observations and its interval from a bootstrap that resamples clusters.
 
     Args:
         values: One per observation, finite.
         clusters: The number of each observation's prompt (`cluster_codes`).
-        macro: Average the clusters' means instead of the observations; `n` then counts clusters.
         resamples: Draws of the clusters.
         seed: Of the draws.
-        level: Nominal coverage, in (0, 1).
 
     Returns:
         `Estimate.missing()` without observations; `low` and `high` are None where there is one cluster only.
     """
     if values.size == 0:
         return Estimate.missing()
-    build = macro_statistic if macro else mean_statistic
-    statistic = build(values, clusters, int(clusters.max()) + 1)
-    return bootstrap({"mean": statistic}, resamples=resamples, seed=seed, level=level)["mean"]
-
-
-def paired_difference(
-    a: Float[np.ndarray, " n"],
-    b: Float[np.ndarray, " n"],
-    clusters: Int[np.ndarray, " n"],
-    *,
-    macro: bool = False,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> Estimate:
-    """Mean of `a - b` over the same pairs; what the pairs share cancels, so the interval is narrower than two apart."""
-    return bootstrap_mean(a - b, clusters, macro=macro, resamples=resamples, seed=seed, level=level)
+    statistic = mean_statistic(values, clusters, int(clusters.max()) + 1)
+    return bootstrap({"mean": statistic}, resamples=resamples, seed=seed)["mean"]

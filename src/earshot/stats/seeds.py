@@ -22,7 +22,8 @@ from jaxtyping import Float
 from scipy import stats
 
 from earshot.errors import DataError
-from earshot.stats.resampling import LEVEL, RESAMPLES, multiplicities
+from earshot.stats.intervals import LEVEL
+from earshot.stats.resampling import RESAMPLES, multiplicities
 from earshot.stats.totals import Statistic
 from earshot.types import Estimate
 
@@ -33,7 +34,6 @@ def bootstrap_runs(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> Estimate:
     """The mean over seeds of a quantity, or how much it differs from that of another method's seeds.
 
@@ -45,7 +45,6 @@ def bootstrap_runs(
         against: The same of another method, over the same clusters. The prompts are paired; the seeds are not.
         resamples: Draws of the clusters.
         seed: Of the draws.
-        level: Nominal coverage, in (0, 1).
 
     Returns:
         Mean over the seeds; `n` is that of the run with the fewest observations.
@@ -67,7 +66,7 @@ def bootstrap_runs(
     if c < 2:
         return Estimate(value, None, None, n)
     spread = spread_of_runs(groups, _values(groups, resamples, seed), c)
-    half = spread.error * float(stats.t.ppf((1 + level) / 2, spread.df))
+    half = spread.error * float(stats.t.ppf((1 + LEVEL) / 2, spread.df))
     return Estimate(value, value - half, value + half, n)
 
 
