@@ -296,6 +296,10 @@ class RunDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def parts(self) -> Path:
+        return self.path / "predictions.parts"
+
+    @property
     def people(self) -> Path:
         return self.path / "people.jsonl"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -25,6 +26,11 @@ ImageSource: TypeAlias = "Path | bytes | Image"
 def other(side: Side) -> Side:
     """The side that `side` is not."""
     return "second" if side == "first" else "first"
+
+
+def hash_of_id(text: str) -> int:
+    """64 bits of an id, signed, so that no million strings are kept; half an emoji is text too."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from earshot.metrics.judged import CHOICES, Judged, hash_of, side_of
-from earshot.metrics.table import NONE
+from earshot.predictions.table import NONE
 
 CODES = {**CHOICES, "equal": 3, None: NONE}
 

@@ -7,7 +7,7 @@ import pytest
 from earshot.metrics.judgements import choice_of, human_vote
 from earshot.metrics.protocols import find_protocol
 from earshot.metrics.scores import read_judged
-from earshot.metrics.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
+from earshot.predictions.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "genai_bench"
 

@@ -70,7 +70,7 @@ def judge_set(
     rows = RowFile(Path(data), whole_pairs=True)
     n = rows.n_rows if pairs is None else min(pairs, rows.n_rows)
     bounds = cut(0, n, batch)
-    parts = Parts(run.path / "predictions.parts", bounds)
+    parts = Parts(run.parts, bounds)
     record = {"format": FORMAT, "rows": n, "batch": batch, "seed": seed, **(settings or {})}
     first, last = share(len(bounds), *shard)
     with parts.held(shard):

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from earshot.errors import DataError
 from earshot.metrics.judged import EITHER_TIE, Judged
-from earshot.metrics.table import BOTH_BAD, NONE, TIE
+from earshot.predictions.table import BOTH_BAD, NONE, TIE
 
 
 class Credits(NamedTuple):

@@ -21,8 +21,8 @@ from earshot.metrics.joining import found, number, parsed, refuse_absent, refuse
 from earshot.metrics.judged import CHOICES, Judged, MarginUnit, hash_of, judged_from_table, side_of
 from earshot.metrics.judgements import choice_of, human_vote
 from earshot.metrics.row_files import Row, first_row, iter_row_file
-from earshot.metrics.table import FIRST, NONE, SECOND, TIE, PredictionTable, probability
 from earshot.metrics.truth import SHA256_DIGITS, Key, Truth, image_key
+from earshot.predictions.table import FIRST, NONE, SECOND, TIE, PredictionTable, probability
 
 Absent = Literal["refused", "unanswered"]
 """What a pair of the truth without a row is: an error, or a pair that was not answered."""

@@ -25,7 +25,7 @@ from earshot.data.rows import check_row
 from earshot.errors import DataError, InputError
 from earshot.images import Tolerance, read_file
 from earshot.metrics.judged import hash_of
-from earshot.metrics.table import LABEL_CODES
+from earshot.predictions.table import LABEL_CODES
 from earshot.types import ImageSource, Pair, Votes
 
 Key = Literal["id", "image", "prompt_image", "sha256", "place"]

@@ -13,7 +13,8 @@ import yaml
 from earshot.data.rows import read_info
 from earshot.errors import EarshotError
 from earshot.metrics import read_estimate
-from earshot.report.reading import Evaluation, RunReading
+from earshot.predictions.run import Evaluation
+from earshot.report.reading import RunReading
 
 HASH_DIGITS = 12
 """Of a SHA-256 in a table; the settings below it have the whole."""

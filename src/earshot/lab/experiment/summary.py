@@ -28,7 +28,8 @@ from earshot.lab.experiment.plan import Run, expand, model_source, recipe, run_o
 from earshot.lab.experiment.records import Record
 from earshot.lab.experiment.running import PLAN_FILE
 from earshot.metrics import PredictionTable
-from earshot.rundir import read_jsonl, whole, write_json
+from earshot.predictions.run import Evaluation
+from earshot.rundir import whole, write_json
 from earshot.stats import Statistic
 
 TABLE, ABOUT = "summary.parquet", "summary.json"
@@ -212,7 +213,7 @@ def _predictions(path: Path, recorded: str) -> PredictionTable:
         raise DataError(
             f"{path}: is not what was recorded when it was made; 'earshot lab experiment run --redo' makes it"
         )
-    return PredictionTable.from_rows(read_jsonl(path), where=str(path))
+    return Evaluation("", path.parent, {}, {}).table()
 
 
 def _same_pairs(sets: dict[str, dict[str, Any]], name: str, table: PredictionTable, who: str) -> None:
