@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -20,6 +21,10 @@ os.environ.update(
 )
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("earshot", deadline=None)
+settings.load_profile("earshot")
 
 
 @pytest.fixture(scope="session")

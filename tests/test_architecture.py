@@ -20,6 +20,7 @@ LAYERS: dict[int, set[str]] = {
         "rewards",
         "predictions",
         "metrics",
+        "benchmarks",
         "stats",
         "images",
         "image_sizes",
@@ -82,7 +83,8 @@ class Import(NamedTuple):
 
 def violations(package: Path) -> list[str]:
     """Everything below `package` that the tables above forbid, as `file:line: …`."""
-    found = []
+    found: list[str] = []
+    beside: dict[tuple[str, str], str] = {}
     for file in sorted(package.rglob("*.py")):
         module = ".".join(file.relative_to(package).with_suffix("").parts).removesuffix("__init__").rstrip(".")
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -90,7 +92,32 @@ def violations(package: Path) -> list[str]:
         problems = [(i.line, problem) for i in imports if (problem := forbidden(module, i))]
         problems += [(line, "opens an image outside earshot.images") for line in opened_images(tree, module, imports)]
         found += [f"{file.relative_to(package)}:{line}: {problem}" for line, problem in problems]
-    return found
+        for i in imports:
+            if (arrow := arrow_beside(module, i)) is not None:
+                beside.setdefault(arrow, f"{file.relative_to(package)}:{i.line}")
+    return found + circles(beside)
+
+
+def arrow_beside(module: str, imported: Import) -> tuple[str, str] | None:
+    """The two packages of one layer that an import joins, also one inside a function; None where it joins none."""
+    source, root, target = module.split(".")[0], *f"{imported.name}.".split(".")[:2]
+    same = root == "earshot" and source != target and LAYER_OF.get(source, 0) == LAYER_OF.get(target, -1)
+    return (source, target) if same and imported.when != "types" else None
+
+
+def circles(arrows: dict[tuple[str, str], str]) -> list[str]:
+    """Every import that is part of a circle of packages, by its place."""
+    reached: dict[str, set[str]] = {}
+    for source, target in arrows:
+        reached.setdefault(source, set()).add(target)
+    for _ in reached:  # a longest way goes through all of them
+        for targets in reached.values():
+            targets.update(*(reached.get(target, set()) for target in set(targets)))
+    return [
+        f"{place}: '{source}' imports '{target}', and '{target}', if through others, '{source}'"
+        for (source, target), place in arrows.items()
+        if source in reached.get(target, set())
+    ]
 
 
 def imports_of(node: ast.AST, module: str, *, is_package: bool, when: str = "load") -> Iterator[Import]:
@@ -220,6 +247,38 @@ def test_a_planted_import_against_the_table_is_found(tmp_path, file, text, probl
     (found,) = [violation for violation in violations(copy) if violation.partition(": ")[2] not in messages(before)]
     assert found.startswith(f"{file}:")
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("files", "packages"),
+    [
+        (
+            {"data/a.py": "from earshot.stats import x", "stats/b.py": "def f():\n    from ..data import y"},
+            ["data", "stats"],
+        ),
+        (
+            {
+                "vlm/a.py": "from earshot.remote import x",
+                "remote.py": "import earshot.reasoner.b",
+                "reasoner/b.py": "from earshot.vlm import x",
+            },
+            ["reasoner", "remote", "vlm"],
+        ),
+    ],
+)
+def test_a_circle_of_packages_within_a_layer_is_found(tmp_path, files, packages):
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text)
+    found = violations(tmp_path)
+    assert sorted(violation.partition(": '")[2].partition("'")[0] for violation in found) == packages
+
+
+def test_a_name_that_only_the_type_checker_sees_closes_no_circle(tmp_path):
+    for package, other, guard in (("data", "stats", "if TYPE_CHECKING:\n    "), ("stats", "data", "")):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "a.py").write_text(f"{guard}from earshot.{other} import x")
+    assert violations(tmp_path) == []
 
 
 def messages(found: list[str]) -> set[str]:

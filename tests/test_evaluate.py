@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from earshot.benchmarks.protocols import find_protocol
 from earshot.errors import DataError, InputError, ListenerUnavailable
 from earshot.evaluate import evaluate
 from earshot.judging import RewardModel
 from earshot.judging.parts import Local
 from earshot.listener import Listener
-from earshot.metrics.protocols import find_protocol
 from earshot.rundir import RunDir, append_jsonl, read_jsonl
 from earshot.types import Pair, Sample
 from tests.judging.opinions import Hears, Opinionated, shade

@@ -271,7 +271,7 @@ def test_a_switch_that_lets_truncated_files_through_is_noticed(monkeypatch: pyte
         load_image(encode(gradient()))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(format=st.sampled_from(["JPEG", "PNG", "WEBP"]), data=st.data())
 def test_damaged_bytes_give_a_picture_or_an_image_error(format: str, data: st.DataObject) -> None:
     file = bytearray(encode(gradient(), format))

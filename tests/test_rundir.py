@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot.errors import DataError, InputError
@@ -71,7 +71,6 @@ def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "m.json").read_text()) == expected
 
 
-@settings(deadline=None)  # each example waits for the disk
 @given(
     st.lists(
         st.dictionaries(

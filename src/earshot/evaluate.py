@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from earshot.benchmarks.protocols import Protocol, protocol_records
 from earshot.errors import DataError
 from earshot.judging.parts import Engine, Json
 from earshot.judging.to_run import judge_set
 from earshot.metrics import summarise
-from earshot.metrics.protocols import Protocol
 from earshot.predictions.run import Evaluation
 from earshot.rundir import RunDir, write_json
 from earshot.stats import RESAMPLES
@@ -82,4 +82,5 @@ def measure(
 ) -> dict[str, Any]:
     """The metrics of the predictions in a folder; nothing is written."""
     table = Evaluation("", run.path, {}, {}).table()
-    return summarise(table, listeners=listeners, protocols=protocols, resamples=resamples, seed=seed)
+    metrics = summarise(table, listeners=listeners, resamples=resamples, seed=seed)
+    return metrics | protocol_records(table, protocols, resamples=resamples, seed=seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -28,8 +28,9 @@ def other(side: Side) -> Side:
     return "second" if side == "first" else "first"
 
 
-def hash_of_id(text: str) -> int:
-    """64 bits of an id, signed, so that no million strings are kept; half an emoji is text too."""
+def hash_of(text: str) -> int:
+    """64 bits of a text, signed: what stands for an id, so that a million pairs need no million strings."""
+    # Half an emoji is text too.
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
 
 
@@ -164,3 +165,35 @@ class Estimate:
     @classmethod
     def missing(cls) -> Estimate:
         return cls(None, None, None, 0)
+
+    @classmethod
+    def from_record(cls, record: object) -> Estimate:
+        """What `as_record` gave; missing where a file has none, or one without a value."""
+        if not isinstance(record, Mapping) or record.get("value") is None:
+            return cls.missing()
+        return cls(record["value"], record.get("low"), record.get("high"), int(record.get("n", 0)))
+
+    def as_record(self) -> dict[str, float | int | None]:
+        """As it stands in a JSON file."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+
+    def numbers(self, *, percent: bool = False, signed: bool = False, digits: int | None = None) -> list[str]:
+        """The value and, where there is an interval, its ends, each as text; a dash where there is no value.
+
+        Args:
+            percent: A hundred times as much.
+            signed: As a difference, with a + where it is above 0.
+            digits: Behind the point; left out, one in percent, else three for a value below 10 and one above.
+        """
+        if self.value is None:
+            return ["–"]
+        if digits is None:
+            digits = 1 if percent or abs(self.value) >= 10 else 3
+        told = (self.value,) if self.low is None or self.high is None else (self.value, self.low, self.high)
+        texts = [f"{number * (100 if percent else 1):{'+' if signed else ''}.{digits}f}" for number in told]
+        return [text.lstrip("+-") if float(text) == 0 else text.replace("-", "−") for text in texts]
+
+    def text(self, *, percent: bool = False, signed: bool = False, digits: int | None = None) -> str:
+        """`71.3 [68.0, 74.5]`, as `numbers` says."""
+        value, *ends = self.numbers(percent=percent, signed=signed, digits=digits)
+        return f"{value} [{', '.join(ends)}]" if ends else value

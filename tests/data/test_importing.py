@@ -65,6 +65,16 @@ def test_shuffling_moves_images_and_votes_together() -> None:
     assert shuffled == [shuffle_sides(pair, 0) for pair in pairs] != [shuffle_sides(pair, 1) for pair in pairs]
 
 
+@pytest.mark.parametrize(
+    ("seed", "first"),
+    [(0, {"p1": "other", "p2": "one", "000123-0": "one"}), (1, {"p1": "one", "p2": "other", "000123-0": "other"})],
+)
+def test_the_recorded_rule_never_changes(seed: int, first: dict[str, str]) -> None:
+    """Or sets imported before and after turn different pairs, and `--sides published` reads old ones wrongly."""
+    pairs = [Pair(identity, "x", Path("one"), Path("other"), Votes(1.0, 0.0)) for identity in first]
+    assert {pair.id: str(shuffle_sides(pair, seed).first) for pair in pairs} == first
+
+
 def test_a_pair_keeps_its_sides_when_others_are_left_out(tmp_path: Path) -> None:
     source = make_rankings(tmp_path / "src", [group(f"g{n}", [2, 1, 3]) for n in range(4)])
     import_set("imagereward", source, tmp_path / "all", seed=3)

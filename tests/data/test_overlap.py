@@ -23,8 +23,7 @@ from earshot.data.overlap import (
     write_overlap,
 )
 from earshot.errors import DataError, ImageError, InputError
-from earshot.metrics.judged import hash_of
-from earshot.types import Pair, Votes
+from earshot.types import Pair, Votes, hash_of
 
 Write = Callable[..., Path]
 
@@ -174,7 +173,7 @@ def test_sizes_and_compression_leave_most_bits_and_other_pictures_do_not() -> No
         assert (hash ^ perceptual_hash(picture(seed + 1000))).bit_count() > 2 * DISTANCE
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_near_hashes_are_those_of_the_whole_table_of_distances(data: st.DataObject) -> None:
     seeds = data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
-from earshot.metrics import PredictionTable, accuracy_difference, estimate_record, read_estimate, summarise
+from earshot.metrics import PredictionTable, accuracy_difference, read_estimate, summarise
 from earshot.types import Estimate
 
 
@@ -180,7 +180,7 @@ def test_accuracy_differences_are_paired_on_the_pairs_and_not_on_the_order_of_ro
 
 def test_an_estimate_survives_the_file() -> None:
     estimate = Estimate(0.5, 0.25, 0.75, 8)
-    assert read_estimate({"accuracy": estimate_record(estimate)}, "accuracy") == estimate
+    assert read_estimate({"accuracy": estimate.as_record()}, "accuracy") == estimate
     assert read_estimate({}, "accuracy") == Estimate.missing()
 
 

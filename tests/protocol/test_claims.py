@@ -23,6 +23,10 @@ def test_sentences_belong_to_the_image_that_was_named_last() -> None:
     ]
 
 
+def test_a_sentence_on_both_that_names_one_is_no_claim_about_that_one() -> None:
+    assert said("Both are red and image 1 is larger.") == []
+
+
 @pytest.mark.parametrize(
     ("trace", "claims"),
     [

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from earshot.benchmarks.protocols import find_protocol, protocol_records
 from earshot.metrics import PredictionTable, summarise
-from earshot.metrics.protocols import find_protocol
 from earshot.rundir import append_jsonl, write_json
 
 RIGHT, WRONG = 0.9, 0.1  # of pairs whose first image won
@@ -51,6 +51,7 @@ def write_evaluation(
     """The files of an evaluation; the content of its metrics.json."""
     append_jsonl(folder / "predictions.jsonl", rows)
     write_json(folder / "evaluation.json", settings)
-    metrics = summarise(table(rows), protocols=[find_protocol(name) for name in protocols], resamples=500)
+    metrics = summarise(table(rows), resamples=500)
+    metrics |= protocol_records(table(rows), [find_protocol(name) for name in protocols], resamples=500)
     write_json(folder / "metrics.json", metrics)
     return metrics

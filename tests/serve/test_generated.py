@@ -45,7 +45,6 @@ def ask_generated(n: int) -> Counter[int]:
 
             @settings(
                 max_examples=share,
-                deadline=None,
                 derandomize=True,
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),

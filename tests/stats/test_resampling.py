@@ -119,7 +119,7 @@ def test_a_paired_difference_cancels_what_the_pairs_share() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4)), min_size=2, max_size=30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_swapping_the_models_mirrors_the_difference(rows: list[tuple[float, int]]) -> None:
     a, clusters = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     b = np.zeros_like(a)

@@ -7,6 +7,7 @@ from earshot.errors import ModelError
 from earshot.vlm.prefix import Sampling, continued_logits, encode_prefix, sample, suffix_logits
 from earshot.vlm.prefix.attention import can_share_prompts, sharing_attention
 from earshot.vlm.prefix.inside import attention_of
+from earshot.vlm.prefix.pictures import Pictures, _distinct
 from tests.vlm.models import FAMILIES, any_size, fresh, images_of, mixed_prompts, plain_row, text_prompts, tiny
 
 OWNERS = [0, 0, 0, 1, 2, 2]  # unequal groups, one of a single row
@@ -259,3 +260,12 @@ def test_images_of_a_batch_are_split_by_prompt():  # the helper that the compari
     inputs = mixed_prompts(vlm)
     rows = [images_of(inputs, k)["pixel_values"] for k in range(3)]
     assert torch.equal(torch.cat(rows), inputs["pixel_values"])
+
+
+@pytest.mark.parametrize("grid", [None, torch.tensor([[1, 4, 4]] * 3)])
+def test_a_picture_and_its_mirror_image_are_two_pictures(grid):
+    # Of one size and one sum, which is all that is looked at before the pixels themselves.
+    picture = torch.arange(48.0).reshape(1, 3, 4, 4)
+    pictures = Pictures([picture, picture.flip(-1), picture.clone()], grid, [2, 1])
+    assert pictures.pixels[0].sum() == pictures.pixels[1].sum()
+    assert _distinct(pictures) == ([0, 1], [0, 1, 0])

@@ -10,9 +10,10 @@ import typer
 from earshot.cli.engine import EngineOptions
 from earshot.cli.options import with_options
 from earshot.cli.reward_model import ModelOptions
+from earshot.types import Estimate
 
 if TYPE_CHECKING:
-    from earshot.metrics.protocols import Protocol
+    from earshot.benchmarks.protocols import Protocol
     from earshot.types import Order
 
 
@@ -79,8 +80,8 @@ def chosen_protocols(names: list[str], threshold: float | None) -> "list[Protoco
     Raises:
         InputError: There is no such protocol, or it needs a threshold that was not given.
     """
+    from earshot.benchmarks.protocols import find_protocol
     from earshot.errors import InputError
-    from earshot.metrics.protocols import find_protocol
 
     chosen = []
     for name in dict.fromkeys(names):
@@ -177,8 +178,7 @@ def print_metrics(metrics: dict[str, Any], model: str, data: Path, out: Path) ->
     console.print(render_summary_table({model: metrics}, title=f"{model} on {data.resolve().name}"))
     for name, record in metrics.items():
         if name.startswith("protocol.") and record["value"] is not None:
-            interval = "" if record["low"] is None else f" [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"
-            value = f"{100 * record['value']:.1f}{interval}"
+            value = Estimate.from_record(record).text(percent=True)
             console.print(f"{name.removeprefix('protocol.')}: {value} (n {record['n']:,})", markup=False)
     for warning in metrics.get("warnings", ()):
         console.print(f"warning: {warning}", markup=False, style="yellow")

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from earshot.types import Estimate
+
 if TYPE_CHECKING:
-    from earshot.metrics.judged import Judged
-    from earshot.metrics.protocols import Protocol
-    from earshot.metrics.truth import Truth
+    from earshot.benchmarks.answers import Judged
+    from earshot.benchmarks.protocols import Protocol
+    from earshot.benchmarks.truth import Truth
 
 
 def metrics_command(
@@ -55,7 +57,7 @@ def metrics_command(
     """
     import json
 
-    from earshot.metrics.protocols import PROTOCOLS, find_protocol
+    from earshot.benchmarks.protocols import PROTOCOLS, find_protocol
 
     if list_them:
         _list(as_json)
@@ -69,8 +71,8 @@ def metrics_command(
         asked = [p.fitted(other, judged) if p.tunes is not None else p for p in asked]
     cases = {"": (judged, blind)}
     if without is not None:
+        from earshot.benchmarks.answers import without_pairs
         from earshot.data.overlap import read_overlapping
-        from earshot.metrics.judged import without_pairs
 
         excluded = read_overlapping(without)
         cases["without"] = tuple(without_pairs(j, excluded, str(without)) for j in (judged, blind))  # type: ignore[assignment]
@@ -100,8 +102,8 @@ def _answers(
     path: Path | None, data: Path | None, annotations: Path | None, set_name: str, sides: str, absent: str
 ) -> "tuple[Judged, Judged]":
     """The answers of the file, and of the judge who always names the first image of the same pairs."""
+    from earshot.benchmarks.scores import form_of, judged_blindly, read_judged
     from earshot.errors import InputError
-    from earshot.metrics.scores import form_of, judged_blindly, read_judged
 
     if sides not in ("set", "published") or absent not in ("refused", "unanswered"):
         raise InputError(f"--sides is {sides!r} and --absent {absent!r}, expected set or published, and refused or "
@@ -125,7 +127,7 @@ def _answers(
 
 
 def _truth(data: Path | None, annotations: Path | None, set_name: str, key: Any, published: bool) -> "Truth":
-    from earshot.metrics.truth import truth_of_pairset, truth_of_published
+    from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
 
     if data is not None:
         return truth_of_pairset(data, key=key, published_sides=published)
@@ -136,7 +138,7 @@ def _truth(data: Path | None, annotations: Path | None, set_name: str, key: Any,
 def _list(as_json: bool) -> None:
     import json
 
-    from earshot.metrics.protocols import PROTOCOLS
+    from earshot.benchmarks.protocols import PROTOCOLS
 
     fields = ("source", "truth", "ties", "missing")
     rows = {p.name: {f: getattr(p, f) for f in fields} | {"average": "macro" if p.macro else "micro"}
@@ -154,18 +156,10 @@ def _print(results: "dict[str, dict[str, Any]]", protocols: "dict[str, Protocol]
         for case, record in cases.items():
             typer.echo("")
             typer.echo(name if not case else f"{name}, without the overlapping pairs")
-            typer.echo(f"    score         {_percent(record)}")
-            typer.echo(f"    always first  {_percent(record['always_first'])}")
+            typer.echo(f"    score         {Estimate.from_record(record).text(percent=True)}")
+            typer.echo(f"    always first  {Estimate.from_record(record['always_first']).text(percent=True)}")
             counts = ", ".join(f"{record[f'n_{what}']:,} {what}" for what in ("pairs", "ties", "missing", "prompts"))
             mean = "mean over prompts" if protocols[name].macro else "mean"
             typer.echo(f"    {mean}, n {record['n']:,}; {counts}")
             if "threshold" in record:
                 typer.echo(f"    equal up to a gap of {record['threshold']:g}")
-
-
-def _percent(record: "dict[str, Any]") -> str:
-    if record["value"] is None:
-        return "-"
-    if record["low"] is None:
-        return f"{100 * record['value']:.1f}"
-    return f"{100 * record['value']:.1f} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from earshot.data.rows import (
 from earshot.errors import DataError, ImageError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image, resolve_inside
 from earshot.rundir import parse_jsonl_line
+from earshot.types import hash_of
 
 _BATCH = 512
 _REMEMBERED = 200_000
@@ -56,7 +56,7 @@ def check_pairset(folder: Path, *, limits: ImageLimits = DEFAULT_LIMITS, workers
     Raises:
         InputError: There is no such folder.
     """
-    folder, ids = Path(folder), array("Q")
+    folder, ids = Path(folder), array("q")
     try:
         metadata, info = find_metadata(folder), read_info(folder)
         yield from _row_problems(metadata, ids, limits, workers, require_images=info.get("images") is not False)
@@ -82,10 +82,10 @@ def _row_problems(
             for number, row in batch:
                 if isinstance(row, dict):
                     reasons = _reasons(row, faults, require_images=require_images)
-                    ids.append(_hash(row.get("id")))
+                    ids.append(hash_of(repr(row.get("id"))))
                 else:
                     reasons = iter([f"found {row}, expected one JSON object"])
-                    ids.append(_hash(None))
+                    ids.append(hash_of(repr(None)))
                 for reason in reasons:
                     yield Problem(_place(metadata, number, row), reason, number)
 
@@ -142,13 +142,9 @@ def _image_fault(folder: Path, limits: ImageLimits, name: str) -> str | None:
     return None
 
 
-def _hash(identity: object) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(identity).encode(errors="replace"), digest_size=8).digest(), "little")
-
-
 def _repeated_ids(metadata: Path, hashes: array) -> Iterator[Problem]:
     """The rows whose id an earlier row has. Equal hashes only select rows to compare; the ids themselves decide."""
-    values, counts = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)
+    values, counts = np.unique(np.frombuffer(hashes, dtype=np.int64), return_counts=True)
     suspects = set(values[counts > 1].tolist())
     if not suspects:
         return

@@ -26,8 +26,8 @@ from earshot.data.looks import near_pairs, perceptual_hash
 from earshot.data.pairset import read_pairs
 from earshot.errors import DataError
 from earshot.images import load_image, read_file
-from earshot.metrics.judged import hash_of
 from earshot.rundir import read_jsonl, whole
+from earshot.types import hash_of
 
 Kind = Literal["image", "near", "prompt"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -272,7 +272,7 @@ def write_overlap(path: Path, found: Iterable[Overlap]) -> dict[str, int]:
 
 
 def read_overlapping(path: Path) -> Int[np.ndarray, " n"]:
-    """The test pairs that a list of `write_overlap` names, as hashes of their ids (`metrics.judged.hash_of`).
+    """The test pairs that a list of `write_overlap` names, as hashes of their ids (`types.hash_of`).
 
     Raises:
         InputError: There is no such file.

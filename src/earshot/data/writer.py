@@ -25,7 +25,7 @@ from earshot.data.rows import INFO, JSONL, OPTIONAL_COLUMNS, PARQUET, SCHEMA, ch
 from earshot.errors import DataError, InputError
 from earshot.images import DEFAULT_LIMITS, SUFFIXES, ImageLimits, load_image, read_file, read_header
 from earshot.rundir import TEMPORARY_PREFIX, whole, write_json
-from earshot.types import ImageSource, Pair
+from earshot.types import ImageSource, Pair, hash_of
 
 Format: TypeAlias = Literal["parquet", "jsonl"]
 
@@ -80,7 +80,7 @@ class PairSetWriter:
         self._store_images, self._limits, self._verify = store_images, limits, verify
         self._format: Format = format
         self._rows: list[dict[str, Any]] = []
-        self._id_hashes = array("Q")
+        self._id_hashes = array("q")
         self._image_folders: set[str] = set()  # at most 256
         self._open = ExitStack()
         if self.folder.exists() and not self.folder.is_dir():
@@ -135,7 +135,7 @@ class PairSetWriter:
         self.counts.add(pair)
         self._rows.append(row)
         # 8 bytes a pair: the ids themselves would take a hundred megabytes of a million pairs.
-        self._id_hashes.append(int.from_bytes(hashlib.blake2b(pair.id.encode(), digest_size=8).digest(), "little"))
+        self._id_hashes.append(hash_of(pair.id))
         if len(self._rows) == _ROW_GROUP:
             self._flush()
 
@@ -186,7 +186,7 @@ class PairSetWriter:
         write_json(self.folder / INFO, {**made, **self.info, "counts": counts, "leaks": leaks})
 
     def _refuse_repeated_ids(self) -> None:
-        hashes = np.frombuffer(self._id_hashes, dtype=np.uint64)
+        hashes = np.frombuffer(self._id_hashes, dtype=np.int64)
         order = np.argsort(hashes, kind="stable")
         repeated = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
         if repeated.size:

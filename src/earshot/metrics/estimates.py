@@ -17,8 +17,6 @@ from earshot.errors import DataError
 from earshot.metrics.blind import blind_statistics, leak_warnings
 from earshot.metrics.calibration import calibration_statistics
 from earshot.metrics.ceiling import ceiling_statistics, countable
-from earshot.metrics.judged import judged_from_table
-from earshot.metrics.protocols import Protocol, protocol_records
 from earshot.metrics.selective import confidence_of, selective_statistics
 from earshot.predictions.sides import differ, flips, right, signs_of
 from earshot.predictions.table import PredictionTable
@@ -123,11 +121,10 @@ def summarise(
     table: PredictionTable,
     *,
     listeners: Sequence[str] = (),
-    protocols: Sequence[Protocol] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The content of metrics.json: counts, and estimates as `{"value", "low", "high", "n"}`.
+    """The content of metrics.json but for `protocol.NAME`: counts, and estimates as `{"value", "low", "high", "n"}`.
 
     - `accuracy`: share of pairs with a majority (strict pairs) whose side the reasoner names; a pair that has no
       well-formed answer in one of the orders, or a p_first of exactly 0.5, is wrong. `accuracy_macro`: the mean of
@@ -151,22 +148,17 @@ def summarise(
     - `blind.always_first`, `blind.larger_file`, `blind.larger_picture`, `blind.generator_prior`: accuracy, on the
       strict pairs, without looking at an image; one half where the baseline has no opinion (`metrics.blind`).
       `warnings`: what they give away, in words.
-    - `protocol.NAME`: the estimate of each protocol asked for, with its counts.
     - `trace_length` (words), `false_claims`, `true_claims`: per well-formed trace. `malformed_rate`: per sample.
     - `n_listener_missing`: well-formed samples that a listener gave no answer on, summed over listeners.
 
     Args:
         table: The predictions.
         listeners: Names that were asked, so that one never heard is told as missing; those heard are added.
-        protocols: Published metrics to add.
         resamples: Of the prompts.
         seed: Of the bootstrap.
     """
     names = sorted({*listeners, *table.listeners})
-    metrics = summary(table_counts(table), table_statistics(table, names), names, resamples=resamples, seed=seed)
-    judged = judged_from_table(table)
-    results = {p.name: p.evaluate(judged, resamples=resamples, seed=seed) for p in protocols}
-    return metrics | protocol_records(results)
+    return summary(table_counts(table), table_statistics(table, names), names, resamples=resamples, seed=seed)
 
 
 def table_statistics(table: PredictionTable, listeners: Sequence[str]) -> dict[str, Statistic]:
@@ -196,29 +188,21 @@ def summary(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The content of metrics.json, but for protocols, from what `table_counts` and `table_statistics` give."""
+    """The content of metrics.json from what `table_counts` and `table_statistics` give."""
     estimates = bootstrap(statistics, resamples=resamples, seed=seed)
     well_formed = counts["n_samples"] - counts["n_malformed"]
     heard = sum(estimates[f"disagreement.{name}"].n for name in listeners)
     return {
         **counts,
         "n_listener_missing": well_formed * len(listeners) - heard,
-        **{name: estimate_record(estimate) for name, estimate in estimates.items()},
+        **{name: estimate.as_record() for name, estimate in estimates.items()},
         "warnings": leak_warnings(estimates),
     }
 
 
-def estimate_record(estimate: Estimate) -> dict[str, float | int | None]:
-    """An estimate as it stands in a JSON file."""
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
-
-
 def read_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
     """An estimate out of the content of a metrics.json; missing where the file does not have it."""
-    record = metrics.get(name)
-    if not isinstance(record, Mapping) or record.get("value") is None:
-        return Estimate.missing()
-    return Estimate(record["value"], record.get("low"), record.get("high"), int(record.get("n", 0)))
+    return Estimate.from_record(metrics.get(name))
 
 
 def accuracy_difference(

@@ -17,7 +17,7 @@ import numpy as np
 from earshot.errors import DataError, ImageError
 from earshot.images import NO_IMAGE, read_header
 from earshot.rundir import parse_jsonl_line
-from earshot.types import ImageSource, Pair, hash_of_id
+from earshot.types import ImageSource, Pair, hash_of
 
 DESCRIPTION = ("label", "axis", "category", "model_first", "model_second")
 """What a row repeats of its pair where the set says it: what metrics are told by."""
@@ -100,7 +100,7 @@ class People:
             row = parse_jsonl_line(line)
             if isinstance(row, str) or "id" not in row:
                 raise DataError(f"{path}:{number}: is no row about a pair; give 'earshot eval' again")
-            hashes.append(hash_of_id(str(row["id"])))
+            hashes.append(hash_of(str(row["id"])))
             offsets.append(at)
             at += len(line)
         order = np.argsort(np.array(hashes, np.int64), kind="stable")
@@ -127,7 +127,7 @@ class People:
         return {**told, **row}
 
     def _row(self, pair_id: str) -> dict[str, Any] | None:
-        wanted = hash_of_id(pair_id)
+        wanted = hash_of(pair_id)
         at = int(np.searchsorted(self._hashes, wanted))
         if at == len(self._hashes) or self._hashes[at] != wanted:
             return None

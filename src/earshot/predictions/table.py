@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
 from earshot.predictions.judgement import AUTHOR
-from earshot.types import hash_of_id
+from earshot.types import hash_of
 
 FIRST, SECOND, TIE, BOTH_BAD, NONE = 1, -1, 0, 2, -9
 """Codes of a verdict; NONE is a verdict that is not there."""
@@ -151,7 +151,7 @@ class _Builder:
 
     def add(self, row: Mapping[str, Any]) -> None:
         values = {
-            "pair_hash": hash_of_id(str(row["id"])),
+            "pair_hash": hash_of(str(row["id"])),
             "cluster": self.prompts.setdefault(str(row["prompt_id"]), len(self.prompts)),
             "p_first": probability(row["p_first"]),
             "p_forward": probability(row["p_first_forward"]),

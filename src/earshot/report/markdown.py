@@ -7,7 +7,7 @@ and each metric's `type` and `value`. Every value is one of metrics.json, as it 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +171,12 @@ def _cell(cell: Cell) -> str:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table of texts, all of which are escaped."""
-    lines = [heads, ["---"] * len(heads)]
-    head, rule = (" | ".join(map(text, lines[0])), " | ".join(lines[1]))
-    return "\n".join([f"| {head} |", f"| {rule} |", *(f"| {' | '.join(map(text, row))} |" for row in rows), ""])
+    return grid([text(head) for head in heads], [[text(cell) for cell in row] for row in rows])
+
+
+def grid(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table of cells that are Markdown themselves."""
+    return "".join(f"| {' | '.join(line)} |\n" for line in (heads, ["---"] * len(heads), *rows))
 
 
 def text(words: object) -> str:

@@ -146,16 +146,9 @@ def format_estimate(estimate: Estimate, *, percent: bool, signed: bool = False) 
     """
     if estimate.value is None:
         return Cell("–", "", 0)
-    scale, digits = (100, 1) if percent else (1, 3 if abs(estimate.value) < 10 else 1)
+    value, *ends = estimate.numbers(percent=percent, signed=signed)
     unit = "" if not percent else " points" if signed else " %"
-
-    def number(value: float) -> str:
-        text = f"{value * scale:{'+' if signed else ''}.{digits}f}"
-        return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
-
-    if estimate.low is None or estimate.high is None:
-        return Cell(number(estimate.value) + unit, "", estimate.n)
-    return Cell(number(estimate.value) + unit, f"{number(estimate.low)} to {number(estimate.high)}", estimate.n)
+    return Cell(value + unit, " to ".join(ends), estimate.n)
 
 
 def render_summary_table(metrics: Mapping[str, Mapping[str, Any]], *, title: str | None = None) -> Table:

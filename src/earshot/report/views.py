@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from earshot.benchmarks.protocols import PROTOCOLS
 from earshot.metrics import PredictionTable, read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.metrics.calibration import ReliabilityBin, reliability_bins
-from earshot.metrics.protocols import PROTOCOLS
 from earshot.predictions.run import Evaluation
 from earshot.report.calibrating import Calibrated, Fitted, calibrated
 from earshot.report.comparing import Difference, Judged, Pooled, differences, pooled

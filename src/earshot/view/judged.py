@@ -17,7 +17,7 @@ from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of
 from earshot.predictions.people import People
 from earshot.predictions.run import Evaluation
 from earshot.rundir import parse_jsonl_line
-from earshot.types import hash_of_id
+from earshot.types import hash_of
 from earshot.view.columns import GAP, OUTCOMES, Columns
 from earshot.view.sources import Source
 
@@ -153,7 +153,7 @@ class JudgedIndex:
         lines.seek(int(columns["offset"][row]))
         value = parse_jsonl_line(lines.readline())
         # Another file may stand there by now, in which another row begins at this byte.
-        if not isinstance(value, dict) or hash_of_id(str(value.get("id"))) != int(columns["pair_hash"][row]):
+        if not isinstance(value, dict) or hash_of(str(value.get("id"))) != int(columns["pair_hash"][row]):
             return None
         try:
             return self._files[number].people.joined(value)
@@ -240,7 +240,7 @@ class _Builder:
             (
                 OUTCOMES[outcome_of(row)],
                 malformed,
-                hash_of_id(str(row["id"])),
+                hash_of(str(row["id"])),
                 is_flipped(row),
                 offset,
                 abs(p_first - 0.5),

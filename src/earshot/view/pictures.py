@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from earshot.data.pairset import PairSet
 from earshot.errors import DataError, EarshotError
 from earshot.images import ImageFolder, load_image
-from earshot.types import hash_of_id
+from earshot.types import hash_of
 
 Size = Literal["small", "large"]
 SIDES_PX: dict[Size, int] = {"small": 160, "large": 1024}
@@ -75,7 +75,7 @@ class PairSets:
         if not isinstance(opened, PairSet):
             return np.zeros(0, np.int64)
         ids = opened.column("id").filter(pc.match_substring(opened.column("prompt"), text, ignore_case=True))
-        return np.array([hash_of_id(str(name)) for name in ids.to_pylist()], np.int64)
+        return np.array([hash_of(str(name)) for name in ids.to_pylist()], np.int64)
 
     def image(self, folder: Path, pair_id: str, side: Literal["first", "second"]) -> Path:
         """The file of one image of a pair, by the pair's id alone.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rich.table import Table
 
 from earshot.lab.attack.measure import CLAIMS, PLAIN, Measured
+from earshot.report.markdown import grid
 from earshot.types import Estimate
 
 _COLUMNS: Final = (
@@ -45,11 +47,11 @@ def as_markdown(found: Mapping[str, Sequence[Measured]]) -> str:
     for name, rows in found.items():
         for level, option in dict.fromkeys((r.redaction, r.option) for r in rows):
             parts += [f"## {name}, redaction `{level}`, {option.replace('_', '-')}", ""]
-            parts += _lines(_groups(rows, level, option), option)
+            parts.append(_lines(_groups(rows, level, option), option))
             if option == PLAIN:
-                parts += ["", "Each text apart:", ""]
-                parts += _lines([r for r in rows if (r.redaction, r.option) == (level, option) and r.text], option)
-            parts.append("")
+                parts += ["Each text apart:", ""]
+                alone = [r for r in rows if (r.redaction, r.option) == (level, option) and r.text]
+                parts.append(_lines(alone, option))
     return "\n".join(parts)
 
 
@@ -70,17 +72,11 @@ def _shown(option: str) -> Sequence[tuple[str, str]]:
     return (("reward", "earns"), ("gain", "earns more")) if option == CLAIMS else _COLUMNS
 
 
-def _lines(rows: Sequence[Measured], option: str) -> list[str]:
-    titles = ["attack", "against", *(title for _, title in _shown(option))]
-    lines = [_line(title.replace("|", "\\|") for title in titles), _line("---" for _ in titles)]
-    for row in rows:
-        name = row.group if row.text is None else f"{row.group}: `{_plain(row.text)}`"
-        lines.append(_line([name, row.base, *(_cell(getattr(row, field), field) for field, _ in _shown(option))]))
-    return lines
-
-
-def _line(cells: object) -> str:
-    return f"| {' | '.join(str(cell) for cell in cells)} |"  # type: ignore[attr-defined]
+def _lines(rows: Sequence[Measured], option: str) -> str:
+    heads = ["attack", "against", *(title.replace("|", "\\|") for _, title in _shown(option))]
+    names = [row.group if row.text is None else f"{row.group}: `{_plain(row.text)}`" for row in rows]
+    cells = [[_cell(getattr(row, field), field) for field, _ in _shown(option)] for row in rows]
+    return grid(heads, [[name, row.base, *told] for name, row, told in zip(names, rows, cells, strict=True)])
 
 
 def _plain(text: str) -> str:
@@ -89,11 +85,5 @@ def _plain(text: str) -> str:
 
 
 def _cell(estimate: Estimate, field: str, *, interval: bool = True) -> str:
-    if estimate.value is None:
-        return "–"
-    scale, digits = (100, 1) if field == "flipped" else (1, 3)
-    sign = "+" if field in ("toward", "gain") else ""
-    value = f"{scale * estimate.value:{sign}.{digits}f}"
-    if not interval or estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} [{scale * estimate.low:{sign}.{digits}f}, {scale * estimate.high:{sign}.{digits}f}]"
+    told = estimate if interval else replace(estimate, low=None, high=None)
+    return told.text(percent=field == "flipped", signed=field in ("toward", "gain"))

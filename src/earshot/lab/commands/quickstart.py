@@ -13,7 +13,6 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from earshot.types import Estimate
 
 ARMS = {"sft": "SFT only", "naive": "GRPO", "listener": "GRPO + listener"}
 SETS = {
@@ -189,15 +188,17 @@ def _summarise(out: Path, results: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def _difference(out: Path, a: str, b: str) -> dict[str, Any]:
     """Accuracy of arm `a` minus that of `b` on the same in-distribution pairs."""
-    from earshot.metrics import accuracy_difference, estimate_record
+    from earshot.metrics import accuracy_difference
     from earshot.predictions.run import Evaluation
 
     first, second = (Evaluation(arm, out / arm / "eval" / "test", {}, {}).table() for arm in (a, b))
-    return estimate_record(accuracy_difference(first, second))
+    return accuracy_difference(first, second).as_record()
 
 
 def _show(console: Console, out: Path, summary: Mapping[str, Any]) -> None:
     from rich.table import Table
+
+    from earshot.types import Estimate
 
     title = "the same warm reasoner, the same pairs, the same number of steps"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
@@ -207,26 +208,18 @@ def _show(console: Console, out: Path, summary: Mapping[str, Any]) -> None:
     for key, words in _QUANTITIES.items():
         table.add_row(f"[bold]{words}[/bold]")
         for name, where in SETS.items():
-            cells = [_cell(summary["table"][arm][name][key], percent=key != "false_claims") for arm in ARMS]
+            estimates = [Estimate.from_record(summary["table"][arm][name][key]) for arm in ARMS]
+            cells = [e.text(percent=True) if key != "false_claims" else e.text(digits=2) for e in estimates]
             table.add_row(f"  {where}", *cells)
     console.print(table)
     for name, value in summary["accuracy_differences_in_distribution"].items():
-        console.print(f"accuracy in distribution, {name}: {_cell(value, percent=True)} (points, paired)")
+        console.print(
+            f"accuracy in distribution, {name}: {Estimate.from_record(value).text(percent=True)} (points, paired)"
+        )
     _show_examples(console, out)
     console.print(LIMITS_OF_IT, markup=False)
     console.print(f"{out / 'report.html'}: the report; {out / 'summary.json'}: these numbers", markup=False)
     console.print(f"{summary['seconds']:.0f} s in all")
-
-
-def _cell(estimate: Estimate | Mapping[str, Any] | None, *, percent: bool) -> str:
-    from earshot.metrics import read_estimate
-
-    value = read_estimate({"x": estimate}, "x")
-    if value.value is None:
-        return "-"
-    scale, digits = (100, 1) if percent else (1, 2)
-    numbers = [f"{scale * number:.{digits}f}" for number in (value.value, value.low, value.high) if number is not None]
-    return numbers[0] if len(numbers) == 1 else f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
 
 
 def _show_examples(console: Console, out: Path, n: int = 3) -> None:

@@ -12,8 +12,8 @@ The design, in five lines:
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -174,8 +174,3 @@ def differences(summary: Summary) -> dict[Comparison, Estimate]:
         one: as_ratio(contrast.estimate()) if one.relative else contrast.estimate()
         for one, contrast in zip(comparisons, found, strict=True)
     }
-
-
-def record_of(estimate: Estimate) -> Mapping[str, Any]:
-    """An estimate as JSON has it."""
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}

@@ -1,6 +1,6 @@
 """An experiment's results as Markdown for people and as JSON for programs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from earshot.lab.experiment.analysis import (
@@ -9,10 +9,10 @@ from earshot.lab.experiment.analysis import (
     absolute,
     differences,
     primary,
-    record_of,
 )
 from earshot.lab.experiment.endpoints import PER_LISTENER, endpoint
 from earshot.lab.experiment.summary import Summary
+from earshot.report.markdown import grid
 from earshot.types import Estimate
 
 NOTE = (
@@ -34,10 +34,10 @@ class Results:
         """All estimates by set, arm and endpoint, and the primary decisions."""
         out: dict[str, Any] = {"absolute": {}, "differences": {}, "relative_differences": {}}
         for (arm, name, key), estimate in self.absolute.items():
-            out["absolute"].setdefault(name, {}).setdefault(arm, {})[key] = record_of(estimate)
+            out["absolute"].setdefault(name, {}).setdefault(arm, {})[key] = estimate.as_record()
         for one, estimate in self.differences.items():
             part = out["relative_differences" if one.relative else "differences"]
-            part.setdefault(one.set_name, {}).setdefault(one.arm, {})[one.endpoint] = record_of(estimate)
+            part.setdefault(one.set_name, {}).setdefault(one.arm, {})[one.endpoint] = estimate.as_record()
         about = self.summary.about
         out["primary"] = [_primary_record(one, decision) for one, decision in self.primary]
         return {**{key: about[key] for key in ("arms", "reference", "seeds", "sets", "missing")}, **out}
@@ -46,8 +46,8 @@ class Results:
 def _primary_record(one: Comparison, decision: Decision) -> dict[str, Any]:
     return {
         **one._asdict(),
-        "estimate": record_of(decision.estimate),
-        "simultaneous": record_of(decision.simultaneous),
+        "estimate": decision.estimate.as_record(),
+        "simultaneous": decision.simultaneous.as_record(),
         "p": decision.p_value,
         "p_holm": decision.adjusted_p,
         "shown": decision.shown,
@@ -61,16 +61,16 @@ def markdown(results: Results) -> str:
     lines = [NOTE, "", _seeds(summary), ""]
     if results.primary:
         for family in dict.fromkeys(one.family for one, _ in results.primary):
-            lines += [f"## Primary comparisons: {family}", "", *_primary_table(results, family), ""]
+            lines += [f"## Primary comparisons: {family}", "", _primary_table(results, family)]
     for name in summary.sets:
         size = summary.about["sets"][name]
         lines += [f"## {name}: {size['pairs']} pairs of {size['prompts']} prompts", ""]
-        lines += [*_table(results, name, _shown(summary), results.absolute), ""]
+        lines += [_table(results, name, _shown(summary), results.absolute)]
         lines += [
             f"Minus {summary.title(summary.about['reference'])} (exploratory: not corrected for their number):",
             "",
         ]
-        lines += [*_difference_table(results, name), ""]
+        lines += [_difference_table(results, name)]
         lines += [*_conditional(results, name)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -87,7 +87,7 @@ def _seeds(summary: Summary) -> str:
     return text + (f" {len(missing)} evaluations of the plan are missing." if missing else "")
 
 
-def _primary_table(results: Results, family: str) -> list[str]:
+def _primary_table(results: Results, family: str) -> str:
     summary = results.summary
     rows = []
     for one, decision in [entry for entry in results.primary if entry[0].family == family]:
@@ -99,33 +99,32 @@ def _primary_table(results: Results, family: str) -> list[str]:
                 f"{_name(summary, one.arm)} − {_name(summary, one.against)}",
                 f"{words}{_dagger(summary, one.arm, one.endpoint)}",
                 one.set_name,
-                _cell(decision.estimate, percent, signed=True),
+                decision.estimate.text(percent=percent, signed=True),
                 _interval(decision.simultaneous, percent),
                 _p(decision.p_value),
                 _p(decision.adjusted_p),
-                "" if one.goal is None else _number(one.goal, percent, signed=True),
+                "" if one.goal is None else Estimate(one.goal, None, None, 0).text(percent=percent, signed=True),
                 "yes" if decision.shown else "no",
             ]
         )
     head = ["comparison", "endpoint", "set", "difference [95 %]", f"simultaneous over {len(rows)}", "p", "p, Holm"]
-    return _grid([*head, "hoped for", "shown"], rows)
+    return grid([*head, "hoped for", "shown"], rows)
 
 
-def _table(
-    results: Results, name: str, keys: Sequence[str], estimates: Mapping[tuple[str, str, str], Estimate]
-) -> list[str]:
+def _table(results: Results, name: str, keys: Sequence[str], estimates: Mapping[tuple[str, str, str], Estimate]) -> str:
     summary = results.summary
     rows = []
     for arm in summary.arms:
         if (arm, name, keys[0]) in estimates:
             cells = [
-                _cell(estimates[arm, name, key], endpoint(key).percent) + _dagger(summary, arm, key) for key in keys
+                estimates[arm, name, key].text(percent=endpoint(key).percent) + _dagger(summary, arm, key)
+                for key in keys
             ]
             rows.append([_name(summary, arm), *cells])
-    return _grid(["", *(_head(key) for key in keys)], rows)
+    return grid(["", *(_head(key) for key in keys)], rows)
 
 
-def _difference_table(results: Results, name: str) -> list[str]:
+def _difference_table(results: Results, name: str) -> str:
     summary, found = results.summary, results.differences
     reference = summary.about["reference"]
     columns = [
@@ -138,11 +137,12 @@ def _difference_table(results: Results, name: str) -> list[str]:
         cells = []
         for key, relative in columns:
             estimate = found.get(Comparison(arm, reference, name, key, relative), Estimate.missing())
-            cells.append(_cell(estimate, relative or endpoint(key).percent, signed=True) + _dagger(summary, arm, key))
+            percent = relative or endpoint(key).percent
+            cells.append(estimate.text(percent=percent, signed=True) + _dagger(summary, arm, key))
         if arm != reference:
             rows.append([_name(summary, arm), *cells])
     heads = [f"relative {_head(key, percent=True)}" if relative else _head(key) for key, relative in columns]
-    return _grid(["", *heads], rows)
+    return grid(["", *heads], rows)
 
 
 def _conditional(results: Results, name: str) -> list[str]:
@@ -152,14 +152,8 @@ def _conditional(results: Results, name: str) -> list[str]:
     for listener in summary.about["listeners"]:
         kinds = [f"{kind}.{listener}" for kind in PER_LISTENER if kind.startswith("accuracy_")]
         if all(key in summary.endpoints for key in kinds):
-            lines += [*_table(results, name, kinds, results.absolute), ""]
+            lines += [_table(results, name, kinds, results.absolute)]
     return ["Single completions, by whether a listener agrees with their verdict:", "", *lines] if lines else []
-
-
-def _grid(head: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    head = list(head)
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
 
 
 def _name(summary: Summary, arm: str) -> str:
@@ -176,21 +170,9 @@ def _head(key: str, *, percent: bool | None = None) -> str:
     return f"{read.label}, %" if (read.percent if percent is None else percent) else read.label
 
 
-def _number(value: float, percent: bool, *, signed: bool = False) -> str:
-    scaled, digits = (100 * value, 1) if percent else (value, 2 if abs(value) >= 0.995 else 3)
-    return f"{scaled:{'+' if signed else ''}.{digits}f}".replace("-", "−")
-
-
 def _interval(estimate: Estimate, percent: bool) -> str:
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f"[{_number(estimate.low, percent)}, {_number(estimate.high, percent)}]"
-
-
-def _cell(estimate: Estimate, percent: bool, *, signed: bool = False) -> str:
-    if estimate.value is None:
-        return "–"
-    return f"{_number(estimate.value, percent, signed=signed)} {_interval(estimate, percent)}".rstrip()
+    ends = estimate.numbers(percent=percent)[1:]
+    return f"[{', '.join(ends)}]" if ends else ""
 
 
 def _p(value: float | None) -> str:

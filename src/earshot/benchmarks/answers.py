@@ -1,6 +1,6 @@
 """What somebody answered on pairs whose truth is known: flat arrays, and the codes that stand in them.
 
-A protocol (`metrics.protocols`) takes a `Judged` and nothing else, whoever answered: our own predictions, a scorer's
+A protocol (`benchmarks.protocols`) takes a `Judged` and nothing else, whoever answered: our own predictions, a scorer's
 numbers per image, another judge's choices. Everything is told in the sides of the truth's own rows.
 
 Axes: p pairs, n observations.
@@ -8,7 +8,6 @@ Axes: p pairs, n observations.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
@@ -24,11 +23,6 @@ EITHER_TIE = 3
 MarginUnit = Literal["probability", "score"]
 
 CHOICES: Mapping[str, int] = {"first": FIRST, "second": SECOND, "tie": TIE, "both_bad": BOTH_BAD}
-
-
-def hash_of(text: str) -> int:
-    """64 bits of a text, signed: what stands for an id, so that a million pairs need no million strings."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Int
 
+from earshot.benchmarks.row_files import Row
+from earshot.benchmarks.truth import Truth
 from earshot.errors import DataError
-from earshot.metrics.row_files import Row
-from earshot.metrics.truth import Truth
 
 T = TypeVar("T")
 

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from earshot.benchmarks.protocols import find_protocol
+from earshot.benchmarks.scores import form_of, read_judged
+from earshot.benchmarks.truth import is_shuffled, truth_of_pairset, truth_of_published
 from earshot.data.importing import shuffle_sides
 from earshot.data.pairset import PairSetWriter
 from earshot.errors import DataError, InputError
-from earshot.metrics.protocols import find_protocol
-from earshot.metrics.scores import form_of, read_judged
-from earshot.metrics.truth import is_shuffled, truth_of_pairset, truth_of_published
 from earshot.types import Pair, Votes
 
 GROUPS = [

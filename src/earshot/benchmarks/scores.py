@@ -16,13 +16,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from earshot.benchmarks.answers import CHOICES, Judged, MarginUnit, judged_from_table, side_of
+from earshot.benchmarks.genai_bench_text import choice_of, human_vote
+from earshot.benchmarks.joining import found, number, parsed, refuse_absent, refuse_repeats, refuse_unknown
+from earshot.benchmarks.row_files import Row, first_row, iter_row_file
+from earshot.benchmarks.truth import SHA256_DIGITS, Key, Truth, image_key
 from earshot.errors import DataError, InputError
-from earshot.metrics.joining import found, number, parsed, refuse_absent, refuse_repeats, refuse_unknown
-from earshot.metrics.judged import CHOICES, Judged, MarginUnit, hash_of, judged_from_table, side_of
-from earshot.metrics.judgements import choice_of, human_vote
-from earshot.metrics.row_files import Row, first_row, iter_row_file
-from earshot.metrics.truth import SHA256_DIGITS, Key, Truth, image_key
 from earshot.predictions.table import FIRST, NONE, SECOND, TIE, PredictionTable, probability
+from earshot.types import hash_of
 
 Absent = Literal["refused", "unanswered"]
 """What a pair of the truth without a row is: an error, or a pair that was not answered."""

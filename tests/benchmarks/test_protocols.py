@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from earshot.benchmarks.answers import without_pairs
+from earshot.benchmarks.protocols import PROTOCOLS, WITH_THRESHOLD, Protocol, Result, find_protocol
 from earshot.errors import DataError, InputError
-from earshot.metrics.judged import hash_of, without_pairs
-from earshot.metrics.protocols import PROTOCOLS, WITH_THRESHOLD, Protocol, Result, find_protocol
+from earshot.types import hash_of
 
 from .judging import CODES, judged, with_p
 
@@ -148,7 +149,7 @@ def brute_force_gap(truth: list[int], margin: list[float]) -> float:
     return max(candidates, key=lambda gap: (right(gap), -gap))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from([1, -1, 0, 2]), st.integers(-5, 5)), min_size=1, max_size=12))
 def test_taus_threshold_is_the_best_of_all_gaps(rows: list[tuple[int, int]]) -> None:
     names = {code: name for name, code in CODES.items()}
@@ -208,7 +209,7 @@ def test_always_first_is_right_as_often_as_the_first_is_preferred() -> None:
 TURN = {"first": "second", "second": "first"}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(

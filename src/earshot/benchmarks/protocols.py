@@ -4,15 +4,15 @@
 credits, over pairs (micro) or over prompts' means (macro); its interval resamples prompts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from earshot.errors import InputError
-from earshot.metrics.credits import (
+from earshot.benchmarks.answers import Judged, judged_from_table
+from earshot.benchmarks.credits import (
     Credits,
     best_gap,
     both_orders,
@@ -24,7 +24,8 @@ from earshot.metrics.credits import (
     strict_by_verdict,
     three_way,
 )
-from earshot.metrics.judged import Judged
+from earshot.errors import InputError
+from earshot.predictions.table import PredictionTable
 from earshot.stats import RESAMPLES, bootstrap, macro_statistic, mean_statistic
 from earshot.types import Estimate
 
@@ -43,10 +44,9 @@ class Result(NamedTuple):
 
     def record(self) -> dict[str, float | int | None]:
         """As it stands in a JSON file."""
-        value, low, high, n = (self.estimate.value, self.estimate.low, self.estimate.high, self.estimate.n)
         counts = {name: getattr(self, name) for name in ("n_pairs", "n_ties", "n_missing", "n_prompts")}
         threshold = {} if self.threshold is None else {"threshold": self.threshold}
-        return {"value": value, "low": low, "high": high, "n": n, **counts, **threshold}
+        return {**self.estimate.as_record(), **counts, **threshold}
 
 
 @dataclass(frozen=True)
@@ -242,6 +242,9 @@ def find_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def protocol_records(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Results as the `protocol.<name>` entries of metrics.json."""
-    return {f"protocol.{name}": result.record() for name, result in results.items()}
+def protocol_records(
+    table: PredictionTable, protocols: Iterable[Protocol], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Any]:
+    """The `protocol.NAME` entries of metrics.json: our own predictions by each protocol asked for, with its counts."""
+    judged = judged_from_table(table)
+    return {f"protocol.{p.name}": p.evaluate(judged, resamples=resamples, seed=seed).record() for p in protocols}

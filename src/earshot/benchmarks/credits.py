@@ -1,4 +1,4 @@
-"""What an answer is worth under each published rule, as arithmetic on flat arrays; `metrics.protocols` names them.
+"""What an answer is worth under each published rule, as arithmetic on flat arrays; `benchmarks.protocols` names them.
 
 An answer that is not there is worth nothing wherever it is counted.
 
@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from earshot.benchmarks.answers import EITHER_TIE, Judged
 from earshot.errors import DataError
-from earshot.metrics.judged import EITHER_TIE, Judged
 from earshot.predictions.table import BOTH_BAD, NONE, TIE
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from earshot.metrics.judgements import choice_of, human_vote
-from earshot.metrics.protocols import find_protocol
-from earshot.metrics.scores import read_judged
+from earshot.benchmarks.genai_bench_text import choice_of, human_vote
+from earshot.benchmarks.protocols import find_protocol
+from earshot.benchmarks.scores import read_judged
 from earshot.predictions.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "genai_bench"

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from earshot.metrics.judged import CHOICES, Judged, hash_of, side_of
+from earshot.benchmarks.answers import CHOICES, Judged, side_of
 from earshot.predictions.table import NONE
+from earshot.types import hash_of
 
 CODES = {**CHOICES, "equal": 3, None: NONE}
 

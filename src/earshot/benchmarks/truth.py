@@ -24,9 +24,8 @@ from earshot.data.public import find_importer
 from earshot.data.rows import check_row
 from earshot.errors import DataError, InputError
 from earshot.images import Tolerance, read_file
-from earshot.metrics.judged import hash_of
 from earshot.predictions.table import LABEL_CODES
-from earshot.types import ImageSource, Pair, Votes
+from earshot.types import ImageSource, Pair, Votes, hash_of
 
 Key = Literal["id", "image", "prompt_image", "sha256", "place"]
 """What answers are joined by: a pair's id; an image's name, alone or with its prompt; the SHA-256 of its bytes; or its

@@ -10,7 +10,7 @@ Source: TIGER-Lab GenAI-Bench, inference.py, `parse_response`.
 import re
 from collections.abc import Mapping
 
-from earshot.metrics.judged import EITHER_TIE
+from earshot.benchmarks.answers import EITHER_TIE
 from earshot.predictions.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
 
 VERDICTS: Mapping[str, int] = {
