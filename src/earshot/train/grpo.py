@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,9 +18,8 @@ from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
 from earshot.errors import ConfigError, ModelError
 from earshot.images import Tolerance
 from earshot.listener import Listener
-from earshot.listener.claims import SPLITTERS, ClaimListener, LocalChecker
+from earshot.listener.claims import ClaimListener, LocalChecker
 from earshot.listener.controls import (
-    SWAPS,
     BlindListener,
     BothOrdersListener,
     EnsembleListener,
@@ -32,6 +31,7 @@ from earshot.listener.controls import (
 from earshot.listener.evidence import EvidenceListener
 from earshot.listener.local import LocalListener
 from earshot.listener.remote import remote_listener
+from earshot.protocol import PromptSet, prompt_set
 from earshot.remote import is_address
 from earshot.rewards import RewardWeights
 from earshot.rundir import RunDir, read_jsonl, whole
@@ -56,8 +56,6 @@ from earshot.train.validation import validation
 from earshot.vlm import Vlm, load
 
 SAMPLES_EVERY = 10  # steps between two tables of sample completions
-
-_Of = TypeVar("_Of")
 
 # Where we differ from TRL's defaults, and why.
 _DEFAULTS: dict[str, Any] = {
@@ -186,7 +184,7 @@ def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[st
     elif config.control == "no_trace":
         listener = NoTraceListener(listener)
     if config.both_orders:
-        listener = BothOrdersListener(listener, _only_language(_prompts_of(config, models), "listener.paths", SWAPS))
+        listener = BothOrdersListener(listener, _only_language(_prompts_of(config, models), "listener.paths").swap)
     if config.temperature != 1.0:
         listener = TemperedListener(listener, config.temperature)
     return listener, models
@@ -197,7 +195,7 @@ def _plain_listener(config: ListenerConfig, models: Mapping[str, Vlm]) -> Listen
     bases: list[Listener] = []
     for path, prompts in zip(config.paths, _prompts_of(config, models), strict=True):
         base = _base_listener(config, path, models)
-        bases.append(EvidenceListener(base, SPLITTERS[prompts]) if config.needs_claims else base)
+        bases.append(EvidenceListener(base, prompt_set(prompts).split) if config.needs_claims else base)
     return bases[0] if len(bases) == 1 else EnsembleListener(tuple(bases))
 
 
@@ -240,13 +238,13 @@ def build_claims(config: ClaimsConfig, there: Mapping[str, Vlm] | None = None) -
             found[path] = load(path, dtype=config.dtype, device=config.device).freeze()
     models = {f"claims:{path}": found[path] for path in config.paths}
     checkers = tuple(LocalChecker(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values())
-    split = _only_language([vlm.prompts.name for vlm in models.values()], "claims.paths", SPLITTERS)
+    split = _only_language([vlm.prompts.name for vlm in models.values()], "claims.paths").split
     listener = ClaimListener(checkers, split, with_prior=config.prior_corrected)
     return ClaimsPart(listener, config.penalty, config.at_least), models
 
 
-def _only_language(prompts: Iterable[str], key: str, table: Mapping[str, _Of]) -> _Of:
-    """What the table has for the one prompt set that models are asked in.
+def _only_language(prompts: Iterable[str], key: str) -> PromptSet:
+    """The one prompt set that models are asked in.
 
     Raises:
         ModelError: They read several.
@@ -256,7 +254,7 @@ def _only_language(prompts: Iterable[str], key: str, table: Mapping[str, _Of]) -
             f"{key}: the models are asked in {' and '.join(sorted(languages))}, expected one prompt set: they must "
             "understand the same traces"
         )
-    return table[languages.pop()]
+    return prompt_set(languages.pop())
 
 
 def leak_alarm(config: ListenerConfig, models: Mapping[str, Vlm]) -> LeakAlarm | None:

@@ -100,8 +100,7 @@ def _attack(
     options: dict[str, Any],
 ) -> list[Measured]:
     from earshot.lab.attack import materials, measure_attacks
-    from earshot.listener.claims import SPLITTERS, ClaimListener, LocalChecker
-    from earshot.listener.controls import SWAPS
+    from earshot.listener.claims import ClaimListener, LocalChecker
     from earshot.listener.evidence import EvidenceListener
     from earshot.listener.local import LocalListener
     from earshot.world.truth import read_truth
@@ -109,10 +108,10 @@ def _attack(
     made = materials(pairs, traces=honest_traces(data, traces), truths=read_truth(data), chat=chat_of(vlm))
     claims = None
     if checker is not None:
-        claims = ClaimListener((LocalChecker(checker, name="claims"),), SPLITTERS[checker.prompts.name])
+        claims = ClaimListener((LocalChecker(checker, name="claims"),), checker.prompts.split)
     local = LocalListener(vlm, name=name, batch_size=options["batch"])
-    listener = EvidenceListener(local, SPLITTERS[vlm.prompts.name]) if needs_claims else local
-    return measure_attacks(listener, made, claims=claims, swap=SWAPS[vlm.prompts.name], **options)
+    listener = EvidenceListener(local, vlm.prompts.split) if needs_claims else local
+    return measure_attacks(listener, made, claims=claims, swap=vlm.prompts.swap, **options)
 
 
 def honest_traces(data: Path, traces: Path | None) -> dict[str, str]:
