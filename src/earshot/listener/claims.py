@@ -23,6 +23,7 @@ from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.listener import checked
 from earshot.listener.controls import GREY
 from earshot.protocol import Claim, claim_messages, defuse, split_claims
+from earshot.rewards import claims_reward
 from earshot.types import ImageSource, Pair
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import encode_prefix, suffix_logits
@@ -62,6 +63,12 @@ class Heard(NamedTuple):
     claim: Claim
     believed: float
     prior: float | None = None
+
+
+def pay_claims(heard: Sequence[Heard], at_least: int = 1) -> float | None:
+    """What the claims of a trace earn (`rewards.claims_reward`), less their priors where these were asked."""
+    priors = [one.prior for one in heard if one.prior is not None]
+    return claims_reward([one.believed for one in heard], priors=priors or None, at_least=at_least)
 
 
 @dataclass(frozen=True)
