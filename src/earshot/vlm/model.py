@@ -177,14 +177,13 @@ class Vlm:
         return digest.hexdigest()
 
 
-def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_implementation: str | None = None) -> Vlm:
+def load(path: str | Path, *, dtype: str = "auto", device: str = "auto") -> Vlm:
     """Loads a model and its processor from a folder or a hub id; safetensors only, no remote code.
 
     Args:
         path: A folder written by `save_pretrained`, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or `world:NAME`.
         dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
-        attn_implementation: Passed to transformers; its own choice by default.
 
     Raises:
         ModelError: There is no such model, it is no image-text-to-text model, or its processor cannot be had.
@@ -202,7 +201,6 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_im
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **({"attn_implementation": attn_implementation} if attn_implementation else {}),
         )
         processor = _load_processor(source, config.model_type)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
