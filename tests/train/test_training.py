@@ -14,10 +14,11 @@ from rich.console import Console
 
 from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ConfigError, DataError, InputError, TrainingAborted
+from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.controls import RandomListener
 from earshot.rewards import group_advantages
 from earshot.rundir import RunDir, read_jsonl
-from earshot.train.grpo import build_claims, build_listener, shared, train_grpo
+from earshot.train.grpo import checker_spec, listener_spec, train_grpo
 from earshot.train.run import latest_checkpoint
 from earshot.train.sft import GuardedSftTrainer, train_sft
 from earshot.train.trainer import ListenerGrpoTrainer, answer_start
@@ -336,9 +337,12 @@ def test_a_model_that_listens_and_checks_claims_is_loaded_once(models: Path, pai
         config = grpo_config(Path(path), pairs, tmp_path / "run", listener={"paths": path, "dtype": "float32"},
                              claims={"paths": path} | claims)  # fmt: skip
         assert config.listener is not None and config.claims is not None
-        _, heard = build_listener(config.listener, 0)
-        _, checkers = build_claims(config.claims, shared(config, heard))
-        return heard[f"listener:{path}"], checkers[f"claims:{path}"]
+        loaded: Loaded = {}
+        specs = listener_spec(config.listener), checker_spec(config.claims)
+        build_listener(specs[0], loaded)
+        build_checker(specs[1], loaded)
+        listener, checker = (models_of(spec, loaded)[path] for spec in specs)
+        return listener, checker
 
     listener, checker = loaded(dtype="float32")
     assert listener is checker

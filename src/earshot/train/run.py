@@ -50,7 +50,7 @@ def trl_decisions(config: SftConfig | GrpoConfig) -> dict[str, Any]:
 def load_model(model: ModelConfig, images: ImageConfig, seed: int) -> Vlm:
     """The model of a configuration, with its limits on image size set."""
     set_seed(seed)
-    vlm = load(model.path, dtype=model.dtype, device=model.device, attn_implementation=model.attn_implementation)
+    vlm = load(model.path, dtype=model.dtype, device=model.device)
     set_pixel_limits(vlm, images.min_pixels, images.max_pixels)
     return vlm
 
