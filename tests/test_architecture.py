@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "earshot"
 # The modules of each layer: what stands first may be imported by what stands later, never the other way round.
 LAYERS: dict[int, set[str]] = {
     1: {"errors", "types", "config", "rundir", "outcomes"},
-    2: {"protocol", "rewards", "metrics", "stats", "images", "image_sizes", "page_headers", "data", "world"},
+    2: {"protocol", "rewards", "metrics", "stats", "images", "image_sizes", "web", "data", "world"},
     3: {"remote", "vlm", "reasoner", "listener", "judge", "adapters"},
     4: {"train", "evaluate", "serve", "report", "view"},
     5: {"cli"},
