@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import FormParser, parse_options_header
 
 from earshot.errors import ImageError
 from earshot.images import read_header
@@ -24,7 +24,12 @@ Message = MutableMapping[str, Any]
 B = TypeVar("B", bound=BaseModel)
 
 _MAX_PARTS = 1024
-_MAX_PART_HEADERS = 4096
+_FORM = {
+    "MAX_HEADER_COUNT": 8,  # of a part
+    "MAX_HEADER_SIZE": 4096,
+    "MAX_MEMORY_FILE_SIZE": math.inf,  # nothing of a request goes to the disk
+    "UPLOAD_ERROR_ON_BAD_CTE": True,
+}
 _LISTS = frozenset({"images", "references", "traces"})
 # A scheme, as in file:, http: and C:, or a dot, as in a file name; base64 has neither.
 _LINK = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+-]{0,30}:|~|[^.]{0,1000}\.)")
@@ -124,42 +129,14 @@ def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
     if not boundary:
         raise refused
     found: dict[str, Any] = {}
-    headers: list[tuple[bytes, bytes]] = []
-    name, value, data = bytearray(), bytearray(), bytearray()
     n_parts = 0
 
-    def begin() -> None:
+    def take(name: bytes | None, given: bytes | str) -> None:
         nonlocal n_parts
         n_parts += 1
-        headers.clear()
-        name.clear()
-        value.clear()
-        data.clear()
         if n_parts > _MAX_PARTS:
             raise refused
-
-    def extend(buffer: bytearray, most: int | None = None) -> Callable[[bytes, int, int], None]:
-        def add(chunk: bytes, start: int, end: int) -> None:
-            buffer.extend(memoryview(chunk)[start:end])
-            if most is not None and len(buffer) > most:
-                raise refused
-
-        return add
-
-    def header_end() -> None:
-        headers.append((bytes(name).lower(), bytes(value)))
-        name.clear()
-        value.clear()
-        if len(headers) > 8:
-            raise refused
-
-    def part_end() -> None:
-        _, options = parse_options_header(dict(headers).get(b"content-disposition", b""))
-        try:
-            key = options[b"name"].decode()
-            given: Any = bytes(data) if b"filename" in options else data.decode()
-        except (KeyError, UnicodeDecodeError):
-            raise refused from None
+        key = (name or b"").decode()
         if key in _LISTS:
             found.setdefault(key, []).append(given)
         elif key in found:
@@ -168,20 +145,17 @@ def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
             found[key] = given
 
     try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": begin,
-                "on_header_field": extend(name, _MAX_PART_HEADERS),
-                "on_header_value": extend(value, _MAX_PART_HEADERS),
-                "on_header_end": header_end,
-                "on_part_data": extend(data),
-                "on_part_end": part_end,
-            },
+        # Not Starlette's form(): it reads text that is no UTF-8 as Latin-1, and writes large files to the disk.
+        parser = FormParser(
+            "multipart/form-data",
+            lambda field: take(field.field_name, (field.value or b"").decode()),
+            lambda file: take(file.field_name, file.file_object.getvalue()),
+            boundary=boundary,
+            config=_FORM,
         )
         parser.write(body)
         parser.finalize()
-    except (FormParserError, ValueError):
+    except ValueError:  # of the parser, or of text that is no UTF-8
         raise refused from None
     return found
 
