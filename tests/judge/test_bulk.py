@@ -21,6 +21,7 @@ from earshot.errors import DataError, ImageError, InputError, ListenerUnavailabl
 from earshot.judge import RewardModel, bulk
 from earshot.judge.bulk import SCHEMA, Local, judge_file, share
 from earshot.judge.rows import Columns
+from earshot.rundir import locked
 from tests.judge.constant import SETTINGS, Constant
 from tests.judge.opinions import Opinionated, shade
 
@@ -277,7 +278,7 @@ def test_two_at_once_are_refused(tmp_path):
     source, out = make(tmp_path, 30), tmp_path / "out.parquet"
     parts = tmp_path / "out.parquet.parts"
     parts.mkdir()
-    with bulk._alone(parts), pytest.raises(InputError, match="another process"):
+    with locked(parts / "lock", taken="here"), pytest.raises(InputError, match="another process"):
         judge(source, out)
     assert judge(source, out) == (30, 0)
 

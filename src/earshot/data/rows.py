@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 
 from earshot.errors import DataError, InputError
 from earshot.images import NO_IMAGE, ImageFolder
-from earshot.rundir import TEMPORARY_PREFIX, read_jsonl
+from earshot.rundir import TEMPORARY_PREFIX, read_json_object, read_jsonl
 from earshot.types import Label, Pair, Votes
 
 PARQUET, JSONL, INFO = "metadata.parquet", "metadata.jsonl", "dataset.json"
@@ -63,15 +62,7 @@ def read_info(folder: Path) -> dict[str, Any]:
         DataError: The file is no JSON object.
     """
     file = Path(folder) / INFO
-    if not file.is_file():
-        return {}
-    try:
-        info = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: is no JSON ({error}); mend or remove the file") from error
-    if not isinstance(info, dict):
-        raise DataError(f"{file}: holds a JSON {type(info).__name__}, expected an object; mend or remove the file")
-    return info
+    return read_json_object(file, what="where a pair set is from") if file.is_file() else {}
 
 
 def place_of(metadata: Path, number: int) -> str:

@@ -8,12 +8,10 @@ same bytes as after a run that was left alone.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +23,7 @@ import pyarrow.parquet as pq
 from earshot.errors import DataError, InputError
 from earshot.judge.comparison import Comparison, Question
 from earshot.judge.rows import COLUMNS, BadRow, Columns, Row, RowFile
-from earshot.rundir import plain, whole, write_json
+from earshot.rundir import locked, plain, read_json_object, whole, write_json
 
 PART_ROWS = 512
 """What a kill can cost: the work on so many rows."""
@@ -201,7 +199,8 @@ def judge_file(
     if out.exists():
         return _finished(out, record, parts)
     parts.mkdir(parents=True, exist_ok=True)
-    with _alone(parts):
+    taken = f"{parts}: another process is judging into it; wait for it, or choose another OUT"
+    with locked(parts / "lock", taken=taken):
         if out.exists():  # another process has finished it meanwhile
             return _finished(out, record, parts)
         _claim(parts, record)
@@ -239,7 +238,7 @@ def _claim(parts: Path, record: dict[str, Any]) -> None:
     path = parts / "settings.json"
     if not path.exists():
         write_json(path, record)
-    _same(parts, json.loads(path.read_text(encoding="utf-8")), record)
+    _same(parts, read_json_object(path, what="the settings of the parts"), record)
 
 
 def _same(where: Path, found: Any, record: dict[str, Any]) -> None:
@@ -249,19 +248,6 @@ def _same(where: Path, found: Any, record: dict[str, Any]) -> None:
             raise InputError(
                 f"{where}: was made with {key} {was!r}, asked for {value!r}; choose another OUT, or the same settings"
             )
-
-
-@contextmanager
-def _alone(parts: Path) -> Iterator[None]:
-    """Holds a lock on the parts, which the system lets go of when the process dies, however it dies."""
-    with (parts / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"{parts}: another process is judging into it; wait for it, or choose another OUT"
-            ) from error
-        yield
 
 
 def _file(parts: Path, bounds: Bounds) -> Path:
