@@ -23,7 +23,7 @@ import earshot.world
 from earshot.errors import ModelError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.protocol import ANSWER_TEXTS, PROMPT_SETS, PromptSet, listener_prefill, reasoner_messages
-from earshot.rundir import write_json
+from earshot.rundir import whole, write_json
 from earshot.types import Pair
 
 WORLD = "world:"  # begins the name of a model that ships with Earshot
@@ -127,16 +127,19 @@ class Vlm:
         return self.encode(messages, images).to(self.device)
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
-        """Writes a plain `save_pretrained` folder that `load` (and any transformers program) reads.
+        """Writes a plain `save_pretrained` folder, whole or not at all; `load` and any transformers program read it.
 
         Args:
-            folder: Where to.
+            folder: Where to; what is there gives way once all is written.
             weights: Written in place of the model's own, which may be one process's share of them.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder, state_dict=weights)
-        self.processor.save_pretrained(folder)
-        write_json(folder / SIDECAR, {"prompts": self.prompts.name})
+        with whole(folder.resolve()) as temporary:
+            self.model.save_pretrained(temporary, state_dict=weights)
+            self.processor.save_pretrained(temporary)
+            sidecar = temporary / SIDECAR
+            write_json(sidecar, {"prompts": self.prompts.name})
+            for file in temporary.rglob("*.safetensors"):
+                file.chmod(sidecar.stat().st_mode)  # by the umask; safetensors lets nobody else read what it writes
 
     def fingerprint(self) -> str:
         """SHA-256 over all weights, to tell in a run's records which model it was."""
