@@ -27,7 +27,7 @@ def validation(
     redaction: RedactionLevel = "answer",
     max_new_tokens: int,
 ) -> Callable[[], Mapping[str, float | None]] | None:
-    """A function that judges the first validation pairs and returns `eval/accuracy` and the like.
+    """A function that judges the first validation pairs and returns `eval/sample_accuracy` and the like.
 
     Args:
         config: Says which pairs and how many; None is returned where it asks for no evaluation.
@@ -61,7 +61,7 @@ def summarise_samples(
     told = [(pair, sample) for pair, row in zip(pairs, judged, strict=True) for sample in row]
     strict = [(pair, sample) for pair, sample in told if pair.votes.majority is not None]
     values: dict[str, float | None] = {
-        "accuracy": float(np.mean([s.side == p.votes.majority for p, s in strict])) if strict else None,
+        "sample_accuracy": float(np.mean([s.side == p.votes.majority for p, s in strict])) if strict else None,
         "malformed": float(np.mean([s.side is None for _, s in told])) if told else None,
     }
     if listener is not None:
