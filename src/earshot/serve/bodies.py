@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from python_multipart.multipart import FormParser, parse_options_header
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from earshot.errors import ImageError
 from earshot.images import read_header
@@ -131,12 +131,18 @@ def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     n_parts = 0
 
-    def take(name: bytes | None, given: bytes | str) -> None:
+    def take(part: Field | File) -> None:
         nonlocal n_parts
         n_parts += 1
         if n_parts > _MAX_PARTS:
             raise refused
-        key = (name or b"").decode()
+        key = (part.field_name or b"").decode()
+        given: str | bytes
+        if isinstance(part, Field):
+            given = (part.value or b"").decode()
+        else:
+            part.file_object.seek(0)
+            given = part.file_object.read()
         if key in _LISTS:
             found.setdefault(key, []).append(given)
         elif key in found:
@@ -146,13 +152,7 @@ def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
 
     try:
         # Not Starlette's form(): it reads text that is no UTF-8 as Latin-1, and writes large files to the disk.
-        parser = FormParser(
-            "multipart/form-data",
-            lambda field: take(field.field_name, (field.value or b"").decode()),
-            lambda file: take(file.field_name, file.file_object.getvalue()),
-            boundary=boundary,
-            config=_FORM,
-        )
+        parser = FormParser("multipart/form-data", take, take, boundary=boundary, config=_FORM)
         parser.write(body)
         parser.finalize()
     except ValueError:  # of the parser, or of text that is no UTF-8

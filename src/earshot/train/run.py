@@ -17,7 +17,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earshot.config import GrpoConfig, ImageConfig, ModelConfig, SftConfig, dump_config, nearest
-from earshot.errors import ConfigError, InputError
+from earshot.errors import ConfigError, InputError, one_line
 from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole
 from earshot.train.callbacks import ProgressBar
 from earshot.vlm import Vlm, load
@@ -80,7 +80,7 @@ def trl_arguments(cls: type, table: Mapping[str, Any], ours: Mapping[str, Any], 
     try:
         return cls(**{**defaults, **table, **ours})
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"trl: {cls.__name__} refuses these values ({_one_line(error)})") from error
+        raise ConfigError(f"trl: {cls.__name__} refuses these values ({one_line(error)})") from error
 
 
 def lora_config(table: Mapping[str, Any] | None) -> Any:
@@ -101,7 +101,7 @@ def lora_config(table: Mapping[str, Any] | None) -> Any:
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **table})
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"lora: LoraConfig refuses these values ({_one_line(error)})") from error
+        raise ConfigError(f"lora: LoraConfig refuses these values ({one_line(error)})") from error
 
 
 def begin_run(
@@ -225,7 +225,3 @@ def _step(checkpoint: Path) -> int:
     """The step of a checkpoint's folder; -1 where its name has none."""
     number = checkpoint.name.rsplit("-", 1)[-1]
     return int(number) if number.isdigit() else -1
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

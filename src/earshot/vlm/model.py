@@ -6,7 +6,6 @@ Any transformers image-text-to-text model will do; no family is known by name ou
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +19,10 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import is_torchvision_available
 
 import earshot.world
-from earshot.errors import ModelError
+from earshot.errors import ModelError, first_line
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.protocol import ANSWER_TEXTS, PROMPT_SETS, PromptSet, listener_prefill, reasoner_messages
-from earshot.rundir import whole, write_json
+from earshot.rundir import read_json_object, whole, write_json
 from earshot.types import Pair
 
 WORLD = "world:"  # begins the name of a model that ships with Earshot
@@ -179,10 +178,9 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_im
         )
         processor = _load_processor(source, config.model_type)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{source}: not a model that can be loaded ({first_line}); expected a folder with config.json, safetensors "
-            "and a processor of an image-text-to-text family, or a hub id that can be reached"
+            f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
+            "safetensors and a processor of an image-text-to-text family, or a hub id that can be reached"
         ) from error
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise ModelError(
@@ -276,7 +274,7 @@ def _read_prompts(folder: Path) -> PromptSet:
     sidecar = folder / SIDECAR
     if not sidecar.is_file():
         return PROMPT_SETS["standard"]
-    name = json.loads(sidecar.read_text(encoding="utf-8")).get("prompts")
+    name = read_json_object(sidecar, what="a model's prompts").get("prompts")
     if name not in PROMPT_SETS:
         raise ModelError(f"{sidecar}: prompts {name!r}, expected one of {', '.join(sorted(PROMPT_SETS))}")
     return PROMPT_SETS[name]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from earshot.config import dump_config, to_yaml
-from earshot.errors import EarshotError
+from earshot.errors import EarshotError, InputError
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.hashing import Hashes, file_hash
 from earshot.lab.experiment.plan import Run, config_inputs, model_source, set_folder
