@@ -7,7 +7,9 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from io import BytesIO
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -15,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from earshot.errors import ImageError
-from earshot.images import read_header
+from earshot.images import ImageLimits, read_header
 from earshot.judge import Picture, take_picture
 from earshot.serve.admission import Limits, Place
 from earshot.serve.refusals import ClientGone, Refusal
@@ -141,8 +143,8 @@ def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
         if isinstance(part, Field):
             given = (part.value or b"").decode()
         else:
-            part.file_object.seek(0)
-            given = part.file_object.read()
+            assert isinstance(part.file_object, BytesIO), "a file went to the disk"
+            given = part.file_object.getvalue()
         if key in _LISTS:
             found.setdefault(key, []).append(given)
         elif key in found:
@@ -195,12 +197,12 @@ def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place:
     place.take(images=len(sources))
     files = [(name, _file(name, source, limits)) for name, source in sources]
     for name, data in files:
-        with _refusing(name, limits):
+        with _refusing(name, limits.image):
             header = read_header(data, limits=limits.image, where=name)
         place.take(pixels=header.width_px * header.height_px)
     pictures = []
     for name, data in files:
-        with _refusing(name, limits):
+        with _refusing(name, limits.image):
             pictures.append(take_picture(data, argument=name, limits=limits.image))
     return pictures
 
@@ -223,23 +225,16 @@ def _file(name: str, source: str | bytes, limits: Limits) -> bytes:
     return _file(name, decoded, limits)
 
 
-class _refusing:
+@contextmanager
+def _refusing(name: str, most: ImageLimits) -> Iterator[None]:
     """Tells a refused image without what the decoder says, which may hold addresses."""
-
-    def __init__(self, name: str, limits: Limits) -> None:
-        self._name = name
-        self._limits = limits.image
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, ImageError):
-            most = self._limits
-            raise Refusal(
-                422,
-                "image_refused",
-                f"this is no image that is taken; expected a whole {', '.join(most.formats)} of one frame, at most "
-                f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
-                param=self._name,
-            ) from None
+    try:
+        yield
+    except ImageError:
+        raise Refusal(
+            422,
+            "image_refused",
+            f"this is no image that is taken; expected a whole {', '.join(most.formats)} of one frame, at most "
+            f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
+            param=name,
+        ) from None
