@@ -24,7 +24,7 @@ LAYERS: dict[int, set[str]] = {
         "stats",
         "images",
         "image_sizes",
-        "page_headers",
+        "web",
         "data",
         "world",
     },

@@ -72,7 +72,7 @@ def test_sft_learns_the_traces_and_leaves_a_plain_model(models: Path, pairs: Pat
     assert [row["step"] for row in rows] == list(range(1, 9))
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.3
     assert all(row["bad_steps"] == 0 and row["step_seconds"] > 0 for row in rows)
-    judged = [row["step"] for row in read_jsonl(run.metrics_log) if "eval/accuracy" in row]
+    judged = [row["step"] for row in read_jsonl(run.metrics_log) if "eval/sample_accuracy" in row]
     assert judged == [0, 2, 4, 6, 8]
     assert not same(weights(models / "qwen2_5_vl"), weights(run.model))
     environment = json.loads(run.environment.read_text())

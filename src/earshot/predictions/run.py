@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from earshot.data.rows import read_info
 from earshot.errors import DataError
 from earshot.predictions.people import People
 from earshot.predictions.table import PredictionTable
-from earshot.rundir import RunDir, read_jsonl
+from earshot.rundir import RunDir, read_json_object, read_jsonl
 
 Row = Mapping[str, Any]
 
@@ -119,15 +118,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         DataError: It holds something else.
     """
-    if not path.exists():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}), expected one object; write it again") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: holds a {type(value).__name__}, expected one object; write it again")
-    return value
+    return read_json_object(path, what="what a run writes there") if path.exists() else {}
 
 
 def _whatever(path: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Any transformers image-text-to-text model will do; no family is known by name ou
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +18,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import is_torchvision_available
 
-from earshot.errors import ConfigError, ModelError, PromptTooLong
+from earshot.errors import ConfigError, ModelError, PromptTooLong, first_line
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.protocol import ANSWER_TEXTS, STANDARD, PromptSet, listener_prefill, prompt_set, reasoner_messages
-from earshot.rundir import write_json
+from earshot.rundir import read_json_object, whole, write_json
 from earshot.types import Pair
 
 WORLD = "world:"  # begins the name of a model that ships with Earshot, and lies there:
@@ -157,16 +156,19 @@ class Vlm:
             raise PromptTooLong(too_long)
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
-        """Writes a plain `save_pretrained` folder that `load` (and any transformers program) reads.
+        """Writes a plain `save_pretrained` folder, whole or not at all; `load` and any transformers program read it.
 
         Args:
-            folder: Where to.
+            folder: Where to; what is there gives way once all is written.
             weights: Written in place of the model's own, which may be one process's share of them.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder, state_dict=weights)
-        self.processor.save_pretrained(folder)
-        write_json(folder / SIDECAR, {"prompts": self.prompts.name})
+        with whole(folder.resolve()) as temporary:
+            self.model.save_pretrained(temporary, state_dict=weights)
+            self.processor.save_pretrained(temporary)
+            sidecar = temporary / SIDECAR
+            write_json(sidecar, {"prompts": self.prompts.name})
+            for file in temporary.rglob("*.safetensors"):
+                file.chmod(sidecar.stat().st_mode)  # by the umask; safetensors lets nobody else read what it writes
 
     def fingerprint(self) -> str:
         """SHA-256 over all weights, to tell in a run's records which model it was."""
@@ -204,10 +206,9 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto") -> Vlm:
         )
         processor = _load_processor(source, config.model_type)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{source}: not a model that can be loaded ({first_line}); expected a folder with config.json, safetensors "
-            "and a processor of an image-text-to-text family, or a hub id that can be reached"
+            f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
+            "safetensors and a processor of an image-text-to-text family, or a hub id that can be reached"
         ) from error
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise ModelError(
@@ -301,7 +302,7 @@ def _read_prompts(folder: Path) -> PromptSet:
     if not sidecar.is_file():
         return STANDARD
     try:
-        return prompt_set(json.loads(sidecar.read_text(encoding="utf-8")).get("prompts"))
+        return prompt_set(str(read_json_object(sidecar, what="a model's prompts").get("prompts")))
     except ConfigError as error:
         raise ModelError(f"{sidecar}: {error}") from error
 

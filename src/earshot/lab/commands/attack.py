@@ -113,22 +113,15 @@ def honest_traces(data: Path, traces: Path | None) -> dict[str, str]:
         InputError: The file that was asked for is not there.
         DataError: A row has no text for `id` or `trace`.
     """
-    from earshot.errors import DataError, InputError
-    from earshot.rundir import read_jsonl
-    from earshot.world.make import TRACES_FILE
+    from earshot.data.rows import TRACES_FILE, read_traces
+    from earshot.errors import InputError
 
     file = traces or data / TRACES_FILE
     if not file.exists():
         if traces is not None:
             raise InputError(f"{traces}: no such file, expected JSON lines of 'id' and 'trace'")
         return {}
-    found = {}
-    for number, row in enumerate(read_jsonl(file, allow_cut=False), start=1):
-        pair_id, trace = row.get("id"), row.get("trace")
-        if not isinstance(pair_id, str) or not isinstance(trace, str):
-            raise DataError(f"{file}:{number}: expected text for 'id' and 'trace', found {pair_id!r} and {trace!r:.40}")
-        found[pair_id] = trace
-    return found
+    return {row["id"]: row["trace"] for row in read_traces(file)}
 
 
 def chat_of(vlm: Vlm) -> Any:
