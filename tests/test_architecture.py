@@ -24,7 +24,7 @@ LAYERS: dict[int, set[str]] = {
         "stats",
         "images",
         "image_sizes",
-        "page_headers",
+        "web",
         "data",
         "world",
     },
@@ -62,6 +62,8 @@ CONFINED = {
 }
 # Applications meet in the files of a run directory; they do not import one another.
 APPLICATIONS = LAYERS[4]
+# Lies beside the product's own rooms up to the models: it registers its language and ships models, by name.
+WORLD = "world"
 # The only place that opens an image file.
 OPENS_IMAGES = "images"
 # What a module of the command line may import before its command is called.
@@ -173,6 +175,8 @@ def forbidden_inside(top: str, target: str) -> str | None:
         return None if target in ("", "__version__") else f"'{target}' is in no layer of the table"
     if LAYER_OF[target] > LAYER_OF[top]:
         return f"'{top}' (layer {LAYER_OF[top]}) imports '{target}' (layer {LAYER_OF[target]})"
+    if target == WORLD != top and LAYER_OF[top] <= 3:
+        return f"'{top}' (layer {LAYER_OF[top]}) imports the synthetic world"
     if {top, target} <= APPLICATIONS and top != target:
         return f"the application '{top}' imports the application '{target}'"
     return None
@@ -216,6 +220,8 @@ def test_every_import_points_up_the_table():
         ("types.py", "from earshot.protocol import x", "'types' (layer 1) imports 'protocol' (layer 2)"),
         ("types.py", "from earshot import stats", "'types' (layer 1) imports 'stats' (layer 2)"),
         ("types.py", "from . import stats", "'types' (layer 1) imports 'stats' (layer 2)"),
+        ("listener/new.py", "from earshot.world.claims import x", "'listener' (layer 3) imports the synthetic world"),
+        ("protocol/new.py", "def f():\n    from ..world import x", "'protocol' (layer 2) imports the synthetic world"),
         ("data/deep.py", "from ..listener import x", "'data' (layer 2) imports 'listener' (layer 3)"),
         ("data/__init__.py", "from ..listener import x", "'data' (layer 2) imports 'listener' (layer 3)"),
         ("rewards.py", "def f():\n    import earshot.listener", "'rewards' (layer 2) imports 'listener' (layer 3)"),
@@ -291,6 +297,8 @@ def messages(found: list[str]) -> set[str]:
         ("train/new.py", "import trl\nfrom earshot.listener import x\nfrom . import other"),
         ("types.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
         ("cli/new.py", "import typer\ndef f():\n    import torch\n    from earshot.train import x"),
+        ("world/new.py", "from earshot.world.scene import x"),
+        ("train/dry_run.py", "from earshot.world.make import x"),
         ("lab/bench/new.py", "import trl\nfrom earshot.train import x"),
         ("images.py", "from PIL import Image\nImage.open('x')"),
         ("remote.py", "import httpx2"),

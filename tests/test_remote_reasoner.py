@@ -7,11 +7,12 @@ import earshot
 from earshot.config import ListenerConfig
 from earshot.errors import InputError, ListenerUnavailable, RemoteError
 from earshot.judging.model import describe
+from earshot.listener.build import Loaded, build_listener
 from earshot.listener.local import LocalListener
 from earshot.listener.remote import ChatListener, remote_listener
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
-from earshot.train.grpo import build_listener
+from earshot.train.grpo import listener_spec
 from tests.judging.opinions import shade
 from tests.servers import FakeVllm, Reply, answering
 from tests.vlm.models import noisy_pair, tiny
@@ -89,9 +90,10 @@ def test_training_takes_an_address_for_a_listener(monkeypatch: pytest.MonkeyPatc
     with answering(listens) as url:
         remote = {"prompts": "brief", "key_env": "MINE", "patience_s": 0.1}
         config = ListenerConfig.model_validate({"paths": url, "remote": remote, "both_orders": True})
-        listener, models = build_listener(config, 0)
+        loaded: Loaded = {}
+        listener = build_listener(listener_spec(config), loaded)
         assert listener.p_first(PAIRS[:1], ["first : left red , clean ."]).tolist() == [0.5]
-    assert models == {} and set(keys) == {"Bearer secret"}
-    again, _ = build_listener(config, 0)  # not over the connection that is still open
+    assert loaded == {} and set(keys) == {"Bearer secret"}
+    again = build_listener(listener_spec(config))  # not over the connection that is still open
     with pytest.raises(ListenerUnavailable):
         again.p_first(PAIRS[:1], [None])

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from earshot.errors import ConfigError, DataError, ListenerUnavailable
+from earshot.config import RewardConfig
+from earshot.errors import DataError, ListenerUnavailable
 from earshot.rewards import (
     ADVANTAGE_EPSILON,
     MALFORMED_REWARD,
     RewardParts,
-    RewardWeights,
     accuracy_reward,
     claims_reward,
     combine,
@@ -106,36 +106,25 @@ def test_swapping_the_images_leaves_every_part_as_it_is(p, prior, votes, soft):
 
 def test_the_sum_weighs_the_parts():
     # 1 * 1 + 0.5 * 1 + 0.5 * 0.8 = 1.9
-    assert combine(GOOD, 1.0, 0.8, RewardWeights()) == RewardParts(pytest.approx(1.9), 1.0, 1.0, 0.8)
+    assert combine(GOOD, 1.0, 0.8, RewardConfig()) == RewardParts(pytest.approx(1.9), 1.0, 1.0, 0.8)
     # 2 * 1 + 0 * 1 + 3 * 0.8 = 4.4
-    assert combine(GOOD, 1.0, 0.8, RewardWeights(2.0, 0.0, 3.0)).total == pytest.approx(4.4)
+    assert combine(GOOD, 1.0, 0.8, RewardConfig(format=2.0, accuracy=0.0, listener=3.0)).total == pytest.approx(4.4)
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])
 def test_a_missing_part_makes_the_sum_missing_and_not_zero(missing):
-    assert combine(GOOD, 1.0, missing, RewardWeights()).total is None
-    assert combine(GOOD, missing, 0.8, RewardWeights()).total is None
+    assert combine(GOOD, 1.0, missing, RewardConfig()).total is None
+    assert combine(GOOD, missing, 0.8, RewardConfig()).total is None
 
 
 def test_a_part_that_weighs_nothing_may_be_missing():
-    assert combine(GOOD, 1.0, None, RewardWeights(listener=0.0)) == RewardParts(1.5, 1.0, 1.0, None)
-    assert combine(GOOD, None, None, RewardWeights(accuracy=0.0, listener=0.0)).total == 1.0
+    assert combine(GOOD, 1.0, None, RewardConfig(listener=0.0)) == RewardParts(1.5, 1.0, 1.0, None)
+    assert combine(GOOD, None, None, RewardConfig(accuracy=0.0, listener=0.0)).total == 1.0
 
 
 @given(st.none() | probabilities, st.none() | probabilities)
 def test_a_malformed_completion_earns_nothing_whatever_a_listener_would_say(accuracy, listener):
-    assert combine(BAD, accuracy, listener, RewardWeights()) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0, 0.0)
-
-
-@pytest.mark.parametrize("weights", [{"format": -1.0}, {"accuracy": math.nan}, {"listener": math.inf}])
-def test_an_impossible_weight_is_refused_by_name(weights):
-    with pytest.raises(ConfigError, match=next(iter(weights))):
-        RewardWeights(**weights)
-
-
-def test_weights_that_pay_for_nothing_are_refused():
-    with pytest.raises(ConfigError, match="all 0"):
-        RewardWeights(0.0, 0.0, 0.0)
+    assert combine(BAD, accuracy, listener, RewardConfig()) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_an_advantage_is_the_distance_from_the_mean_in_standard_deviations():
@@ -185,11 +174,8 @@ def test_a_flat_array_of_rewards_is_refused():
         ([0.9, 0.5, 0.1], {}, 0.5),  # the mean
         ([0.9], {"at_least": 6}, 0.15),  # 0.9 / 6: one safe claim does not earn what six do
         ([0.9] * 8, {"at_least": 6}, 0.9),
-        ([0.9, 0.1], {"penalty": 1.0}, 0.0),  # (0.9 − 0.1 + 0.1 − 0.9) / 2
-        ([0.25], {"penalty": 2.0}, -1.25),  # 0.25 − 2 · 0.75
         ([0.9, 0.6], {"priors": [0.5, 0.6]}, 0.2),  # (0.4 + 0) / 2: what is believed of grey earns nothing
-        ([0.9], {"priors": [0.5], "penalty": 1.0}, 0.8),  # (0.9 − 0.1) − (0.5 − 0.5)
-        ([], {"priors": [], "penalty": 1.0, "at_least": 4}, 0.0),
+        ([], {"priors": [], "at_least": 4}, 0.0),
         ([0.9, math.nan], {}, None),
         ([0.9], {"priors": [math.nan]}, None),
     ],
@@ -199,9 +185,9 @@ def test_claims_pay_for_the_share_that_is_believed(believed, options, expected):
     assert paid is None if expected is None else paid == pytest.approx(expected)
 
 
-@given(st.lists(probabilities, min_size=1, max_size=9), st.floats(0, 5), st.integers(1, 12))
-def test_what_a_grey_image_would_have_believed_as_well_earns_nothing(believed, penalty, at_least):
-    assert claims_reward(believed, priors=believed, penalty=penalty, at_least=at_least) == pytest.approx(0.0, abs=1e-12)
+@given(st.lists(probabilities, min_size=1, max_size=9), st.integers(1, 12))
+def test_what_a_grey_image_would_have_believed_as_well_earns_nothing(believed, at_least):
+    assert claims_reward(believed, priors=believed, at_least=at_least) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_claims_refuse_what_is_no_probability():
@@ -212,17 +198,16 @@ def test_claims_refuse_what_is_no_probability():
 
 
 def test_claims_and_listener_at_half_weight_each_add_up_and_either_missing_makes_the_sum_missing():
-    weights = RewardWeights(1.0, 0.5, 0.25, 0.25)
+    weights = RewardConfig(listener=0.25, claims=0.25)
     # 1 + 0.5·1 + 0.25·0.8 + 0.25·0.4 = 1.8
     assert combine(GOOD, 1.0, 0.8, weights, 0.4) == RewardParts(pytest.approx(1.8), 1.0, 1.0, 0.8, 0.4)
     assert combine(GOOD, 1.0, 0.8, weights, None).total is None
     assert combine(GOOD, 1.0, None, weights, 0.4).total is None
-    assert combine(GOOD, 1.0, 0.8, RewardWeights(1.0, 0.5, 0.5), None).total == pytest.approx(1.9)
+    assert combine(GOOD, 1.0, 0.8, RewardConfig(), None).total == pytest.approx(1.9)
     assert combine(BAD, 0.0, None, weights, None) == MALFORMED_REWARD
-    assert RewardWeights(0.0, 0.0, 0.0, 1.0).claims == 1.0
 
 
 def test_what_is_paid_for_the_trace_alone() -> None:
-    weights = RewardWeights(listener=0.5, claims=2.0)
+    weights = RewardConfig(listener=0.5, claims=2.0)
     assert paid_for_trace(RewardParts(3.0, 1.0, 1.0, 0.4, 0.5), weights) == pytest.approx(0.2 + 1.0)
     assert paid_for_trace(RewardParts(None, 1.0, 1.0, None, None), weights) == 0.0

@@ -7,21 +7,27 @@ import json
 import math
 import os
 import platform
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from earshot.config import Config, dump_config, load_config, parse_yaml
 from earshot.errors import DataError, InputError
 from earshot.rundir import (
     RunDir,
     append_jsonl,
     describe_environment,
+    locked,
     plain,
+    read_json_object,
     read_jsonl,
     repair_jsonl,
     whole,
@@ -38,6 +44,60 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         raise RuntimeError("killed")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_put_in_the_place_of_the_old_one_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    for words in ("old", "new"):
+        with whole(target) as temporary:
+            (temporary / "deep").mkdir(parents=True)
+            (temporary / "deep" / words).write_text(words)
+        assert [path.name for path in target.rglob("*")] == ["deep", words]
+    with pytest.raises(RuntimeError), whole(target) as temporary:
+        (temporary / "deep").mkdir(parents=True)
+        raise RuntimeError("killed")
+    assert (target / "deep" / "new").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_lock_is_one_processs_at_a_time_and_dies_with_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from earshot.rundir import locked\n"
+        "with locked(Path(sys.argv[1]), taken='taken'): print('mine', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"mine\n"
+        with pytest.raises(InputError, match="at work"), locked(tmp_path / "lock", taken="another is at work"):
+            pass
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    for _ in range(2):
+        with locked(tmp_path / "lock", taken="another is at work"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+        (b"[1]", "a JSON list"),
+        (b'{"a": NaN}', "no JSON"),
+        (b"\xff{}", "UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_file_that_holds_no_object_is_named_with_what_was_expected(
+    tmp_path: Path, content: bytes, found: str
+) -> None:
+    file = tmp_path / "dataset.json"
+    with pytest.raises(InputError, match=r"dataset\.json: cannot be read .*expected the origin"):
+        read_json_object(file, what="the origin")
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=rf"dataset\.json: .*{found}.*expected the origin"):
+        read_json_object(file, what="the origin")
+    write_json(file, {"a": [1]})
+    assert read_json_object(file, what="the origin") == {"a": [1]}
 
 
 def test_the_new_content_is_not_seen_before_it_is_complete(tmp_path: Path) -> None:
@@ -154,7 +214,17 @@ def test_a_run_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already there"):
         RunDir.create(run.path)
     assert RunDir.create(run.path, resume=True) == run == RunDir.open(run.path)
-    assert yaml.safe_load(run.config.read_text()) == {"seed": 1, "path": "a/b", "sizes": [1, 2]}
+    assert parse_yaml(run.config.read_text()) == {"seed": 1, "path": "a/b", "sizes": [1, 2]}
+
+
+def test_a_runs_configuration_reads_back_as_it_was(tmp_path: Path) -> None:
+    class Words(Config):
+        trl: dict[str, Any]
+
+    run = RunDir.create(tmp_path / "run")
+    words = Words(trl={"a": "1e-5", "b": "0o17", "e": "12e3", "no": "no", "x": 1e-5, "y": None, "z": ["~", "0x1f"]})
+    run.write_config(dump_config(words))
+    assert load_config(Words, run.config) == words
 
 
 def test_resuming_repairs_the_logs(tmp_path: Path) -> None:

@@ -63,3 +63,19 @@ class ListenerUnavailable(EarshotError):
 
 class TrainingAborted(EarshotError):
     """Training stopped itself because its numbers stopped making sense; the batch was saved."""
+
+
+def one_line(message: object) -> str:
+    """A message of anybody's on one line."""
+    return " ".join(str(message).split())
+
+
+def first_line(error: object) -> str:
+    """What Arrow, transformers and the like say first; what follows is of no use to a caller."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def short(value: object) -> str:
+    """A value as a message shows it: in ASCII, and not all of a long one."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

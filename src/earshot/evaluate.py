@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from earshot.benchmarks.protocols import Protocol, protocol_records
 from earshot.errors import DataError
 from earshot.judging.parts import Engine, Json
 from earshot.judging.to_run import judge_set
-from earshot.metrics import PredictionTable, summarise
-from earshot.rundir import RunDir, read_jsonl, write_json
+from earshot.metrics import summarise
+from earshot.predictions.run import Evaluation
+from earshot.rundir import RunDir, write_json
 from earshot.stats import RESAMPLES
 from earshot.types import Order
 
@@ -80,16 +81,6 @@ def measure(
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """The metrics of the predictions in a folder; nothing is written."""
-    table = PredictionTable.from_rows(joined(run), where=str(run.predictions))
+    table = Evaluation("", run.path, {}, {}).table()
     metrics = summarise(table, listeners=listeners, resamples=resamples, seed=seed)
     return metrics | protocol_records(table, protocols, resamples=resamples, seed=seed)
-
-
-def joined(run: RunDir) -> Iterator[Json]:
-    """The predictions of a folder, each with what people say of its pair."""
-    people: Mapping[str, Json] = {row["id"]: row for row in read_jsonl(run.people)}
-    for row in read_jsonl(run.predictions):
-        if "error" not in row:
-            if row["content"] != people[row["id"]]["content"]:
-                raise DataError(f"pair '{row['id']}': has another prompt or other pictures than when it was judged")
-            yield {**people[row["id"]], **row}

@@ -8,42 +8,30 @@ never 0, never a guess.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from earshot.errors import ConfigError, DataError, ListenerUnavailable
+from earshot.errors import DataError, ListenerUnavailable
 from earshot.types import Malformed, Side, Verdict, Votes
 
 ADVANTAGE_EPSILON: Final = 1e-4
 """Added to a group's standard deviation, as TRL 1.16 does."""
 
 
-@dataclass(frozen=True, slots=True)
-class RewardWeights:
-    """What each part counts for in the sum.
+@runtime_checkable
+class RewardWeights(Protocol):
+    """What each part counts for in the sum, numbers of at least 0, such as `config.RewardConfig`."""
 
-    Defaults: METHOD.md gives them second-hand [B] for Listener-Rewarded Thinking (arXiv 2506.22832), which has no part
-    for claims.
-
-    Raises:
-        ConfigError: A weight is negative or not finite, or all are 0.
-    """
-
-    format: float = 1.0
-    accuracy: float = 0.5
-    listener: float = 0.5
-    claims: float = 0.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            weight = getattr(self, field.name)
-            if not math.isfinite(weight) or weight < 0:
-                raise ConfigError(f"weights.{field.name} is {weight}, expected a finite number of at least 0")
-        if self.format == self.accuracy == self.listener == self.claims == 0:
-            raise ConfigError("weights are all 0, expected at least one above 0: nothing could be learned")
+    @property
+    def format(self) -> float: ...
+    @property
+    def accuracy(self) -> float: ...
+    @property
+    def listener(self) -> float: ...
+    @property
+    def claims(self) -> float: ...
 
 
 class RewardParts(NamedTuple):
@@ -115,24 +103,18 @@ def listener_reward(
 
 
 def claims_reward(
-    believed: Sequence[float],
-    *,
-    priors: Sequence[float] | None = None,
-    penalty: float = 0.0,
-    at_least: int = 1,
+    believed: Sequence[float], *, priors: Sequence[float] | None = None, at_least: int = 1
 ) -> float | None:
-    """How much of what a trace claims is believed: the mean over its claims of p − penalty·(1 − p).
+    """How much of what a trace claims is believed: the mean of p over its claims.
 
     Args:
         believed: For each distinct claim, the probability that it is true of its image.
         priors: The same of a grey image. If given, what it would have earned is subtracted, claim by claim, so that a
             claim which is believed of any image earns nothing.
-        penalty: What a claim that is not believed costs; with 1, a claim of which nothing is known earns nothing.
         at_least: The mean is over so many claims where there are fewer; the missing ones earn 0.
 
     Returns:
-        A value in [−penalty, 1], with priors in [−1 − penalty, 1 + penalty]; 0 without a claim; None where a
-        probability is not finite.
+        A value in [0, 1], with priors in [−1, 1]; 0 without a claim; None where a probability is not finite.
 
     Raises:
         ListenerUnavailable: A probability lies outside [0, 1].
@@ -140,13 +122,9 @@ def claims_reward(
     """
     if priors is not None and len(priors) != len(believed):
         raise DataError(f"claims_reward: {len(priors)} priors for {len(believed)} claims, expected as many")
-    known = [_probability(p) for p in (*believed, *(priors or ()))]
-    if any(p is None for p in known):
+    if any(_probability(p) is None for p in (*believed, *(priors or ()))):
         return None
-    # p − penalty·(1 − p) = (1 + penalty)·p − penalty; a prior takes the constant away again.
-    total = math.fsum((1.0 + penalty) * p for p in believed)
-    total -= penalty * len(believed) if priors is None else math.fsum((1.0 + penalty) * p for p in priors)
-    return total / max(len(believed), at_least)
+    return (math.fsum(believed) - math.fsum(priors or ())) / max(len(believed), at_least)
 
 
 def combine(

@@ -8,12 +8,14 @@ Lines, one write a call. JSON has no NaN: a number that is not finite is written
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import importlib.metadata
 import json
 import math
 import os
 import platform
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
-import yaml
-
+from earshot.config.yaml_text import to_yaml
 from earshot.errors import DataError, InputError
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -49,20 +50,29 @@ _PACKAGES = (
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to, and puts what was written in the place of `path` at the end.
+    """Gives a temporary path for a file or a folder, and puts what was written there in the place of `path` at the end.
 
-    The temporary name lies in the same folder and keeps the suffix. After an exception `path` is as it was before.
+    The temporary name lies in the same folder and keeps the suffix. After an exception `path` is as it was before. A
+    folder that is there is moved aside first: a crash just then leaves both, whole, under temporary names.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
+    temporary = _beside(path)
     try:
         yield temporary
-        _fsync(temporary)
-        temporary.replace(path)
+        for written in (*temporary.rglob("*"), temporary):
+            _fsync(written)
+        if temporary.is_dir() and path.exists():
+            _exchange(temporary, path)
+        else:
+            temporary.replace(path)
         _fsync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
 
 
 def _fsync(path: Path) -> None:
@@ -71,6 +81,24 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _exchange(new: Path, path: Path) -> None:
+    old = _beside(path)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -83,6 +111,53 @@ def write_json(path: Path, obj: Any) -> None:
     """Writes one JSON document whole, indented; NaN and infinities become null."""
     with whole(path) as temporary:
         temporary.write_bytes(_encode(obj, indent=2) + b"\n")
+
+
+def read_json_object(path: Path, *, what: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: The file.
+        what: What it should hold, for messages.
+
+    Raises:
+        InputError: It cannot be read.
+        DataError: It holds no JSON object.
+    """
+    try:
+        found = parse_jsonl_line(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), expected {what}") from error
+    if isinstance(found, str):
+        raise DataError(f"{path}: holds {found}, expected {what} as one JSON object; mend the file or make it again")
+    return found
+
+
+@contextmanager
+def locked(path: Path, *, taken: str, shared: bool = False, wait: bool = False) -> Iterator[int]:
+    """Holds a lock that one process at a time can have, and gives its descriptor, by which children may hold it too.
+
+    The system lets go of it when the last that holds it dies, however it dies.
+
+    Args:
+        path: The lock's file, which is made and stays.
+        taken: The message where another process has it.
+        shared: Whether others may hold it so, too.
+        wait: Whether to wait for it in place of an error.
+
+    Raises:
+        InputError: Another process has it.
+    """
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, how)
+        except BlockingIOError as error:
+            raise InputError(taken) from error
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -178,7 +253,7 @@ def _start_of_last_line(descriptor: int, block: int = 1 << 16) -> int:
 
 
 def parse_jsonl_line(line: bytes) -> dict[str, Any] | str:
-    """The JSON object in a line of a JSON Lines file, or what is wrong with the line."""
+    """The JSON object in a line, or in a file; or what is there instead."""
     try:
         value = json.loads(line.decode(), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
@@ -296,6 +371,10 @@ class RunDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def parts(self) -> Path:
+        return self.path / "predictions.parts"
+
+    @property
     def people(self) -> Path:
         return self.path / "people.jsonl"
 
@@ -333,8 +412,8 @@ class RunDir:
         return [self, *(RunDir(folder) for folder in sorted((self.path / "eval").glob("*")) if folder.is_dir())]
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Keeps the resolved configuration, in the order of its keys."""
-        write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+        """Keeps the resolved configuration, in the order of its keys; `load_config` reads it back as it was."""
+        write_text(self.config, to_yaml(plain(config)))
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Keeps what `describe_environment` says."""

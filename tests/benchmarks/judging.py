@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from earshot.benchmarks.answers import CHOICES, Judged, side_of
-from earshot.metrics.table import NONE
+from earshot.predictions.table import NONE
 from earshot.types import hash_of
 
 CODES = {**CHOICES, "equal": 3, None: NONE}

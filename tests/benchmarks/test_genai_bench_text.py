@@ -7,7 +7,7 @@ import pytest
 from earshot.benchmarks.genai_bench_text import choice_of, human_vote
 from earshot.benchmarks.protocols import find_protocol
 from earshot.benchmarks.scores import read_judged
-from earshot.metrics.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
+from earshot.predictions.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "genai_bench"
 

@@ -11,9 +11,7 @@ from PIL import Image
 
 from earshot.cli.evaluate import claim_counter, relative
 from earshot.cli.main import main
-from earshot.cli.reward_model import listeners_by_name
-from earshot.errors import InputError
-from earshot.protocol import PROMPT_SETS
+from earshot.protocol import STANDARD
 from earshot.rundir import append_jsonl, read_jsonl
 from tests.servers import FakeVllm, Reply, answering
 from tests.vlm.models import tiny
@@ -117,16 +115,6 @@ def test_wrong_calls_are_one_line_and_write_nothing(
     assert not list(tmp_path.glob("run/*"))
 
 
-def test_listeners_are_named_by_the_user_or_by_their_folder() -> None:
-    assert listeners_by_name(["models/kin", "far=org/name", "a=b=c"]) == {
-        "kin": "models/kin",
-        "far": "org/name",
-        "a=b": "c",
-    }
-    with pytest.raises(InputError, match="two listeners"):
-        listeners_by_name(["a=x", "a=y"])
-
-
 def test_paths_are_told_as_seen_from_the_run(tmp_path: Path) -> None:
     assert relative(tmp_path / "data", tmp_path / "runs" / "one") == "../../data"
 
@@ -144,7 +132,7 @@ def test_a_reasoner_on_a_server_is_evaluated_in_shards_with_two_listeners_as_in_
     def listens(path: str, body: dict[str, list[str]], headers: object) -> Reply:
         return Reply({"p_first": [0.75] * len(body["traces"])})
 
-    vlm = replace(tiny("qwen2_5_vl"), prompts=PROMPT_SETS["standard"])
+    vlm = replace(tiny("qwen2_5_vl"), prompts=STANDARD)
     writes = "<think> the red one </think><answer>1</answer>"
     with answering(FakeVllm(vlm, writes=writes)) as url, answering(listens) as other:
         words = ["eval", "--model", f"{url}/v1#tiny", "--data", str(data), "--resamples", "50", "--batch", "1"]

@@ -42,7 +42,7 @@ def test_a_listener_may_be_asked_without_being_paid(load):
 
 def test_claims_are_an_arm_of_their_own_and_can_be_mixed_with_the_listener(load):
     alone = load(GrpoConfig, ["rewards={listener: 0, claims: 0.5}", "claims.paths=c"])
-    assert (alone.listener, alone.claims.paths, alone.claims.penalty, alone.claims.at_least) == (None, ("c",), 0.0, 1)
+    assert (alone.listener, alone.claims.paths, alone.claims.at_least) == (None, ("c",), 1)
     both = load(GrpoConfig, ["rewards={listener: 0.25, claims: 0.25}", "claims.paths=[a, b]", "listener.paths=l"])
     assert (both.claims.paths, both.rewards.listener, both.rewards.claims) == (("a", "b"), 0.25, 0.25)
 
@@ -51,7 +51,7 @@ def test_claims_that_are_paid_for_need_a_checker(load):
     with pytest.raises(ConfigError, match=r"rewards.claims is 0.5 but there is no 'claims'"):
         load(GrpoConfig, ["rewards={listener: 0, claims: 0.5}"])
     with pytest.raises(ConfigError, match=r"claims.paths"):
-        load(GrpoConfig, ["rewards.listener=0", "claims={penalty: 1}"])
+        load(GrpoConfig, ["rewards.listener=0", "claims={at_least: 2}"])
 
 
 def test_an_adversarial_run_is_paid_by_the_listener_alone(load):

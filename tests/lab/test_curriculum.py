@@ -19,14 +19,14 @@ from earshot.lab.curriculum import (
     listen,
     vote_flips,
 )
-from earshot.protocol import ANSWER_TEXTS, PROMPT_SETS, listener_prefill, parse_completion
+from earshot.protocol import ANSWER_TEXTS, listener_prefill, parse_completion, prompt_set
 from earshot.types import Verdict
 from earshot.world.corpus import corpus
 from earshot.world.language import Corruption
 from earshot.world.pairs import POPULATIONS, draw_pair
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES
 
-BRIEF = PROMPT_SETS["brief"]
+BRIEF = prompt_set("brief")
 LESSONS = {
     "describe one": describe_one,
     "describe both": describe_both,

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 
 from earshot.errors import ConfigError, InputError, ListenerUnavailable, ModelError
-from earshot.listener.claims import SPLITTERS, Checker, ClaimListener, ClaimQuestion, Heard, LocalChecker
-from earshot.protocol import PROMPT_SETS, Claim, claim_messages
+from earshot.listener.claims import Checker, ClaimListener, ClaimQuestion, Heard, LocalChecker
+from earshot.protocol import Claim, claim_messages
 from earshot.types import ImageSource
 from earshot.vlm import Vlm
 from earshot.vlm.tiny import TinySize, build_tiny
@@ -157,7 +157,3 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="1 traces for 2 pairs"):
         ClaimListener((FakeChecker(),)).hear([fake_pair()] * 2, ["x"])
     assert isinstance(FakeChecker(), Checker)
-
-
-def test_every_prompt_set_has_a_way_to_cut_claims() -> None:
-    assert SPLITTERS.keys() == PROMPT_SETS.keys()

@@ -72,9 +72,12 @@ def pairs_of(n: int) -> list[Pair]:
     return [fake_pair(f"p{k}", votes=(3.0, 1.0) if k % 2 else (1.0, 3.0)) for k in range(n)]
 
 
-def test_it_asks_every_so_many_steps_and_only_of_labelled_well_formed_rollouts_of_different_pairs() -> None:
+def test_it_asks_every_so_many_steps_and_only_of_labelled_well_formed_rollouts_of_different_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("earshot.train.leak.ROLLOUTS", 3)
     listener = FakeListener(tells)
-    alarm = LeakAlarm(listener, every_steps=5, rollouts=3, expected=0.5)
+    alarm = LeakAlarm(listener, every_steps=5, _cusum=BinomialCusum(0.5))
     pairs = [pair for pair in [fake_pair("tie", votes=(1.0, 1.0)), *pairs_of(3)] for _ in range(4)]
     traces = [None if k % 4 == 0 else f"so {'first' if pair.votes.majority == 'first' else 'second'}"
               for k, pair in enumerate(pairs)]  # fmt: skip
@@ -87,7 +90,7 @@ def test_it_asks_every_so_many_steps_and_only_of_labelled_well_formed_rollouts_o
 
 def measured() -> LeakAlarm:
     """An alarm that has its level: ten checks of ten pairs of which it could tell nothing."""
-    alarm = LeakAlarm(FakeListener(0.5), every_steps=1, rollouts=10)
+    alarm = LeakAlarm(FakeListener(0.5), every_steps=1)
     for step in range(REFERENCE_CHECKS):
         assert alarm.watch(step, pairs_of(10), ["x"] * 10) == {"leak/blind_accuracy": 0.5, "leak/pairs": 10.0}
     alarm.blind = FakeListener(tells)
@@ -111,7 +114,7 @@ def test_a_run_that_goes_on_takes_no_leak_for_its_level() -> None:
     before = measured()
     log = [{"step": step + 1, "loss": 0.1, "leak/blind_accuracy": 0.5, "leak/pairs": 10.0} for step in range(10)]
     log += [{"step": 11 + k, **leaking(before, 10 + k)} for k in range(5)]
-    after = LeakAlarm(FakeListener(tells), every_steps=1, rollouts=10)
+    after = LeakAlarm(FakeListener(tells), every_steps=1)
     after.recall([*log, {"step": 16, "loss": 0.1}])
     assert after.first_step == before.first_step == 14
     assert leaking(after, 15) == leaking(before, 15)
@@ -119,7 +122,7 @@ def test_a_run_that_goes_on_takes_no_leak_for_its_level() -> None:
 
 def test_the_traces_of_a_pair_are_one_observation() -> None:
     # The right side for two of the three traces of p1, and for the one of p0: (2/3 + 1)/2.
-    alarm = LeakAlarm(FakeListener(tells), every_steps=1, expected=0.5)
+    alarm = LeakAlarm(FakeListener(tells), every_steps=1, _cusum=BinomialCusum(0.5))
     zero, one = pairs_of(2)
     logged = alarm.watch(0, [one, one, zero, one], ["so first", "so first", "so second", "so second"])
     assert (logged["leak/blind_accuracy"], logged["leak/pairs"]) == (pytest.approx(5 / 6), 2.0)

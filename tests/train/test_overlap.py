@@ -13,14 +13,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from earshot.config import GrpoConfig, ListenerConfig
+from earshot.config import GrpoConfig
 from earshot.errors import ModelError
+from earshot.listener.build import build_listener
 from earshot.protocol import write_completion
-from earshot.rewards import RewardWeights
 from earshot.rundir import RunDir, read_jsonl
 from earshot.train import trainer as trainer_module
-from earshot.train.grpo import build_listener, train_grpo
-from earshot.train.reward import CombinedReward, ListenerOptions, Rollout
+from earshot.train.grpo import listener_spec, train_grpo
+from earshot.train.reward import CombinedReward, Rollout
 from earshot.types import Verdict
 from earshot.vlm import load
 from tests.fakes import fake_pair
@@ -51,15 +51,13 @@ class Asked:
     """A reward function whose listener is at these addresses, with the rollouts it made."""
 
     def __init__(self, paths: Sequence[str], **options: Any) -> None:
-        config = ListenerConfig.model_validate({"paths": paths, "remote": {"patience_s": 0.1}, **options})
+        listener = {"paths": paths, "remote": {"patience_s": 0.1}, **options}
+        base = {"model": {"path": "m"}, "data": {"train": "d"}, "out": "o"}
+        config = GrpoConfig.model_validate(base | {"listener": listener})
+        assert config.listener is not None
+        built = build_listener(listener_spec(config.listener, seed=3))
         self.rollouts: list[Rollout] = []
-        self.reward = CombinedReward(
-            RewardWeights(1.0, 0.5, 0.5),
-            build_listener(config, seed=3)[0],
-            ListenerOptions(config.redaction, config.prior_corrected, config.soft_labels),
-            soft_accuracy=False,
-            on_rollouts=self.rollouts.extend,
-        )
+        self.reward = CombinedReward(config, built, on_rollouts=self.rollouts.extend)
 
     def __call__(self) -> list[float | None]:
         return self.reward(

@@ -6,33 +6,46 @@ from typing import Any
 import numpy as np
 import pytest
 
+from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
 from earshot.listener.claims import ClaimListener
 from earshot.protocol import Claim, write_completion
-from earshot.rewards import RewardWeights
-from earshot.train.leak import LeakAlarm
-from earshot.train.reward import ClaimsPart, CombinedReward, ListenerOptions, Rollout
+from earshot.train.leak import BinomialCusum, LeakAlarm
+from earshot.train.reward import CombinedReward, Rollout
 from earshot.types import Pair, Verdict
 from tests.fakes import FakeListener, fake_pair
 
-WEIGHTS = RewardWeights(1.0, 0.5, 0.5)
-
 
 class Asked:
-    """A reward function with what it logged and the rollouts it made."""
+    """A reward function with what it logged and the rollouts it made.
 
-    def __init__(self, listener: FakeListener | None, weights: RewardWeights = WEIGHTS, **options: Any) -> None:
-        soft = options.pop("soft_accuracy", False)
-        more = {name: options.pop(name) for name in ("claims", "alarm") if name in options}
+    Args:
+        who: Who listens; its configuration redacts the answer alone.
+        checker: Who is asked of claims.
+        alarm: Hears leaks.
+        options: Tables of the configuration.
+    """
+
+    def __init__(
+        self,
+        who: FakeListener | None,
+        checker: ClaimListener | None = None,
+        alarm: LeakAlarm | None = None,
+        **options: dict[str, Any],
+    ) -> None:
+        base: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "out": "o"}
+        if who is not None:
+            base["listener"] = {"paths": "l", "redaction": "answer"} | options.pop("listener", {})
+        if checker is not None:
+            base["claims"] = {"paths": "c"} | options.pop("claims", {})
         self.rollouts: list[Rollout] = []
         self.logged: dict[str, float] = {}
         self.reward = CombinedReward(
-            weights,
-            listener,
-            ListenerOptions(**options),
-            soft_accuracy=soft,
+            GrpoConfig.model_validate(base | options),
+            who,
+            checker,
             on_rollouts=self.rollouts.extend,
-            **more,
+            alarm=alarm,
         )
 
     def __call__(self, pairs: list[Pair], texts: list[str]) -> list[float | None]:
@@ -70,7 +83,7 @@ def test_numbers_that_are_no_probabilities_are_an_outage_too() -> None:
 
 
 def test_a_failing_listener_of_weight_zero_costs_nothing() -> None:
-    asked = Asked(FakeListener(fails=True), RewardWeights(1.0, 0.5, 0.0))
+    asked = Asked(FakeListener(fails=True), rewards={"listener": 0.0})
     assert asked([fake_pair()], [FIRST]) == [1.5]
 
 
@@ -93,7 +106,7 @@ def test_a_malformed_completion_earns_zero_and_is_not_read_aloud() -> None:
 )
 def test_the_listener_reads_the_trace_without_the_answer(redaction: str, read: str) -> None:
     listener = FakeListener(0.8)
-    asked = Asked(listener, redaction=redaction)
+    asked = Asked(listener, listener={"redaction": redaction})
     asked([fake_pair()], [FIRST])
     [(_, [trace])] = listener.calls
     assert trace is not None
@@ -107,7 +120,7 @@ def test_the_listener_reads_the_trace_without_the_answer(redaction: str, read: s
 
 def test_prior_correction_pays_what_the_trace_adds() -> None:
     listener = FakeListener(lambda pair, trace: 0.6 if trace is None else 0.9)
-    asked = Asked(listener, prior_corrected=True)
+    asked = Asked(listener, listener={"prior_corrected": True})
     same = fake_pair()
     # 1 + 0.5 + 0.5·(0.9 − 0.6) = 1.65
     assert asked([same, same], [FIRST, FIRST]) == pytest.approx([1.65, 1.65])
@@ -117,7 +130,7 @@ def test_prior_correction_pays_what_the_trace_adds() -> None:
 
 def test_soft_labels_pay_by_the_share_of_votes() -> None:
     # share 0.75, p 0.8: 0.75·0.8 + 0.25·0.2 = 0.65; accuracy softly 0.75: 1 + 0.375 + 0.325 = 1.7
-    asked = Asked(FakeListener(0.8), soft_labels=True, soft_accuracy=True)
+    asked = Asked(FakeListener(0.8), listener={"soft_labels": True}, rewards={"soft_accuracy": True})
     assert asked([fake_pair()], [FIRST]) == pytest.approx([1.7])
 
 
@@ -180,16 +193,16 @@ def words(trace: str) -> list[Claim]:
     return [Claim("first", word) for word in trace.split() if word in ("red", "blue")]
 
 
-def claims_part(*, fails: bool = False, **options: Any) -> ClaimsPart:
-    return ClaimsPart(ClaimListener((Believes(fails=fails),), words), **options)
+def checker(*, fails: bool = False) -> ClaimListener:
+    return ClaimListener((Believes(fails=fails),), words)
 
 
+QUARTERS = {"listener": 0.25, "claims": 0.25}
 RED_AND_BLUE = write_completion(Verdict("first", "it is red and blue . so image 1 is better ."))
 
 
 def test_claims_are_a_part_of_their_own_and_logged_apart() -> None:
-    weights = RewardWeights(1.0, 0.5, 0.25, 0.25)
-    asked = Asked(FakeListener(0.8), weights, claims=claims_part())
+    asked = Asked(FakeListener(0.8), checker(), rewards=QUARTERS)
     # right: 1 + 0.5 + 0.25·0.8 + 0.25·(0.9 + 0.2)/2 = 1.8375; without a claim 1 + 0.5 + 0.2 + 0 = 1.7
     texts = [RED_AND_BLUE, write_completion(Verdict("first", "hm")), "nothing"]
     assert asked([fake_pair()] * 3, texts) == pytest.approx([1.8375, 1.7, 0.0])
@@ -204,18 +217,31 @@ def test_claims_are_a_part_of_their_own_and_logged_apart() -> None:
 
 
 def test_claims_need_no_listener() -> None:
-    asked = Asked(None, RewardWeights(1.0, 0.5, 0.0, 0.5), claims=claims_part(penalty=1.0, at_least=4))
-    # 1 + 0.5 + 0.5·((0.9 − 0.1) + (0.2 − 0.8))/4 = 1.525
-    assert asked([fake_pair()], [RED_AND_BLUE]) == pytest.approx([1.525])
+    asked = Asked(None, checker(), claims={"at_least": 4}, rewards={"listener": 0.0, "claims": 0.5})
+    # 1 + 0.5 + 0.5·(0.9 + 0.2)/4 = 1.6375
+    assert asked([fake_pair()], [RED_AND_BLUE]) == pytest.approx([1.6375])
     assert "reward/listener" not in asked.logged
 
 
+@pytest.mark.parametrize("redaction", ["none", "answer", "verdict"])
+def test_a_conclusion_is_no_claim_whatever_the_listener_gets_to_read(redaction: str) -> None:
+    traces: list[str] = []
+    asked = Asked(
+        FakeListener(0.8),
+        ClaimListener((Believes(),), lambda trace: traces.append(trace) or words(trace)),  # type: ignore[func-returns-value]
+        listener={"redaction": redaction},
+    )
+    asked([fake_pair()], [write_completion(Verdict("first", "it is red . so the red image 1 is better ."))])
+    assert [trace.strip() for trace in traces] == ["it is red ."]
+    assert asked.rollouts[0].claims_heard == '[["first", "red", false, 0.9]]'
+
+
 def test_a_failing_checker_makes_rewards_missing_unless_it_is_not_paid() -> None:
-    paid = Asked(FakeListener(0.8), RewardWeights(1.0, 0.5, 0.25, 0.25), claims=claims_part(fails=True))
+    paid = Asked(FakeListener(0.8), checker(fails=True), rewards=QUARTERS)
     assert paid([fake_pair()] * 2, [RED_AND_BLUE, "nothing"]) == [None, 0.0]
     assert paid.reward.outages == 1
     assert "reward/claims" not in paid.logged and "claims/number" not in paid.logged
-    asked = Asked(FakeListener(0.8), claims=claims_part(fails=True))
+    asked = Asked(FakeListener(0.8), checker(fails=True))
     assert asked([fake_pair()], [RED_AND_BLUE]) == pytest.approx([1.9])
 
 
@@ -229,12 +255,13 @@ def test_the_sides_of_verdicts_and_labels_are_logged() -> None:
 
 def test_the_leak_alarm_reads_what_the_listener_reads_and_is_logged() -> None:
     blind = FakeListener(0.9)
-    asked = Asked(FakeListener(0.8), redaction="verdict", alarm=LeakAlarm(blind, every_steps=3, expected=0.5))
+    alarm = LeakAlarm(blind, every_steps=3, _cusum=BinomialCusum(0.5))
+    asked = Asked(FakeListener(0.8), alarm=alarm, listener={"redaction": "verdict"})
     asked([fake_pair()] * 2, [FIRST, "nothing"])
     assert blind.calls[0][1] == ["the first is red ."]
     assert (asked.logged["leak/blind_accuracy"], asked.logged["leak/alarm"]) == (1.0, 0.0)
 
 
 def test_the_listener_alone_can_be_paid() -> None:
-    asked = Asked(FakeListener(0.8), RewardWeights(0.0, 0.0, 1.0))
+    asked = Asked(FakeListener(0.8), rewards={"format": 0.0, "accuracy": 0.0, "listener": 1.0})
     assert asked([fake_pair()] * 3, [FIRST, SECOND, "nothing"]) == pytest.approx([0.8, 0.8, 0.0])

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ConfigError, DataError, InputError, TrainingAborted
+from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.controls import RandomListener
 from earshot.rewards import group_advantages
 from earshot.rundir import RunDir, read_jsonl
-from earshot.train.grpo import build_claims, build_listener, shared, train_grpo
+from earshot.train.grpo import checker_spec, listener_spec, train_grpo
 from earshot.train.run import latest_checkpoint
 from earshot.train.sft import GuardedSftTrainer, train_sft
 from earshot.train.trainer import ListenerGrpoTrainer, answer_start
@@ -71,7 +72,7 @@ def test_sft_learns_the_traces_and_leaves_a_plain_model(models: Path, pairs: Pat
     assert [row["step"] for row in rows] == list(range(1, 9))
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.3
     assert all(row["bad_steps"] == 0 and row["step_seconds"] > 0 for row in rows)
-    judged = [row["step"] for row in read_jsonl(run.metrics_log) if "eval/accuracy" in row]
+    judged = [row["step"] for row in read_jsonl(run.metrics_log) if "eval/sample_accuracy" in row]
     assert judged == [0, 2, 4, 6, 8]
     assert not same(weights(models / "qwen2_5_vl"), weights(run.model))
     environment = json.loads(run.environment.read_text())
@@ -336,9 +337,12 @@ def test_a_model_that_listens_and_checks_claims_is_loaded_once(models: Path, pai
         config = grpo_config(Path(path), pairs, tmp_path / "run", listener={"paths": path, "dtype": "float32"},
                              claims={"paths": path} | claims)  # fmt: skip
         assert config.listener is not None and config.claims is not None
-        _, heard = build_listener(config.listener, 0)
-        _, checkers = build_claims(config.claims, shared(config, heard))
-        return heard[f"listener:{path}"], checkers[f"claims:{path}"]
+        loaded: Loaded = {}
+        specs = listener_spec(config.listener), checker_spec(config.claims)
+        build_listener(specs[0], loaded)
+        build_checker(specs[1], loaded)
+        listener, checker = (models_of(spec, loaded)[path] for spec in specs)
+        return listener, checker
 
     listener, checker = loaded(dtype="float32")
     assert listener is checker

@@ -46,7 +46,7 @@ PAIRS = {
     "f": P(0.5, 0.5, (5, 0)),  # on no side: wrong, and not consistent
     "g": P(0.05, 0.05, (4, 1), kin=(0.9, 0.9)),  # wrong, surely; kin differs, by 0.85
     "h": P(0.7, 0.7, (1, 0), trace=HOSTILE),  # right
-    "i": P(0.4, 0.4, (0, 0), label="second", trace=LONG + "the Grün end"),  # no votes, but a label: right
+    "i": P(0.4, 0.4, (0, 0), label="second", trace=LONG + "the Grün end"),  # no votes: open, whatever its label says
 }
 
 

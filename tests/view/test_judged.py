@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from earshot.predictions.facts import listener_gaps, outcome_of
 from earshot.rundir import append_jsonl
 from earshot.view.columns import OPEN, RIGHT, WRONG
-from earshot.view.judged import JudgedIndex, differs, is_flip, listener_gaps, outcome, side_of_people
+from earshot.view.judged import JudgedIndex
 from earshot.view.sources import Source
 from tests.view.runs import LONG, PAIRS, P, prediction
 
@@ -19,15 +20,15 @@ def file(tmp_path: Path) -> Path:
 
 
 def index_of(*files: Path) -> JudgedIndex:
-    index = JudgedIndex([Source(f"run {k}", "set", file, None) for k, file in enumerate(files)])
+    index = JudgedIndex([Source(f"run {k}", "set", file.parent, None) for k, file in enumerate(files)])
     index.refresh()
     return index
 
 
 def test_every_row_is_what_it_says_beside_it(file: Path) -> None:
     columns = index_of(file).columns.snapshot()
-    # a right, b wrong, c right, d wrong (no p_first), e tie, f wrong (0.5), g wrong, h right, i right by its label
-    assert columns["outcome"].tolist() == [RIGHT, WRONG, RIGHT, WRONG, OPEN, WRONG, WRONG, RIGHT, RIGHT]
+    # a right, b wrong, c right, d wrong (no p_first), e tie, f wrong (0.5), g wrong, h right, i open (no votes)
+    assert columns["outcome"].tolist() == [RIGHT, WRONG, RIGHT, WRONG, OPEN, WRONG, WRONG, RIGHT, OPEN]
     assert np.flatnonzero(columns["malformed"]).tolist() == [3]
     assert np.flatnonzero(columns["flip"]).tolist() == [1, 5]
     np.testing.assert_allclose(columns["gap.far"][:3], [0.7, 0.6, 0.4], rtol=1e-6)
@@ -49,24 +50,8 @@ def test_swapping_a_pairs_sides_changes_none_of_it() -> None:
             there["listener"] = {name: 1 - p for name, p in here["listener"].items()}
             if here["p_first"] == 0.5:  # a verdict at exactly 0.5 is the sample's own
                 there["side"] = {"first": "second", "second": "first"}[here["side"]]
-        nan = float("nan")
-        p, q = (nan if r["p_first"] is None else r["p_first"] for r in (row, turned))
-        assert outcome(side_of_people(row), p) == outcome(side_of_people(turned), q)
+        assert outcome_of(row) == outcome_of(turned)
         assert listener_gaps(row["samples"]) == pytest.approx(listener_gaps(turned["samples"]))
-
-
-@pytest.mark.parametrize(
-    ("side", "p", "apart"),
-    [("first", 0.6, False), ("first", 0.5, True), ("second", 0.5, True), ("second", 0.4, False), ("first", 0.1, True),
-     (None, 0.9, False), ("first", None, False)],
-)  # fmt: skip
-def test_a_listener_at_even_is_on_no_side(side: str | None, p: float | None, apart: bool) -> None:
-    assert differs(side, p) is apart
-
-
-def test_orders_without_a_verdict_do_not_flip() -> None:
-    assert not is_flip(float("nan"), 0.2)
-    assert is_flip(0.5, 0.9) and is_flip(0.9, 0.1) and not is_flip(0.9, 0.6)
 
 
 def test_rows_are_read_back_in_any_order(file: Path) -> None:
@@ -149,7 +134,8 @@ def test_search_looks_at_what_people_and_models_wrote(file: Path, text: str, row
 
 
 def test_search_in_a_part_of_two_files_finds_that_parts_rows(file: Path, tmp_path: Path) -> None:
-    second = tmp_path / "second"
+    second = tmp_path / "second" / "predictions.jsonl"
+    second.parent.mkdir()
     append_jsonl(second, [prediction("z", PAIRS["i"]), prediction("y", PAIRS["a"])])
     index = index_of(file, second)  # rows 0-8 of the first, 9 and 10 of the second
     assert np.flatnonzero(index.search(LONG[:14], 0, 11)).tolist() == [8, 9]

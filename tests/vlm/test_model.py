@@ -1,6 +1,7 @@
 """Models come back from disk as they went, and what is no model is refused in one line."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,34 @@ def test_a_model_is_saved_as_safetensors_alone(saved):
     _, folder = saved
     suffixes = {path.suffix for path in folder.iterdir()}
     assert ".safetensors" in suffixes and not suffixes & {".bin", ".pt", ".pth", ".pkl"}
+
+
+def test_a_model_is_saved_whole_in_the_place_of_the_old_one(tmp_path, monkeypatch):
+    vlm, folder = tiny("llava"), tmp_path / "model"
+    vlm.save(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def stop(*args, **kwargs):
+        raise RuntimeError("no room on the disk")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no room"):
+        patch.setattr(type(vlm.processor), "save_pretrained", stop)
+        vlm.save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / "of-the-old-one").write_text("")
+    vlm.save(folder)
+    assert {path.name for path in folder.iterdir()} == before.keys()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_saved_model_can_be_read_by_whom_the_umask_lets(tmp_path):
+    before = os.umask(0o027)
+    try:
+        tiny("llava").save(tmp_path / "model")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {0o640}
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o750
 
 
 def copy_of(folder: Path, tmp_path: Path) -> Path:

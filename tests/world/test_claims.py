@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from earshot.protocol import PROMPT_SETS, Claim
+from earshot.protocol import Claim, prompt_set
 from earshot.world.checker import check_trace
 from earshot.world.claims import draw_claim, draw_questions, split_world_claims
 from earshot.world.language import Corruption, write_trace
@@ -10,7 +10,7 @@ from earshot.world.pairs import POPULATIONS, draw_pair
 from earshot.world.scene import FAULTS, Picture, Scene, Thing
 from earshot.world.truth import Truth
 
-BRIEF = PROMPT_SETS["brief"]
+BRIEF = prompt_set("brief")
 
 
 def test_a_trace_is_cut_into_what_it_says_of_either_image() -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
-from earshot.metrics.table import BOTH_BAD, FIRST, NONE, SECOND, TIE, PredictionTable
+from earshot.predictions.sides import signs_of
+from earshot.predictions.table import BOTH_BAD, FIRST, NONE, SECOND, TIE, PredictionTable
 
 EITHER_TIE = 3
 """An answer that calls the two equal and does not say whether good or bad."""
@@ -92,7 +93,7 @@ class Judged:
 
 def side_of(p_first: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """The answer that a probability of the first image amounts to: TIE at exactly 0.5, NONE at NaN."""
-    return np.where(np.isnan(p_first), NONE, np.sign(p_first - 0.5)).astype(np.int8)
+    return np.where(np.isnan(p_first), NONE, signs_of(p_first)).astype(np.int8)
 
 
 def judged_from_table(table: PredictionTable) -> Judged:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from earshot.benchmarks.answers import EITHER_TIE, Judged
 from earshot.errors import DataError
-from earshot.metrics.table import BOTH_BAD, NONE, TIE
+from earshot.predictions.table import BOTH_BAD, NONE, TIE
 
 
 class Credits(NamedTuple):

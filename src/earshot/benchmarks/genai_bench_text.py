@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from earshot.benchmarks.answers import EITHER_TIE
-from earshot.metrics.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
+from earshot.predictions.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
 
 VERDICTS: Mapping[str, int] = {
     "A>B": FIRST,

@@ -25,7 +25,7 @@ from earshot.benchmarks.credits import (
     three_way,
 )
 from earshot.errors import InputError
-from earshot.metrics.table import PredictionTable
+from earshot.predictions.table import PredictionTable
 from earshot.stats import RESAMPLES, bootstrap, macro_statistic, mean_statistic
 from earshot.types import Estimate
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.errors import DataError, InputError
+from earshot.errors import DataError, InputError, first_line
 from earshot.rundir import read_jsonl
 
 Row = dict[str, Any]
@@ -82,5 +82,4 @@ def _parquet(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(batch_size=_BATCH):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        text = str(error).partition("\n")[0]
-        raise DataError(f"{path}: is no complete parquet file ({text}); write it again") from error
+        raise DataError(f"{path}: is no complete parquet file ({first_line(error)}); write it again") from error

@@ -22,7 +22,7 @@ from earshot.benchmarks.joining import found, number, parsed, refuse_absent, ref
 from earshot.benchmarks.row_files import Row, first_row, iter_row_file
 from earshot.benchmarks.truth import SHA256_DIGITS, Key, Truth, image_key
 from earshot.errors import DataError, InputError
-from earshot.metrics.table import FIRST, NONE, SECOND, TIE, PredictionTable, probability
+from earshot.predictions.table import FIRST, NONE, SECOND, TIE, PredictionTable, probability
 from earshot.types import hash_of
 
 Absent = Literal["refused", "unanswered"]

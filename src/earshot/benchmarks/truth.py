@@ -24,7 +24,7 @@ from earshot.data.public import find_importer
 from earshot.data.rows import check_row
 from earshot.errors import DataError, InputError
 from earshot.images import Tolerance, read_file
-from earshot.metrics.table import LABEL_CODES
+from earshot.predictions.table import LABEL_CODES
 from earshot.types import ImageSource, Pair, Votes, hash_of
 
 Key = Literal["id", "image", "prompt_image", "sha256", "place"]

@@ -37,7 +37,7 @@ def evaluate_command(
     """Judge every pair in both image orders, then measure accuracy, consistency, calibration and disagreement."""
     import json
 
-    names = asked.listeners()
+    names = {name: "+".join(spec.sources) for name, spec in asked.listeners().items()}
     protocols = chosen_protocols(protocol, threshold)
     # Looked at before anything slow, so that a wrong folder fails at once.
     from earshot.data.pairset import count_pairs
@@ -110,7 +110,10 @@ def evaluation_settings(described: Mapping[str, Any], out: Path, data: Path, sou
         name: told.get("sha256") for name, told in {"model": described["model"], **described["listeners"]}.items()
     }
     models = model_records(out, sources, hashes)
-    return {**described, "models": models, "listeners": sorted(described["listeners"]), "data": relative(data, out)}
+    # A plain listener is told by its hash; another by how it is asked, too.
+    asked = {name: told for name, told in described["listeners"].items() if told.keys() - {"name", "sha256"}}
+    told = {**described, "models": models, "listeners": sorted(described["listeners"]), "data": relative(data, out)}
+    return told | ({"asked": asked} if asked else {})
 
 
 def model_records(

@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 
 from earshot import __version__
 from earshot.cli.lazy import Command, lazy_app
-from earshot.errors import EarshotError
+from earshot.errors import EarshotError, one_line
 
 FAILED, WRONG_CALL, INTERRUPTED, READER_GONE = 1, 2, 130, 141
 
@@ -108,29 +108,25 @@ def _exit_code(error: Exception) -> int:
 def _explain(error: Exception, *, debug: bool) -> str:
     """The one line that says what went wrong; the help of a group that was called without a command."""
     if isinstance(error, EarshotError):
-        return "error: " + _one_line(str(error))
+        return "error: " + one_line(str(error))
     if isinstance(error, TyperException):
         return _explain_wrong_call(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("earshot"):
         return f"error: '{error.name}' is not installed; 'earshot doctor' lists what each part of Earshot needs"
     hint = "" if debug else " (unexpected; --debug shows where)"
-    return f"error: {_one_line(f'{type(error).__name__}: {error}')}{hint}"
+    return f"error: {one_line(f'{type(error).__name__}: {error}')}{hint}"
 
 
 def _explain_wrong_call(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     message = error.format_message()
     if context is None:
-        return "error: " + _one_line(message)
+        return "error: " + one_line(message)
     # A group that was called without a command carries its help, or has printed it already.
     if not message or message.startswith("Usage:"):
         return message
     path = context.command_path
-    return f"error: {path}: {_one_line(message).rstrip('.')}; see '{path} --help'"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return f"error: {path}: {one_line(message).rstrip('.')}; see '{path} --help'"
 
 
 if __name__ == "__main__":

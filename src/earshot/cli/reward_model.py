@@ -2,15 +2,15 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from earshot.judging import RewardModel
+    from earshot.listener.spec import ListenerSpec
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling.")]
 Prompt = Annotated[str, typer.Option("--prompt", help="What the images were made from.")]
@@ -28,7 +28,7 @@ class ModelOptions:
     listener: Annotated[
         list[str] | None,
         typer.Option(
-            "--listener", help="Who re-reads the traces: a model or an address, as NAME=MODEL or alone. Repeatable."
+            "--listener", help="Who re-reads the traces: a model or an address, [NAME=]MODEL[,KEY=VALUE…]. Repeatable."
         ),
     ] = None
     decide: Annotated[
@@ -45,13 +45,15 @@ class ModelOptions:
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto"
     dtype: Annotated[str, typer.Option("--dtype", help="auto, float32 or bfloat16.")] = "auto"
 
-    def listeners(self) -> dict[str, str]:
+    def listeners(self) -> "dict[str, ListenerSpec]":
         """Listeners by the name to report: NAME of NAME=MODEL, else the source's own.
 
         Raises:
-            InputError: Two have the same name.
+            InputError: Two have the same name, or one is not said as it must be.
         """
-        return listeners_by_name(self.listener or [])
+        from earshot.listener.spec import parse_listeners
+
+        return parse_listeners(self.listener or [])
 
     def load(self, *, batch_size: int = 16, lenient: bool = False) -> "RewardModel":
         """The model of these options.
@@ -82,26 +84,10 @@ class ModelOptions:
 
     def from_anywhere(self) -> "ModelOptions":
         """The same for a process that works in another folder: the models' folders by their absolute paths."""
-        named = [f"{name}={_absolute(source)}" for name, source in self.listeners().items()]
-        return replace(self, model=_absolute(self.model), listener=named)
+        from earshot.listener.spec import absolute
 
-
-def listeners_by_name(listeners: Sequence[str]) -> dict[str, str]:
-    """See `ModelOptions.listeners`."""
-    from earshot.errors import InputError
-
-    named: dict[str, str] = {}
-    for given in listeners:
-        name, _, source = given.rpartition("=")
-        name = name or (source if source.startswith(("world:", "http:", "https:")) else Path(source).resolve().name)
-        if name in named:
-            raise InputError(f"two listeners are called '{name}'; tell them apart with --listener NAME=MODEL")
-        named[name] = source
-    return named
-
-
-def _absolute(model: str) -> str:
-    return str(Path(model).absolute()) if Path(model).exists() else model
+        named = [str(replace(spec.absolute(), name=name)) for name, spec in self.listeners().items()]
+        return replace(self, model=absolute(self.model), listener=named)
 
 
 def load_share(number: int, *, of: int, load: "Callable[[], RewardModel]") -> "RewardModel":

@@ -31,7 +31,8 @@ def serve_command(
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot[serve]'")
-    from earshot.serve import LOOPBACK, Limits, Server, Workers, read_key, serve
+    from earshot.serve import Limits, Server, Workers, read_key, serve
+    from earshot.web import LOOPBACK
 
     if host not in LOOPBACK and key_file is None:
         raise InputError(f"--host {host} can be reached by others, so that a key is needed; give --key-file")

@@ -26,9 +26,6 @@ class ModelConfig(Config):
     """`auto` is bfloat16 on a GPU and float32 on a CPU, whatever the checkpoint was saved in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is CUDA where there is one, else the CPU. `cuda` without CUDA is an error."""
-    # transformers picks the fastest one that the model and the machine support.
-    attn_implementation: str | None = None
-    """`sdpa`, `eager`, `flash_attention_2`, …; None leaves the choice to transformers."""
 
 
 class DataConfig(Config):
@@ -82,19 +79,12 @@ class LeakAlarmConfig(Config):
 
     every_steps: Count | None = None
     """Ask after every so many steps; None never asks."""
-    # A share of 0.6 where 0.5 is expected is heard after a median of 5 samples of so many pairs (docs/attacks.md) [C].
-    rollouts: Count = 64
-    """Well-formed rollouts of labelled pairs that are asked about each time, of as many pairs as there are; those of
-    one pair count together as one."""
-    expected: Annotated[float | None, Field(ge=0, le=1)] = None
-    """The share of labels that the blind listener names while nothing leaks; None takes it from the run's first ten
-    times, for an honest trace tells a reader who sees nothing a good deal."""
 
 
 class RemoteConfig(Config):
     """How a listener on another machine is asked: one of `paths` that is an address (docs/remote.md)."""
 
-    prompts: Literal["standard", "brief"] = "standard"
+    prompts: str = "standard"
     """How it is asked and its traces are cut into claims: `standard` for real vision-language models, `brief` for the
     synthetic world's."""
     # vLLM batches what arrives together; 16 requests at a time are one step of 16 completions [C].
@@ -128,7 +118,7 @@ class ListenerConfig(Config):
     # Ours [C], for the same reason; the published form has no such condition.
     needs_claims: bool = True
     """A trace that claims nothing of either image is heard as no trace; how a trace is cut into claims depends on the
-    language of the listener (`protocol.split_claims`, or the world's)."""
+    language of the listener (`protocol.PromptSet`)."""
     control: Literal["random", "shuffled", "blind", "no_trace"] | None = None
     """Replaces the listener by a control of METHOD: random scores, another pair's trace, grey images, no trace."""
     # METHOD: options beyond the paper [C] are off by default.
@@ -164,17 +154,13 @@ class ListenerConfig(Config):
 class ClaimsConfig(Config):
     """A frozen model that is asked of each claim of a trace whether it is true of its image (METHOD, last section [C]).
 
-    The part of the reward is the mean over the trace's distinct claims of p(yes) − penalty·(1 − p(yes)); a trace
-    without a claim earns 0.
+    The part of the reward is the mean over the trace's distinct claims of p(yes); a trace without a claim earns 0.
     """
 
     paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False, min_length=1)]
     """Local folders, hub ids or `world:NAME`; one or a list. Of several, the mean of their probabilities."""
     family: str = "qwen2_5_vl"
     """As in `ModelConfig`; of all `paths`."""
-    # METHOD: a penalty for claims that are not believed is an option.
-    penalty: Weight = 0.0
-    """What a claim that is not believed costs, where one that is earns 1."""
     # Every claim counts as the claims of this trace do: the pilot of METHOD's table pays the plain share.
     at_least: Count = 1
     """A trace with fewer claims is paid as if it made this many and the missing ones were worth nothing, so that

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from earshot.config.yaml_text import compose, line_of
-from earshot.errors import ConfigError
+from earshot.errors import ConfigError, one_line
 
 MAX_BYTES = 1_000_000
 """A configuration is a page of text; a larger file is something else given by mistake."""
@@ -116,7 +116,7 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
     place = f"{mark.line + 1}: " if mark is not None else " "
-    return place + " ".join(problem.split())
+    return place + one_line(problem)
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> tuple[tuple[str, ...], str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any, TypeGuard, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.errors import DataError, InputError
+from earshot.errors import DataError, InputError, first_line, short
 from earshot.images import NO_IMAGE, ImageFolder
-from earshot.rundir import TEMPORARY_PREFIX, read_jsonl
-from earshot.types import Label, Pair, Votes
+from earshot.rundir import TEMPORARY_PREFIX, read_json_object, read_jsonl
+from earshot.types import Label, Pair, Side, Votes
 
 PARQUET, JSONL, INFO = "metadata.parquet", "metadata.jsonl", "dataset.json"
+TRACES_FILE = "traces.jsonl"
 IMAGE_COLUMNS = ("first_file_name", "second_file_name")
 VOTE_COLUMNS = ("votes_first", "votes_second")
 OPTIONAL_COLUMNS = ("prompt_id", "axis", "split", "model_first", "model_second", "source", "label", "category")
@@ -63,15 +63,22 @@ def read_info(folder: Path) -> dict[str, Any]:
         DataError: The file is no JSON object.
     """
     file = Path(folder) / INFO
-    if not file.is_file():
-        return {}
-    try:
-        info = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: is no JSON ({error}); mend or remove the file") from error
-    if not isinstance(info, dict):
-        raise DataError(f"{file}: holds a JSON {type(info).__name__}, expected an object; mend or remove the file")
-    return info
+    return read_json_object(file, what="where a pair set is from") if file.is_file() else {}
+
+
+def read_traces(path: Path, *, sides: bool = False) -> Iterator[dict[str, Any]]:
+    """Yields each reference trace of a file: the `id` of its pair, its `trace`, and with `sides` its `side`.
+
+    Raises:
+        InputError: There is no such file.
+        DataError: A row lacks one of them.
+    """
+    for number, row in enumerate(read_jsonl(path, allow_cut=False), start=1):
+        sound = _is_text(row.get("id")) and _is_text(row.get("trace"))
+        if not sound or (sides and row.get("side") not in get_args(Side)):
+            also = " and a side that is first or second" if sides else ""
+            raise DataError(f"{path}:{number}: found {short(row)}, expected an id and a trace{also}")
+        yield row
 
 
 def place_of(metadata: Path, number: int) -> str:
@@ -117,7 +124,7 @@ def _parquet_rows(metadata: Path, columns: tuple[str, ...] | None) -> Iterator[d
             for batch in file.iter_batches(batch_size=2048, columns=chosen):
                 yield from batch.to_pylist()
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{metadata}: cannot be read on ({_first_line(error)}); make the pair set again") from error
+            raise DataError(f"{metadata}: cannot be read on ({first_line(error)}); make the pair set again") from error
 
 
 def open_parquet(metadata: Path) -> pq.ParquetFile:
@@ -129,15 +136,11 @@ def open_parquet(metadata: Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(metadata)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{metadata}: is no complete parquet file ({_first_line(error)}); make it again") from error
+        raise DataError(f"{metadata}: is no complete parquet file ({first_line(error)}); make it again") from error
     if missing := [name for name in REQUIRED_COLUMNS if name not in file.schema_arrow.names]:
         file.close()
         raise DataError(f"{metadata}: has no column {', '.join(missing)}; expected {', '.join(REQUIRED_COLUMNS)}")
     return file
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
 
 
 def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterator[str]:
@@ -145,7 +148,7 @@ def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterat
     for name in ("id", "prompt"):
         value = row.get(name)
         if not _is_text(value) or not value.strip():
-            yield f"{name} is {_short(value)}, expected text"
+            yield f"{name} is {short(value)}, expected text"
     files = [row.get(name) for name in IMAGE_COLUMNS]
     if files == [None, None]:
         if require_images:
@@ -153,17 +156,17 @@ def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterat
     else:
         for name, value in zip(IMAGE_COLUMNS, files, strict=True):
             if not _is_text(value):
-                yield f"{name} is {_short(value)}, expected a file name"
+                yield f"{name} is {short(value)}, expected a file name"
     for name in VOTE_COLUMNS:
         value = row.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            yield f"{name} is {_short(value)}, expected a finite count of at least 0"
+            yield f"{name} is {short(value)}, expected a finite count of at least 0"
     for name in OPTIONAL_COLUMNS:
         value = row.get(name)
         if value is not None and not _is_text(value):
-            yield f"{name} is {_short(value)}, expected text or null"
+            yield f"{name} is {short(value)}, expected text or null"
         elif value is not None and value not in _ONE_OF.get(name, (value,)):
-            yield f"{name} is {_short(value)}, expected one of {', '.join(_ONE_OF[name])}"
+            yield f"{name} is {short(value)}, expected one of {', '.join(_ONE_OF[name])}"
 
 
 def _is_text(value: object) -> TypeGuard[str]:
@@ -175,11 +178,6 @@ def _is_text(value: object) -> TypeGuard[str]:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def check_row(row: Mapping[str, Any], place: str, *, require_images: bool = True) -> None:

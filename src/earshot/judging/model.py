@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
 from earshot.images import DEFAULT_LIMITS, ImageLimits
@@ -15,10 +15,10 @@ from earshot.judging.pictures import PictureLike, take_picture
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images
 from earshot.listener import Listener, ask
+from earshot.listener.build import Loaded, build_listener, describe_listener
 from earshot.listener.claims import ClaimListener
-from earshot.listener.local import LocalListener
-from earshot.listener.named import named_listener
 from earshot.listener.remote import ChatListener, remote_listener
+from earshot.listener.spec import ListenerSpec, parse_listener
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
 from earshot.protocol import RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
@@ -335,10 +335,14 @@ def _wanted_at(wanted: Wanted, places: Sequence[int], row: int) -> bool:
     return wanted(places[row])
 
 
+Reader: TypeAlias = str | Path | ListenerSpec | Listener
+"""Whoever may be named to re-read traces."""
+
+
 def load(
     model: str | Path,
     *,
-    listener: str | Path | Listener | Sequence[str | Path | Listener] | Mapping[str, str | Path | Listener] = (),
+    listener: Reader | Sequence[Reader] | Mapping[str, Reader] = (),
     decide: str = AUTHOR,
     samples: int = 1,
     temperature: float = 1.0,
@@ -355,8 +359,8 @@ def load(
         model: The reasoner: a folder written by `save_pretrained`, a hub id, `world:reasoner`, or
             `http://HOST:PORT/v1#NAME` of an OpenAI-compatible server (its key in EARSHOT_REASONER_KEY).
         listener: Who re-reads the traces: one or several, each a model named in the same way, `http://HOST:PORT` of an
-            `earshot serve` (key in EARSHOT_LISTENER_KEY), or any `Listener`. Told apart by their own names, or by
-            those of a mapping.
+            `earshot serve` (key in EARSHOT_LISTENER_KEY), either with options (docs/python.md), a `ListenerSpec`, or
+            any `Listener`. Told apart by their own names, or by those of a mapping.
         decide: Whose p is the answer: `author`, the reasoner, or the name of a listener.
         samples: Completions for each order of the images; their mean is taken.
         temperature: Of the sampling; 0 is greedy.
@@ -380,19 +384,21 @@ def load(
         raise InputError("temperature 0 is greedy, so that several samples would be equal; use samples=1")
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
     reasoner: Judges
+    loaded: Loaded = {}
     if is_address(model):
         own = remote_listener(str(model), key=os.environ.get("EARSHOT_REASONER_KEY"))
         if not isinstance(own, ChatListener):
             raise InputError(f"{model}: an 'earshot serve' judges by itself; expected http://HOST:PORT/v1#NAME")
         reasoner = ChatReasoner(own, **how)
     else:
-        reasoner = Reasoner(load_vlm(model, device=device, dtype=dtype).freeze(), **how)
-    listeners = _listeners(listener, batch_size=batch_size, device=device, dtype=dtype)
+        vlm = loaded[str(model), device, dtype] = load_vlm(model, device=device, dtype=dtype).freeze()
+        reasoner = Reasoner(vlm, **how)
+    listeners = _listeners(listener, loaded, batch_size=batch_size, device=device, dtype=dtype)
     return RewardModel(reasoner, listeners, samples=samples, redaction=redaction, decide=decide, lenient=lenient)
 
 
-def _listeners(given: Any, **options: Any) -> dict[str, Listener]:
-    """Listeners by name, those that were named by their source loaded.
+def _listeners(given: Any, loaded: Loaded, **options: Any) -> dict[str, Listener]:
+    """Listeners by name, those that were described built.
 
     Raises:
         InputError: Two have one name.
@@ -400,15 +406,19 @@ def _listeners(given: Any, **options: Any) -> dict[str, Listener]:
     if isinstance(given, Mapping):
         named = [(name, one) for name, one in given.items()]
     else:
-        several = [given] if isinstance(given, str | Path | Listener) else given
+        several = [given] if isinstance(given, str | Path | ListenerSpec | Listener) else given
         named = [(None, one) for one in several]
     found: dict[str, Listener] = {}
     for name, one in named:
-        listener = named_listener(one, name=name, **options) if isinstance(one, str | Path) else one
-        name = name or listener.name
+        if isinstance(one, str | Path):
+            one = parse_listener(str(one))
+        if isinstance(one, ListenerSpec):
+            name = name or one.name
+            one = build_listener(replace(one, name=name).filled(**options), loaded)
+        name = name or one.name
         if name in found:
             raise InputError(f"two listeners are called '{name}'; tell them apart with NAME=MODEL")
-        found[name] = listener
+        found[name] = one
     return found
 
 
@@ -426,12 +436,6 @@ def describe(model: RewardModel) -> dict[str, Any]:
         told["model"] = {"name": reasoner.name}
     if isinstance(reasoner, Reasoner | ChatReasoner):
         told |= {"temperature": reasoner.temperature, "max_new_tokens": reasoner.max_new_tokens}
-    told["listeners"] = {name: _described(listener) for name, listener in model.listeners.items()}
+    told["listeners"] = {name: describe_listener(listener) for name, listener in model.listeners.items()}
     told["checkers"] = {name: {"name": checker.name} for name, checker in model.checkers.items()}
     return told
-
-
-def _described(listener: Listener) -> dict[str, Any]:
-    if isinstance(listener, LocalListener):
-        return {"name": listener.vlm.name, "sha256": listener.vlm.fingerprint()}
-    return {"name": listener.name}

@@ -8,7 +8,6 @@ run that was left alone. `judge_file` puts them together to a parquet file, `eva
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from earshot.judging.question import Question
 from earshot.judging.rows import BadRow, Row, RowFile
 from earshot.predictions.judgement import Judgement
 from earshot.predictions.people import content_of
-from earshot.rundir import read_jsonl, whole, write_json
+from earshot.rundir import locked, read_json_object, read_jsonl, whole, write_json
 
 Json = dict[str, Any]
 
@@ -141,7 +140,7 @@ class Parts:
         path = self.folder / "settings.json"
         if not path.exists():
             write_json(path, record)
-        same_settings(self.folder, json.loads(path.read_text(encoding="utf-8")), record)
+        same_settings(self.folder, read_json_object(path, what="settings"), record)
 
     @contextmanager
     def held(self, shard: tuple[int, int] = (1, 1)) -> Iterator[None]:
@@ -150,27 +149,16 @@ class Parts:
         Raises:
             InputError: Another process is at work on them.
         """
-        alone = fcntl.LOCK_EX if shard[1] == 1 else fcntl.LOCK_SH
-        own = f"lock-{shard[0]}-of-{shard[1]}"
-        with self._locked("lock", alone | fcntl.LOCK_NB), self._locked(own, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        taken = f"{self.folder}: another process is judging into it; wait for it, or choose another place"
+        own = self.folder / f"lock-{shard[0]}-of-{shard[1]}"
+        with locked(self.folder / "lock", taken=taken, shared=shard[1] > 1), locked(own, taken=taken):
             yield
 
     @contextmanager
     def merging(self) -> Iterator[None]:
         """Waits until no other process puts the parts together."""
-        with self._locked("merging", fcntl.LOCK_EX):
-            yield
-
-    @contextmanager
-    def _locked(self, name: str, how: int) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / name).open("w") as lock:
-            try:
-                fcntl.flock(lock, how)
-            except OSError as error:
-                raise InputError(
-                    f"{self.folder}: another process is judging into it; wait for it, or choose another place"
-                ) from error
+        with locked(self.folder / "merging", taken="", wait=True):
             yield
 
     def missing(self, bounds: Sequence[Bounds]) -> list[Bounds]:

@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from earshot.data.rows import COLUMNS as SET_COLUMNS
 from earshot.data.rows import find_metadata, pair_of, place_of
-from earshot.errors import DataError, InputError
+from earshot.errors import DataError, InputError, first_line, short
 from earshot.images import ImageFolder, printable
 from earshot.rundir import parse_jsonl_line
 
@@ -128,7 +128,7 @@ class RowFile:
         name = given if isinstance(given, str) else str(number if given is None else given)
         prompt = row.get(self._columns.prompt)
         if not isinstance(prompt, str):
-            return BadRow(number, name, f"{self._columns.prompt} is {_short(prompt)}, expected text")
+            return BadRow(number, name, f"{self._columns.prompt} is {short(prompt)}, expected text")
         try:
             first, second = (self._image(row.get(column), column) for column in self._image_columns)
         except DataError as error:
@@ -150,7 +150,7 @@ class RowFile:
             return value
         if isinstance(value, str):
             return self._images.find(value, where=column)
-        raise DataError(f"{column} is {_short(value)}, expected a path relative to {self.path.name}, or bytes")
+        raise DataError(f"{column} is {short(value)}, expected a path relative to {self.path.name}, or bytes")
 
     def _open_parquet(self) -> None:
         try:
@@ -158,7 +158,7 @@ class RowFile:
                 self.n_rows = int(file.metadata.num_rows)
                 schema = file.schema_arrow
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{self.path}: is no complete parquet file ({_line(error)}); make it again") from error
+            raise DataError(f"{self.path}: is no complete parquet file ({first_line(error)}); make it again") from error
         self._image_columns = self._find_columns(schema.names)
         paths = all(pa.types.is_string(schema.field(name).type) for name in self._image_columns)
         self._rows_at_a_time = _ROWS_WITHOUT if paths else _ROWS_WITH_IMAGES
@@ -213,7 +213,7 @@ class RowFile:
                         yield from batch.slice(skip).to_pylist()
                     skip = max(0, skip - batch.num_rows)
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{self.path}: cannot be read on ({_line(error)}); make the file again") from error
+            raise DataError(f"{self.path}: cannot be read on ({first_line(error)}); make the file again") from error
 
     def _jsonl_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any] | str]:
         mark, skip = divmod(start, _MARK_LINES)
@@ -235,12 +235,3 @@ def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
             groups.append(group)
         at += rows
     return groups, skip
-
-
-def _line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
-
-
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -14,7 +14,16 @@ from earshot.errors import DataError, InputError
 from earshot.judging.parts import Engine, Job, Json, Parts, cut, same_settings, share
 from earshot.judging.rows import RowFile
 from earshot.predictions.people import people_row
-from earshot.rundir import RunDir, append_jsonl, describe_environment, plain, read_jsonl, whole, write_json
+from earshot.rundir import (
+    RunDir,
+    append_jsonl,
+    describe_environment,
+    plain,
+    read_json_object,
+    read_jsonl,
+    whole,
+    write_json,
+)
 
 FORMAT: Final = 2
 """Of predictions.jsonl; files of format 1 hold the votes themselves, and do not say their format."""
@@ -70,7 +79,7 @@ def judge_set(
     rows = RowFile(Path(data), whole_pairs=True)
     n = rows.n_rows if pairs is None else min(pairs, rows.n_rows)
     bounds = cut(0, n, batch)
-    parts = Parts(run.path / "predictions.parts", bounds)
+    parts = Parts(run.parts, bounds)
     record = {"format": FORMAT, "rows": n, "batch": batch, "seed": seed, **(settings or {})}
     first, last = share(len(bounds), *shard)
     with parts.held(shard):
@@ -96,11 +105,8 @@ def _claim(run: RunDir, record: dict[str, Any], parts: Parts) -> None:
     """
     path = run.settings
     if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path}: is no JSON ({error}), expected settings; choose another --out") from error
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
+        found = read_json_object(path, what="the settings of an evaluation")
+        if found.get("format") != FORMAT:
             raise InputError(
                 f"{path}: its predictions were made by an earlier Earshot, which can be read and not gone on with; "
                 "choose another --out"

@@ -2,15 +2,15 @@
 
 A listener that reads a whole trace can be talked into things: it was shown to reward traces that are persuasive and
 false (METHOD.md, last section). Here the model sees one image and one claim at a time, and no argument. What is a claim
-depends on the language of the traces: sentences in free text, the world's own grammar in the world.
+depends on the language of the traces (`protocol.PromptSet`): sentences in free text, the world's own grammar there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,14 +23,12 @@ from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.listener import checked
 from earshot.listener.controls import GREY
 from earshot.protocol import Claim, claim_messages, defuse, split_claims
+from earshot.rewards import claims_reward
 from earshot.types import ImageSource, Pair
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import encode_prefix, suffix_logits
-from earshot.world.claims import split_world_claims
 
 SplitClaims = Callable[[str], list[Claim]]
-SPLITTERS: Final[Mapping[str, SplitClaims]] = {"standard": split_claims, "brief": split_world_claims}
-"""How traces are cut into claims, by the prompt set of the model that is asked: it must understand the pieces."""
 
 _PLACE = "\x1aclaim\x1a"  # where the claim goes in a rendered conversation; no template writes this
 
@@ -65,6 +63,12 @@ class Heard(NamedTuple):
     claim: Claim
     believed: float
     prior: float | None = None
+
+
+def pay_claims(heard: Sequence[Heard], at_least: int = 1) -> float | None:
+    """What the claims of a trace earn (`rewards.claims_reward`), less their priors where these were asked."""
+    priors = [one.prior for one in heard if one.prior is not None]
+    return claims_reward([one.believed for one in heard], priors=priors or None, at_least=at_least)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ images and prompt once for all completions of a pair can still do so.
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,11 +22,8 @@ from earshot.images import load_image
 from earshot.listener import Begin, Listener, ahead, ahead_through, ask
 from earshot.protocol import swap_references
 from earshot.types import Pair
-from earshot.world.language import swap_trace
 
 GREY = (128, 128, 128)
-SWAPS: Final[Mapping[str, Callable[[str], str]]] = {"standard": swap_references, "brief": swap_trace}
-"""How a trace is turned for the other order of its images, by the prompt set of the model that reads it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ class BothOrdersListener:
 
     Attributes:
         base: Who listens.
-        swap: How a trace is turned; `SWAPS` has it by the language of the listener.
+        swap: How a trace is turned; `protocol.PromptSet.swap` of the listener's language.
     """
 
     base: Listener

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from jaxtyping import Float
 
 from earshot.listener import Begin, Listener, ahead_through
 from earshot.listener.claims import SplitClaims
-from earshot.protocol import redact_trace, split_claims
+from earshot.protocol import RedactionLevel, redact_trace, split_claims
 from earshot.types import Pair
 
 
@@ -27,11 +28,14 @@ class EvidenceListener:
     Attributes:
         base: Who listens.
         split: How a trace is cut into claims. Conclusions and what is addressed to the reader are no claims: they are
-            taken out before, whatever the base gets to read of a trace that claims something.
+            taken out before, whatever the base gets to read of a trace that claims something. None does not ask for
+            claims.
+        redaction: What the base does not get to read of a trace.
     """
 
     base: Listener
-    split: SplitClaims = split_claims
+    split: SplitClaims | None = split_claims
+    redaction: RedactionLevel = "none"
 
     @property
     def name(self) -> str:
@@ -46,7 +50,7 @@ class EvidenceListener:
         return ahead_through(self.base, lambda pair, traces: [(pair, self._heard(traces))])
 
     def _heard(self, traces: Sequence[str | None]) -> list[str | None]:
-        return [trace if self._claims(trace) else None for trace in traces]
+        return [redact_trace(trace, self.redaction) if self._claims(trace) else None for trace in traces]
 
-    def _claims(self, trace: str | None) -> bool:
-        return trace is not None and bool(self.split(redact_trace(trace, "verdict")))
+    def _claims(self, trace: str | None) -> TypeGuard[str]:
+        return trace is not None and (self.split is None or bool(self.split(redact_trace(trace, "verdict"))))

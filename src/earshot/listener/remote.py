@@ -19,7 +19,7 @@ from earshot.errors import ListenerUnavailable, RemoteError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, read_file
 from earshot.listener import Begin, Listener, checked, identity, runs_of_pairs
 from earshot.listener.begun import Begun
-from earshot.protocol import PROMPT_SETS, listener_prefill
+from earshot.protocol import listener_prefill, prompt_set
 from earshot.remote import CONTROL_TOKENS, LEAST_MASS, ChatModel, Endpoint, parse_address, png
 from earshot.types import ImageSource, Pair
 
@@ -188,7 +188,7 @@ def remote_listener(
 
     Args:
         source: `http://HOST:PORT` of `earshot serve --listener`, or `http://HOST:PORT/v1#MODEL` of a chat API.
-        prompts: How a chat API is asked: a name in `protocol.PROMPT_SETS`.
+        prompts: How a chat API is asked: a name that `protocol.prompt_set` knows.
         key: Sent as `Authorization: Bearer KEY`.
         concurrency: Requests at a time.
         timeout_s: How long one attempt may take.
@@ -196,12 +196,12 @@ def remote_listener(
         limits: What an image may be.
 
     Raises:
-        InputError: It is no address.
+        InputError: It is no address, or there is no such prompt set.
     """
     address = parse_address(source)
     endpoint = Endpoint(address.url, key=key, concurrency=concurrency, timeout_s=timeout_s, patience_s=patience_s)
     if address.chat:
-        return ChatListener(ChatModel(endpoint, address.model, PROMPT_SETS[prompts], limits))
+        return ChatListener(ChatModel(endpoint, address.model, prompt_set(prompts), limits))
     return ServedListener(endpoint, limits=limits)
 
 

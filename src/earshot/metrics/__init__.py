@@ -1,6 +1,6 @@
 """What predictions are worth: `PredictionTable.from_rows(rows)` reads them, `summarise(table)` is metrics.json."""
 
 from earshot.metrics.estimates import accuracy_difference, read_estimate, summarise
-from earshot.metrics.table import PredictionTable
+from earshot.predictions.table import PredictionTable
 
 __all__ = ["PredictionTable", "accuracy_difference", "read_estimate", "summarise"]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from earshot.metrics.table import PredictionTable
+from earshot.predictions.table import PredictionTable
 from earshot.stats import Statistic, mean_statistic
 from earshot.types import Estimate
 

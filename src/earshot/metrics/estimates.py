@@ -12,23 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
 
 from earshot.errors import DataError
 from earshot.metrics.blind import blind_statistics, leak_warnings
 from earshot.metrics.calibration import calibration_statistics
 from earshot.metrics.ceiling import ceiling_statistics, countable
 from earshot.metrics.selective import confidence_of, selective_statistics
-from earshot.metrics.table import PredictionTable
+from earshot.predictions.sides import differ, flips, right, signs_of
+from earshot.predictions.table import PredictionTable
 from earshot.stats import RESAMPLES, Statistic, bootstrap, bootstrap_mean, macro_statistic, mean_statistic
 from earshot.types import Estimate
-
-
-def correct(table: PredictionTable) -> Bool[np.ndarray, " p"]:
-    """Whether the reasoner's side is the majority's, by pair; no side (nothing well-formed, exactly 0.5) is wrong."""
-    majority_first = table.votes_first > table.votes_second
-    with np.errstate(invalid="ignore"):
-        return np.where(majority_first, table.p_first > 0.5, table.p_first < 0.5)
 
 
 def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
@@ -38,20 +31,20 @@ def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
     def mean(values: np.ndarray, where: np.ndarray) -> Statistic:
         return mean_statistic(values[where].astype(np.float64), table.cluster[where], n)
 
-    strict = table.votes_first != table.votes_second
-    right = correct(table)
-    forward, swapped = np.sign(table.p_forward - 0.5), np.sign(table.p_swapped - 0.5)
-    both_orders = ~np.isnan(forward) & ~np.isnan(swapped)
+    strict, hits = table.strict, right(table.p_first, table.people)
+    both_orders = ~np.isnan(table.p_forward) & ~np.isnan(table.p_swapped)
     total = table.votes_first + table.votes_second
     voted = (total > 0) & ~np.isnan(table.p_first)
     raters = strict & countable(table.votes_first, table.votes_second)
     p, share, clusters = table.p_first[voted], table.votes_first[voted] / total[voted], table.cluster[voted]
+    author = {"accuracy.author": mean(right(table.p_author, table.people), strict)} if table.read_decides else {}
     return {
-        "accuracy": mean(right, strict),
-        "accuracy_macro": macro_statistic(right[strict].astype(np.float64), table.cluster[strict], n),
-        "position_consistency": mean((forward == swapped) & (forward != 0), both_orders),
+        "accuracy": mean(hits, strict),
+        **author,
+        "accuracy_macro": macro_statistic(hits[strict].astype(np.float64), table.cluster[strict], n),
+        "position_consistency": mean(~flips(table.p_forward, table.p_swapped), both_orders),
         **calibration_statistics(p, share, clusters, n),
-        **selective_statistics(confidence_of(table.p_first[strict]), right[strict], table.cluster[strict], n),
+        **selective_statistics(confidence_of(table.p_first[strict]), hits[strict], table.cluster[strict], n),
         **ceiling_statistics(table.votes_first[raters], table.votes_second[raters], table.cluster[raters], n),
         **blind_statistics(table),
     }
@@ -76,16 +69,51 @@ def sample_statistics(table: PredictionTable) -> dict[str, Statistic]:
 
 
 def listener_statistics(table: PredictionTable, name: str) -> dict[str, Statistic]:
-    """How a listener sees the well-formed completions that it was heard on."""
+    """How a listener sees the well-formed completions that it was heard on, and what it makes of the pairs."""
     n, clusters = table.n_clusters, table.cluster[table.sample_pair]
     p_listener = table.listeners.get(name, np.full(len(clusters), np.nan))
     heard = ~table.malformed & ~np.isnan(p_listener)
-    differs = np.sign(p_listener[heard] - 0.5) != table.side_sign[heard]
+    apart = differ(p_listener, table.side_sign.astype(np.float64))[heard]
     both = heard & ~np.isnan(table.sample_p_first)
     gap = np.abs(table.sample_p_first[both] - p_listener[both])
     return {
-        f"disagreement.{name}": mean_statistic(differs.astype(np.float64), clusters[heard], n),
+        f"disagreement.{name}": mean_statistic(apart.astype(np.float64), clusters[heard], n),
         f"disagreement_gap.{name}": mean_statistic(gap, clusters[both], n),
+        **(reader_statistics(table, name) if name in table.p_read else {}),
+    }
+
+
+def reader_statistics(table: PredictionTable, name: str) -> dict[str, Statistic]:
+    """What a listener makes of the pairs, and what is gained by leaving out those on which it and the author differ."""
+    n, strict = table.n_clusters, table.strict
+    p_read = table.p_read[name]
+    author = signs_of(table.p_author)
+    follows = ~differ(p_read, np.nan_to_num(author)) & (np.nan_to_num(author) != 0)
+    judged = ~np.isnan(p_read) & ~np.isnan(author)
+    agreed = strict & follows & judged
+
+    def mean(values: np.ndarray, where: np.ndarray) -> Statistic:
+        return mean_statistic(values[where].astype(np.float64), table.cluster[where], n)
+
+    hits = right(table.p_first, table.people)
+    # The surest are those on which both agree; within either half, by how sure the answer is.
+    confidence = (confidence_of(table.p_first) + (follows & judged)) / 2
+    curve = selective_statistics(confidence[strict], hits[strict], table.cluster[strict], n)
+    return {
+        f"accuracy.read.{name}": mean(right(p_read, table.people), strict),
+        f"follows_trace.{name}": mean(follows, judged),
+        f"coverage.agree.{name}": mean(follows & judged, strict),
+        f"accuracy.agree.{name}": mean(hits, agreed),
+        **{f"{quantity}.agree.{name}": statistic for quantity, statistic in curve.items()},
+    }
+
+
+def checker_statistics(table: PredictionTable) -> dict[str, Statistic]:
+    """How far each claim checker believes what the traces say."""
+    clusters = table.cluster[table.sample_pair]
+    return {
+        f"believed.{name}": mean_statistic(p[~np.isnan(p)], clusters[~np.isnan(p)], table.n_clusters)
+        for name, p in table.believed.items()
     }
 
 
@@ -111,6 +139,12 @@ def summarise(
       all, on the strict pairs with two votes or more (`metrics.ceiling`).
     - `disagreement.L`: share of well-formed samples whose verdict is not listener L's side, where a listener at
       exactly 0.5 is on no side and so differs; `disagreement_gap.L`: mean |p_reasoner - p_L|.
+    - `accuracy` is of the answer, whoever decides; where a reader does, `accuracy.author` is the author's.
+    - `accuracy.read.L`: accuracy of listener L's p, averaged over traces and orders. `follows_trace.L`: share of the
+      pairs on which author and L are on one side. `coverage.agree.L`, `accuracy.agree.L`: share of the strict pairs on
+      which they are, and the answer's accuracy on those; `aurc.agree.L` and `selective_accuracy.50.agree.L`: the curve
+      when pairs on which they are not are left out first.
+    - `believed.C`: how far claim checker C believes a trace's claims, their mean.
     - `blind.always_first`, `blind.larger_file`, `blind.larger_picture`, `blind.generator_prior`: accuracy, on the
       strict pairs, without looking at an image; one half where the baseline has no opinion (`metrics.blind`).
       `warnings`: what they give away, in words.
@@ -141,7 +175,7 @@ def summarise(
 
 def table_statistics(table: PredictionTable, listeners: Sequence[str]) -> dict[str, Statistic]:
     """Every quantity of metrics.json that has an interval, for listeners heard or not."""
-    statistics = pair_statistics(table) | sample_statistics(table)
+    statistics = pair_statistics(table) | sample_statistics(table) | checker_statistics(table)
     for name in listeners:
         statistics |= listener_statistics(table, name)
     return statistics
@@ -171,5 +205,5 @@ def accuracy_difference(
     ):
         raise DataError("the two predictions hold different votes for a pair, expected the same; compare one data set")
     strict = (a.votes_first != a.votes_second)[in_a]
-    right_a, right_b = (correct(t)[i][strict].astype(np.float64) for t, i in ((a, in_a), (b, in_b)))
+    right_a, right_b = (right(t.p_first, t.people)[i][strict].astype(np.float64) for t, i in ((a, in_a), (b, in_b)))
     return bootstrap_mean(right_a - right_b, a.cluster[in_a][strict], resamples=resamples, seed=seed)

@@ -15,6 +15,7 @@ from scipy import stats
 from scipy.sparse import csgraph
 
 from earshot.errors import DataError
+from earshot.predictions.sides import signs_of
 from earshot.stats import cluster_codes, resampled_totals
 from earshot.stats.bradley_terry import fit_strengths
 from earshot.stats.intervals import expanded_interval
@@ -147,7 +148,7 @@ def _matches(
     first, second, wins, clusters = (
         first[differ],
         second[differ],
-        (np.sign(p_first[differ] - 0.5) + 1) / 2,
+        (signs_of(p_first[differ]) + 1) / 2,
         clusters[differ],
     )
     g, c = len(names), int(clusters.max()) + 1

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
-from earshot.metrics.table import PredictionTable
+from earshot.predictions.sides import differ, flips, right
+from earshot.predictions.table import PredictionTable
 from earshot.stats import bootstrap_mean
 from earshot.types import Estimate
 
@@ -136,7 +137,7 @@ def by_disagreement(
     gap = np.abs(p_listener - table.sample_p_first)[sample]
     slices = _binned(by, gap, edges, observed, bootstrap)
     sample, observed = _completions(table, ~np.isnan(p_listener))
-    agrees = np.sign(p_listener[sample] - 0.5) == table.side_sign[sample]
+    agrees = ~differ(p_listener[sample], table.side_sign[sample].astype(np.float64))
     for name, where in (("agrees", agrees), ("disagrees", ~agrees)):
         slices += _slice(by, name, where, observed, bootstrap)
     return slices
@@ -151,9 +152,9 @@ def hard_pairs(table: PredictionTable, bootstrap: Bootstrap = DRAWS) -> list[Sli
     pair, observed = _strict(table)
     total = table.votes_first + table.votes_second
     narrow = np.abs(table.votes_first - table.votes_second)[pair] <= NARROW_MARGIN * total[pair]
-    forward, swapped = np.sign(table.p_forward[pair] - 0.5), np.sign(table.p_swapped[pair] - 0.5)
+    forward, swapped = table.p_forward[pair], table.p_swapped[pair]
     answered = ~np.isnan(forward) & ~np.isnan(swapped)
-    agree = answered & (forward == swapped) & (forward != 0)
+    agree = answered & ~flips(forward, swapped)
     return [
         *_slice("hard", "narrow votes", narrow, observed, bootstrap),
         *_slice("hard", "orders disagree", answered & ~agree, observed, bootstrap),
@@ -163,9 +164,8 @@ def hard_pairs(table: PredictionTable, bootstrap: Bootstrap = DRAWS) -> list[Sli
 
 def _strict(table: PredictionTable) -> tuple[Int[np.ndarray, " n"], _Observed]:
     """The strict pairs, and whether each was answered right; no side is wrong."""
-    pair = np.flatnonzero(table.votes_first != table.votes_second)
-    truth = np.sign(table.votes_first - table.votes_second)[pair]
-    return pair, _Observed(np.sign(table.p_first[pair] - 0.5) == truth, table.cluster[pair])
+    pair = np.flatnonzero(table.strict)
+    return pair, _Observed(right(table.p_first, table.people)[pair], table.cluster[pair])
 
 
 def _completions(table: PredictionTable, where: Bool[np.ndarray, " s"]) -> tuple[Int[np.ndarray, " n"], _Observed]:

@@ -7,13 +7,17 @@ of predictions whose prompt or pictures are no longer the set's is refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import mmap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from earshot.errors import ImageError
+import numpy as np
+
+from earshot.errors import DataError, ImageError
 from earshot.images import NO_IMAGE, read_header
-from earshot.types import ImageSource, Pair
+from earshot.rundir import parse_jsonl_line
+from earshot.types import ImageSource, Pair, hash_of
 
 DESCRIPTION = ("label", "axis", "category", "model_first", "model_second")
 """What a row repeats of its pair where the set says it: what metrics are told by."""
@@ -75,3 +79,66 @@ def _pixels(source: ImageSource) -> int | None:
             return None
         return header.width_px * header.height_px
     return source.width * source.height
+
+
+class People:
+    """The rows of a people.jsonl by their id. Where they lie is in memory, sixteen bytes a pair, and not the rows.
+
+    Args:
+        path: The file; where there is none, nobody is known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        hashes, offsets, at = [], [], 0
+        # Mapped, so that many threads may read, also when another file takes the place of this one.
+        self._bytes: bytes | mmap.mmap = b""
+        if path.exists() and path.stat().st_size:
+            with path.open("rb") as file:
+                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        for number, line in enumerate(_lines(self._bytes), start=1):
+            row = parse_jsonl_line(line)
+            if isinstance(row, str) or "id" not in row:
+                raise DataError(f"{path}:{number}: is no row about a pair; give 'earshot eval' again")
+            hashes.append(hash_of(str(row["id"])))
+            offsets.append(at)
+            at += len(line)
+        order = np.argsort(np.array(hashes, np.int64), kind="stable")
+        self._hashes, self._offsets = np.array(hashes, np.int64)[order], np.array(offsets, np.int64)[order]
+
+    def joined(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row of predictions with what people say of its pair.
+
+        Rows of format 1 hold that themselves, as it was when they were judged.
+
+        Raises:
+            DataError: The set no longer has the pair, or has another prompt or other pictures for it.
+        """
+        if "votes_first" in row:
+            return dict(row)
+        told = self._row(str(row["id"]))
+        if told is None:
+            raise DataError(f"{self.path}: pair '{row['id']}' is missing, expected all pairs that were judged")
+        if told["content"] != row.get("content"):
+            raise DataError(
+                f"pair '{row['id']}': has another prompt or other pictures than when it was judged; judge the set anew "
+                "into another --out"
+            )
+        return {**told, **row}
+
+    def _row(self, pair_id: str) -> dict[str, Any] | None:
+        wanted = hash_of(pair_id)
+        at = int(np.searchsorted(self._hashes, wanted))
+        if at == len(self._hashes) or self._hashes[at] != wanted:
+            return None
+        start = int(self._offsets[at])
+        row = parse_jsonl_line(self._bytes[start : self._bytes.find(b"\n", start)])
+        return row if isinstance(row, dict) else None
+
+
+def _lines(data: bytes | mmap.mmap) -> Iterator[bytes]:
+    """The lines, with their ends."""
+    start = 0
+    while (end := data.find(b"\n", start)) >= 0:
+        yield data[start : end + 1]
+        start = end + 1

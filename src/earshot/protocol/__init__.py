@@ -5,12 +5,14 @@ from earshot.protocol.defuse import defuse
 from earshot.protocol.parse import MALFORMATIONS, parse_completion
 from earshot.protocol.prompts import (
     ANSWER_TEXTS,
-    PROMPT_SETS,
+    STANDARD,
     TAGS,
     PromptSet,
     claim_messages,
     listener_prefill,
+    prompt_set,
     reasoner_messages,
+    register,
     write_completion,
 )
 from earshot.protocol.redact import RedactionLevel, redact_trace
@@ -19,7 +21,7 @@ from earshot.protocol.swap import swap_references
 __all__ = [
     "ANSWER_TEXTS",
     "MALFORMATIONS",
-    "PROMPT_SETS",
+    "STANDARD",
     "TAGS",
     "Claim",
     "PromptSet",
@@ -28,8 +30,10 @@ __all__ = [
     "defuse",
     "listener_prefill",
     "parse_completion",
+    "prompt_set",
     "reasoner_messages",
     "redact_trace",
+    "register",
     "split_claims",
     "swap_references",
     "write_completion",

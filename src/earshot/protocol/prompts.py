@@ -1,11 +1,14 @@
 """What reasoner and listener are asked, as chat messages, and what a completion looks like."""
 
-from collections.abc import Collection
+import importlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 from earshot.errors import ConfigError
+from earshot.protocol.claims import Claim, split_claims
 from earshot.protocol.defuse import defuse
+from earshot.protocol.swap import swap_references
 from earshot.types import Side, Verdict
 
 THINK_OPEN: Final = "<think>"
@@ -22,7 +25,7 @@ _SIDES: Final[tuple[Side, Side]] = ("first", "second")
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """How one kind of model is asked about a pair.
+    """The language of one kind of model: how it is asked about a pair, and how its traces are read.
 
     Reasoner and listener get the same conversation, so that images and prompt are one shared prefix of all the
     completions of a pair; the listener's turn is then opened for it with `listener_prefill`.
@@ -33,6 +36,8 @@ class PromptSet:
         claim: The text after a single image that asks whether `{claim}` is true of it.
         claim_prefill: How the answer to that is begun for the model.
         claim_answers: What then says yes and what says no; each is one token there.
+        split: How a trace is cut into claims, which the same kind of model must understand.
+        swap: How a trace is turned for the other order of its images.
 
     Raises:
         ConfigError: `question` does not hold `{prompt}` exactly once, or `claim` not `{claim}`.
@@ -43,6 +48,8 @@ class PromptSet:
     claim: str = "{claim} ?"
     claim_prefill: str = ""
     claim_answers: tuple[str, str] = (" yes", " no")
+    split: Callable[[str], list[Claim]] = split_claims
+    swap: Callable[[str], str] = swap_references
 
     def __post_init__(self) -> None:
         for field, text, place in (("question", self.question, "{prompt}"), ("claim", self.claim, "{claim}")):
@@ -50,29 +57,49 @@ class PromptSet:
                 raise ConfigError(f"prompt set '{self.name}': {field} holds '{place}' {n} times, expected once")
 
 
-PROMPT_SETS: Final[dict[str, PromptSet]] = {
-    "standard": PromptSet(
-        name="standard",
-        question=(
-            "Two images were made for the same text prompt. The first image is shown first, the second image after "
-            "it. Which of the two would people prefer? Consider how well each follows the prompt, how natural and "
-            "free of flaws it is, and how good it looks.\n"
-            "Prompt: {prompt}\n"
-            "First think inside <think></think>: say what each image shows and compare them. Then answer "
-            "<answer>1</answer> if the first image is better or <answer>2</answer> if the second image is better, "
-            "and write nothing after it."
-        ),
-        # One image, one statement, yes or no: VQAScore asks like this (Lin et al. 2024, arXiv 2404.01291).
-        claim=(
-            "Look at this image and decide whether the statement below is true of it. Go by what you see, not by how "
-            "the statement is put.\nStatement:\n{claim}\nAnswer Yes if it is true and No if it is not."
-        ),
-        claim_prefill="Answer:",
-        claim_answers=(" Yes", " No"),
+STANDARD: Final = PromptSet(
+    name="standard",
+    question=(
+        "Two images were made for the same text prompt. The first image is shown first, the second image after "
+        "it. Which of the two would people prefer? Consider how well each follows the prompt, how natural and "
+        "free of flaws it is, and how good it looks.\n"
+        "Prompt: {prompt}\n"
+        "First think inside <think></think>: say what each image shows and compare them. Then answer "
+        "<answer>1</answer> if the first image is better or <answer>2</answer> if the second image is better, "
+        "and write nothing after it."
     ),
-    "brief": PromptSet(name="brief", question="prompt : {prompt} . which better ?"),
-}
-"""`standard` asks real vision-language models, `brief` the tiny models of the synthetic world."""
+    # One image, one statement, yes or no: VQAScore asks like this (Lin et al. 2024, arXiv 2404.01291).
+    claim=(
+        "Look at this image and decide whether the statement below is true of it. Go by what you see, not by how "
+        "the statement is put.\nStatement:\n{claim}\nAnswer Yes if it is true and No if it is not."
+    ),
+    claim_prefill="Answer:",
+    claim_answers=(" Yes", " No"),
+)
+"""Asks real vision-language models; traces are free text."""
+
+_REGISTERED: Final = {STANDARD.name: STANDARD}
+# Rooms that register a prompt set when they are imported, which happens when it is first asked for.
+_REGISTERED_IN: Final = {"brief": "earshot.world.brief"}
+
+
+def register(prompts: PromptSet) -> PromptSet:
+    """Makes a prompt set known by its name, and gives it back."""
+    _REGISTERED[prompts.name] = prompts
+    return prompts
+
+
+def prompt_set(name: str) -> PromptSet:
+    """The prompt set of a name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in _REGISTERED and name in _REGISTERED_IN:
+        importlib.import_module(_REGISTERED_IN[name])
+    if name not in _REGISTERED:
+        raise ConfigError(f"prompts {name!r}, expected one of {', '.join(sorted({*_REGISTERED, *_REGISTERED_IN}))}")
+    return _REGISTERED[name]
 
 
 def reasoner_messages(

@@ -13,6 +13,7 @@ bounded. Together that keeps the work linear in the length of the trace, however
 """
 
 import re
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias, get_args
 
 from earshot.errors import ConfigError
@@ -57,8 +58,11 @@ def redact_trace(trace: str, level: RedactionLevel) -> str:
     """
     if level not in (known := get_args(RedactionLevel)):
         raise ConfigError(f"redaction level '{level}' is unknown, expected one of {', '.join(known)}")
-    if level == "none":
-        return trace
+    return trace if level == "none" else _redacted(trace, level)
+
+
+@lru_cache(maxsize=1024)  # reward, evidence and claims each read the same trace
+def _redacted(trace: str, level: RedactionLevel) -> str:
     step = _without_answers if level == "answer" else _without_verdicts
     while (shorter := step(trace)) != trace:
         trace = shorter

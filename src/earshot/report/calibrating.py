@@ -10,8 +10,9 @@ from earshot.errors import DataError, EarshotError
 from earshot.metrics import PredictionTable
 from earshot.metrics.calibration import calibration_statistics
 from earshot.metrics.temperature import Temperature, fit_temperature
+from earshot.predictions.run import Evaluation
 from earshot.report.comparing import resamples_for
-from earshot.report.reading import Evaluation, RunReading, read_table
+from earshot.report.reading import RunReading
 from earshot.stats import bootstrap
 from earshot.types import Estimate
 
@@ -40,8 +41,8 @@ class Fitted(NamedTuple):
 def fitted_temperature(run: RunReading) -> Fitted:
     """The temperature that the run's evaluation of a validation split gives."""
     for evaluation in run.evaluations:
-        if is_validation(evaluation) and evaluation.predictions.exists():
-            table = read_table(evaluation)
+        if is_validation(evaluation) and evaluation.files():
+            table = evaluation.table()
             p, share, where = _voted(table)
             try:
                 return Fitted(fit_temperature(p, share, table.pair_hash[where]), evaluation.set_name, None)

@@ -33,7 +33,7 @@ PLANS = (
     ),
     _Plan("malformed", "Malformed", "share of completions that are no verdict", share=True),
     _Plan("verdict_first", "First image", "share of verdicts for it; half, unless the pairs have an order", share=True),
-    _Plan("eval/accuracy", "Validation accuracy", "on validation pairs, while training", share=True),
+    _Plan("eval/sample_accuracy", "Validation accuracy", "samples on the preferred side, while training", share=True),
     _Plan("eval/disagreement", "Validation disagreement", "with the training listener", share=True),
     _Plan("kl", "KL", "from the starting model, in nats a token"),
     _Plan("entropy", "Entropy", "of the next token, in nats"),

@@ -11,7 +11,8 @@ import numpy as np
 
 from earshot.errors import DataError
 from earshot.metrics import PredictionTable
-from earshot.metrics.estimates import correct, table_statistics
+from earshot.metrics.estimates import table_statistics
+from earshot.predictions.sides import right
 from earshot.stats import (
     RESAMPLES,
     Statistic,
@@ -142,7 +143,7 @@ def power_of(table: PredictionTable, first: PredictionTable) -> Power | None:
     strict = first.votes_first[order] != first.votes_second[order]
     if not strict.any():
         return None
-    a, b = (correct(t)[i][strict].astype(np.float64) for t, i in ((table, other), (first, order)))
+    a, b = (right(t.p_first, t.people)[i][strict].astype(np.float64) for t, i in ((table, other), (first, order)))
     design = paired_design(a, b, first.cluster[order][strict])
     if design.discordance == 0:
         return Power(design.pairs, design.prompts, 0.0, None, None)

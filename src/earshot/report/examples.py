@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from earshot.data.pairset import read_pairs
 from earshot.errors import EarshotError, ImageError
 from earshot.images import load_image
+from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of
+from earshot.predictions.sides import differs, gap, side_of
 from earshot.types import ImageSource, Pair
 
 PER_RULE = 3
@@ -25,32 +27,20 @@ Row = Mapping[str, Any]
 
 
 def confident_mistake(row: Row) -> float | None:
-    """How sure a wrong verdict is: p_first's distance from an even guess; None where nothing is wrong."""
-    votes = row["votes_first"] - row["votes_second"]
-    if votes == 0 or row["p_first"] is None:
+    """How sure a wrong verdict is: p_first's distance from an even guess; None where none is wrong, or on no side."""
+    if outcome_of(row) != "wrong" or side_of(row["p_first"]) is None:
         return None
-    lean = row["p_first"] - 0.5
-    return abs(lean) if lean * votes < 0 else None
+    return abs(row["p_first"] - 0.5)
 
 
 def listener_gap(row: Row) -> float | None:
     """The widest gap between the reasoner and a listener, among samples in which they are on different sides."""
-    gaps = [
-        abs(sample["p_first"] - p)
-        for sample in row["samples"]
-        if sample["malformed"] is None and sample["p_first"] is not None
-        for p in (sample.get("listener") or {}).values()
-        if p is not None and (sample["side"] == "first") != (p > 0.5)
-    ]
-    return max(gaps, default=None)
+    return max(listener_gaps(row["samples"]).values(), default=None)
 
 
 def order_flip(row: Row) -> float | None:
-    """How far the two orders are apart, where they point to different sides."""
-    forward, swapped = row["p_first_forward"], row["p_first_swapped"]
-    if forward is None or swapped is None or (forward - 0.5) * (swapped - 0.5) >= 0:
-        return None
-    return abs(forward - swapped)
+    """How far the two orders are apart, where they are not on one side."""
+    return gap(row["p_first_forward"], row["p_first_swapped"]) if is_flipped(row) else None
 
 
 def malformed_share(row: Row) -> float | None:
@@ -195,10 +185,9 @@ def shown_samples(samples: Sequence[Row]) -> list[Row]:
 
 
 def _heard(sample: Row) -> list[dict[str, Any]]:
-    """What each listener said of a completion; at exactly 0.5 it is on no side, and differs."""
+    """What each listener said of a completion, and whether it is on its side."""
     heard = {name: p for name, p in (sample.get("listener") or {}).items() if p is not None}
-    sides = {name: None if p == 0.5 else "first" if p > 0.5 else "second" for name, p in heard.items()}
-    return [{"name": name, "p": p, "agrees": sides[name] == sample["side"]} for name, p in heard.items()]
+    return [{"name": name, "p": p, "agrees": differs(p, sample["side"]) is False} for name, p in heard.items()]
 
 
 def shortened(text: str, limit: int = MAX_TRACE_CHARACTERS) -> str:

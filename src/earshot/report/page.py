@@ -9,13 +9,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from earshot.predictions.run import Evaluation
 from earshot.report.calibrating import Fitted, fitted_temperature
 from earshot.report.charts import training_charts
 from earshot.report.comparing import power_words
 from earshot.report.drawing import Chart, line_style, numbered
 from earshot.report.examples import PER_RULE, RULES, Example, Pictures, shortened, shown_samples
 from earshot.report.provenance import data_facts, run_facts
-from earshot.report.reading import Evaluation, RunReading, read_runs
+from earshot.report.reading import RunReading, read_runs
 from earshot.report.slicing import SLICE_RESAMPLES
 from earshot.report.views import Member, SetView, read_member, set_view, test_sets
 from earshot.rundir import write_text

@@ -10,9 +10,9 @@ from jaxtyping import Float
 
 from earshot.metrics import PredictionTable
 from earshot.metrics.calibration import ReliabilityBin
-from earshot.metrics.estimates import correct
 from earshot.metrics.selective import RiskCoverage, confidence_of, risk_coverage
 from earshot.metrics.slices import Slice
+from earshot.predictions import sides
 from earshot.report.drawing import INK, Chart, draw, line_options, percent_axis
 from earshot.types import Estimate
 
@@ -91,10 +91,10 @@ def disagreement_line(index: int, slices: Sequence[Slice]) -> Line:
 
 def curve_of(table: PredictionTable) -> RiskCoverage | None:
     """The risk–coverage curve over the strict pairs; None without any. A pair without an answer comes last."""
-    strict = table.votes_first != table.votes_second
+    strict = table.strict
     if not strict.any():
         return None
-    right = correct(table)[strict].astype(bool)
+    right = sides.right(table.p_first, table.people)[strict]
     return thinned_curve(risk_coverage(confidence_of(table.p_first[strict]), right), int(strict.sum()))
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from earshot.config import parse_yaml
 from earshot.data.rows import read_info
-from earshot.errors import EarshotError
+from earshot.errors import ConfigError, EarshotError
 from earshot.metrics import read_estimate
-from earshot.report.reading import Evaluation, RunReading
+from earshot.predictions.run import Evaluation
+from earshot.report.reading import RunReading
 
 HASH_DIGITS = 12
 """Of a SHA-256 in a table; the settings below it have the whole."""
@@ -117,8 +117,8 @@ def _begun_in(run: RunReading) -> Path:
 def config_of(run: RunReading) -> Mapping[str, Any]:
     """The run's configuration; empty where there is none or it is no YAML."""
     try:
-        found = yaml.safe_load(run.config)
-    except (yaml.YAMLError, RecursionError):
+        found = parse_yaml(run.config)
+    except ConfigError:
         return {}
     return found if isinstance(found, Mapping) else {}
 

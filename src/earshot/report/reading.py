@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
-from earshot.data.rows import read_info
 from earshot.errors import DataError, InputError
-from earshot.metrics import PredictionTable
+from earshot.predictions.run import Evaluation, evaluations_of, read_object
 from earshot.rundir import RunDir, names_of_runs, read_jsonl
 
 
@@ -27,38 +24,6 @@ class Curve(NamedTuple):
 
     steps: Float[np.ndarray, " s"]
     values: Float[np.ndarray, " s"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The metrics of one test set, and where its predictions lie."""
-
-    run: str
-    set_name: str
-    metrics: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    folder: Path
-
-    @property
-    def predictions(self) -> Path:
-        return self.folder / "predictions.jsonl"
-
-    @property
-    def data_folder(self) -> Path | None:
-        """The pair set that was judged; None where the settings do not say."""
-        data = self.settings.get("data")
-        try:
-            return None if not isinstance(data, str) else (self.folder / data).resolve()
-        except (OSError, ValueError):  # text that is no path
-            return None
-
-    @cached_property
-    def info(self) -> Mapping[str, Any]:
-        """What dataset.json says of the pair set; empty where it is not at hand."""
-        try:
-            return {} if self.data_folder is None else read_info(self.data_folder)
-        except DataError:
-            return {}
 
 
 @dataclass(frozen=True)
@@ -101,14 +66,13 @@ def read_runs(paths: Sequence[Path]) -> list[RunReading]:
 def read_run(path: Path, *, name: str) -> RunReading:
     """One run directory; its own metrics.json, and those of `eval/<set>/`, are its evaluations."""
     run = RunDir(path)
-    judged = run.evaluations()
-    evaluations = [_read_evaluation(folder, name) for folder in judged if folder.metrics.exists()]
+    evaluations = [one for one in evaluations_of(path, name) if one.metrics]
     if not run.exists() and not evaluations:
         raise InputError(f"{path}: holds no run, expected config.yaml, metrics.jsonl or metrics.json; check the path")
     return RunReading(
         name=name,
         config=run.config.read_text(encoding="utf-8", errors="replace") if run.config.exists() else "",
-        environment=_environment(judged),
+        environment=_environment(run.evaluations()),
         curves=read_curves(run.metrics_log) if run.metrics_log.exists() else {},
         evaluations=evaluations,
         n_rollouts=_count_rollouts(run.rollouts),
@@ -118,7 +82,7 @@ def read_run(path: Path, *, name: str) -> RunReading:
 
 def _environment(folders: Sequence[RunDir]) -> dict[str, Any]:
     """What the run was made with; where it was only judged, what the first evaluation was."""
-    return next((_read_object(folder.environment) for folder in folders if folder.environment.exists()), {})
+    return next((read_object(folder.environment) for folder in folders if folder.environment.exists()), {})
 
 
 def _count_rollouts(folder: Path) -> int:
@@ -127,22 +91,6 @@ def _count_rollouts(folder: Path) -> int:
         return sum(pq.read_metadata(file).num_rows for file in sorted(folder.glob("*.parquet")))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{folder}: a rollout file cannot be read ({error}), expected parquet; remove it") from error
-
-
-def read_table(
-    evaluation: Evaluation, watch: Callable[[Iterable[Mapping[str, Any]]], Iterable[Mapping[str, Any]]] | None = None
-) -> PredictionTable:
-    """The predictions of a test set as flat arrays, read in a stream.
-
-    Args:
-        evaluation: One whose predictions are there.
-        watch: Sees the rows go by.
-
-    Raises:
-        DataError: A row is not what `earshot eval` writes.
-    """
-    rows: Iterable[Mapping[str, Any]] = read_jsonl(evaluation.predictions)
-    return PredictionTable.from_rows(watch(rows) if watch else rows, where=str(evaluation.predictions))
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
@@ -166,26 +114,3 @@ def read_curves(path: Path) -> dict[str, Curve]:
 def _last_of_each_step(steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> Curve:
     distinct, last = np.unique(steps[::-1], return_index=True)
     return Curve(distinct, values[::-1][last])
-
-
-def _read_evaluation(judged: RunDir, run: str) -> Evaluation:
-    settings = _read_object(judged.settings) if judged.settings.exists() else {}
-    return Evaluation(run, _set_name(judged.path, settings), _read_object(judged.metrics), settings, judged.path)
-
-
-def _set_name(folder: Path, settings: Mapping[str, Any]) -> str:
-    """What to call a test set: its place below `eval/`, else the folder of the pair set that was judged."""
-    if folder.resolve().parent.name == "eval":
-        return folder.resolve().name
-    data = settings.get("data")
-    return (Path(data).name if isinstance(data, str) else "") or "evaluation"
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}), expected one object; write it again") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: holds a {type(value).__name__}, expected one object; write it again")
-    return value

@@ -12,6 +12,7 @@ from earshot.benchmarks.protocols import PROTOCOLS
 from earshot.metrics import PredictionTable, read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.metrics.calibration import ReliabilityBin, reliability_bins
+from earshot.predictions.run import Evaluation
 from earshot.report.calibrating import Calibrated, Fitted, calibrated
 from earshot.report.comparing import Difference, Judged, Pooled, differences, pooled
 from earshot.report.drawing import Chart
@@ -24,7 +25,6 @@ from earshot.report.plots import (
     reliability_chart,
     risk_chart,
 )
-from earshot.report.reading import Evaluation, read_table
 from earshot.report.slicing import (
     SLICE_RESAMPLES,
     RankingView,
@@ -143,10 +143,10 @@ def read_member(evaluation: Evaluation, index: int) -> Member:
     Raises:
         DataError: The predictions are not what `earshot eval` writes.
     """
-    if not evaluation.predictions.exists():
+    if not evaluation.files():
         return Member(index, evaluation.run, evaluation, None, {}, None)
     chooser = Chooser()
-    table = read_table(evaluation, chooser.passing)
+    table = evaluation.table(chooser.passing)
     examples, fault = with_pairs(chooser.chosen(), evaluation.data_folder)
     return Member(index, evaluation.run, evaluation, table, examples, fault)
 

@@ -2,7 +2,7 @@
 
 from earshot.serve.admission import Limits, Load
 from earshot.serve.app import Server
-from earshot.serve.serving import LOOPBACK, read_key, serve
+from earshot.serve.serving import read_key, serve
 from earshot.serve.workers import Workers
 
-__all__ = ["LOOPBACK", "Limits", "Load", "Server", "Workers", "read_key", "serve"]
+__all__ = ["Limits", "Load", "Server", "Workers", "read_key", "serve"]

@@ -23,7 +23,7 @@ from earshot.serve.admission import Admission, Limits, Place
 from earshot.serve.answers import WIN_RATE, Answers, Call
 from earshot.serve.batching import Batcher, Engine
 from earshot.serve.bodies import drain, read_body, understand
-from earshot.serve.guard import Guard, names_of, refused
+from earshot.serve.guard import Guard, refused
 from earshot.serve.metrics import CONTENT_TYPE, Metrics
 from earshot.serve.refusals import ClientGone, Refusal, internal, late
 from earshot.serve.requests import (
@@ -36,6 +36,7 @@ from earshot.serve.requests import (
     RankRequest,
     ScoreRequest,
 )
+from earshot.web import names_of
 
 log = logging.getLogger("earshot.serve")
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from io import BytesIO
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from earshot.errors import ImageError
-from earshot.images import read_header
+from earshot.images import ImageLimits, read_header
 from earshot.judging import Picture, take_picture
 from earshot.serve.admission import Limits, Place
 from earshot.serve.refusals import ClientGone, Refusal
@@ -24,7 +26,12 @@ Message = MutableMapping[str, Any]
 B = TypeVar("B", bound=BaseModel)
 
 _MAX_PARTS = 1024
-_MAX_PART_HEADERS = 4096
+_FORM = {
+    "MAX_HEADER_COUNT": 8,  # of a part
+    "MAX_HEADER_SIZE": 4096,
+    "MAX_MEMORY_FILE_SIZE": math.inf,  # nothing of a request goes to the disk
+    "UPLOAD_ERROR_ON_BAD_CTE": True,
+}
 _LISTS = frozenset({"images", "references", "traces"})
 # A scheme, as in file:, http: and C:, or a dot, as in a file name; base64 has neither.
 _LINK = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+-]{0,30}:|~|[^.]{0,1000}\.)")
@@ -124,42 +131,20 @@ def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
     if not boundary:
         raise refused
     found: dict[str, Any] = {}
-    headers: list[tuple[bytes, bytes]] = []
-    name, value, data = bytearray(), bytearray(), bytearray()
     n_parts = 0
 
-    def begin() -> None:
+    def take(part: Field | File) -> None:
         nonlocal n_parts
         n_parts += 1
-        headers.clear()
-        name.clear()
-        value.clear()
-        data.clear()
         if n_parts > _MAX_PARTS:
             raise refused
-
-    def extend(buffer: bytearray, most: int | None = None) -> Callable[[bytes, int, int], None]:
-        def add(chunk: bytes, start: int, end: int) -> None:
-            buffer.extend(memoryview(chunk)[start:end])
-            if most is not None and len(buffer) > most:
-                raise refused
-
-        return add
-
-    def header_end() -> None:
-        headers.append((bytes(name).lower(), bytes(value)))
-        name.clear()
-        value.clear()
-        if len(headers) > 8:
-            raise refused
-
-    def part_end() -> None:
-        _, options = parse_options_header(dict(headers).get(b"content-disposition", b""))
-        try:
-            key = options[b"name"].decode()
-            given: Any = bytes(data) if b"filename" in options else data.decode()
-        except (KeyError, UnicodeDecodeError):
-            raise refused from None
+        key = (part.field_name or b"").decode()
+        given: str | bytes
+        if isinstance(part, Field):
+            given = (part.value or b"").decode()
+        else:
+            assert isinstance(part.file_object, BytesIO), "a file went to the disk"
+            given = part.file_object.getvalue()
         if key in _LISTS:
             found.setdefault(key, []).append(given)
         elif key in found:
@@ -168,20 +153,11 @@ def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
             found[key] = given
 
     try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": begin,
-                "on_header_field": extend(name, _MAX_PART_HEADERS),
-                "on_header_value": extend(value, _MAX_PART_HEADERS),
-                "on_header_end": header_end,
-                "on_part_data": extend(data),
-                "on_part_end": part_end,
-            },
-        )
+        # Not Starlette's form(): it reads text that is no UTF-8 as Latin-1, and writes large files to the disk.
+        parser = FormParser("multipart/form-data", take, take, boundary=boundary, config=_FORM)
         parser.write(body)
         parser.finalize()
-    except (FormParserError, ValueError):
+    except ValueError:  # of the parser, or of text that is no UTF-8
         raise refused from None
     return found
 
@@ -221,12 +197,12 @@ def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place:
     place.take(images=len(sources))
     files = [(name, _file(name, source, limits)) for name, source in sources]
     for name, data in files:
-        with _refusing(name, limits):
+        with _refusing(name, limits.image):
             header = read_header(data, limits=limits.image, where=name)
         place.take(pixels=header.width_px * header.height_px)
     pictures = []
     for name, data in files:
-        with _refusing(name, limits):
+        with _refusing(name, limits.image):
             pictures.append(take_picture(data, argument=name, limits=limits.image))
     return pictures
 
@@ -249,23 +225,16 @@ def _file(name: str, source: str | bytes, limits: Limits) -> bytes:
     return _file(name, decoded, limits)
 
 
-class _refusing:
+@contextmanager
+def _refusing(name: str, most: ImageLimits) -> Iterator[None]:
     """Tells a refused image without what the decoder says, which may hold addresses."""
-
-    def __init__(self, name: str, limits: Limits) -> None:
-        self._name = name
-        self._limits = limits.image
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, ImageError):
-            most = self._limits
-            raise Refusal(
-                422,
-                "image_refused",
-                f"this is no image that is taken; expected a whole {', '.join(most.formats)} of one frame, at most "
-                f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
-                param=self._name,
-            ) from None
+    try:
+        yield
+    except ImageError:
+        raise Refusal(
+            422,
+            "image_refused",
+            f"this is no image that is taken; expected a whole {', '.join(most.formats)} of one frame, at most "
+            f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
+            param=name,
+        ) from None

@@ -6,45 +6,32 @@ import base64
 import binascii
 import hmac
 import json
-import re
 import secrets
-import socket
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 
 from fastapi import Response
 
-from earshot.page_headers import Message, Receive, Send, content_policy, guarded
 from earshot.serve.admission import Admission, Limits
 from earshot.serve.bodies import drain
 from earshot.serve.metrics import Metrics
 from earshot.serve.refusals import Refusal
+from earshot.web import Message, Receive, Send, content_policy, guarded, stranger
 
 CONTENT_POLICY = content_policy(images="'self' blob:")
 HEALTH = frozenset({"/livez", "/readyz", "/health"})
 """Answered without a key."""
-
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
-_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\]")
-_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
-
-
-def names_of(host: str, others: Collection[str] = ()) -> frozenset[str]:
-    """The names that a request to a server on `host` may carry; `*` stands for any address."""
-    bound = f"[{host}]" if ":" in host else host
-    names = {*_LOOPBACK, bound.lower(), *(name.lower() for name in others)}
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        names |= {socket.gethostname().lower()}
-    if host in ("0.0.0.0", "::"):  # every address of the machine; a page elsewhere would carry a name
-        names.add("*")
-    return frozenset(names)
+_STRANGERS = {
+    "forbidden_host": "this server does not go by the name in the Host header",
+    "cross_site": "another site's page may not ask this server",
+}
 
 
 class Guard:
     """Refuses what is not to be answered before anything of it is read.
 
     Attributes:
-        names: See `names_of`.
+        names: See `web.names_of`.
         key: What a client must show; None asks for nothing.
     """
 
@@ -72,14 +59,13 @@ class Guard:
         request_id = secrets.token_hex(8)
         scope["state"] = {"request_id": request_id, "start": start}
         status = 0
+        send_with_headers = guarded(send, CONTENT_POLICY, {b"x-request-id": request_id.encode()})
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                defaults = {b"cache-control": b"no-store", b"x-request-id": request_id.encode()}
-                message = guarded(message, CONTENT_POLICY, defaults)
-            await send(message)
+            await send_with_headers(message)
 
         place = None
         try:
@@ -101,26 +87,15 @@ class Guard:
         """Raises:
         Refusal: The request is not answered.
         """
-        headers: dict[bytes, list[bytes]] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name, []).append(value)
-        if not self._is_ours(headers.get(b"host", [])):
-            raise Refusal(403, "forbidden_host", "this server does not go by the name in the Host header")
-        if b"cross-site" in headers.get(b"sec-fetch-site", []) and scope["path"] != "/":
-            raise Refusal(403, "cross_site", "another site's page may not ask this server")
-        if self._key is not None and scope["path"] not in HEALTH and not self._is_key(headers.get(b"authorization")):
+        if code := stranger(scope, self._names):
+            raise Refusal(403, code, _STRANGERS[code])
+        shown = [value for name, value in scope["headers"] if name == b"authorization"]
+        if self._key is not None and scope["path"] not in HEALTH and not self._is_key(shown):
             raise Refusal(401, "wrong_key", "the key is missing or wrong; send Authorization: Bearer KEY")
 
-    def _is_ours(self, hosts: list[bytes]) -> bool:
-        found = _HOST.fullmatch(hosts[0].decode("latin-1")) if len(hosts) == 1 else None
-        if found is None:
-            return False
-        name = found["name"].lower()
-        return name in self._names or ("*" in self._names and _ADDRESS.fullmatch(name) is not None)
-
-    def _is_key(self, given: list[bytes] | None) -> bool:
+    def _is_key(self, given: list[bytes]) -> bool:
         assert self._key is not None
-        shown = _shown_key(given[0]) if given is not None and len(given) == 1 else b""
+        shown = _shown_key(given[0]) if len(given) == 1 else b""
         # As long as it takes for the right one, whatever is shown.
         return hmac.compare_digest(shown, self._key)
 

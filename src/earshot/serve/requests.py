@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+from io import BytesIO
 from typing import Annotated, Any, Literal, TypeAlias
 
+import PIL.Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 MAX_SEED = 2**63 - 1
@@ -14,14 +14,9 @@ MAX_SEED = 2**63 - 1
 
 def _plain_png(red: int, green: int, blue: int, side_px: int = 16) -> str:
     """A picture of one colour, for an example; made here so that no text of a kilobyte stands in the source."""
-    row = b"\0" + bytes((red, green, blue)) * side_px
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
-    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * side_px, 9)) + chunk(b"IEND", b"")
-    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + data).decode()
+    file = BytesIO()
+    PIL.Image.new("RGB", (side_px, side_px), (red, green, blue)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 RED, BLUE, GREEN = _plain_png(200, 30, 30), _plain_png(30, 30, 200), _plain_png(30, 160, 30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,8 @@ import uvicorn
 from earshot.errors import EarshotError, InputError
 from earshot.serve.app import Server
 from earshot.serve.refusals import ClientGone, Refusal
+from earshot.web import address_of, listen
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MIN_KEY = 16
 
 
@@ -36,29 +35,6 @@ def read_key(path: Path) -> bytes:
             f"'openssl rand -hex 32 > {path}' makes one"
         )
     return key
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is any free one.
-
-    Raises:
-        InputError: The address cannot be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise InputError(f"host {host!r} is no address of this machine ({error.strerror}); choose another") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(1024)
-    except OSError as error:
-        listener.close()
-        raise InputError(
-            f"port {port} of {host} cannot be had ({error.strerror}); choose another --port, or 0 for any"
-        ) from error
-    return listener
 
 
 def serve(server: Server, host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -115,8 +91,7 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
             # What is there by now stays; a collection that looked through all of it would hold everybody up.
             gc.collect()
             gc.freeze()
-            name = f"[{host}]" if ":" in host else host
-            announce(f"http://{name}:{listener.getsockname()[1]}/")
+            announce(address_of(listener, host))
             told.wait()
             server.admission.close()
             server.admission.wait_empty()

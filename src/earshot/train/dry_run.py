@@ -77,7 +77,6 @@ def shrink(config: C, folder: Path) -> C:
     grpo = isinstance(config, GrpoConfig)
     small["out"] = str(folder / "run")
     small["model"] |= {"path": str(folder / "model"), "dtype": "float32", "device": "cpu"}
-    small["model"]["attn_implementation"] = None
     small["data"] |= {"train": str(folder / "data"), "max_pairs": None, "tolerate_bad": 0}
     if small["data"]["validation"]:
         small["data"]["validation"] = small["data"]["train"]
@@ -113,15 +112,16 @@ def _ask_listener(small: SftConfig | GrpoConfig) -> None:
     """An untrained reasoner writes no trace that anybody would read, so listener and checker are asked here."""
     if not isinstance(small, GrpoConfig):
         return
-    from earshot.train.grpo import build_claims, build_listener
+    from earshot.listener.build import build_checker, build_listener
+    from earshot.train.grpo import checker_spec, listener_spec
 
     pairs = PairSet(Path(small.data.train))
     if small.listener:
-        listener, _ = build_listener(small.listener, small.seed)
+        listener = build_listener(listener_spec(small.listener, small.seed))
         ask(listener, [pairs[0], pairs[0], pairs[1]], ["the first shows it .", None, "the second shows it ."])
     if small.claims:
-        claims, _ = build_claims(small.claims)
-        claims.listener.hear([pairs[0], pairs[1]], ["first : left red , clean .", "second : right nothing ."])
+        checker = build_checker(checker_spec(small.claims), with_prior=small.claims.prior_corrected)
+        checker.hear([pairs[0], pairs[1]], ["first : left red , clean .", "second : right nothing ."])
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any], folder: str, prefix: str = "") -> list[str]:

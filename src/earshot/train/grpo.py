@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,29 +13,14 @@ from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 
 from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
-from earshot.errors import ConfigError, ModelError
+from earshot.errors import ConfigError
 from earshot.images import Tolerance
-from earshot.listener import Listener
-from earshot.listener.claims import SPLITTERS, ClaimListener, LocalChecker
-from earshot.listener.controls import (
-    SWAPS,
-    BlindListener,
-    BothOrdersListener,
-    EnsembleListener,
-    NoTraceListener,
-    RandomListener,
-    ShuffledListener,
-    TemperedListener,
-)
-from earshot.listener.evidence import EvidenceListener
-from earshot.listener.local import LocalListener
-from earshot.listener.remote import remote_listener
-from earshot.remote import is_address
-from earshot.rewards import RewardWeights
+from earshot.listener.build import Loaded, build_checker, build_listener, models_of
+from earshot.listener.spec import ListenerSpec
 from earshot.rundir import RunDir, read_jsonl, whole
 from earshot.train.callbacks import FiniteGuard, SampleTable, watch
 from earshot.train.leak import LeakAlarm
-from earshot.train.reward import ClaimsPart, CombinedReward, ListenerOptions, Rollout
+from earshot.train.reward import CombinedReward, Rollout
 from earshot.train.rows import PairRows, as_dataset, open_pairs
 from earshot.train.run import (
     begin_run,
@@ -53,11 +36,9 @@ from earshot.train.run import (
 )
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import validation
-from earshot.vlm import Vlm, load
+from earshot.vlm import Vlm
 
 SAMPLES_EVERY = 10  # steps between two tables of sample completions
-
-_Of = TypeVar("_Of")
 
 # Where we differ from TRL's defaults, and why.
 _DEFAULTS: dict[str, Any] = {
@@ -117,33 +98,30 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     pairs, refused = open_pairs(config.data)
     vlm = load_model(config.model, config.images, config.seed)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
-    listener, heard = build_listener(config.listener, config.seed) if config.listener else (None, {})
-    claims, checkers = build_claims(config.claims, shared(config, heard)) if config.claims else (None, {})
-    models = {"reasoner": vlm, **heard, **checkers}
+    loaded: Loaded = {}
+    listener = checker = alarm = None
+    models = {"reasoner": vlm}
+    if config.listener:
+        spec = listener_spec(config.listener, config.seed)
+        listener, alarm = build_listener(spec, loaded), leak_alarm(config.listener, loaded)
+        models |= {f"listener:{source}": model for source, model in models_of(spec, loaded).items()}
+    if config.claims:
+        spec = checker_spec(config.claims)
+        checker = build_checker(spec, loaded, with_prior=config.claims.prior_corrected)
+        models |= {f"claims:{source}": model for source, model in models_of(spec, loaded).items()}
     run, checkpoint = begin_run(config, arguments, resume=resume, models=models, command="train grpo")
     note = partial(note_refused, run)
     for error in refused:
         note(error)
     rows = PairRows(pairs, Tolerance(config.data.tolerate_bad - len(refused), note))
     log = RolloutLog(run, config.log_rollouts_every, arguments.process_index)
-    options = config.listener or ListenerConfig(control="random")
-    alarm = leak_alarm(options, heard)
     if alarm is not None and checkpoint is not None:
         alarm.recall(read_jsonl(run.metrics_log))
-    reward = CombinedReward(
-        RewardWeights(**config.rewards.model_dump(include={"format", "accuracy", "listener", "claims"})),
-        listener,
-        ListenerOptions(options.redaction, options.prior_corrected, options.soft_labels),
-        soft_accuracy=config.rewards.soft_accuracy,
-        on_rollouts=log,
-        claims=claims,
-        alarm=alarm,
-    )
+    reward = CombinedReward(config, listener, checker, on_rollouts=log, alarm=alarm)
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
-        to_go=reward if config.rewards.reward_to_go else None,
-        ahead=reward,
-        reward_funcs=[reward],
+        reward=reward,
+        to_go=config.rewards.reward_to_go,
         args=arguments,
         train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),
         peft_config=peft,
@@ -154,7 +132,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         vlm,
         lambda: trainer.accelerator.unwrap_model(trainer.model),
         listener=listener,
-        redaction=options.redaction,
+        redaction=reward.redaction,
         max_new_tokens=arguments.max_completion_length,
     )
     console = console or Console()
@@ -164,107 +142,33 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     return run.path
 
 
-def build_listener(config: ListenerConfig, seed: int) -> tuple[Listener, dict[str, Vlm]]:
-    """The listener of a configuration, and the frozen models it reads with here, by name.
-
-    Raises:
-        ModelError: A model cannot be loaded, or its answer tokens are not single tokens.
-        InputError: An address is none.
-    """
-    models = {
-        f"listener:{path}": load(path, dtype=config.dtype, device=config.device).freeze()
-        for path in config.paths
-        if not is_address(path)
-    }
-    if config.control == "random":
-        return RandomListener(seed), models
-    listener = _plain_listener(config, models)
-    if config.control == "shuffled":
-        listener = ShuffledListener(listener, seed)
-    elif config.control == "blind":
-        listener = BlindListener(listener)
-    elif config.control == "no_trace":
-        listener = NoTraceListener(listener)
-    if config.both_orders:
-        listener = BothOrdersListener(listener, _only_language(_prompts_of(config, models), "listener.paths", SWAPS))
-    if config.temperature != 1.0:
-        listener = TemperedListener(listener, config.temperature)
-    return listener, models
+def listener_spec(config: ListenerConfig, seed: int = 0) -> ListenerSpec:
+    """The description of a configuration's listener; the reward redacts, for it logs what is read."""
+    return ListenerSpec(
+        config.paths,
+        control=config.control,
+        orders="both" if config.both_orders else "shown",
+        temperature=config.temperature,
+        needs_claims=config.needs_claims,
+        seed=seed,
+        batch_size=config.batch_size,
+        device=config.device,
+        dtype=config.dtype,
+        **config.remote.model_dump(),
+    )
 
 
-def _plain_listener(config: ListenerConfig, models: Mapping[str, Vlm]) -> Listener:
-    """The models as they read, before any control or option but that of claims; the mean of several."""
-    bases: list[Listener] = []
-    for path, prompts in zip(config.paths, _prompts_of(config, models), strict=True):
-        base = _base_listener(config, path, models)
-        bases.append(EvidenceListener(base, SPLITTERS[prompts]) if config.needs_claims else base)
-    return bases[0] if len(bases) == 1 else EnsembleListener(tuple(bases))
+def checker_spec(config: ClaimsConfig) -> ListenerSpec:
+    """The description of who checks a configuration's claims."""
+    return ListenerSpec(config.paths, batch_size=config.batch_size, device=config.device, dtype=config.dtype)
 
 
-def _base_listener(config: ListenerConfig, path: str, models: Mapping[str, Vlm]) -> Listener:
-    if not is_address(path):
-        vlm = models[f"listener:{path}"]
-        return LocalListener(vlm, name=vlm.name, batch_size=config.batch_size)
-    options = config.remote.model_dump(exclude={"key_env"})
-    return remote_listener(path, key=os.environ.get(config.remote.key_env), **options)
-
-
-def _prompts_of(config: ListenerConfig, models: Mapping[str, Vlm]) -> list[str]:
-    """The prompt set that each of `paths` is asked in."""
-    return [
-        config.remote.prompts if is_address(path) else models[f"listener:{path}"].prompts.name for path in config.paths
-    ]
-
-
-def shared(config: GrpoConfig, heard: Mapping[str, Vlm]) -> dict[str, Vlm]:
-    """The listeners' models that may check claims as well, by path: those that would be loaded in the same way."""
-    listener, claims = config.listener, config.claims
-    if listener is None or claims is None or (listener.dtype, listener.device) != (claims.dtype, claims.device):
-        return {}
-    return {name.removeprefix("listener:"): vlm for name, vlm in heard.items()}
-
-
-def build_claims(config: ClaimsConfig, there: Mapping[str, Vlm] | None = None) -> tuple[ClaimsPart, dict[str, Vlm]]:
-    """Who checks the traces' claims, and the frozen models that are asked, by name.
-
-    Args:
-        config: Who is asked.
-        there: Models that are loaded already, by path.
-
-    Raises:
-        ModelError: A model cannot be loaded, its answers are not single tokens, or two models read other languages.
-    """
-    found = dict(there or {})
-    for path in config.paths:
-        if path not in found:
-            found[path] = load(path, dtype=config.dtype, device=config.device).freeze()
-    models = {f"claims:{path}": found[path] for path in config.paths}
-    checkers = tuple(LocalChecker(vlm, name=vlm.name, batch_size=config.batch_size) for vlm in models.values())
-    split = _only_language([vlm.prompts.name for vlm in models.values()], "claims.paths", SPLITTERS)
-    listener = ClaimListener(checkers, split, with_prior=config.prior_corrected)
-    return ClaimsPart(listener, config.penalty, config.at_least), models
-
-
-def _only_language(prompts: Iterable[str], key: str, table: Mapping[str, _Of]) -> _Of:
-    """What the table has for the one prompt set that models are asked in.
-
-    Raises:
-        ModelError: They read several.
-    """
-    if len(languages := {*prompts}) > 1:
-        raise ModelError(
-            f"{key}: the models are asked in {' and '.join(sorted(languages))}, expected one prompt set: they must "
-            "understand the same traces"
-        )
-    return table[languages.pop()]
-
-
-def leak_alarm(config: ListenerConfig, models: Mapping[str, Vlm]) -> LeakAlarm | None:
+def leak_alarm(config: ListenerConfig, loaded: Loaded) -> LeakAlarm | None:
     """The alarm that the listener's configuration asks for, on its models without any control or option."""
-    alarm = config.leak_alarm
-    if alarm.every_steps is None:
+    if (every_steps := config.leak_alarm.every_steps) is None:
         return None
-    return LeakAlarm(BlindListener(_plain_listener(config, models)), alarm.every_steps, alarm.rollouts, alarm.expected)
+    blind = replace(listener_spec(config), control="blind", orders="shown", temperature=1.0)
+    return LeakAlarm(build_listener(blind, loaded), every_steps)
 
 
 def never_sampling(vlm: Vlm, arguments: TrlGrpoConfig) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 An honest trace says what the images show, and a reader who believes it concludes rightly without looking; so the
 share of labels that a blind listener names is above one half from the start. What tells of a leak is that it *rises*:
 a policy that has found words that tell the side, whatever else it says, tells the blind listener just as well. The
-alarm is therefore a cumulative sum for a rise over the level of the run's first checks, or over a level that is given.
+alarm is therefore a cumulative sum for a rise over the level of the run's first checks.
 
 The traces of one pair say much the same, so that a check is a sample of pairs: each counts with the mean of its traces.
 """
@@ -24,7 +24,9 @@ from earshot.types import Pair
 
 SHIFT = 0.1  # the rise that the sum is tuned to: larger ones are heard sooner, smaller ones later
 FALSE_ALARM_CHECKS = 1000  # at the known level, checks between two false alarms on average, at least
-REFERENCE_CHECKS = 10  # whose mean and standard error are the level, where none is given
+REFERENCE_CHECKS = 10  # whose mean and standard error are the level
+# A share of 0.6 where 0.5 is expected is heard after a median of 5 samples of so many pairs (docs/attacks.md) [C].
+ROLLOUTS = 64  # of a step that are asked about; they are of different pairs as far as these reach
 _MARGIN = 0.01  # a level nearer to 0 or 1 has no likelihood to speak of
 
 
@@ -64,19 +66,16 @@ class BinomialCusum:
 class LeakAlarm:
     """Asks a blind listener about some of a step's traces, every so many steps.
 
+    The share of labels that it names when nothing leaks is that of the first `REFERENCE_CHECKS` checks of the run and a
+    standard error, without which one run in five that does not leak would be called leaking within two hundred checks.
+
     Attributes:
         blind: A listener that sees grey images.
         every_steps: How often.
-        rollouts: How many traces are asked about; they are of different pairs as far as these reach.
-        expected: The share of labels that a blind listener names when nothing leaks; None takes it from the first
-            `REFERENCE_CHECKS` checks of the run, and adds a standard error, without which one run in five that does not
-            leak would be called leaking within two hundred checks.
     """
 
     blind: Listener
     every_steps: int
-    rollouts: int = 64
-    expected: float | None = None
     first_step: int | None = None
     """The step of the first alarm; None while there was none."""
     outages: int = 0
@@ -99,7 +98,7 @@ class LeakAlarm:
         if step % self.every_steps or step == self._last_step:
             return {}
         rows = _spread([r for r, t in enumerate(traces) if t is not None and pairs[r].votes.majority], pairs)
-        rows = rows[: self.rollouts]
+        rows = rows[:ROLLOUTS]
         if not rows:
             return {}
         self._last_step = step
@@ -127,18 +126,16 @@ class LeakAlarm:
                 self._take_in(row["step"] - 1, row["leak/blind_accuracy"], round(row["leak/pairs"]))
 
     def _take_in(self, step: int, share: float, n: int) -> dict[str, float]:
-        return {"leak/blind_accuracy": share, "leak/pairs": float(n), **self._judge(step, share * n, n)}
-
-    def _judge(self, step: int, hits: float, n: int) -> dict[str, float]:
+        logged = {"leak/blind_accuracy": share, "leak/pairs": float(n)}
         if self._cusum is None:
-            if self.expected is None and len(self._seen) < REFERENCE_CHECKS:
-                self._seen.append((hits, n))
-                return {}
-            self._cusum = BinomialCusum(_level(self._seen) if self.expected is None else self.expected)
-        alarm = self._cusum.add(hits, n)
+            if len(self._seen) < REFERENCE_CHECKS:
+                self._seen.append((share * n, n))
+                return logged
+            self._cusum = BinomialCusum(_level(self._seen))
+        alarm = self._cusum.add(share * n, n)
         if alarm and self.first_step is None:
             self.first_step = step
-        return {"leak/cusum": self._cusum.total, "leak/alarm": float(alarm)}
+        return logged | {"leak/cusum": self._cusum.total, "leak/alarm": float(alarm)}
 
 
 def _level(seen: Sequence[tuple[float, int]]) -> float:

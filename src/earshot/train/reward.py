@@ -11,67 +11,41 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-
+from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
 from earshot.listener import Begin, Listener, ahead, ask
-from earshot.listener.claims import ClaimListener, Heard
+from earshot.listener.claims import ClaimListener, Heard, pay_claims
+from earshot.listener.controls import NoTraceListener
 from earshot.protocol import RedactionLevel, parse_completion, redact_trace
-from earshot.rewards import (
-    RewardParts,
-    RewardWeights,
-    accuracy_reward,
-    claims_reward,
-    combine,
-    listener_reward,
-    paid_for_trace,
-)
+from earshot.rewards import RewardParts, accuracy_reward, combine, listener_reward, paid_for_trace
 from earshot.train.leak import LeakAlarm
 from earshot.types import Malformed, Pair, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerOptions:
-    """How the listener's probability becomes a reward.
+@dataclass(slots=True)
+class Scored:
+    """A completion, and what listener and checker make of it.
 
     Attributes:
-        redaction: What the listener does not get to read.
-        prior_corrected: Pay only what the trace adds to the listener's confidence without it.
-        soft_labels: Pay by the share of votes, not by the majority.
+        pair: What it is about.
+        text: Its words.
+        parsed: What they say.
+        redacted: The trace as the listener reads it; None of a malformed completion, about which nobody is asked.
+        p_first: The listener's probability of the first image; None where it was not asked or failed.
+        p_prior: The same without a trace, where what the trace adds is paid.
+        heard: The trace's claims, and how far they are believed; None where the checker was not asked or failed.
     """
 
-    redaction: RedactionLevel = "answer"
-    prior_corrected: bool = False
-    soft_labels: bool = False
-
-    def heard(self, parsed: Verdict | Malformed) -> str | None:
-        """What the listener reads of a completion; None of a malformed one, about which it is not asked."""
-        return redact_trace(parsed.trace, self.redaction) if isinstance(parsed, Verdict) else None
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimsPart:
-    """Who checks the claims of a trace, and what they earn (`rewards.claims_reward`).
-
-    Attributes:
-        listener: Who is asked; with a prior where `prior_corrected`.
-        penalty: What a claim that is not believed costs.
-        at_least: The number of claims for full pay.
-    """
-
-    listener: ClaimListener
-    penalty: float = 0.0
-    at_least: int = 1
-
-    def pay(self, heard: Sequence[Heard] | None) -> float | None:
-        """What the claims of a trace earn; None where the checker failed or was not asked."""
-        if heard is None:
-            return None
-        priors = [one.prior for one in heard if one.prior is not None] if self.listener.with_prior else None
-        believed = [one.believed for one in heard]
-        return claims_reward(believed, priors=priors, penalty=self.penalty, at_least=self.at_least)
+    pair: Pair
+    text: str
+    parsed: Verdict | Malformed
+    redacted: str | None
+    p_first: float | None = None
+    p_prior: float | None = None
+    heard: list[Heard] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +86,21 @@ class CombinedReward:
 
     def __init__(
         self,
-        weights: RewardWeights,
+        config: GrpoConfig,
         listener: Listener | None,
-        options: ListenerOptions,
+        checker: ClaimListener | None = None,
         *,
-        soft_accuracy: bool,
         on_rollouts: Callable[[list[Rollout]], None],
-        claims: ClaimsPart | None = None,
         alarm: LeakAlarm | None = None,
     ) -> None:
-        self._weights = weights
+        self._config = config
         self._listener = listener
-        self._options = options
-        self._soft_accuracy = soft_accuracy
+        self._checker = checker
         self._on_rollouts = on_rollouts
-        self._claims = claims
         self._alarm = alarm
+        self._with_prior = config.listener is not None and config.listener.prior_corrected
+        self.redaction: RedactionLevel = "verdict" if config.listener is None else config.listener.redaction
+        """What of a trace the listener does not get to read."""
         self.outages = 0
         """How many calls to the listener or the checker failed."""
         self.not_for_trace: list[float] = []
@@ -143,25 +116,22 @@ class CombinedReward:
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float | None]:
-        texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
-        parsed = [parse_completion(_plain_text(text)) for text in texts]
-        redacted = [self._options.heard(verdict) for verdict in parsed]
-        p_first, p_prior = self._listen(pair, redacted)
-        heard = self._check(pair, parsed)
-        rollouts = []
-        self.not_for_trace = []
-        for row, verdict in enumerate(parsed):
-            parts = self._reward(verdict, pair[row], p_first[row], p_prior[row], heard[row])
-            total = math.nan if parts.total is None else parts.total
-            self.not_for_trace.append(total - paid_for_trace(parts, self._weights))
-            rollouts.append(
-                _rollout(trainer_state.global_step, pair[row], files[row], _plain_text(texts[row]), verdict,
-                         redacted[row], parts, p_first[row], p_prior[row], heard[row])
-            )  # fmt: skip
+        texts = [_plain_text(c if isinstance(c, str) else c[0]["content"]) for c in completions]
+        scored = [self._read(*one) for one in zip(pair, texts, strict=True)]
+        formed = [one for one in scored if one.redacted is not None]
+        self._listen(formed)
+        self._check(formed)
+        parts = [self._reward(one) for one in scored]
+        self.not_for_trace = [
+            (math.nan if earned.total is None else earned.total) - paid_for_trace(earned, self._config.rewards)
+            for earned in parts
+        ]
+        step = trainer_state.global_step
+        rollouts = [_rollout(step, *one) for one in zip(files, scored, parts, strict=True)]
         self._on_rollouts(rollouts)
         logged = summarise(rollouts)
         if self._alarm is not None:
-            logged |= self._alarm.watch(trainer_state.global_step, pair, redacted)
+            logged |= self._alarm.watch(step, pair, [one.redacted for one in scored])
         for name, value in logged.items():
             log_metric(name, value)
         return [rollout.reward for rollout in rollouts]
@@ -177,96 +147,74 @@ class CombinedReward:
             pairs: One for each completion, as the call will get them.
         """
         with nullcontext() if self._listener is None else ahead(self._listener) as begin:
-            yield None if begin is None else _AsTheyEnd(pairs, begin, self._options)
+            yield None if begin is None else partial(self._ended, begin, pairs, {})
 
-    def _listen(
-        self, pairs: Sequence[Pair], traces: Sequence[str | None]
-    ) -> tuple[list[float | None], list[float | None]]:
-        """p(first) with and without the trace, None where it was not asked or the listener failed."""
-        p_first: list[float | None] = [None] * len(pairs)
-        p_prior: list[float | None] = [None] * len(pairs)
-        asked = [row for row, trace in enumerate(traces) if trace is not None]
-        if self._listener is None or not asked:
-            return p_first, p_prior
-        try:
-            given = ask(self._listener, [pairs[row] for row in asked], [traces[row] for row in asked])
-            prior = self._ask_without_trace([pairs[row] for row in asked])
-        except ListenerUnavailable:
-            self.outages += 1
-            return p_first, p_prior
-        for position, row in enumerate(asked):
-            p_first[row] = float(given[position])
-            p_prior[row] = None if prior is None else float(prior[position])
-        return p_first, p_prior
-
-    def _check(self, pairs: Sequence[Pair], parsed: Sequence[Verdict | Malformed]) -> list[list[Heard] | None]:
-        """The claims of every trace and how far they are believed; None where not asked or the checker failed."""
-        heard: list[list[Heard] | None] = [None] * len(pairs)
-        formed = [(row, verdict) for row, verdict in enumerate(parsed) if isinstance(verdict, Verdict)]
-        if self._claims is None or not formed:
-            return heard
-        # A conclusion is no claim about an image, whatever the listener gets to read.
-        traces = [redact_trace(verdict.trace, "verdict") for _, verdict in formed]
-        try:
-            found = self._claims.listener.hear([pairs[row] for row, _ in formed], traces)
-        except ListenerUnavailable:
-            self.outages += 1
-            return heard
-        for (row, _), claims in zip(formed, found, strict=True):
-            heard[row] = claims
-        return heard
-
-    def _ask_without_trace(self, pairs: Sequence[Pair]) -> np.ndarray | None:
-        """The listener's prior, asked once for each distinct pair; None where the reward does not need it."""
-        if not self._options.prior_corrected or self._listener is None:
-            return None
-        distinct = list({id(pair): pair for pair in pairs}.values())
-        prior = ask(self._listener, distinct, [None] * len(distinct))
-        by_pair = {id(pair): p for pair, p in zip(distinct, prior.tolist(), strict=True)}
-        return np.array([by_pair[id(pair)] for pair in pairs])
-
-    def _reward(
-        self,
-        verdict: Verdict | Malformed,
-        pair: Pair,
-        p_first: float | None,
-        p_prior: float | None,
-        heard: list[Heard] | None,
-    ) -> RewardParts:
-        side = verdict.side if isinstance(verdict, Verdict) else None
-        accuracy = accuracy_reward(side, pair.votes, soft=self._soft_accuracy)
-        listener = listener_reward(p_first, pair.votes, soft_labels=self._options.soft_labels, prior_p_first=p_prior)
-        claims = self._claims.pay(heard) if self._claims is not None else None
-        return combine(verdict, accuracy, listener, self._weights, claims)
-
-
-class _AsTheyEnd:
-    """Asks a listener about completions, in the order in which they end, what `CombinedReward` will ask about all."""
-
-    def __init__(self, pairs: Sequence[Pair], begin: Begin, options: ListenerOptions) -> None:
-        self._pairs = pairs
-        self._begin = begin
-        self._options = options
-        self._heard: dict[int, str | None] = {}
-        self._rows: dict[int, list[int]] = {}
-        for row, pair in enumerate(pairs):
-            self._rows.setdefault(id(pair), []).append(row)
-
-    def __call__(self, row: int, text: str) -> None:
-        pair, trace = self._pairs[row], self._options.heard(parse_completion(text))
-        self._heard[row] = trace
+    def _ended(self, begin: Begin, pairs: Sequence[Pair], redacted: dict[int, str | None], row: int, text: str) -> None:
+        """Asks about a completion what the call will ask about all; `redacted` holds those that have ended."""
+        pair = pairs[row]
+        trace = redacted[row] = self._read(pair, text).redacted
         if trace is not None:
-            self._begin(pair, [trace], whole=False)
-        rows = self._rows[id(pair)]
-        if any(row not in self._heard for row in rows):
+            begin(pair, [trace], whole=False)
+        rows = [other for other, one in enumerate(pairs) if one is pair]
+        if any(other not in redacted for other in rows):
             return
-        traces = [trace for row in rows if (trace := self._heard[row]) is not None]
-        with_prior = bool(traces) and self._options.prior_corrected
+        traces = [trace for other in rows if (trace := redacted[other]) is not None]
+        with_prior = self._with_prior and bool(traces)
         if with_prior:
-            self._begin(pair, [None], whole=False)
-        self._begin(pair, traces, whole=True)
+            begin(pair, [None], whole=False)
+        begin(pair, traces, whole=True)
         if with_prior:
-            self._begin(pair, [None], whole=True)
+            begin(pair, [None], whole=True)
+
+    def _read(self, pair: Pair, text: str) -> Scored:
+        parsed = parse_completion(text)
+        redacted = redact_trace(parsed.trace, self.redaction) if isinstance(parsed, Verdict) else None
+        return Scored(pair, text, parsed, redacted)
+
+    def _listen(self, formed: Sequence[Scored]) -> None:
+        """Asks the listener about well-formed completions, and where the reward needs it, without a trace."""
+        if self._listener is None or not formed:
+            return
+        pairs, traces = [one.pair for one in formed], [one.redacted for one in formed]
+        try:
+            p_first = ask(self._listener, pairs, traces).tolist()
+            prior = ask(NoTraceListener(self._listener), pairs, traces).tolist() if self._with_prior else None
+        except ListenerUnavailable:
+            self.outages += 1
+            return
+        for one, p, p_prior in zip(formed, p_first, prior or [None] * len(formed), strict=True):
+            one.p_first, one.p_prior = p, p_prior
+
+    def _check(self, formed: Sequence[Scored]) -> None:
+        """Asks the checker about the claims of well-formed completions."""
+        if self._checker is None or not formed:
+            return
+        # A conclusion is no claim about an image, whatever the listener gets to read.
+        traces = [redact_trace(one.parsed.trace, "verdict") for one in formed if isinstance(one.parsed, Verdict)]
+        try:
+            found = self._checker.hear([one.pair for one in formed], traces)
+        except ListenerUnavailable:
+            self.outages += 1
+            return
+        for one, heard in zip(formed, found, strict=True):
+            one.heard = heard
+
+    def _reward(self, one: Scored) -> RewardParts:
+        rewards, listener, claims = self._config.rewards, self._config.listener, self._config.claims
+        votes = one.pair.votes
+        side = one.parsed.side if isinstance(one.parsed, Verdict) else None
+        return combine(
+            one.parsed,
+            accuracy_reward(side, votes, soft=rewards.soft_accuracy),
+            listener_reward(
+                one.p_first,
+                votes,
+                soft_labels=listener is not None and listener.soft_labels,
+                prior_p_first=one.p_prior,
+            ),
+            rewards,
+            None if one.heard is None or claims is None else pay_claims(one.heard, claims.at_least),
+        )
 
 
 def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -309,41 +257,31 @@ def _disagrees(rollout: Rollout) -> bool:
     return p == 0.5 or (p > 0.5) != (rollout.side == "first")
 
 
-def _rollout(
-    step: int,
-    pair: Pair,
-    files: tuple[str, str],
-    text: str,
-    verdict: Verdict | Malformed,
-    redacted: str | None,
-    parts: RewardParts,
-    p_first: float | None,
-    p_prior: float | None,
-    heard: list[Heard] | None,
-) -> Rollout:
-    formed = verdict if isinstance(verdict, Verdict) else None
+def _rollout(step: int, files: tuple[str, str], one: Scored, parts: RewardParts) -> Rollout:
+    formed = one.parsed if isinstance(one.parsed, Verdict) else None
+    heard = one.heard
     return Rollout(
         step=step,
-        pair_id=pair.id,
-        prompt=pair.prompt,
+        pair_id=one.pair.id,
+        prompt=one.pair.prompt,
         first_file=files[0],
         second_file=files[1],
-        votes_first=pair.votes.first,
-        votes_second=pair.votes.second,
-        completion=text,
+        votes_first=one.pair.votes.first,
+        votes_second=one.pair.votes.second,
+        completion=one.text,
         trace=formed.trace if formed else None,
-        trace_redacted=redacted,
+        trace_redacted=one.redacted,
         side=formed.side if formed else None,
-        malformed=verdict.reason if isinstance(verdict, Malformed) else None,
+        malformed=one.parsed.reason if isinstance(one.parsed, Malformed) else None,
         reward=parts.total,
         reward_format=parts.format,
         reward_accuracy=parts.accuracy,
         reward_listener=parts.listener,
-        listener_p_first=p_first,
-        listener_p_first_no_trace=p_prior,
+        listener_p_first=one.p_first,
+        listener_p_first_no_trace=one.p_prior,
         reward_claims=parts.claims,
         claims=None if heard is None else len(heard),
-        claims_believed=math.fsum(one.believed for one in heard) / len(heard) if heard else None,
+        claims_believed=math.fsum(claim.believed for claim in heard) / len(heard) if heard else None,
         claims_heard=None if heard is None else _claims_as_json(heard),
     )
 

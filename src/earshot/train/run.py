@@ -17,7 +17,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earshot.config import GrpoConfig, ImageConfig, ModelConfig, SftConfig, dump_config, nearest
-from earshot.errors import ConfigError, InputError
+from earshot.errors import ConfigError, InputError, one_line
 from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole
 from earshot.train.callbacks import ProgressBar
 from earshot.vlm import Vlm, load
@@ -50,7 +50,7 @@ def trl_decisions(config: SftConfig | GrpoConfig) -> dict[str, Any]:
 def load_model(model: ModelConfig, images: ImageConfig, seed: int) -> Vlm:
     """The model of a configuration, with its limits on image size set."""
     set_seed(seed)
-    vlm = load(model.path, dtype=model.dtype, device=model.device, attn_implementation=model.attn_implementation)
+    vlm = load(model.path, dtype=model.dtype, device=model.device)
     set_pixel_limits(vlm, images.min_pixels, images.max_pixels)
     return vlm
 
@@ -67,20 +67,12 @@ def trl_arguments(cls: type, table: Mapping[str, Any], ours: Mapping[str, Any], 
     Raises:
         ConfigError: An unknown key, one that Earshot decides, or a value that TRL refuses.
     """
-    known = {field.name for field in dataclasses.fields(cls)}
     for key in table:
         if key in ours:
             raise ConfigError(
                 f"trl.{key}: set by Earshot itself; use the key outside 'trl' (out, seed, model, data) instead"
             )
-        if key not in known:
-            close = nearest(key, known)
-            hint = f"; the nearest known key is 'trl.{close}'" if close else ""
-            raise ConfigError(f"trl.{key}: unknown key of {cls.__name__}{hint}")
-    try:
-        return cls(**{**defaults, **table, **ours})
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"trl: {cls.__name__} refuses these values ({_one_line(error)})") from error
+    return _of_a_library(cls, "trl", table, {**defaults, **table, **ours})
 
 
 def lora_config(table: Mapping[str, Any] | None) -> Any:
@@ -93,15 +85,21 @@ def lora_config(table: Mapping[str, Any] | None) -> Any:
         return None
     from peft import LoraConfig
 
+    return _of_a_library(LoraConfig, "lora", table, {"task_type": "CAUSAL_LM", **table})
+
+
+def _of_a_library(cls: type, name: str, table: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """A library's configuration, with its refusals told as ours: `table` is what stands under `name`."""
+    known = {field.name for field in dataclasses.fields(cls)}
     for key in table:
-        if key not in LoraConfig.__dataclass_fields__:
-            close = nearest(key, LoraConfig.__dataclass_fields__)
-            hint = f"; the nearest known key is 'lora.{close}'" if close else ""
-            raise ConfigError(f"lora.{key}: unknown key of LoraConfig{hint}")
+        if key not in known:
+            close = nearest(key, known)
+            hint = f"; the nearest known key is '{name}.{close}'" if close else ""
+            raise ConfigError(f"{name}.{key}: unknown key of {cls.__name__}{hint}")
     try:
-        return LoraConfig(**{"task_type": "CAUSAL_LM", **table})
+        return cls(**values)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"lora: LoraConfig refuses these values ({_one_line(error)})") from error
+        raise ConfigError(f"{name}: {cls.__name__} refuses these values ({one_line(error)})") from error
 
 
 def begin_run(
@@ -225,7 +223,3 @@ def _step(checkpoint: Path) -> int:
     """The step of a checkpoint's folder; -1 where its name has none."""
     number = checkpoint.name.rsplit("-", 1)[-1]
     return int(number) if number.isdigit() else -1
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

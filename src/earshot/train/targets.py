@@ -14,12 +14,11 @@ from jaxtyping import Int
 
 from earshot.config import SftDataConfig
 from earshot.data.pairset import PairSet
+from earshot.data.rows import TRACES_FILE, read_traces
 from earshot.errors import DataError, InputError
 from earshot.protocol.defuse import defuse
-from earshot.rundir import read_jsonl
 from earshot.types import Verdict
 
-TRACES_FILE = "traces.jsonl"
 _SCHEMA = pa.schema([("id", pa.string()), ("trace", pa.string()), ("side", pa.string())])
 _BATCH = 8192
 
@@ -79,12 +78,7 @@ def _by_majority(pairs: PairSet) -> Targets:
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     rows: list[dict[str, Any]] = []
-    for number, row in enumerate(read_jsonl(path, allow_cut=False), start=1):
-        texts = [row.get(name) for name in ("id", "trace")]
-        if not all(isinstance(text, str) for text in texts) or row.get("side") not in ("first", "second"):
-            raise DataError(
-                f"{path}:{number}: found {str(row)[:80]!r}, expected an id, a trace and a side that is first or second"
-            )
+    for row in read_traces(path, sides=True):
         rows.append({name: row[name] for name in _SCHEMA.names})
         if len(rows) == _BATCH:
             yield pa.RecordBatch.from_pylist(rows, _SCHEMA)

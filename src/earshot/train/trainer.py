@@ -42,9 +42,9 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     Args:
         vlm: The reasoner; its model is trained.
-        to_go: The one reward function, if tokens after the trace are to get no share of what was paid for the trace.
-        ahead: The one reward function, if its listener may be asked about completions that have ended while others are
-            still sampled.
+        reward: The one reward function, whose listener is asked about completions that have ended while others are
+            still sampled; None leaves rewards to `reward_funcs`.
+        to_go: Whether tokens after the trace are to get no share of what the reward function paid for the trace.
         **kwargs: Go to TRL's trainer as they are.
     """
 
@@ -58,12 +58,12 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     kept: Any = None
     """The cache of the step's prompts as generation made it, for the one backward pass that may go through it."""
 
-    def __init__(
-        self, *, vlm: Vlm, to_go: CombinedReward | None = None, ahead: CombinedReward | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, vlm: Vlm, reward: CombinedReward | None = None, to_go: bool = False, **kwargs: Any) -> None:
         self.vlm = vlm
+        self.reward = reward
         self.to_go = to_go
-        self.ahead = ahead
+        if reward is not None:
+            kwargs["reward_funcs"] = [reward]
         _refuse_split_groups(kwargs["args"])
         rollout = None if _needs_trl_generation(kwargs["args"]) else sample_completions
         with warnings.catch_warnings():
@@ -85,14 +85,16 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         """TRL's, on prompts that are encoded here, each once; the output says which of them every row continues."""
         with self._asking_ahead(inputs) as self.on_text:
             scored = self._scored(inputs)
-        if self.to_go is not None and self.model.training:
+        if self.to_go and self.model.training:
             scored["advantages"] = self._advantages_to_go(scored)
         return scored
 
     def _asking_ahead(self, inputs: list[dict[str, Any]]) -> AbstractContextManager[Callable[[int, str], None] | None]:
-        if self.ahead is None or self.rollout_func is None:  # others generate, and hand over all that they have at once
+        if (
+            self.reward is None or self.rollout_func is None
+        ):  # others generate, and hand over all that they have at once
             return nullcontext()
-        return self.ahead.ahead([row["pair"] for row in inputs])
+        return self.reward.ahead([row["pair"] for row in inputs])
 
     def _scored(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.prompts = self._rows = self.kept = None
@@ -199,9 +201,9 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     def _advantages_to_go(self, scored: dict[str, Any]) -> Float[torch.Tensor, "r c"]:
         """TRL's advantages for the tokens of a trace; for those after it, the same of what was not paid for it."""
-        assert self.to_go is not None
+        assert self.reward is not None
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
-        unpaid = np.array(self.to_go.not_for_trace).reshape(-1, self.num_generations)
+        unpaid = np.array(self.reward.not_for_trace).reshape(-1, self.num_generations)
         after = torch.from_numpy(group_advantages(unpaid).reshape(-1)).to(advantages)
         starts = torch.tensor(
             [answer_start(row[: int(n)].tolist(), self.vlm.tokenizer) for row, n in zip(ids, mask.sum(1), strict=True)],

@@ -31,7 +31,7 @@ def validation(
     redaction: RedactionLevel = "answer",
     max_new_tokens: int,
 ) -> Callable[[], Mapping[str, float | None]] | None:
-    """A function that judges the first validation pairs and returns `eval/accuracy` and the like.
+    """A function that judges the first validation pairs and returns `eval/sample_accuracy` and the like.
 
     Args:
         config: Says which pairs and how many; None is returned where it asks for no evaluation.
@@ -74,7 +74,7 @@ def summarise_samples(
     told = [(pair, sample) for pair, judgement in zip(pairs, judged, strict=True) for sample in judgement.samples]
     strict = [(pair, sample) for pair, sample in told if pair.votes.majority is not None]
     values: dict[str, float | None] = {
-        "accuracy": _share([sample.side == pair.votes.majority for pair, sample in strict]),
+        "sample_accuracy": _share([sample.side == pair.votes.majority for pair, sample in strict]),
         "malformed": _share([sample.side is None for _, sample in told]),
     }
     if with_listener:

@@ -1,7 +1,6 @@
 """The HTTP side: one page, three JSON answers and pictures, to this machine only."""
 
 import json
-import re
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, HTTPException, Query, Response
 
 from earshot.errors import DataError
-from earshot.page_headers import Message, Receive, Send, content_policy, guarded
 from earshot.rundir import plain
 from earshot.view import query as queries
 from earshot.view.library import Kind, Library
 from earshot.view.pictures import Size, picture
+from earshot.web import Message, Receive, Send, content_policy, guarded, names_of, stranger
 
 PAGE_ROWS = 50
 _STATIC = Path(__file__).parent / "static"
@@ -27,9 +26,11 @@ _FILES = {
 }
 
 CONTENT_POLICY = content_policy()
-# A page elsewhere can point a name of its own at 127.0.0.1; its requests then still carry that name. The port is
-# not looked at, because a tunnel to this machine has another.
-_LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+_NAMES = names_of("127.0.0.1")
+_STRANGERS = {
+    "forbidden_host": "this server answers to 127.0.0.1 and localhost only",
+    "cross_site": "another site's page may not ask this server",
+}
 
 
 class Guard:
@@ -42,26 +43,11 @@ class Guard:
         if scope["type"] != "http":
             return
 
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = guarded(message, CONTENT_POLICY, {b"cache-control": b"no-store"})
-            await send(message)
-
-        if refusal := _refusal(scope):
-            await Response(refusal, 403, media_type="text/plain")(scope, receive, send_guarded)
+        send = guarded(send, CONTENT_POLICY)
+        if code := stranger(scope, _NAMES):
+            await Response(_STRANGERS[code], 403, media_type="text/plain")(scope, receive, send)
         else:
-            await self._app(scope, receive, send_guarded)
-
-
-def _refusal(scope: Message) -> str | None:
-    """Why a request is not answered; None where it is."""
-    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-    if len(hosts) != 1 or not _LOOPBACK.fullmatch(hosts[0]):
-        return "this server answers to 127.0.0.1 and localhost only"
-    came_from = [value for name, value in scope["headers"] if name == b"sec-fetch-site"]
-    if b"cross-site" in came_from and scope["path"] != "/":
-        return "another site's page may not ask this server"
-    return None
+            await self._app(scope, receive, send)
 
 
 def create_app(library: Library) -> FastAPI:

@@ -13,6 +13,8 @@ sides, and NaN where they are not."""
 RIGHT, WRONG, OPEN = 1, 0, -1
 """Codes of `outcome`: the verdict is people's, is not, or people have none (a tie, both bad, no votes)."""
 
+OUTCOMES = {"right": RIGHT, "wrong": WRONG, "open": OPEN}
+
 COMMON: Mapping[str, str] = {"alive": "?", "source": "u2", "outcome": "i1", "malformed": "?", "flip": "?"}
 """What both kinds of rows have. `alive` is False once the file that a row was read from is another."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from earshot.view.judged import differs, is_flip, listener_gaps, outcome, side_of_people
+from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of, side_of_people
+from earshot.predictions.judgement import AUTHOR
+from earshot.predictions.sides import differs
+from earshot.types import Side
 
 MAX_PROMPT_CHARACTERS = 300
 """Of a prompt in the list."""
@@ -14,11 +16,6 @@ MAX_TRACE_CHARACTERS = 200_000
 """Of a text in the detail of a row; the page says how much more there is."""
 
 Row = Mapping[str, Any]
-_OUTCOMES = {1: "right", 0: "wrong", -1: "open"}
-
-
-def _nan(value: Any) -> float:
-    return math.nan if value is None else float(value)
 
 
 def cut(value: Any, limit: int = MAX_TRACE_CHARACTERS) -> dict[str, Any] | None:
@@ -31,17 +28,16 @@ def cut(value: Any, limit: int = MAX_TRACE_CHARACTERS) -> dict[str, Any] | None:
 
 def judged_summary(row: Row, prompt: str | None) -> dict[str, Any]:
     """What the list shows of a judged pair."""
-    p_first = _nan(row["p_first"])
     return {
         "id": str(row["id"])[:MAX_PROMPT_CHARACTERS],
         "prompt": str(row.get("prompt_id") if prompt is None else prompt)[:MAX_PROMPT_CHARACTERS],
         "p_first": row["p_first"],
         "votes": [row["votes_first"], row["votes_second"]],
         "preferred": side_of_people(row),
-        "outcome": _OUTCOMES[outcome(side_of_people(row), p_first)],
+        "outcome": outcome_of(row),
         "malformed": sum(sample["malformed"] is not None for sample in row["samples"]),
         "samples": len(row["samples"]),
-        "flip": is_flip(_nan(row["p_first_forward"]), _nan(row["p_first_swapped"])),
+        "flip": is_flipped(row),
         "gap": max(listener_gaps(row["samples"]).values(), default=None),
     }
 
@@ -55,6 +51,10 @@ def judged_detail(row: Row, prompt: str | None) -> dict[str, Any]:
         "prompt_id": cut(row.get("prompt_id"), MAX_PROMPT_CHARACTERS),
         "p_forward": row["p_first_forward"],
         "p_swapped": row["p_first_swapped"],
+        "decided_by": row.get("decided_by", AUTHOR),
+        "p_author": row.get("p_author", row["p_first"]),
+        "p_read": row.get("p_read") or {},
+        "reason": row.get("reason"),
         "label": row.get("label"),
         "models": [cut(row.get(name), MAX_PROMPT_CHARACTERS) for name in ("model_first", "model_second")],
         "about": {
@@ -76,8 +76,8 @@ def _sample(sample: Row) -> dict[str, Any]:
     }
 
 
-def _heard(name: str, p_first: float | None, side: str | None) -> dict[str, Any]:
-    return {"name": name, "p_first": p_first, "differs": differs(side, p_first)}
+def _heard(name: str, p_first: float | None, side: Side | None) -> dict[str, Any]:
+    return {"name": name, "p_first": p_first, "differs": bool(differs(p_first, side))}
 
 
 def rollout_summary(row: Row) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def rollout_summary(row: Row) -> dict[str, Any]:
     people, side = side_of_people(row), row["side"]
     verdict = "open" if people is None else "right" if side == people else "wrong"
     heard = row["listener_p_first"]
-    apart = differs(side, heard)
+    apart = differs(heard, side)
     return {
         "id": str(row["pair_id"])[:MAX_PROMPT_CHARACTERS],
         "prompt": str(row["prompt"])[:MAX_PROMPT_CHARACTERS],

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from earshot.view.columns import GAP, OPEN, RIGHT, WRONG
+from earshot.view.columns import GAP
+from earshot.view.columns import OUTCOMES as VERDICTS
 
-VERDICTS = {"right": RIGHT, "wrong": WRONG, "open": OPEN}
 ANY_LISTENER = "*"
 
 ORDERS: Mapping[str, tuple[str | None, int]] = {

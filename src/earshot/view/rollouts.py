@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from earshot.predictions.sides import differ
 from earshot.rundir import TEMPORARY_PREFIX
 from earshot.view.columns import GAP, OPEN, RIGHT, WRONG, Columns
 from earshot.view.judged import is_set
@@ -177,7 +178,7 @@ def _facts(table: pa.Table, group: int) -> dict[str, Any]:
         side[pc.fill_null(pc.equal(table["side"], name), False).to_numpy()] = sign
     people = np.sign(numbers["votes_first"] - numbers["votes_second"])
     heard = numbers["listener_p_first"]
-    apart = (side != 0) & ~np.isnan(heard) & (np.sign(heard - 0.5) != side)
+    apart = differ(heard, side.astype(np.float64))
     return {
         "outcome": np.where(people == 0, OPEN, np.where(side == people, RIGHT, WRONG)),
         "malformed": pc.is_valid(table["malformed"]).to_numpy(),

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 
 import uvicorn
 
-from earshot.errors import InputError
 from earshot.view.app import create_app
 from earshot.view.library import Library
+from earshot.web import address_of, listen
 
 HOST = "127.0.0.1"
-
-
-def listen(port: int) -> socket.socket:
-    """A socket on a port of this machine that no other machine can reach; 0 is any free port.
-
-    Raises:
-        InputError: The port is taken, or not ours to take.
-    """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen()  # so that a browser that comes before the server is ready waits instead of being refused
-    except OSError as error:
-        listener.close()
-        raise InputError(
-            f"port {port} of {HOST} cannot be had ({error.strerror}); choose another --port, or 0 for any"
-        ) from error
-    return listener
 
 
 def serve(library: Library, port: int, announce: Callable[[str], None]) -> None:
@@ -45,7 +25,7 @@ def serve(library: Library, port: int, announce: Callable[[str], None]) -> None:
     Raises:
         InputError: The port is taken.
     """
-    with listen(port) as listener:
+    with listen(HOST, port) as listener:
         stop = threading.Event()
         server = uvicorn.Server(
             uvicorn.Config(
@@ -61,7 +41,7 @@ def serve(library: Library, port: int, announce: Callable[[str], None]) -> None:
         indexing = threading.Thread(target=library.follow, args=(stop,), name="earshot-view-index")
         indexing.start()
         try:
-            announce(f"http://{HOST}:{listener.getsockname()[1]}/")
+            announce(address_of(listener, HOST))
             server.run(sockets=[listener])
         finally:
             stop.set()

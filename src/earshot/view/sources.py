@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from earshot.config.yaml_text import compose
 from earshot.errors import InputError
+from earshot.predictions.run import evaluations_of
 from earshot.rundir import RunDir, names_of_runs
 
 
@@ -22,7 +21,7 @@ class Source:
     name: str
     """The set that was judged, or `rollouts`."""
     path: Path
-    """predictions.jsonl, or the folder of the rollouts."""
+    """The folder of an evaluation, or of the rollouts."""
     data: Path | None
     """The pair set that the rows are of; None where the run does not say."""
     listeners: tuple[str, ...] = ()
@@ -69,21 +68,11 @@ def _nothing_in(path: Path) -> InputError:
 
 
 def _judged(path: Path, run: str) -> list[Source]:
-    found = []
-    for judged in RunDir(path).evaluations():
-        if judged.predictions.is_file():
-            folder, settings = judged.path, _read_object(judged.settings)
-            data, asked = settings.get("data"), settings.get("listeners")
-            found.append(
-                Source(
-                    run=run,
-                    name=folder.name if folder.parent.name == "eval" else "evaluation",
-                    path=judged.predictions,
-                    data=(folder / data).resolve() if isinstance(data, str) else None,
-                    listeners=tuple(str(name) for name in asked) if isinstance(asked, list) else (),
-                )
-            )
-    return found
+    return [
+        Source(run, one.set_name, one.folder, one.data_folder, one.listeners)
+        for one in evaluations_of(path, run, strict=False)
+        if one.files()
+    ]
 
 
 def _rollouts(path: Path, run: str) -> list[Source]:
@@ -109,12 +98,3 @@ def _training_set(path: Path) -> Path | None:
     if Path(train).is_absolute() or Path(out).is_absolute():
         return Path(train).resolve()
     return (path / os.path.relpath(train, out)).resolve()
-
-
-def _read_object(path: Path) -> Mapping[str, Any]:
-    """What is in a JSON file; nothing where it is missing or damaged, which costs no more than the pictures."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

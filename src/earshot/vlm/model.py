@@ -6,7 +6,6 @@ Any transformers image-text-to-text model will do; no family is known by name ou
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,14 +18,14 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import is_torchvision_available
 
-import earshot.world
-from earshot.errors import ModelError, PromptTooLong
+from earshot.errors import ConfigError, ModelError, PromptTooLong, first_line
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
-from earshot.protocol import ANSWER_TEXTS, PROMPT_SETS, PromptSet, listener_prefill, reasoner_messages
-from earshot.rundir import write_json
+from earshot.protocol import ANSWER_TEXTS, STANDARD, PromptSet, listener_prefill, prompt_set, reasoner_messages
+from earshot.rundir import read_json_object, whole, write_json
 from earshot.types import Pair
 
-WORLD = "world:"  # begins the name of a model that ships with Earshot
+WORLD = "world:"  # begins the name of a model that ships with Earshot, and lies there:
+WORLD_WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
 SIDECAR = "earshot.json"  # what a model folder says about itself: the prompt set it was trained with
 _PROTOCOL_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
 
@@ -157,16 +156,19 @@ class Vlm:
             raise PromptTooLong(too_long)
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
-        """Writes a plain `save_pretrained` folder that `load` (and any transformers program) reads.
+        """Writes a plain `save_pretrained` folder, whole or not at all; `load` and any transformers program read it.
 
         Args:
-            folder: Where to.
+            folder: Where to; what is there gives way once all is written.
             weights: Written in place of the model's own, which may be one process's share of them.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder, state_dict=weights)
-        self.processor.save_pretrained(folder)
-        write_json(folder / SIDECAR, {"prompts": self.prompts.name})
+        with whole(folder.resolve()) as temporary:
+            self.model.save_pretrained(temporary, state_dict=weights)
+            self.processor.save_pretrained(temporary)
+            sidecar = temporary / SIDECAR
+            write_json(sidecar, {"prompts": self.prompts.name})
+            for file in temporary.rglob("*.safetensors"):
+                file.chmod(sidecar.stat().st_mode)  # by the umask; safetensors lets nobody else read what it writes
 
     def fingerprint(self) -> str:
         """SHA-256 over all weights, to tell in a run's records which model it was."""
@@ -177,14 +179,13 @@ class Vlm:
         return digest.hexdigest()
 
 
-def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_implementation: str | None = None) -> Vlm:
+def load(path: str | Path, *, dtype: str = "auto", device: str = "auto") -> Vlm:
     """Loads a model and its processor from a folder or a hub id; safetensors only, no remote code.
 
     Args:
         path: A folder written by `save_pretrained`, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or `world:NAME`.
         dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
-        attn_implementation: Passed to transformers; its own choice by default.
 
     Raises:
         ModelError: There is no such model, it is no image-text-to-text model, or its processor cannot be had.
@@ -202,14 +203,12 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_im
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **({"attn_implementation": attn_implementation} if attn_implementation else {}),
         )
         processor = _load_processor(source, config.model_type)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{source}: not a model that can be loaded ({first_line}); expected a folder with config.json, safetensors "
-            "and a processor of an image-text-to-text family, or a hub id that can be reached"
+            f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
+            "safetensors and a processor of an image-text-to-text family, or a hub id that can be reached"
         ) from error
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise ModelError(
@@ -222,17 +221,16 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto", attn_im
     return Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
 
 
-def world_model(name: str, weights: Path | None = None) -> Path:
+def world_model(name: str, weights: Path = WORLD_WEIGHTS) -> Path:
     """The folder of a warm model that ships with Earshot, from `world:NAME`.
 
     Args:
         name: Such as `world:reasoner`.
-        weights: Where the models lie; in the package by default.
+        weights: Where the models lie.
 
     Raises:
         ModelError: There is no such model; the message lists those there are.
     """
-    weights = weights or Path(earshot.world.__file__).parent / "weights"
     folder = weights / name.removeprefix(WORLD)
     known = sorted(config.parent.name for config in weights.glob("*/config.json"))
     if folder.name not in known or folder.parent != weights:
@@ -302,11 +300,11 @@ def _load_processor(source: str, model_type: str) -> Any:
 def _read_prompts(folder: Path) -> PromptSet:
     sidecar = folder / SIDECAR
     if not sidecar.is_file():
-        return PROMPT_SETS["standard"]
-    name = json.loads(sidecar.read_text(encoding="utf-8")).get("prompts")
-    if name not in PROMPT_SETS:
-        raise ModelError(f"{sidecar}: prompts {name!r}, expected one of {', '.join(sorted(PROMPT_SETS))}")
-    return PROMPT_SETS[name]
+        return STANDARD
+    try:
+        return prompt_set(str(read_json_object(sidecar, what="a model's prompts").get("prompts")))
+    except ConfigError as error:
+        raise ModelError(f"{sidecar}: {error}") from error
 
 
 def set_pixel_limits(vlm: Vlm, min_pixels: int | None, max_pixels: int | None) -> None:

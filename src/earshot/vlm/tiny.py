@@ -26,7 +26,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.processing_utils import ProcessorMixin
 
 from earshot.errors import ModelError
-from earshot.protocol import PROMPT_SETS
+from earshot.protocol import prompt_set
 from earshot.vlm.model import Vlm
 from earshot.vlm.processors import Qwen2_5_VLProcessor
 
@@ -101,7 +101,7 @@ def build_tiny(
         for name, parameter in model.named_parameters():
             if parameter.dim() >= 2 and "embed" not in name.rsplit(".", 2)[-2]:
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
-    return Vlm(model=model, processor=processor, prompts=PROMPT_SETS[prompts], name=f"tiny-{family}")
+    return Vlm(model=model, processor=processor, prompts=prompt_set(prompts), name=f"tiny-{family}")
 
 
 def train_tokenizer(corpus: Iterable[str], special: tuple[str, ...], vocab_size: int) -> Tokenizer:

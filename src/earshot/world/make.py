@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from earshot.data.rows import TRACES_FILE
 from earshot.data.writer import PairSetWriter
 from earshot.errors import InputError
 from earshot.rundir import whole
@@ -25,7 +26,6 @@ from earshot.world.pairs import POPULATIONS, draw_pair, pair_generator, render_p
 from earshot.world.scene import prompt_text
 from earshot.world.truth import TRUTH_FILE, truth_row
 
-TRACES_FILE = "traces.jsonl"
 OnPair = Callable[[int], None]
 MIN_SIZE_PX, MAX_SIZE_PX = 16, 1024
 _CHUNK = 64  # pairs that a worker draws at a time

@@ -81,7 +81,7 @@ def test_traces_of_another_file_are_taken_and_must_be_there(folder: Path, tmp_pa
     assert "none.jsonl: no such file" in capsys.readouterr().err
     (tmp_path / "bad.jsonl").write_text('{"id": "a", "trace": "x"}\n{"id": 3}\n')
     assert call(folder, tmp_path / "run", "--traces", str(tmp_path / "bad.jsonl")) == 2
-    assert "bad.jsonl:2: expected text for 'id' and 'trace'" in capsys.readouterr().err
+    assert "bad.jsonl:2: found {'id': 3}, expected an id and a trace" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from earshot.lab.experiment.summary import (
     write_summary,
 )
 from earshot.metrics import PredictionTable
-from earshot.metrics.estimates import correct
+from earshot.predictions.sides import right
 from earshot.rundir import read_jsonl
 
 
@@ -33,7 +33,9 @@ def test_what_is_written_is_read_back_and_stands_for_the_runs(experiment: Path, 
     assert absolute(again) == absolute(summary)
     rows = read_jsonl(experiment / "listener" / "seed-1" / "eval" / "test" / "predictions.jsonl")
     table = PredictionTable.from_rows(rows)
-    assert again.statistic("listener", 1, "test", "accuracy").value() == pytest.approx(correct(table).mean())
+    assert again.statistic("listener", 1, "test", "accuracy").value() == pytest.approx(
+        right(table.p_first, table.people).mean()
+    )
 
 
 def test_it_names_no_machine_and_is_small(experiment: Path) -> None:

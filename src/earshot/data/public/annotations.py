@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from earshot.errors import DataError, ImageError, InputError
+from earshot.errors import DataError, ImageError, InputError, short
 from earshot.images import ImageFolder, Tolerance, resolve_inside
 from earshot.types import Label, Pair, Votes
 
@@ -252,9 +252,3 @@ def image_root(folder: Path, names: Iterable[Any], *below: str) -> ImageFolder:
     known = [name for name, _ in zip(names, range(20), strict=False) if isinstance(name, str) and ".." not in name]
     places = [folder, *(folder / name for name in below)]
     return ImageFolder(next((at for at in places if any((at / name).is_file() for name in known)), folder))
-
-
-def short(value: object) -> str:
-    """A value as a message shows it: on one line, and not all of a long one."""
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -15,9 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 from earshot.data.public import Published
-from earshot.data.public.annotations import MEND, WINNER, Row, optional_text, pairs_of_rows, short, text_field
+from earshot.data.public.annotations import MEND, WINNER, Row, optional_text, pairs_of_rows, text_field
 from earshot.data.public.parquet import column_names, embedded_image, find_shards, read_rows, shards_absent
-from earshot.errors import DataError
+from earshot.errors import DataError, short
 from earshot.images import ImageFolder, Tolerance
 from earshot.types import Label, Pair
 

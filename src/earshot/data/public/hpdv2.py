@@ -37,10 +37,9 @@ from earshot.data.public.annotations import (
     pairs_of_rows,
     read_list,
     rows_of,
-    short,
     text_field,
 )
-from earshot.errors import DataError
+from earshot.errors import DataError, short
 from earshot.images import ImageFolder, Tolerance
 from earshot.types import Label, Pair, Votes
 

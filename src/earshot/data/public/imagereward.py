@@ -19,11 +19,10 @@ from earshot.data.public.annotations import (
     locate,
     pairs_of_rows,
     read_list,
-    short,
     split_in,
     text_field,
 )
-from earshot.errors import DataError
+from earshot.errors import DataError, short
 from earshot.images import ImageFolder, Tolerance
 from earshot.types import Pair, Votes
 

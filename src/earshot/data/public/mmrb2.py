@@ -30,10 +30,9 @@ from earshot.data.public.annotations import (
     no_split,
     optional_text,
     pairs_of_rows,
-    short,
     text_field,
 )
-from earshot.errors import DataError
+from earshot.errors import DataError, short
 from earshot.images import ImageFolder, Tolerance
 from earshot.types import Label, Pair, Votes
 

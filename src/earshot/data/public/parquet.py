@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.data.public.annotations import Row, absent, locate, short
-from earshot.errors import DataError, ImageError, InputError
+from earshot.data.public.annotations import Row, absent, locate
+from earshot.errors import DataError, ImageError, InputError, first_line, short
 from earshot.images import NO_IMAGE, ImageFolder
 from earshot.types import ImageSource
 
@@ -129,9 +129,9 @@ def open_shard(file: Path) -> pq.ParquetFile:
         # Buffered, so that the compressed bytes of a row group are not held beside the decoded ones.
         return pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        first = str(error).partition("\n")[0]
         raise DataError(
-            f"{file}: is no complete parquet file ({first}); get it again, 'git lfs pull' if it is a pointer"
+            f"{file}: is no complete parquet file ({first_line(error)}); get it again, "
+            "'git lfs pull' if it is a pointer"
         ) from error
 
 
@@ -154,9 +154,8 @@ def read_rows(
                         number += 1
                         yield Row(f"{shard.file.name} row {number}", f"{shard.key}-{number}", values, shard.split)
             except (pa.ArrowException, OSError) as error:
-                first = str(error).partition("\n")[0]
                 raise DataError(
-                    f"{shard.file}: cannot be read on after row {number} ({first}); get it again"
+                    f"{shard.file}: cannot be read on after row {number} ({first_line(error)}); get it again"
                 ) from error
 
 

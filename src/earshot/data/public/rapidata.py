@@ -24,11 +24,10 @@ from earshot.data.public.annotations import (
     number_field,
     optional_text,
     pairs_of_rows,
-    short,
     text_field,
 )
 from earshot.data.public.parquet import Shard, column_names, embedded_image, find_shards, read_rows, shards_absent
-from earshot.errors import DataError
+from earshot.errors import DataError, short
 from earshot.images import ImageFolder, Tolerance
 from earshot.types import Pair, Votes
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from earshot.lab.attack.traces import ATTACKS, Attack, Material
 from earshot.listener import Listener, ask
-from earshot.listener.claims import ClaimListener
+from earshot.listener.claims import ClaimListener, pay_claims
 from earshot.protocol import RedactionLevel, redact_trace, swap_references
-from earshot.rewards import claims_reward, listener_reward
+from earshot.rewards import listener_reward
 from earshot.stats import RESAMPLES, Statistic, bootstrap, cluster_codes, mean_statistic
 from earshot.types import Estimate, Pair, Side
 
@@ -176,8 +176,7 @@ class _Answers:
         if self._claims is not None:
             heard = self._claims.hear(pairs, [redact_trace(text, "verdict") for _, text in keys])
             for key, claims in zip(keys, heard, strict=True):
-                priors = [c.prior for c in claims if c.prior is not None] if self._claims.with_prior else None
-                self._paid[key] = claims_reward([c.believed for c in claims], priors=priors) or 0.0
+                self._paid[key] = pay_claims(claims) or 0.0
 
     def compare(self, pair: Pair, text: str, base: str | None, with_claims: bool) -> dict[str, _Told]:
         """What each option says of a text and of its base; claims are always read without conclusions, so once."""

@@ -9,13 +9,12 @@ import typer
 
 if TYPE_CHECKING:
     from earshot.lab.attack import Measured
-    from earshot.types import Pair
     from earshot.vlm import Vlm
 
 
 def attack_command(
     listener: Annotated[
-        list[str], typer.Option(help="A listener: a model folder or hub id, or NAME=MODEL. Repeatable.")
+        list[str], typer.Option(help="A listener: [NAME=]MODEL[,KEY=VALUE…], as for 'earshot eval'. Repeatable.")
     ],
     data: Annotated[
         Path, typer.Option(help="The pair set; its traces.jsonl and truth.jsonl are used where it has them.")
@@ -41,37 +40,55 @@ def attack_command(
 ) -> None:
     """Try to talk a listener into a side: how far each attack moves it, and what it would earn."""
     import json
+    from dataclasses import replace
     from itertools import islice
 
     from earshot.cli.evaluate import model_records, progress_bar, relative
-    from earshot.cli.reward_model import listeners_by_name
     from earshot.data.pairset import read_pairs
     from earshot.errors import InputError
+    from earshot.listener.spec import parse_listener, parse_listeners
 
     levels = tuple(dict.fromkeys(redaction)) or ("none", "answer", "verdict")
     if unknown := set(levels) - {"none", "answer", "verdict"}:
         raise InputError(f"--redaction is {min(unknown)!r}, expected none, answer or verdict")
-    names = listeners_by_name(listener)
+    specs = {
+        name: replace(spec, needs_claims=needs_claims).filled(batch_size=batch, device=device, dtype=dtype)
+        for name, spec in parse_listeners(listener).items()
+    }
     chosen = list(islice(read_pairs(data), pairs))
     from rich.console import Console
 
-    from earshot.lab.attack import as_markdown, as_tables
+    from earshot.lab.attack import as_markdown, as_tables, materials, measure_attacks
+    from earshot.listener.build import Loaded, build_checker, build_listener, language_of, models_of
     from earshot.rundir import describe_environment, write_json, write_text
-    from earshot.vlm import load
+    from earshot.world.truth import read_truth
 
-    sources = {**names, **({"claims": claims} if claims else {})}
-    models = {name: load(path, dtype=dtype, device=device).freeze() for name, path in sources.items()}
+    loaded: Loaded = {}
+    who = dict(specs)
+    checker = None
+    if claims is not None:
+        # Images go to a checker one by one, and many at a time.
+        who["claims"] = parse_listener(claims).filled(batch_size=64, device=device, dtype=dtype)
+        checker = build_checker(who["claims"], loaded)
     found: dict[str, list[Measured]] = {}
-    for name in names:
+    for name, spec in specs.items():
+        reader = build_listener(replace(spec, name=name), loaded)
+        models = list(models_of(spec, loaded).values())
+        chat = chat_of(models[0]) if len(models) == 1 else None
+        made = materials(chosen, traces=honest_traces(data, traces), truths=read_truth(data), chat=chat)
         with progress_bar(f"attacking {name}") as tell:
-            found[name] = _attack(
-                name, models[name], models.get("claims"), chosen, data, traces,
-                needs_claims,
-                {"redactions": levels, "resamples": resamples, "seed": seed, "batch": batch, "progress": tell},
+            found[name] = measure_attacks(
+                reader, made, redactions=levels, claims=checker,  # type: ignore[arg-type]
+                swap=language_of(spec, loaded).swap,
+                resamples=resamples, seed=seed, batch=batch, progress=tell,
             )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
+    hashes = {
+        name: "+".join(vlm.fingerprint() for vlm in models_of(spec, loaded).values()) or None
+        for name, spec in who.items()
+    }
     record = {
-        "models": model_records(out, sources, {name: vlm.fingerprint() for name, vlm in models.items()}),
+        "models": model_records(out, {name: "+".join(spec.sources) for name, spec in who.items()}, hashes),
         "data": relative(data, out),
         "pairs": len(chosen),
         "seed": seed,
@@ -89,32 +106,6 @@ def attack_command(
     typer.echo(f"{out}: attack.json, attack.md")
 
 
-def _attack(
-    name: str,
-    vlm: Vlm,
-    checker: Vlm | None,
-    pairs: list[Pair],
-    data: Path,
-    traces: Path | None,
-    needs_claims: bool,
-    options: dict[str, Any],
-) -> list[Measured]:
-    from earshot.lab.attack import materials, measure_attacks
-    from earshot.listener.claims import SPLITTERS, ClaimListener, LocalChecker
-    from earshot.listener.controls import SWAPS
-    from earshot.listener.evidence import EvidenceListener
-    from earshot.listener.local import LocalListener
-    from earshot.world.truth import read_truth
-
-    made = materials(pairs, traces=honest_traces(data, traces), truths=read_truth(data), chat=chat_of(vlm))
-    claims = None
-    if checker is not None:
-        claims = ClaimListener((LocalChecker(checker, name="claims"),), SPLITTERS[checker.prompts.name])
-    local = LocalListener(vlm, name=name, batch_size=options["batch"])
-    listener = EvidenceListener(local, SPLITTERS[vlm.prompts.name]) if needs_claims else local
-    return measure_attacks(listener, made, claims=claims, swap=SWAPS[vlm.prompts.name], **options)
-
-
 def honest_traces(data: Path, traces: Path | None) -> dict[str, str]:
     """Honest traces by pair id: those of a file, or of the pair set where it has some.
 
@@ -122,22 +113,15 @@ def honest_traces(data: Path, traces: Path | None) -> dict[str, str]:
         InputError: The file that was asked for is not there.
         DataError: A row has no text for `id` or `trace`.
     """
-    from earshot.errors import DataError, InputError
-    from earshot.rundir import read_jsonl
-    from earshot.world.make import TRACES_FILE
+    from earshot.data.rows import TRACES_FILE, read_traces
+    from earshot.errors import InputError
 
     file = traces or data / TRACES_FILE
     if not file.exists():
         if traces is not None:
             raise InputError(f"{traces}: no such file, expected JSON lines of 'id' and 'trace'")
         return {}
-    found = {}
-    for number, row in enumerate(read_jsonl(file, allow_cut=False), start=1):
-        pair_id, trace = row.get("id"), row.get("trace")
-        if not isinstance(pair_id, str) or not isinstance(trace, str):
-            raise DataError(f"{file}:{number}: expected text for 'id' and 'trace', found {pair_id!r} and {trace!r:.40}")
-        found[pair_id] = trace
-    return found
+    return {row["id"]: row["trace"] for row in read_traces(file)}
 
 
 def chat_of(vlm: Vlm) -> Any:

@@ -188,11 +188,10 @@ def _summarise(out: Path, results: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def _difference(out: Path, a: str, b: str) -> dict[str, Any]:
     """Accuracy of arm `a` minus that of `b` on the same in-distribution pairs."""
-    from earshot.evaluate import joined
-    from earshot.metrics import PredictionTable, accuracy_difference
-    from earshot.rundir import RunDir
+    from earshot.metrics import accuracy_difference
+    from earshot.predictions.run import Evaluation
 
-    first, second = (PredictionTable.from_rows(joined(RunDir(out / arm / "eval" / "test"))) for arm in (a, b))
+    first, second = (Evaluation(arm, out / arm / "eval" / "test", {}, {}).table() for arm in (a, b))
     return accuracy_difference(first, second).as_record()
 
 
@@ -229,11 +228,10 @@ def _show_examples(console: Console, out: Path, n: int = 3) -> None:
     from rich.text import Text
 
     from earshot.data.pairset import read_pairs
-    from earshot.evaluate import joined
-    from earshot.rundir import RunDir
+    from earshot.predictions.run import Evaluation
 
     prompts = {pair.id: pair.prompt for pair in read_pairs(out / "data" / "test")}
-    before, after = (joined(RunDir(out / arm / "eval" / "test")) for arm in ("sft", "listener"))
+    before, after = (Evaluation(arm, out / arm / "eval" / "test", {}, {}).rows() for arm in ("sft", "listener"))
     shown = 0
     for old, new in zip(before, after, strict=True):
         if not _corrected(old, new) or shown == n:

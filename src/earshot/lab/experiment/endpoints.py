@@ -15,6 +15,7 @@ from jaxtyping import Float
 from earshot.metrics import PredictionTable
 from earshot.metrics.calibration import ece_statistic
 from earshot.metrics.estimates import listener_statistics, pair_statistics, sample_statistics
+from earshot.predictions.sides import differ
 from earshot.stats import Statistic, mean_statistic, ratio_of_totals
 
 
@@ -81,7 +82,7 @@ def endpoint_statistics(table: PredictionTable, listeners: Iterable[str]) -> dic
 
 def _judged(table: PredictionTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By completion: whether it is well-formed on a strict pair, whether it is right, and its prompt."""
-    majority = np.sign(table.votes_first - table.votes_second)[table.sample_pair]
+    majority = table.people[table.sample_pair]
     return ~table.malformed & (majority != 0), table.side_sign == majority, table.cluster[table.sample_pair]
 
 
@@ -103,7 +104,7 @@ def _conditional(table: PredictionTable, name: str) -> dict[str, Statistic]:
     strict, right, clusters = _judged(table)
     p_listener = table.listeners.get(name, np.full(len(clusters), np.nan))
     heard = strict & ~np.isnan(p_listener)
-    agrees = np.sign(p_listener - 0.5) == table.side_sign
+    agrees = ~differ(p_listener, table.side_sign.astype(np.float64))
     return {
         f"accuracy_agree.{name}": _share(table, right, heard & agrees, clusters),
         f"accuracy_disagree.{name}": _share(table, right, heard & ~agrees, clusters),

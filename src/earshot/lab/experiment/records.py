@@ -1,13 +1,12 @@
 """What is finished, of what it was made, and what it made: `run.json` beside each run, and how a change is found."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from earshot.errors import DataError
-from earshot.rundir import write_json
+from earshot.rundir import read_json_object, write_json
 
 RECORD = "run.json"
 State = Literal["missing", "interrupted", "failed", "finished", "stale"]
@@ -67,9 +66,9 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
+        steps = read_json_object(path, what="the record of a run")["steps"]
         assert all({"status", "inputs"} <= kept.keys() for kept in steps.values())
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+    except (DataError, KeyError, TypeError, AttributeError, AssertionError) as error:
         raise DataError(f"{path}: is no record of a run; remove the folder, or give it back its record") from error
     return dict(steps)
 

@@ -4,7 +4,6 @@ Applications meet in files: this module calls `earshot world make`, `earshot tra
 nothing but their exit codes and the files they leave.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.hashing import Hashes, file_hash
 from earshot.lab.experiment.plan import Run, config_inputs, model_source, set_folder
 from earshot.lab.experiment.records import Record, State, Step, log_tail
-from earshot.rundir import RunDir, describe_environment, write_json, write_text
+from earshot.rundir import RunDir, describe_environment, locked, write_json, write_text
 
 PROGRAM = (sys.executable, "-m", "earshot.cli.main")
 PLAN_FILE = "plan.json"
@@ -279,16 +278,9 @@ class Experiment:
     def _locked(self) -> Iterator[None]:
         """One process a folder. Commands inherit the lock: one that outlives us, because we were killed, keeps it."""
         self.out.mkdir(parents=True, exist_ok=True)
-        self._lock_file = os.open(self.out / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
+        taken = f"{self.out}: an experiment, or a command of one that was killed, is still at work here; wait for it"
+        with locked(self.out / ".lock", taken=taken) as self._lock_file:
             try:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{self.out}: an experiment, or a command of one that was killed, is still at work here; "
-                    "wait for it"
-                ) from error
-            yield
-        finally:
-            os.close(self._lock_file)
-            self._lock_file = None
+                yield
+            finally:
+                self._lock_file = None

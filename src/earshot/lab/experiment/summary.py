@@ -8,7 +8,6 @@ Axes: c clusters (prompts), k columns of totals.
 
 import hashlib
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,8 @@ from earshot.lab.experiment.plan import Run, expand, model_source, recipe, run_o
 from earshot.lab.experiment.records import Record
 from earshot.lab.experiment.running import PLAN_FILE
 from earshot.metrics import PredictionTable
-from earshot.rundir import read_jsonl, whole, write_json
+from earshot.predictions.run import Evaluation
+from earshot.rundir import read_json_object, whole, write_json
 from earshot.stats import Statistic
 
 TABLE, ABOUT = "summary.parquet", "summary.json"
@@ -152,9 +152,7 @@ def read_plan(folder: Path) -> ExperimentConfig:
         InputError: There is none.
     """
     path = folder / PLAN_FILE
-    if not path.is_file():
-        raise InputError(f"{folder}: holds no {PLAN_FILE}, expected the folder of an experiment; check the path")
-    tree = json.loads(path.read_text(encoding="utf-8"))
+    tree = read_json_object(path, what="the plan of an experiment")
     return build_config(ExperimentConfig, {**tree, "out": folder.as_posix()}, str(path))
 
 
@@ -212,7 +210,7 @@ def _predictions(path: Path, recorded: str) -> PredictionTable:
         raise DataError(
             f"{path}: is not what was recorded when it was made; 'earshot lab experiment run --redo' makes it"
         )
-    return PredictionTable.from_rows(read_jsonl(path), where=str(path))
+    return Evaluation("", path.parent, {}, {}).table()
 
 
 def _same_pairs(sets: dict[str, dict[str, Any]], name: str, table: PredictionTable, who: str) -> None:
@@ -266,9 +264,9 @@ def read_summary(folder: Path) -> Summary:
             f"{folder}: holds no {ABOUT} and {TABLE}; 'earshot lab experiment summarise {folder}' makes them"
         )
     try:
-        kept = json.loads(about.read_text(encoding="utf-8"))
+        kept = read_json_object(about, what="a summary")
         rows = pq.read_table(table)
-    except (ValueError, pa.ArrowException) as error:
+    except pa.ArrowException as error:
         raise DataError(f"{folder}: the summary cannot be read ({error}); write it again") from error
     if kept.get("format") != FORMAT:
         raise DataError(f"{about}: format {kept.get('format')!r}, expected {FORMAT}; write it again")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
+from earshot.predictions.judgement import AUTHOR
 from earshot.types import hash_of
 
 FIRST, SECOND, TIE, BOTH_BAD, NONE = 1, -1, 0, 2, -9
@@ -71,6 +72,24 @@ class PredictionTable:
     false_claims: Float[np.ndarray, " s"]
     listeners: dict[str, Float[np.ndarray, " s"]]
     """The probability of the first image that each listener gave."""
+    believed: dict[str, Float[np.ndarray, " s"]]
+    """How far each claim checker believes a trace's claims, their mean."""
+    p_author: Float[np.ndarray, " p"]
+    """The author's own, whoever decided."""
+    p_read: dict[str, Float[np.ndarray, " p"]]
+    """Each reader's, averaged over traces and orders."""
+    read_decides: bool
+    """Whether p_first is a reader's."""
+
+    @property
+    def people(self) -> Float[np.ndarray, " p"]:
+        """The signs of people's sides, by the majority of the votes: 1 first, -1 second, 0 none."""
+        return np.sign(self.votes_first - self.votes_second)
+
+    @property
+    def strict(self) -> Bool[np.ndarray, " p"]:
+        """Which pairs people have a side on."""
+        return self.votes_first != self.votes_second
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], *, where: str = "predictions") -> "PredictionTable":
@@ -99,7 +118,10 @@ class PredictionTable:
             raise DataError(f"{where}: a pair's id comes twice, expected each once; evaluate into an empty directory")
         return cls(
             n_clusters=len(builder.prompts),
-            listeners=builder.listener_columns(),
+            listeners=builder.named("listener", len(columns["malformed"])),
+            believed=builder.named("believed", len(columns["malformed"])),
+            p_read=builder.named("p_read", len(hashes)),
+            read_decides=builder.read_decides,
             axes=tuple(builder.axes),
             categories=tuple(builder.categories),
             models=tuple(builder.models),
@@ -111,7 +133,7 @@ class _Builder:
     """Columns that grow row by row, eight bytes a number."""
 
     def __init__(self) -> None:
-        doubles = ("p_first", "p_forward", "p_swapped", "votes_first", "votes_second")
+        doubles = ("p_first", "p_forward", "p_swapped", "p_author", "votes_first", "votes_second")
         sizes = ("first_bytes", "second_bytes", "first_pixels", "second_pixels")
         self.pairs: dict[str, array[Any]] = {name: array("d") for name in (*doubles, *sizes)}
         self.pairs |= {"pair_hash": array("q"), "cluster": array("q"), "label": array("b")}
@@ -120,7 +142,8 @@ class _Builder:
         numbers = ("sample_p_first", "true_claims", "false_claims")
         self.samples: dict[str, array[Any]] = {name: array("d") for name in numbers}
         self.samples |= {name: array("q") for name in counts} | {"malformed": array("b")}
-        self.listeners: dict[str, tuple[array[int], array[float]]] = {}
+        self._named: dict[tuple[str, str], tuple[array[int], array[float]]] = {}
+        self.read_decides = False
         self.prompts: dict[str, int] = {}
         self.axes: dict[str, int] = {}
         self.categories: dict[str, int] = {}
@@ -133,6 +156,7 @@ class _Builder:
             "p_first": probability(row["p_first"]),
             "p_forward": probability(row["p_first_forward"]),
             "p_swapped": probability(row["p_first_swapped"]),
+            "p_author": probability(row.get("p_author", row["p_first"])),
             "votes_first": count(row["votes_first"]),
             "votes_second": count(row["votes_second"]),
             "first_bytes": count(row.get("first_bytes"), optional=True),
@@ -148,6 +172,8 @@ class _Builder:
         pair = len(self.pairs["p_first"])
         for name, value in values.items():
             self.pairs[name].append(value)
+        self._add_named("p_read", pair, row.get("p_read"))
+        self.read_decides |= row.get("decided_by", AUTHOR) != AUTHOR
         for sample in row["samples"]:
             self._add_sample(pair, sample)
 
@@ -170,10 +196,14 @@ class _Builder:
         }
         for name, value in values.items():
             self.samples[name].append(value)
-        for listener, p_first in (sample.get("listener") or {}).items():
-            rows, ps = self.listeners.setdefault(listener, (array("q"), array("d")))
+        for column in ("listener", "believed"):
+            self._add_named(column, row, sample.get(column))
+
+    def _add_named(self, column: str, row: int, values: Mapping[str, Any] | None) -> None:
+        for name, value in (values or {}).items():
+            rows, ps = self._named.setdefault((column, name), (array("q"), array("d")))
             rows.append(row)
-            ps.append(probability(p_first))
+            ps.append(probability(value))
 
     def columns(self) -> dict[str, np.ndarray]:
         # Named types, because 'q' is C's long long, which NumPy and jaxtyping do not take for int64.
@@ -181,12 +211,13 @@ class _Builder:
         both = {k: np.array(column, dtype=dtypes[column.typecode]) for k, column in (self.pairs | self.samples).items()}
         return both | {"malformed": both["malformed"].astype(bool)}
 
-    def listener_columns(self) -> dict[str, np.ndarray]:
+    def named(self, column: str, n: int) -> dict[str, np.ndarray]:
+        """The values of a column that holds them by name, NaN where a row has none."""
         columns = {}
-        for name, (rows, ps) in self.listeners.items():
-            column = np.full(len(self.samples["malformed"]), np.nan)
-            column[np.array(rows)] = ps
-            columns[name] = column
+        for (of, name), (rows, ps) in self._named.items():
+            if of == column:
+                columns[name] = np.full(n, np.nan)
+                columns[name][np.array(rows)] = ps
         return columns
 
 

@@ -1,0 +1,148 @@
+"""The one place where listeners and checkers of claims are made, from their description (`spec`)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeAlias
+
+from earshot.errors import InputError, ModelError
+from earshot.listener import Listener
+from earshot.listener.claims import ClaimListener, LocalChecker
+from earshot.listener.controls import (
+    BlindListener,
+    BothOrdersListener,
+    EnsembleListener,
+    NoTraceListener,
+    RandomListener,
+    ShuffledListener,
+    TemperedListener,
+)
+from earshot.listener.evidence import EvidenceListener
+from earshot.listener.local import LocalListener
+from earshot.listener.remote import remote_listener
+from earshot.listener.spec import ListenerSpec
+from earshot.protocol import STANDARD, PromptSet, prompt_set
+from earshot.remote import is_address
+from earshot.vlm import Vlm, load
+
+Loaded: TypeAlias = dict[tuple[str, str, str], Vlm]
+"""Frozen models by source, device and dtype as they were asked for: what is named twice is loaded once."""
+
+
+def build_listener(spec: ListenerSpec, loaded: Loaded | None = None) -> Listener:
+    """The listener of a description; of a server nothing is asked yet.
+
+    Args:
+        spec: Who, and how it is asked.
+        loaded: Models that are there; those that are loaded now are added.
+
+    Raises:
+        InputError: An address is none.
+        ModelError: A model cannot be loaded, its answers are not single tokens, or the models read several languages.
+    """
+    if spec.control == "random":
+        return RandomListener(spec.seed)
+    loaded = {} if loaded is None else loaded
+    bases = [_base(spec, source, loaded) for source in spec.sources]
+    listener = bases[0] if len(bases) == 1 else EnsembleListener(tuple(bases))
+    if spec.control == "shuffled":
+        listener = ShuffledListener(listener, spec.seed)
+    elif spec.control == "blind":
+        listener = BlindListener(listener)
+    elif spec.control == "no_trace":
+        listener = NoTraceListener(listener)
+    if spec.orders == "both":
+        listener = BothOrdersListener(listener, language_of(spec, loaded).swap)
+    return listener if spec.temperature == 1.0 else TemperedListener(listener, spec.temperature)
+
+
+def build_checker(spec: ListenerSpec, loaded: Loaded | None = None, *, with_prior: bool = False) -> ClaimListener:
+    """Who checks claims, by the same description; models that run here.
+
+    Args:
+        spec: Who is asked.
+        loaded: As for `build_listener`.
+        with_prior: Also ask each claim of a grey image.
+
+    Raises:
+        InputError: The description says how traces are read, and claims are asked in one way.
+        ModelError: As for `build_listener`; a server's address is no model here.
+    """
+    said = (spec.control, spec.orders, spec.temperature, spec.needs_claims, spec.redaction)
+    if said != (None, "shown", 1.0, False, "none"):
+        raise InputError(f"{spec.label}: a checker of claims takes no control, orders, temperature or redaction")
+    loaded = {} if loaded is None else loaded
+    models = [_model(spec, source, loaded) for source in spec.sources]
+    checkers = [LocalChecker(vlm, spec.name or vlm.name, spec.batch_size or 64, spec.limits) for vlm in models]
+    return ClaimListener(tuple(checkers), language_of(spec, loaded).split, with_prior)
+
+
+def models_of(spec: ListenerSpec, loaded: Loaded) -> dict[str, Vlm]:
+    """The models here that a listener or a checker reads with, by source."""
+    return {source: _model(spec, source, loaded) for source in spec.sources if not is_address(source)}
+
+
+def language_of(spec: ListenerSpec, loaded: Loaded) -> PromptSet:
+    """The one language that all models of a description read; the standard one where there are none.
+
+    Raises:
+        ModelError: They read several.
+    """
+    languages = {one.name: one for one in (_language(spec, source, loaded) for source in spec.sources)}
+    if len(languages) > 1:
+        raise ModelError(
+            f"{spec.label}: the models are asked in {' and '.join(sorted(languages))}, expected one prompt set: they "
+            "must understand the same traces"
+        )
+    return languages.popitem()[1] if languages else STANDARD
+
+
+def describe_listener(listener: Listener) -> dict[str, Any]:
+    """What a listener's numbers depend on: its name, the hash of its model's weights, and how it is asked."""
+    if isinstance(listener, LocalListener):
+        return {"name": listener.vlm.name, "sha256": listener.vlm.fingerprint()}
+    told: dict[str, Any] = {"name": listener.name}
+    if isinstance(listener, EnsembleListener):
+        return told | {"of": [describe_listener(base) for base in listener.bases]}
+    if isinstance(base := getattr(listener, "base", None), Listener) and is_dataclass(listener):
+        below = describe_listener(base)
+        values = {field.name: getattr(listener, field.name) for field in fields(listener)}
+        plain = {name: value for name, value in values.items() if isinstance(value, int | float | str)}
+        told = below | told | plain | {"through": [type(listener).__name__, *below.get("through", ())]}
+    return told
+
+
+def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
+    """One of the models as it reads traces, before any control or order."""
+    base: Listener
+    if is_address(source):
+        base = remote_listener(
+            source,
+            prompts=spec.prompts,
+            key=os.environ.get(spec.key_env),
+            concurrency=spec.concurrency,
+            timeout_s=spec.timeout_s,
+            patience_s=spec.patience_s,
+            limits=spec.limits,
+        )
+    else:
+        vlm = _model(spec, source, loaded)
+        name = spec.name if spec.name and len(spec.sources) == 1 else vlm.name
+        base = LocalListener(vlm, name, spec.batch_size or 16, spec.limits)
+    if not spec.needs_claims and spec.redaction == "none":
+        return base
+    split = _language(spec, source, loaded).split if spec.needs_claims else None
+    return EvidenceListener(base, split, spec.redaction)
+
+
+def _model(spec: ListenerSpec, source: str, loaded: Loaded) -> Vlm:
+    how = {"device": spec.device or "auto", "dtype": spec.dtype or "auto"}
+    key = (source, how["device"], how["dtype"])
+    if key not in loaded:
+        loaded[key] = load(source, **how).freeze()
+    return loaded[key]
+
+
+def _language(spec: ListenerSpec, source: str, loaded: Loaded) -> PromptSet:
+    return prompt_set(spec.prompts) if is_address(source) else _model(spec, source, loaded).prompts

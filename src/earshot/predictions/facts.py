@@ -1,0 +1,46 @@
+"""What one row of predictions counts as, by the rules of `sides`: for the page, the report's examples and the shell.
+
+A row is as `run.Evaluation.rows` gives it: a judgement, with what people said of its pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from earshot.predictions.sides import differs, gap, is_flip, is_right
+from earshot.types import Side
+
+Row = Mapping[str, Any]
+Outcome = Literal["right", "wrong", "open"]
+
+
+def side_of_people(row: Row) -> Side | None:
+    """The side of the majority of the votes; none in a tie. A publisher's label counts where a protocol names it."""
+    if row["votes_first"] == row["votes_second"]:
+        return None
+    return "first" if row["votes_first"] > row["votes_second"] else "second"
+
+
+def outcome_of(row: Row) -> Outcome:
+    """Whether the answer is on people's side; open where they have none."""
+    right = is_right(row["p_first"], side_of_people(row))
+    return "open" if right is None else "right" if right else "wrong"
+
+
+def is_flipped(row: Row) -> bool:
+    """Whether the two orders were judged, and not to one side."""
+    return bool(is_flip(row["p_first_forward"], row["p_first_swapped"]))
+
+
+def listener_gaps(samples: Sequence[Row]) -> dict[str, float]:
+    """By listener, the widest |p_author - p_listener| among the samples in which they are on different sides."""
+    gaps: dict[str, float] = {}
+    for sample in samples:
+        for name, p in (sample.get("listener") or {}).items():
+            if differs(p, sample["side"]):
+                # Where the author's own p is not known, its verdict stands for 1 or 0.
+                own = sample.get("p_first")
+                apart = gap(float(sample["side"] == "first") if own is None else own, p)
+                gaps[name] = max(gaps.get(name, 0.0), apart or 0.0)
+    return gaps
