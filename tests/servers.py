@@ -16,6 +16,9 @@ import torch
 import uvicorn
 from PIL import Image
 
+from earshot.listener import Listener
+from earshot.listener.build import build_listener
+from earshot.listener.spec import ListenerSpec
 from earshot.reasoner import Reasoner
 from earshot.serve import Server
 from earshot.types import Pair, Votes
@@ -220,3 +223,8 @@ class FakeVllm:
             return [self.writes] * body["n"]
         reasoner = Reasoner(self.vlm, max_new_tokens=body["max_tokens"], temperature=body["temperature"])
         return [s.completion for s in reasoner.judge([pair], samples=body["n"], seed=body["seed"])[0][: body["n"]]]
+
+
+def remote_listener(url: str, **options: Any) -> Listener:
+    """The listener at an address, with options of its description."""
+    return build_listener(ListenerSpec((url,), **options))

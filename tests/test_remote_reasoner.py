@@ -9,12 +9,12 @@ from earshot.errors import InputError, ListenerUnavailable, RemoteError
 from earshot.judging.model import describe
 from earshot.listener.build import Loaded, build_listener
 from earshot.listener.local import LocalListener
-from earshot.listener.remote import ChatListener, remote_listener
+from earshot.listener.remote import ChatListener
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
 from earshot.train.grpo import listener_spec
 from tests.judging.opinions import shade
-from tests.servers import FakeVllm, Reply, answering
+from tests.servers import FakeVllm, Reply, answering, remote_listener
 from tests.vlm.models import noisy_pair, tiny
 
 PAIRS = [noisy_pair("a", "a red circle", 0), noisy_pair("b", "two blue squares", 1)]

@@ -12,6 +12,8 @@ import earshot
 from earshot.errors import ImageError, InputError, ListenerUnavailable, PromptTooLong
 from earshot.judging import RewardModel, describe, load
 from earshot.types import Pair, Votes
+from earshot.vlm.tiny import TinySize, build_tiny
+from earshot.world.corpus import corpus
 from tests.judging.opinions import Hears, Opinionated, shade
 
 DARK, LIGHT = shade(100), shade(140)
@@ -300,3 +302,20 @@ def test_earshot_has_no_other_surprises():
 def test_the_pair_has_no_votes():
     pair = NOISY.question(prompt="a", first=DARK, second=LIGHT).pair
     assert isinstance(pair, Pair) and pair.votes == Votes(0.0, 0.0)
+
+
+def test_listeners_and_checkers_are_described_and_a_model_of_several_roles_is_loaded_once(tmp_path):
+    folder = str(tmp_path / "one")
+    build_tiny("llava", corpus(40), size=TinySize(hidden=64, layers=1, vision_hidden=32, vision_layers=1)).save(
+        tmp_path / "one"
+    )
+    roles = {"listener": [f"both={folder},orders=both", folder], "checker": [f"c={folder}"]}
+    model = earshot.load(folder, **roles, max_new_tokens=8)
+    both, plain = model.listeners["both"], model.listeners["one"]
+    assert both.base.vlm is plain.vlm is model.reasoner.vlm is model.checkers["c"].checkers[0].vlm
+    told = describe(model)
+    assert told["listeners"]["both"]["through"] == ["BothOrdersListener"]
+    hashes = {told["model"]["sha256"], told["listeners"]["both"]["sha256"], told["checkers"]["c"]["sha256"]}
+    assert len(hashes) == 1
+    answer = ask(model)
+    assert answer.p_read.keys() == {"both", "one"}

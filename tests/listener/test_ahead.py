@@ -19,9 +19,8 @@ from earshot.listener.controls import (
     TemperedListener,
 )
 from earshot.listener.evidence import EvidenceListener
-from earshot.listener.remote import remote_listener
 from tests.fakes import FakeListener, fake_pair
-from tests.servers import HashingServer, Reply, hashing, threads_that_ask
+from tests.servers import HashingServer, Reply, hashing, remote_listener, threads_that_ask
 
 KINDS = {"served": "", "chat": "/v1"}
 PAIRS = [fake_pair("a"), fake_pair("b", first="green")]

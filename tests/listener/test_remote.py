@@ -11,10 +11,10 @@ from earshot.errors import ListenerUnavailable
 from earshot.judging import RewardModel
 from earshot.listener import Listener, ask
 from earshot.listener.local import LocalListener
-from earshot.listener.remote import TRACES_AT_ONCE, remote_listener
+from earshot.listener.remote import TRACES_AT_ONCE
 from earshot.serve import Server
 from tests.judging.opinions import Opinionated
-from tests.servers import FakeVllm, Reply, answering, served
+from tests.servers import FakeVllm, Reply, answering, remote_listener, served
 from tests.vlm.models import FAMILIES, noisy_pair, tiny
 
 PAIRS = [noisy_pair("a", "a red circle", 0), noisy_pair("b", "two blue squares and a red circle", 1)]
@@ -23,7 +23,7 @@ ROWS = [PAIRS[0], PAIRS[0], PAIRS[1], PAIRS[0]]  # the first pair comes back aft
 
 
 def serving(listener: Listener) -> Server:
-    return Server(RewardModel(Opinionated(), listener=listener))
+    return Server(RewardModel(Opinionated(), {"listener": listener}))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -31,6 +31,10 @@ class ModelOptions:
             "--listener", help="Who re-reads the traces: a model or an address, [NAME=]MODEL[,KEY=VALUE…]. Repeatable."
         ),
     ] = None
+    checker: Annotated[
+        list[str] | None,
+        typer.Option("--checker", help="Who is asked of every claim of a trace: a model, [NAME=]MODEL. Repeatable."),
+    ] = None
     decide: Annotated[
         str, typer.Option("--decide", help="Whose p is the answer: author, the reasoner, or the name of a listener.")
     ] = "author"
@@ -79,15 +83,17 @@ class ModelOptions:
 
         return load(
             **{one.name: getattr(self, one.name) for one in fields(self)}
-            | {"listener": named, "batch_size": batch_size, "lenient": lenient}
+            | {"listener": named, "checker": self.checker or (), "batch_size": batch_size, "lenient": lenient}
         )
 
     def from_anywhere(self) -> "ModelOptions":
         """The same for a process that works in another folder: the models' folders by their absolute paths."""
-        from earshot.listener.spec import absolute
+        from earshot.listener.spec import absolute, parse_listeners
 
-        named = [str(replace(spec.absolute(), name=name)) for name, spec in self.listeners().items()]
-        return replace(self, model=absolute(self.model), listener=named)
+        def named(texts: list[str] | None) -> list[str]:
+            return [str(replace(one.absolute(), name=name)) for name, one in parse_listeners(texts or ()).items()]
+
+        return replace(self, model=absolute(self.model), listener=named(self.listener), checker=named(self.checker))
 
 
 def load_share(number: int, *, of: int, load: "Callable[[], RewardModel]") -> "RewardModel":

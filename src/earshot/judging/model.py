@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,10 +14,10 @@ from earshot.judging.pictures import PictureLike, take_picture
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images
 from earshot.listener import Listener, ask
-from earshot.listener.build import Loaded, build_listener, describe_listener
+from earshot.listener.build import Loaded, build_checker, build_listener, describe_checker, describe_listener
 from earshot.listener.claims import ClaimListener
-from earshot.listener.remote import ChatListener, remote_listener
-from earshot.listener.spec import ListenerSpec, parse_listener
+from earshot.listener.remote import ChatListener
+from earshot.listener.spec import ListenerSpec, parse_listener, parse_listeners
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
 from earshot.protocol import RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
@@ -343,6 +342,7 @@ def load(
     model: str | Path,
     *,
     listener: Reader | Sequence[Reader] | Mapping[str, Reader] = (),
+    checker: Sequence[str] | Mapping[str, ListenerSpec] = (),
     decide: str = AUTHOR,
     samples: int = 1,
     temperature: float = 1.0,
@@ -361,6 +361,7 @@ def load(
         listener: Who re-reads the traces: one or several, each a model named in the same way, `http://HOST:PORT` of an
             `earshot serve` (key in EARSHOT_LISTENER_KEY), either with options (docs/python.md), a `ListenerSpec`, or
             any `Listener`. Told apart by their own names, or by those of a mapping.
+        checker: Models that are asked of every claim of a trace whether it is true, named in the same way.
         decide: Whose p is the answer: `author`, the reasoner, or the name of a listener.
         samples: Completions for each order of the images; their mean is taken.
         temperature: Of the sampling; 0 is greedy.
@@ -386,15 +387,24 @@ def load(
     reasoner: Judges
     loaded: Loaded = {}
     if is_address(model):
-        own = remote_listener(str(model), key=os.environ.get("EARSHOT_REASONER_KEY"))
+        own = build_listener(ListenerSpec((str(model),), key_env="EARSHOT_REASONER_KEY"))
         if not isinstance(own, ChatListener):
             raise InputError(f"{model}: an 'earshot serve' judges by itself; expected http://HOST:PORT/v1#NAME")
         reasoner = ChatReasoner(own, **how)
     else:
         vlm = loaded[str(model), device, dtype] = load_vlm(model, device=device, dtype=dtype).freeze()
         reasoner = Reasoner(vlm, **how)
-    listeners = _listeners(listener, loaded, batch_size=batch_size, device=device, dtype=dtype)
-    return RewardModel(reasoner, listeners, samples=samples, redaction=redaction, decide=decide, lenient=lenient)
+    shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype}
+    asked = checker if isinstance(checker, Mapping) else parse_listeners(checker)
+    return RewardModel(
+        reasoner,
+        _listeners(listener, loaded, **shared),
+        {name: build_checker(spec.filled(**shared), loaded) for name, spec in asked.items()},
+        samples=samples,
+        redaction=redaction,
+        decide=decide,
+        lenient=lenient,
+    )
 
 
 def _listeners(given: Any, loaded: Loaded, **options: Any) -> dict[str, Listener]:
@@ -437,5 +447,5 @@ def describe(model: RewardModel) -> dict[str, Any]:
     if isinstance(reasoner, Reasoner | ChatReasoner):
         told |= {"temperature": reasoner.temperature, "max_new_tokens": reasoner.max_new_tokens}
     told["listeners"] = {name: describe_listener(listener) for name, listener in model.listeners.items()}
-    told["checkers"] = {name: {"name": checker.name} for name, checker in model.checkers.items()}
+    told["checkers"] = {name: describe_checker(checker) for name, checker in model.checkers.items()}
     return told

@@ -20,10 +20,10 @@ from earshot.listener.controls import (
 )
 from earshot.listener.evidence import EvidenceListener
 from earshot.listener.local import LocalListener
-from earshot.listener.remote import remote_listener
+from earshot.listener.remote import ChatListener, ServedListener
 from earshot.listener.spec import ListenerSpec
 from earshot.protocol import STANDARD, PromptSet, prompt_set
-from earshot.remote import is_address
+from earshot.remote import ChatModel, Endpoint, is_address, parse_address
 from earshot.vlm import Vlm, load
 
 Loaded: TypeAlias = dict[tuple[str, str, str], Vlm]
@@ -113,19 +113,27 @@ def describe_listener(listener: Listener) -> dict[str, Any]:
     return told
 
 
+def describe_checker(checker: ClaimListener) -> dict[str, Any]:
+    """What its numbers depend on: its name, and the hashes of its models' weights."""
+    hashes = [one.vlm.fingerprint() for one in checker.checkers if isinstance(one, LocalChecker)]
+    return {"name": checker.name, "sha256": "+".join(hashes)}
+
+
 def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
     """One of the models as it reads traces, before any control or order."""
     base: Listener
     if is_address(source):
-        base = remote_listener(
-            source,
-            prompts=spec.prompts,
+        address = parse_address(source)
+        endpoint = Endpoint(
+            address.url,
             key=os.environ.get(spec.key_env),
             concurrency=spec.concurrency,
             timeout_s=spec.timeout_s,
             patience_s=spec.patience_s,
-            limits=spec.limits,
         )
+        base = ServedListener(endpoint, limits=spec.limits)
+        if address.chat:
+            base = ChatListener(ChatModel(endpoint, address.model, prompt_set(spec.prompts), spec.limits))
     else:
         vlm = _model(spec, source, loaded)
         name = spec.name if spec.name and len(spec.sources) == 1 else vlm.name

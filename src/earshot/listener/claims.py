@@ -18,14 +18,14 @@ from jaxtyping import Float
 from PIL import Image
 from transformers import BatchFeature
 
-from earshot.errors import ConfigError, InputError, ModelError
+from earshot.errors import ConfigError, InputError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.listener import checked
-from earshot.listener.controls import GREY
+from earshot.listener.controls import grey_like
 from earshot.protocol import Claim, claim_messages, defuse, split_claims
 from earshot.rewards import claims_reward
 from earshot.types import ImageSource, Pair
-from earshot.vlm import Vlm
+from earshot.vlm import Vlm, answer_token_ids
 from earshot.vlm.prefix import encode_prefix, suffix_logits
 
 SplitClaims = Callable[[str], list[Claim]]
@@ -83,7 +83,7 @@ class ClaimQuestion:
 
     head: str
     tail: str
-    answers: tuple[int, int]
+    answers: tuple[int, ...]
 
     @classmethod
     def of(cls, vlm: Vlm) -> ClaimQuestion:
@@ -96,17 +96,7 @@ class ClaimQuestion:
         text = vlm.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         head, _, tail = text.partition(_PLACE)
         tail += vlm.prompts.claim_prefill
-        opened = vlm.tokenizer(tail, add_special_tokens=False)["input_ids"]
-        ids = []
-        for answer in vlm.prompts.claim_answers:
-            whole = vlm.tokenizer(tail + answer, add_special_tokens=False)["input_ids"]
-            if whole[: len(opened)] != opened or len(whole) != len(opened) + 1:
-                raise ModelError(
-                    f"{vlm.name}: the answer {answer!r} is not a single token after {tail[-12:]!r} in this "
-                    "tokenizer, expected one; choose another model to check claims"
-                )
-            ids.append(whole[-1])
-        return cls(head, tail, (ids[0], ids[1]))
+        return cls(head, tail, answer_token_ids(vlm, tail, vlm.prompts.claim_answers))
 
     def prompts(self, vlm: Vlm, images: Sequence[Image.Image]) -> BatchFeature:
         """The heads of these images, one a row, padded on the left, on the model's device."""
@@ -255,14 +245,6 @@ def _in_sense(p_yes: float, claim: Claim) -> float:
 
 
 def _greyed(images: Sequence[ImageSource]) -> list[ImageSource]:
-    """A grey image for each, one object for each size, so that it is encoded once."""
-    by_size: dict[tuple[int, int], Image.Image] = {}
-    by_source: dict[object, Image.Image] = {}
-    out: list[ImageSource] = []
-    for image in images:
-        key = image if isinstance(image, Path | bytes) else id(image)
-        if key not in by_source:
-            size = load_image(image).size
-            by_source[key] = by_size.setdefault(size, Image.new("RGB", size, GREY))
-        out.append(by_source[key])
-    return out
+    """A grey image for each, each image looked at once."""
+    greys = {key: grey_like(image) for key, image in {id(image): image for image in images}.items()}
+    return [greys[id(image)] for image in images]

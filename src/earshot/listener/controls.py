@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,7 +21,7 @@ from earshot.errors import ConfigError, ListenerUnavailable
 from earshot.images import load_image
 from earshot.listener import Begin, Listener, ahead, ahead_through, ask
 from earshot.protocol import swap_references
-from earshot.types import Pair
+from earshot.types import ImageSource, Pair
 
 GREY = (128, 128, 128)
 
@@ -229,11 +229,17 @@ def _each_once(pairs: Sequence[Pair], change: Callable[[Pair], Pair]) -> list[Pa
 
 
 def _greyed(pair: Pair) -> Pair:
-    return replace(pair, first=_grey(pair.first), second=_grey(pair.second))
+    return replace(pair, first=grey_like(pair.first), second=grey_like(pair.second))
 
 
-def _grey(source: Any) -> Image.Image:
-    return Image.new("RGB", load_image(source).size, GREY)
+def grey_like(source: ImageSource) -> Image.Image:
+    """A grey image of the same size; one object for each size, so that it is encoded once."""
+    return _grey(load_image(source).size)
+
+
+@lru_cache(maxsize=64)
+def _grey(size: tuple[int, int]) -> Image.Image:
+    return Image.new("RGB", size, GREY)
 
 
 def _hash(*parts: object) -> int:

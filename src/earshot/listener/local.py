@@ -34,7 +34,7 @@ class LocalListener:
     name: str = "listener"
     batch_size: int = 16
     limits: ImageLimits = DEFAULT_LIMITS
-    _answers: tuple[int, int] = field(init=False, repr=False)
+    _answers: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._answers = answer_token_ids(self.vlm)

@@ -17,10 +17,10 @@ from jaxtyping import Float
 
 from earshot.errors import ListenerUnavailable, RemoteError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, read_file
-from earshot.listener import Begin, Listener, checked, identity, runs_of_pairs
+from earshot.listener import Begin, checked, identity, runs_of_pairs
 from earshot.listener.begun import Begun
-from earshot.protocol import listener_prefill, prompt_set
-from earshot.remote import CONTROL_TOKENS, LEAST_MASS, ChatModel, Endpoint, parse_address, png
+from earshot.protocol import listener_prefill
+from earshot.remote import CONTROL_TOKENS, LEAST_MASS, ChatModel, Endpoint, png
 from earshot.types import ImageSource, Pair
 
 T = TypeVar("T")
@@ -172,37 +172,6 @@ class ServedListener:
             source = read_file(source, limits=self.limits)
         data = source if isinstance(source, bytes) else png(source, self.limits)
         return base64.b64encode(data).decode()
-
-
-def remote_listener(
-    source: str,
-    *,
-    prompts: str = "standard",
-    key: str | None = None,
-    concurrency: int = 16,
-    timeout_s: float = 60.0,
-    patience_s: float = 60.0,
-    limits: ImageLimits = DEFAULT_LIMITS,
-) -> Listener:
-    """The listener at an address; nothing is asked of it yet.
-
-    Args:
-        source: `http://HOST:PORT` of `earshot serve --listener`, or `http://HOST:PORT/v1#MODEL` of a chat API.
-        prompts: How a chat API is asked: a name that `protocol.prompt_set` knows.
-        key: Sent as `Authorization: Bearer KEY`.
-        concurrency: Requests at a time.
-        timeout_s: How long one attempt may take.
-        patience_s: How long a request is repeated while the server is away or has no room.
-        limits: What an image may be.
-
-    Raises:
-        InputError: It is no address, or there is no such prompt set.
-    """
-    address = parse_address(source)
-    endpoint = Endpoint(address.url, key=key, concurrency=concurrency, timeout_s=timeout_s, patience_s=patience_s)
-    if address.chat:
-        return ChatListener(ChatModel(endpoint, address.model, prompt_set(prompts), limits))
-    return ServedListener(endpoint, limits=limits)
 
 
 def _parts(of_a_pair: Sequence[T]) -> list[Sequence[T]]:

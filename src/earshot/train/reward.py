@@ -19,6 +19,7 @@ from earshot.errors import ListenerUnavailable
 from earshot.listener import Begin, Listener, ahead, ask
 from earshot.listener.claims import ClaimListener, Heard, pay_claims
 from earshot.listener.controls import NoTraceListener
+from earshot.predictions.sides import side_of
 from earshot.protocol import RedactionLevel, parse_completion, redact_trace
 from earshot.rewards import RewardParts, accuracy_reward, combine, listener_reward, paid_for_trace
 from earshot.train.leak import LeakAlarm
@@ -233,7 +234,7 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "label_first": [float(r.votes_first > r.votes_second) for r in rollouts if r.votes_first != r.votes_second],
         "trace_words": [float(len((r.trace or "").split())) for r in formed],
         "listener/p_label": [_p_label(r) for r in labelled],
-        "listener/disagreement": [float(_disagrees(r)) for r in heard],
+        "listener/disagreement": [float(side_of(r.listener_p_first) != r.side) for r in heard],
         "claims/number": [float(r.claims) for r in formed if r.claims is not None],
         "claims/believed": [r.claims_believed for r in formed if r.claims_believed is not None],
     }
@@ -248,13 +249,6 @@ def _p_label(rollout: Rollout) -> float:
     assert rollout.listener_p_first is not None
     first = rollout.votes_first > rollout.votes_second
     return rollout.listener_p_first if first else 1.0 - rollout.listener_p_first
-
-
-def _disagrees(rollout: Rollout) -> bool:
-    """Whether the verdict is not the listener's side; a listener that cannot tell agrees with neither."""
-    p = rollout.listener_p_first
-    assert p is not None
-    return p == 0.5 or (p > 0.5) != (rollout.side == "first")
 
 
 def _rollout(step: int, files: tuple[str, str], one: Scored, parts: RewardParts) -> Rollout:

@@ -264,24 +264,25 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def answer_token_ids(vlm: Vlm) -> tuple[int, int]:
-    """Ids of the two answer tokens as they follow an opening answer tag.
+def answer_token_ids(
+    vlm: Vlm, opened: str = listener_prefill("x"), answers: Sequence[str] = ANSWER_TEXTS
+) -> tuple[int, ...]:
+    """Ids of the tokens of answers as they follow a text: the two of a verdict, unless others are given.
 
     Raises:
         ModelError: An answer is not a single token there, so that no one logit is its probability.
     """
-    prefill = listener_prefill("x")
-    opened = vlm.tokenizer(prefill, add_special_tokens=False)["input_ids"]
+    before = vlm.tokenizer(opened, add_special_tokens=False)["input_ids"]
     ids = []
-    for answer in ANSWER_TEXTS:
-        whole = vlm.tokenizer(prefill + answer, add_special_tokens=False)["input_ids"]
-        if whole[: len(opened)] != opened or len(whole) != len(opened) + 1:
+    for answer in answers:
+        whole = vlm.tokenizer(opened + answer, add_special_tokens=False)["input_ids"]
+        if whole[: len(before)] != before or len(whole) != len(before) + 1:
             raise ModelError(
-                f"{vlm.name}: the answer {answer!r} is not a single token after {prefill!r} in this tokenizer; "
-                "choose a model whose tokenizer writes digits one by one"
+                f"{vlm.name}: the answer {answer!r} is not a single token after {opened[-24:]!r} in this tokenizer, "
+                "expected one; choose another model"
             )
         ids.append(whole[-1])
-    return ids[0], ids[1]
+    return tuple(ids)
 
 
 def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
