@@ -95,7 +95,8 @@ def violations(package: Path) -> list[str]:
         problems += [(line, "opens an image outside earshot.images") for line in opened_images(tree, module, imports)]
         found += [f"{file.relative_to(package)}:{line}: {problem}" for line, problem in problems]
         for i in imports:
-            if (arrow := arrow_beside(module, i)) is not None:
+            # An import that is refused already is not told again as half of a circle.
+            if (arrow := arrow_beside(module, i)) is not None and forbidden(module, i) is None:
                 beside.setdefault(arrow, f"{file.relative_to(package)}:{i.line}")
     return found + circles(beside)
 

@@ -93,6 +93,9 @@ def test_generators_are_ranked_by_people_and_by_each_run():
     assert [r.places[1].split(" ")[0] for r in view.rows] == ["1", "1", "1"]
     assert [len(r.marks) for r in view.strip.rows] == [2, 2, 2]
     assert view.places_of_runs == [0]
+    # People's ranking needs the third prompt and another: (2/3)³ + 1/27 of the resamples lack one of them.
+    (note,) = view.notes
+    assert int(note.removeprefix("run: ").partition(" of 1000 resamples")[0]) == pytest.approx(1000 * 9 / 27, abs=45)
 
 
 def test_why_there_is_no_ranking_is_said():

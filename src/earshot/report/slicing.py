@@ -9,7 +9,7 @@ import numpy as np
 
 from earshot.errors import DataError
 from earshot.metrics import PredictionTable
-from earshot.metrics.ranking import Ranking, RankingComparison, compare_rankings
+from earshot.metrics.ranking import RANKING_RESAMPLES, Ranking, RankingComparison, compare_rankings
 from earshot.metrics.slices import (
     Bootstrap,
     Slice,
@@ -212,6 +212,11 @@ def ranking_view(tables: Sequence[tuple[int, str, PredictionTable]]) -> tuple[Ra
             notes.append(f"{run}: {error}")
     if not compared:
         return None, "; ".join(dict.fromkeys(note.partition(": ")[2] for note in notes))
+    for _, run, one in compared:
+        if infinite := max(one.people.n_disconnected, one.reasoner.n_disconnected):
+            notes.append(
+                f"{run}: {infinite} of {RANKING_RESAMPLES} resamples, in which some generators never lost to the others"
+            )
     people = compared[0][2].people
     rankings: list[Ranking] = [people, *(c.reasoner for _, _, c in compared)]
     places = [{g.name: g for g in ranking.generators} for ranking in rankings]
