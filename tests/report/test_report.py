@@ -122,7 +122,7 @@ def test_what_is_no_run_is_refused_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run"):
         write_report([], tmp_path / "report.html")
     write_text(tmp_path / "bad" / "metrics.json", "[1]")
-    with pytest.raises(DataError, match=r"metrics\.json: holds a list"):
+    with pytest.raises(DataError, match=r"metrics\.json: holds a JSON list"):
         write_report([tmp_path / "bad"], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 

@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from earshot.errors import TrainingAborted
+from earshot.predictions.rollout import Rollout
 from earshot.train.callbacks import FiniteGuard, gradients_are_finite, rename_metrics, sample_table
-from earshot.train.reward import Rollout
 
 STATE = SimpleNamespace(global_step=7)
 

@@ -16,11 +16,12 @@ from rich.console import Console
 from earshot.config import GrpoConfig
 from earshot.errors import ModelError
 from earshot.listener.build import build_listener
+from earshot.predictions.rollout import Rollout
 from earshot.protocol import write_completion
 from earshot.rundir import RunDir, read_jsonl
 from earshot.train import trainer as trainer_module
 from earshot.train.grpo import listener_spec, train_grpo
-from earshot.train.reward import CombinedReward, Rollout
+from earshot.train.reward import CombinedReward
 from earshot.types import Verdict
 from earshot.vlm import load
 from tests.fakes import fake_pair

@@ -9,9 +9,10 @@ import pytest
 from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
 from earshot.listener.claims import ClaimListener
+from earshot.predictions.rollout import Rollout
 from earshot.protocol import Claim, write_completion
 from earshot.train.leak import BinomialCusum, LeakAlarm
-from earshot.train.reward import CombinedReward, Rollout
+from earshot.train.reward import CombinedReward
 from earshot.types import Pair, Verdict
 from tests.fakes import FakeListener, fake_pair
 

@@ -142,7 +142,7 @@ def test_a_row_in_full_has_every_word_and_only_says_how_much_of_a_huge_one_is_le
 
 def test_rollouts_have_their_parts_and_what_the_listener_read(client: TestClient) -> None:
     detail = client.get("/api/row/rollouts/1").json()
-    assert detail["parts"] == {"format": 1.0, "accuracy": None, "listener": None}
+    assert detail["parts"] == [{"name": "format", "value": 1.0, "weight": None, "paid": None}]
     assert detail["heard"]["text"] == "words"
     assert detail["listeners"] == [{"name": "listener", "p_first": 0.8, "differs": True}]
     assert client.get("/api/row/rollouts/3").json()["reward"] is None

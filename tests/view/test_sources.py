@@ -21,7 +21,7 @@ def test_a_run_shows_its_own_predictions_and_those_of_its_evaluations(tmp_path: 
     evaluation(tmp_path / "run", data="../pairs")
     evaluation(tmp_path / "run" / "eval" / "ood", data="../../../other", listeners=["kin"])
     own, ood = find_sources([tmp_path / "run"]).judged
-    assert (own.run, own.name, own.data) == ("run", "evaluation", tmp_path / "pairs")
+    assert (own.run, own.name, own.data) == ("run", "pairs", tmp_path / "pairs")
     assert (ood.run, ood.name, ood.data, ood.listeners) == ("run", "ood", tmp_path / "other", ("kin",))
 
 

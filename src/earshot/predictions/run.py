@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from earshot.config import parse_yaml
 from earshot.data.rows import read_info
-from earshot.errors import DataError
+from earshot.errors import ConfigError, DataError
 from earshot.predictions.people import People
 from earshot.predictions.table import PredictionTable
 from earshot.rundir import RunDir, read_json_object, read_jsonl
@@ -126,3 +127,15 @@ def _whatever(path: Path) -> dict[str, Any]:
         return read_object(path)
     except DataError:
         return {}
+
+
+def config_of(path: Path) -> Mapping[str, Any]:
+    """The configuration of a run, read as it was written; empty where there is none, or it is no YAML.
+
+    What cannot be read costs what only it would say: pictures and weights.
+    """
+    try:
+        found = parse_yaml(RunDir(path).config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return {}
+    return found if isinstance(found, Mapping) else {}

@@ -76,6 +76,7 @@ def render_page(runs: Sequence[RunReading]) -> str:
         facts=run_facts(runs),
         data=data_facts(runs),
         training=training_charts(runs),
+        paid=[(run.name, run.paid) for run in runs if run.paid is not None and run.paid.n],
         sets=sets,
         budget=budget,
         examples=examples,

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from earshot.config import parse_yaml
 from earshot.data.rows import read_info
-from earshot.errors import ConfigError, EarshotError
+from earshot.errors import EarshotError
 from earshot.metrics import read_estimate
 from earshot.predictions.run import Evaluation
 from earshot.report.reading import RunReading
@@ -91,7 +90,7 @@ def _judged_data(evaluation: Evaluation) -> DataFact:
 
 
 def _training_data(run: RunReading) -> DataFact | None:
-    data = config_of(run).get("data")
+    data = run.settings.get("data")
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, str):
         return None
@@ -110,30 +109,24 @@ def _training_data(run: RunReading) -> DataFact | None:
 
 def _begun_in(run: RunReading) -> Path:
     """The folder that the paths of the run's configuration are relative to, found by where the run itself is."""
-    out = Path(str(config_of(run).get("out") or run.path.name)).parts
+    out = Path(str(run.settings.get("out") or run.path.name)).parts
     return Path(*run.path.parts[: -len(out)]) if run.path.parts[-len(out) :] == out else Path()
-
-
-def config_of(run: RunReading) -> Mapping[str, Any]:
-    """The run's configuration; empty where there is none or it is no YAML."""
-    try:
-        found = parse_yaml(run.config)
-    except ConfigError:
-        return {}
-    return found if isinstance(found, Mapping) else {}
 
 
 def _starting_model(run: RunReading) -> str:
     reasoner = _mapping(run.environment.get("models")).get("reasoner")
-    model = _mapping(config_of(run).get("model"))
+    model = _mapping(run.settings.get("model"))
     name = str(model.get("path") or _mapping(reasoner).get("name") or "")
     return _with_hash(name, _mapping(reasoner).get("sha256"))
 
 
 def _reward_listeners(run: RunReading) -> str:
     models = _mapping(run.environment.get("models"))
-    found = {k.partition(":")[2]: v for k, v in models.items() if str(k).startswith("listener:")}
-    return "; ".join(_with_hash(name, _mapping(v).get("sha256")) for name, v in found.items())
+    named = [(kind, name, v) for k, v in models.items() for kind, colon, name in [str(k).partition(":")] if colon]
+    told = {"listener": "", "claims": "checks claims: "}
+    return "; ".join(
+        told[kind] + _with_hash(name, _mapping(v).get("sha256")) for kind, name, v in named if kind in told
+    )
 
 
 def _judged_model(run: RunReading) -> str:
@@ -159,7 +152,7 @@ def _asked_listeners(run: RunReading) -> str:
 
 
 def _seeds(run: RunReading) -> str:
-    training = run.environment.get("seed", config_of(run).get("seed"))
+    training = run.environment.get("seed", run.settings.get("seed"))
     judging = dict.fromkeys(str(e.settings["seed"]) for e in run.evaluations if "seed" in e.settings)
     parts = [] if training is None else [f"training {training}"]
     return ", ".join([*parts, *([f"judging {' and '.join(judging)}"] if judging else [])])

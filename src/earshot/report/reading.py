@@ -6,6 +6,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from earshot.errors import DataError, InputError
-from earshot.predictions.run import Evaluation, evaluations_of, read_object
+from earshot.predictions.rollout import Paid, mean_parts
+from earshot.predictions.run import Evaluation, config_of, evaluations_of, read_object
 from earshot.rundir import RunDir, names_of_runs, read_jsonl
 
 
@@ -38,6 +40,18 @@ class RunReading:
     n_rollouts: int
     """Completions that training sampled and kept."""
     path: Path
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The run's configuration."""
+        return config_of(self.path)
+
+    @cached_property
+    def paid(self) -> Paid | None:
+        """What the completions of the last step that was kept were paid; None where none was."""
+        files = sorted(RunDir(self.path).rollouts.glob("step-*.parquet"))
+        weights = self.settings.get("rewards")
+        return mean_parts(files[-1], weights if isinstance(weights, Mapping) else {}) if files else None
 
     @property
     def steps(self) -> int:

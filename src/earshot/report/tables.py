@@ -30,6 +30,33 @@ class Quantity(NamedTuple):
 
 QUANTITIES = {
     "accuracy": Quantity("accuracy", True, "headline", "pairs with a majority whose side was named; unparsed is wrong"),
+    "accuracy.author": Quantity(
+        "accuracy of the author", True, "headline", "where a reader decides: the reasoner's own"
+    ),
+    "accuracy.read.": Quantity(
+        "accuracy as {} reads the traces", True, "headline", "its p over traces and orders, conclusions taken out"
+    ),
+    "follows_trace.": Quantity(
+        "follows its trace, as {} reads it", True, "headline", "pairs on which author and reader are on one side"
+    ),
+    "coverage.agree.": Quantity("pairs on which {} agrees", True, "more", "with the author; the share of strict pairs"),
+    "accuracy.agree.": Quantity("accuracy where {} agrees", True, "more", "on those pairs alone"),
+    "selective_accuracy.50.agree.": Quantity(
+        "accuracy on the surest half, {} agreeing first",
+        True,
+        "selective",
+        "those on which it differs are left out first",
+    ),
+    "selective_accuracy.80.agree.": Quantity(
+        "accuracy on the surest 80 %, {} agreeing first",
+        True,
+        "selective",
+        "those on which it differs are left out first",
+    ),
+    "aurc.agree.": Quantity(
+        "area under the risk curve, {} agreeing first", False, "selective", "mean error over all coverages"
+    ),
+    "believed.": Quantity("claims that {} believes", True, "more", "mean p over the claims of a trace"),
     "blind.always_first": Quantity("blind: always the first", True, "headline", "accuracy without looking"),
     "blind.larger_file": Quantity("blind: the larger file", True, "headline", "accuracy without looking"),
     "blind.larger_picture": Quantity("blind: more pixels", True, "headline", "accuracy without looking"),

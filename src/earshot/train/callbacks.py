@@ -13,8 +13,8 @@ from rich.table import Table
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from earshot.errors import TrainingAborted
+from earshot.predictions.rollout import Rollout
 from earshot.rundir import RunDir, append_jsonl
-from earshot.train.reward import Rollout
 
 # TRL's names for what our metrics log holds; everything else it logs keeps its own name under `trl/`.
 _RENAMED = {

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 
@@ -17,10 +15,11 @@ from earshot.errors import ConfigError
 from earshot.images import Tolerance
 from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.spec import ListenerSpec
-from earshot.rundir import RunDir, read_jsonl, whole
+from earshot.predictions.rollout import Rollout, write_rollouts
+from earshot.rundir import RunDir, read_jsonl
 from earshot.train.callbacks import FiniteGuard, SampleTable, watch
 from earshot.train.leak import LeakAlarm
-from earshot.train.reward import CombinedReward, Rollout
+from earshot.train.reward import CombinedReward
 from earshot.train.rows import PairRows, as_dataset, open_pairs
 from earshot.train.run import (
     begin_run,
@@ -66,16 +65,8 @@ class RolloutLog:
             self.write(self._run.rollouts / f"step-{step:06d}-rank{self._rank}.parquet")
 
     def write(self, path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as temporary:
-            pq.write_table(pa.Table.from_pylist([asdict(r) for r in self.latest], _ROLLOUT_SCHEMA), temporary)
+        write_rollouts(path, self.latest)
         return path
-
-
-_PYTHON_TO_ARROW = {"int": pa.int64(), "str": pa.string(), "float": pa.float64()}
-_ROLLOUT_SCHEMA = pa.schema(
-    [(name, _PYTHON_TO_ARROW[str(kind).split(" ")[0]]) for name, kind in Rollout.__annotations__.items()]
-)
 
 
 @without_known_warnings()

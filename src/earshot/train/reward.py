@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from earshot.config import GrpoConfig
+from earshot.config import GrpoConfig, RewardConfig
 from earshot.errors import ListenerUnavailable
 from earshot.listener import Begin, Listener, ahead, ask
 from earshot.listener.claims import ClaimListener, Heard, pay_claims
 from earshot.listener.controls import NoTraceListener
+from earshot.predictions.rollout import PART_NAMES, Rollout
 from earshot.predictions.sides import side_of
 from earshot.protocol import RedactionLevel, parse_completion, redact_trace
 from earshot.rewards import RewardParts, accuracy_reward, combine, listener_reward, paid_for_trace
@@ -47,37 +48,6 @@ class Scored:
     p_first: float | None = None
     p_prior: float | None = None
     heard: list[Heard] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """One completion and what became of it; a row of `rollouts/*.parquet`."""
-
-    step: int
-    pair_id: str
-    prompt: str
-    first_file: str
-    second_file: str
-    votes_first: float
-    votes_second: float
-    completion: str
-    trace: str | None
-    trace_redacted: str | None
-    side: str | None
-    malformed: str | None
-    reward: float | None
-    reward_format: float
-    reward_accuracy: float | None
-    reward_listener: float | None
-    listener_p_first: float | None
-    listener_p_first_no_trace: float | None
-    reward_claims: float | None = None
-    claims: int | None = None
-    """How many distinct claims the trace makes; None where nobody was asked about them."""
-    claims_believed: float | None = None
-    """Mean probability that they are true; None without a claim."""
-    claims_heard: str | None = None
-    """JSON: `[image, text, denied, believed]` of each claim."""
 
 
 class CombinedReward:
@@ -128,7 +98,7 @@ class CombinedReward:
             for earned in parts
         ]
         step = trainer_state.global_step
-        rollouts = [_rollout(step, *one) for one in zip(files, scored, parts, strict=True)]
+        rollouts = [_rollout(step, self._config.rewards, *one) for one in zip(files, scored, parts, strict=True)]
         self._on_rollouts(rollouts)
         logged = summarise(rollouts)
         if self._alarm is not None:
@@ -251,7 +221,7 @@ def _p_label(rollout: Rollout) -> float:
     return rollout.listener_p_first if first else 1.0 - rollout.listener_p_first
 
 
-def _rollout(step: int, files: tuple[str, str], one: Scored, parts: RewardParts) -> Rollout:
+def _rollout(step: int, weights: RewardConfig, files: tuple[str, str], one: Scored, parts: RewardParts) -> Rollout:
     formed = one.parsed if isinstance(one.parsed, Verdict) else None
     heard = one.heard
     return Rollout(
@@ -277,6 +247,7 @@ def _rollout(step: int, files: tuple[str, str], one: Scored, parts: RewardParts)
         claims=None if heard is None else len(heard),
         claims_believed=math.fsum(claim.believed for claim in heard) / len(heard) if heard else None,
         claims_heard=None if heard is None else _claims_as_json(heard),
+        **{f"weight_{name}": getattr(weights, name) for name in PART_NAMES},
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of, side_of_people
 from earshot.predictions.judgement import AUTHOR
+from earshot.predictions.rollout import parts_of
 from earshot.predictions.sides import differs
 from earshot.types import Side
 
@@ -101,7 +102,7 @@ def rollout_summary(row: Row) -> dict[str, Any]:
     }
 
 
-def rollout_detail(row: Row, listener: str) -> dict[str, Any]:
+def rollout_detail(row: Row, listener: str, weights: Mapping[str, Any]) -> dict[str, Any]:
     """Everything about a rollout."""
     heard = [] if row["listener_p_first"] is None else [_heard(listener, row["listener_p_first"], row["side"])]
     return {
@@ -113,5 +114,5 @@ def rollout_detail(row: Row, listener: str) -> dict[str, Any]:
         "heard": cut(row["trace_redacted"]),
         "listeners": heard,
         "p_no_trace": row["listener_p_first_no_trace"],
-        "parts": {name: row[f"reward_{name}"] for name in ("format", "accuracy", "listener")},
+        "parts": [{**part._asdict(), "paid": part.paid} for part in parts_of(row, weights)],
     }

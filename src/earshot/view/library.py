@@ -154,7 +154,7 @@ class Library:
         source = self._source(kind, row)
         place = {"index": row, "run": source.run, "set": source.name, "fault": self.sets.fault(source.data)}
         if kind == "rollouts":
-            return place | rollout_detail(value, LISTENER)
+            return place | rollout_detail(value, LISTENER, source.weights)
         (prompt,) = self.sets.prompts(source.data, [str(value["id"])])
         return place | judged_detail(value, prompt)
 

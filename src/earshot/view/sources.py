@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from earshot.config.yaml_text import compose
 from earshot.errors import InputError
-from earshot.predictions.run import evaluations_of
+from earshot.predictions.run import config_of, evaluations_of
 from earshot.rundir import RunDir, names_of_runs
 
 
@@ -26,6 +26,8 @@ class Source:
     """The pair set that the rows are of; None where the run does not say."""
     listeners: tuple[str, ...] = ()
     """Who was asked, as far as the settings say; the rows may name more."""
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    """What the parts of a reward count for, as the configuration says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +81,19 @@ def _rollouts(path: Path, run: str) -> list[Source]:
     folder = RunDir(path).rollouts
     if not any(folder.glob("*.parquet")):
         return []
-    return [Source(run, "rollouts", folder, _training_set(path), ("listener",))]
+    config = config_of(path)
+    rewards = config.get("rewards")
+    weights = rewards if isinstance(rewards, Mapping) else {}
+    return [Source(run, "rollouts", folder, _training_set(path, config), ("listener",), weights)]
 
 
-def _training_set(path: Path) -> Path | None:
+def _training_set(path: Path, config: Mapping[str, Any]) -> Path | None:
     """The pair set of a training run, found from the run's folder, so that both can be moved together.
 
     A configuration names both relative to where training was started, which is not kept.
     """
-    try:
-        config, _ = compose(RunDir(path).config.read_text(encoding="utf-8"))
-    except Exception:  # a config that cannot be read costs the pictures, and the page says so
-        return None
-    data = config.get("data") if isinstance(config, dict) else None
-    train, out = (data.get("train") if isinstance(data, dict) else None), (config or {}).get("out")
+    data = config.get("data")
+    train, out = (data.get("train") if isinstance(data, Mapping) else None), config.get("out")
     if not isinstance(train, str) or not isinstance(out, str):
         return None
     if Path(train).is_absolute() or Path(out).is_absolute():

@@ -129,14 +129,17 @@ function judged(row) {
     ["in order, swapped", element("span", { class: row.flip ? "bad" : "" }, `${p(row.p_forward)}, ${p(row.p_swapped)}${row.flip ? " (flips)" : ""}`)],
     ["widest disagreement", p(row.gap)],
   ];
-  if (row.label) entries.push(["publisher's label", words(String(row.label))]);
+  if (row.decided_by !== "author") entries.push(["decided by", words(row.decided_by)], ["author's p(first)", p(row.p_author)]);
+  for (const [name, value] of Object.entries(row.p_read)) entries.push([`${name}, from the traces`, p(value)]);
+  if (row.reason) entries.push(["no side", words(row.reason)]);
+  if (row.label) entries.push(["publisher's label (votes count here)", words(String(row.label))]);
   if (row.prompt_id && row.prompt_id.text !== row.prompt?.text) entries.push(["prompt id", long(row.prompt_id)]);
   for (const [name, value] of Object.entries(row.about)) entries.push([name, long(value)]);
   return [numbers(entries), ...row.samples.map(sample)];
 }
 
 function rollout(row) {
-  const parts = Object.entries(row.parts).map(([name, value]) => [`${name} part`, number(value)]);
+  const parts = row.parts.map((part) => [`${part.name} part`, `${number(part.value)} × ${number(part.weight)} = ${number(part.paid)}`]);
   const entries = [["verdict", outcome(row)], ["step", String(row.step)], ["reward", number(row.reward)], ...parts];
   if (row.p_no_trace !== null) entries.push(["listener without trace", p(row.p_no_trace)]);
   const says = row.malformed_reason ? element("span", { class: "bad" }, "malformed: ", long(row.malformed_reason))

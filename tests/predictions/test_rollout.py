@@ -1,0 +1,59 @@
+"""What a rollout's parts pay sums to its reward, in the file, on the page and in the report."""
+
+from pathlib import Path
+
+import pytest
+
+from earshot.predictions.rollout import PART_NAMES, Rollout, mean_parts, parts_of, write_rollouts
+from earshot.report import write_report
+from earshot.rundir import write_text
+from earshot.view import Library, find_sources
+
+# The recommended recipe: format 1, accuracy 0.5, listener 0.5, claims 1.
+WEIGHTS = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "claims": 1.0}
+# 1·1 + 0.5·1 + 0.5·0.8 + 1·0.25 = 2.15, and 1·1 + 0.5·0 + 0.5·0.2 + 1·0.75 = 1.85
+PAID = [(1.0, 0.8, 0.25, 2.15), (0.0, 0.2, 0.75, 1.85)]
+
+
+def rollout(accuracy: float, listener: float, claims: float, reward: float, **weights: float | None) -> Rollout:
+    return Rollout(
+        step=1, pair_id="p", prompt="a", first_file="x", second_file="y", votes_first=3.0, votes_second=1.0,
+        completion="<think>red</think>", trace="red", trace_redacted="red", side="first", malformed=None,
+        reward=reward, reward_format=1.0, reward_accuracy=accuracy, reward_listener=listener,
+        listener_p_first=listener, listener_p_first_no_trace=None, reward_claims=claims, claims=1,
+        claims_believed=claims, claims_heard=None, **weights,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("said", ["in the rows", "in the configuration"])
+def test_weighted_parts_sum_to_the_reward_on_the_page_and_in_the_report(tmp_path: Path, said: str) -> None:
+    weights = {f"weight_{name}": WEIGHTS[name] if said == "in the rows" else None for name in PART_NAMES}
+    run = tmp_path / "run"
+    rewards = WEIGHTS if said == "in the configuration" else dict.fromkeys(WEIGHTS, 7.0)
+    write_text(run / "config.yaml", f"rewards: {rewards}\n".replace("'", ""))
+    write_rollouts(run / "rollouts" / "step-000001-rank0.parquet", [rollout(*one, **weights) for one in PAID])
+
+    library = Library(find_sources([run]))
+    library.refresh()
+    for k, (*_, reward) in enumerate(PAID):
+        detail = library.detail("rollouts", k)
+        assert detail is not None and detail["reward"] == reward
+        assert [part["name"] for part in detail["parts"]] == ["format", "accuracy", "listener", "claims"]
+        assert sum(part["paid"] for part in detail["parts"]) == pytest.approx(reward)
+
+    paid = mean_parts(run / "rollouts" / "step-000001-rank0.parquet", WEIGHTS)
+    assert (paid.n, paid.reward) == (2, pytest.approx(2.0))
+    assert sum(part.paid or 0.0 for part in paid.parts) == pytest.approx(2.0)
+    write_report([run], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    # format 1·1, accuracy 0.5·0.5, listener 0.5·0.5, claims 1·0.5
+    for name, cells in {"format": "1.00 1.00 1.00", "accuracy": "0.50 0.50 0.25", "listener": "0.50 0.50 0.25",
+                        "claims": "0.50 1.00 0.50"}.items():  # fmt: skip
+        assert f'<th scope="row">{name}</th>' + "".join(f"<td>{cell}</td>" for cell in cells.split()) in page
+    assert "<b>2.00</b>" in page
+
+
+def test_a_part_that_was_not_asked_for_is_not_shown_and_one_that_is_missing_pays_nothing_known() -> None:
+    row = {"reward_format": 1.0, "reward_accuracy": 1.0, "reward_listener": None, "reward_claims": None}
+    parts = parts_of(row, {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "claims": 0.0})
+    assert [(part.name, part.paid) for part in parts] == [("format", 1.0), ("accuracy", 0.5), ("listener", None)]
