@@ -222,7 +222,7 @@ def test_every_import_points_up_the_table():
         ("types.py", "from earshot import stats", "'types' (layer 1) imports 'stats' (layer 2)"),
         ("types.py", "from . import stats", "'types' (layer 1) imports 'stats' (layer 2)"),
         ("listener/new.py", "from earshot.world.claims import x", "'listener' (layer 3) imports the synthetic world"),
-        ("protocol/new.py", "def f():\n    from ..world import x", "'protocol' (layer 2) imports the synthetic world"),
+        ("metrics/new.py", "def f():\n    from ..world import x", "'metrics' (layer 2) imports the synthetic world"),
         ("data/deep.py", "from ..listener import x", "'data' (layer 2) imports 'listener' (layer 3)"),
         ("data/__init__.py", "from ..listener import x", "'data' (layer 2) imports 'listener' (layer 3)"),
         ("rewards.py", "def f():\n    import earshot.listener", "'rewards' (layer 2) imports 'listener' (layer 3)"),

@@ -17,7 +17,6 @@ from earshot.rewards import (
     accuracy_reward,
     claims_reward,
     combine,
-    format_reward,
     group_advantages,
     listener_reward,
     paid_for_trace,
@@ -33,11 +32,6 @@ BAD = Malformed("two answers")
 probabilities = st.floats(0, 1)
 counts = st.integers(0, 50).map(float)
 votes_of_all_kinds = st.builds(Votes, counts, counts)
-
-
-def test_format_pays_for_a_verdict_alone():
-    assert format_reward(GOOD) == 1.0
-    assert format_reward(BAD) == 0.0
 
 
 @pytest.mark.parametrize(

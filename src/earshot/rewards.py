@@ -48,11 +48,6 @@ MALFORMED_REWARD: Final = RewardParts(total=0.0, format=0.0, accuracy=0.0, liste
 """What a malformed completion earns, by rule, in every part: it has no trace to show a listener, so none is asked."""
 
 
-def format_reward(parsed: Verdict | Malformed) -> float:
-    """1 for a verdict, 0 for a malformed completion."""
-    return 1.0 if isinstance(parsed, Verdict) else 0.0
-
-
 def accuracy_reward(side: Side | None, votes: Votes, *, soft: bool = False) -> float | None:
     """Whether the verdict names the side that people prefer.
 
@@ -149,7 +144,7 @@ def combine(
     """
     if isinstance(parsed, Malformed):
         return MALFORMED_REWARD
-    total = weights.format * format_reward(parsed)
+    total = weights.format
     for weight, part in ((weights.accuracy, accuracy), (weights.listener, listener), (weights.claims, claims)):
         if weight == 0:
             continue

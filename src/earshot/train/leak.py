@@ -76,9 +76,6 @@ class LeakAlarm:
 
     blind: Listener
     every_steps: int
-    first_step: int | None = None
-    """The step of the first alarm; None while there was none."""
-    outages: int = 0
     _cusum: BinomialCusum | None = None
     _seen: list[tuple[float, int]] = field(default_factory=list)
     _last_step: int | None = None
@@ -105,7 +102,6 @@ class LeakAlarm:
         try:
             p_first = ask(self.blind, [pairs[row] for row in rows], [traces[row] for row in rows])
         except ListenerUnavailable:
-            self.outages += 1
             return {}
         label_first = np.array([pairs[row].votes.majority == "first" for row in rows])
         # A listener that cannot tell is right half of the time.
@@ -113,19 +109,20 @@ class LeakAlarm:
         of_pair: dict[str, list[float]] = {}
         for row, hit in zip(rows, right.tolist(), strict=True):
             of_pair.setdefault(pairs[row].id, []).append(hit)
-        return self._take_in(step, fmean(map(fmean, of_pair.values())), len(of_pair))
+        return self.take_in(fmean(map(fmean, of_pair.values())), len(of_pair))
 
     def recall(self, log: Iterable[Mapping[str, Any]]) -> None:
         """Takes in again what a run that goes on had logged: a leak by then must not become the level.
 
         Args:
-            log: The rows of `metrics.jsonl`, which count a step when it is done.
+            log: The rows of `metrics.jsonl`.
         """
         for row in log:
             if "leak/pairs" in row:
-                self._take_in(row["step"] - 1, row["leak/blind_accuracy"], round(row["leak/pairs"]))
+                self.take_in(row["leak/blind_accuracy"], round(row["leak/pairs"]))
 
-    def _take_in(self, step: int, share: float, n: int) -> dict[str, float]:
+    def take_in(self, share: float, n: int) -> dict[str, float]:
+        """What to log of a check that named the label of a share of `n` pairs."""
         logged = {"leak/blind_accuracy": share, "leak/pairs": float(n)}
         if self._cusum is None:
             if len(self._seen) < REFERENCE_CHECKS:
@@ -133,8 +130,6 @@ class LeakAlarm:
                 return logged
             self._cusum = BinomialCusum(_level(self._seen))
         alarm = self._cusum.add(share * n, n)
-        if alarm and self.first_step is None:
-            self.first_step = step
         return logged | {"leak/cusum": self._cusum.total, "leak/alarm": float(alarm)}
 
 

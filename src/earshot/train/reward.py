@@ -72,8 +72,6 @@ class CombinedReward:
         self._with_prior = config.listener is not None and config.listener.prior_corrected
         self.redaction: RedactionLevel = "verdict" if config.listener is None else config.listener.redaction
         """What of a trace the listener does not get to read."""
-        self.outages = 0
-        """How many calls to the listener or the checker failed."""
         self.not_for_trace: list[float] = []
         """Of each reward of the latest call, what was not paid for the trace alone; NaN where it is missing."""
 
@@ -151,8 +149,7 @@ class CombinedReward:
             p_first = ask(self._listener, pairs, traces).tolist()
             prior = ask(NoTraceListener(self._listener), pairs, traces).tolist() if self._with_prior else None
         except ListenerUnavailable:
-            self.outages += 1
-            return
+            return  # the reward is missing, and logged as such
         for one, p, p_prior in zip(formed, p_first, prior or [None] * len(formed), strict=True):
             one.p_first, one.p_prior = p, p_prior
 
@@ -165,8 +162,7 @@ class CombinedReward:
         try:
             found = self._checker.hear([one.pair for one in formed], traces)
         except ListenerUnavailable:
-            self.outages += 1
-            return
+            return  # the reward is missing, and logged as such
         for one, heard in zip(formed, found, strict=True):
             one.heard = heard
 
