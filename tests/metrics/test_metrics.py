@@ -179,7 +179,7 @@ def test_an_estimate_survives_the_file() -> None:
         ({"samples": [sample(listener={"kin": 2})]}, "2"),
         ({"samples": [sample(side="left")]}, "left"),
         ({"samples": [sample(malformed="no answer")]}, "just one"),
-        ({"samples": [sample(side=None, verdict=None)]}, "just one"),
+        ({"samples": [sample() | {"side": None, "verdict": None}]}, "just one"),
         ({"samples": [sample(verdict=3)]}, "3"),
         ({"first_bytes": -5}, "-5"),
     ],
