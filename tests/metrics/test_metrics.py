@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
-from earshot.metrics import PredictionTable, accuracy_difference, read_estimate, summarise
+from earshot.metrics import PredictionTable, read_estimate, summarise
 from earshot.types import Estimate
 
 
@@ -162,22 +162,6 @@ def test_calibration_errors_cancel_within_a_bin_and_not_across_bins() -> None:
     assert summarise(PredictionTable.from_rows(far), resamples=10)["ece"]["value"] == pytest.approx(0.6)
 
 
-def test_accuracy_differences_are_paired_on_the_pairs_and_not_on_the_order_of_rows() -> None:
-    # Votes first for all; a is right on 0, 1, 2, b on 0: difference 2/4 whatever the order of b's rows.
-    def table(p: list[float], order: list[int]) -> PredictionTable:
-        return PredictionTable.from_rows(row(f"p{i}", f"q{i}", (1, 0), p[i], []) for i in order)
-
-    a, b = table([0.9, 0.9, 0.9, 0.1], [0, 1, 2, 3]), table([0.9, 0.1, 0.1, 0.1], [3, 1, 0, 2])
-    estimate = accuracy_difference(a, b, resamples=500)
-    assert (estimate.value, estimate.n) == (0.5, 4)
-    assert accuracy_difference(a, a) == Estimate(0.0, 0.0, 0.0, 4)
-    with pytest.raises(DataError, match="share 3"):
-        accuracy_difference(a, table([0.9] * 4, [0, 1, 2]))
-    other = PredictionTable.from_rows(row(f"p{i}", f"q{i}", (0, 1), 0.9, []) for i in range(4))
-    with pytest.raises(DataError, match="different votes"):
-        accuracy_difference(a, other)
-
-
 def test_an_estimate_survives_the_file() -> None:
     estimate = Estimate(0.5, 0.25, 0.75, 8)
     assert read_estimate({"accuracy": estimate.as_record()}, "accuracy") == estimate
@@ -195,6 +179,7 @@ def test_an_estimate_survives_the_file() -> None:
         ({"samples": [sample(listener={"kin": 2})]}, "2"),
         ({"samples": [sample(side="left")]}, "left"),
         ({"samples": [sample(malformed="no answer")]}, "just one"),
+        ({"samples": [sample() | {"side": None, "verdict": None}]}, "just one"),
         ({"samples": [sample(verdict=3)]}, "3"),
         ({"first_bytes": -5}, "-5"),
     ],

@@ -14,18 +14,23 @@ Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class ModelConfig(Config):
-    """A model and how it is held in memory."""
+class HeldConfig(Config):
+    """How a model, or each of several, is held in memory."""
 
-    path: str
-    """A local folder, a hub id, or `world:NAME` for a warm model of the synthetic world."""
     # The reference family (METHOD).
     family: str = "qwen2_5_vl"
-    """What `--dry-run` builds a tiny model of in its place (`qwen2_5_vl`, `llava`); a real run reads it from `path`."""
+    """What `--dry-run` builds a tiny model of in its place (`qwen2_5_vl`, `llava`); a real run reads its own."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 on a GPU and float32 on a CPU, whatever the checkpoint was saved in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is CUDA where there is one, else the CPU. `cuda` without CUDA is an error."""
+
+
+class ModelConfig(HeldConfig):
+    """The model that is trained."""
+
+    path: str
+    """A local folder, a hub id, or `world:NAME` for a warm model of the synthetic world."""
 
 
 class DataConfig(Config):
@@ -99,7 +104,7 @@ class RemoteConfig(Config):
     """The environment variable that holds the server's key, if it has one."""
 
 
-class ListenerConfig(Config):
+class ListenerConfig(HeldConfig):
     """A frozen model that reads traces, how it is asked, and which control it is replaced by, if any."""
 
     paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False)] = ()
@@ -108,8 +113,6 @@ class ListenerConfig(Config):
     their probabilities."""
     remote: RemoteConfig = RemoteConfig()
     """How the addresses among `paths` are asked."""
-    family: str = "qwen2_5_vl"
-    """As in `ModelConfig`; of all `paths`."""
     # METHOD, Definitions: the listener never sees the answer block; removing more is an option. Ours [C] removes more:
     # with the answer block alone gone, text that is addressed to the listener turns it round (docs/attacks.md).
     redaction: Literal["none", "answer", "verdict"] = "verdict"
@@ -135,10 +138,6 @@ class ListenerConfig(Config):
     """Traces judged in one forward pass."""
     leak_alarm: LeakAlarmConfig = LeakAlarmConfig()
     """Whether traces leak the verdict to a listener that sees no image."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """As in `ModelConfig`."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """As in `ModelConfig`."""
 
     @model_validator(mode="after")
     def _has_a_model_or_needs_none(self) -> "ListenerConfig":
@@ -151,7 +150,7 @@ class ListenerConfig(Config):
         return self
 
 
-class ClaimsConfig(Config):
+class ClaimsConfig(HeldConfig):
     """A frozen model that is asked of each claim of a trace whether it is true of its image (METHOD, last section [C]).
 
     The part of the reward is the mean over the trace's distinct claims of p(yes); a trace without a claim earns 0.
@@ -159,8 +158,6 @@ class ClaimsConfig(Config):
 
     paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False, min_length=1)]
     """Local folders, hub ids or `world:NAME`; one or a list. Of several, the mean of their probabilities."""
-    family: str = "qwen2_5_vl"
-    """As in `ModelConfig`; of all `paths`."""
     # Every claim counts as the claims of this trace do: the pilot of METHOD's table pays the plain share.
     at_least: Count = 1
     """A trace with fewer claims is paid as if it made this many and the missing ones were worth nothing, so that
@@ -169,10 +166,6 @@ class ClaimsConfig(Config):
     """Pay p(yes | image) − p(yes | grey image), so that a claim which is believed of any image earns nothing."""
     batch_size: Count = 64
     """Images encoded in one forward pass; up to eight times as many claims are then read in one."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """As in `ModelConfig`."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """As in `ModelConfig`."""
 
 
 class RewardConfig(Config):

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from earshot.errors import DataError
 from earshot.metrics.blind import blind_statistics, leak_warnings
 from earshot.metrics.calibration import calibration_statistics
 from earshot.metrics.ceiling import ceiling_statistics, countable
 from earshot.metrics.selective import confidence_of, selective_statistics
 from earshot.predictions.sides import differ, flips, right, signs_of
 from earshot.predictions.table import PredictionTable
-from earshot.stats import RESAMPLES, Statistic, bootstrap, bootstrap_mean, macro_statistic, mean_statistic
+from earshot.stats import RESAMPLES, Statistic, bootstrap, macro_statistic, mean_statistic
 from earshot.types import Estimate
 
 
@@ -184,26 +183,3 @@ def table_statistics(table: PredictionTable, listeners: Sequence[str]) -> dict[s
 def read_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
     """An estimate out of the content of a metrics.json; missing where the file does not have it."""
     return Estimate.from_record(metrics.get(name))
-
-
-def accuracy_difference(
-    a: PredictionTable, b: PredictionTable, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Estimate:
-    """Accuracy of `a` minus accuracy of `b`, micro, paired on the strict pairs that both judged.
-
-    Raises:
-        DataError: They did not judge the same pairs, or did not read the same votes.
-    """
-    shared, in_a, in_b = np.intersect1d(a.pair_hash, b.pair_hash, assume_unique=True, return_indices=True)
-    if len(shared) != len(a.pair_hash) or len(shared) != len(b.pair_hash):
-        raise DataError(
-            f"predictions of {len(a.pair_hash)} and {len(b.pair_hash)} pairs share {len(shared)}, expected the same "
-            "pairs in both; evaluate both on the same set"
-        )
-    if not np.array_equal(a.votes_first[in_a], b.votes_first[in_b]) or not np.array_equal(
-        a.votes_second[in_a], b.votes_second[in_b]
-    ):
-        raise DataError("the two predictions hold different votes for a pair, expected the same; compare one data set")
-    strict = (a.votes_first != a.votes_second)[in_a]
-    right_a, right_b = (right(t.p_first, t.people)[i][strict].astype(np.float64) for t, i in ((a, in_a), (b, in_b)))
-    return bootstrap_mean(right_a - right_b, a.cluster[in_a][strict], resamples=resamples, seed=seed)

@@ -8,7 +8,7 @@ import pytest
 
 from earshot.cli.main import main
 from earshot.config import GrpoConfig, load_config
-from earshot.lab.commands.quickstart import ARMS, SETS, _cell, _corrected, quickstart_recipe
+from earshot.lab.commands.quickstart import ARMS, SETS, _corrected, quickstart_recipe
 
 
 def test_the_two_arms_differ_in_one_weight() -> None:
@@ -22,13 +22,6 @@ def test_the_arms_start_from_the_shipped_reasoner_and_the_held_out_listener_take
     config = load_config(GrpoConfig, quickstart_recipe())
     assert config.model.path == "world:reasoner"
     assert config.listener is not None and config.listener.paths == ("world:listener",)
-
-
-def test_a_cell_shows_the_value_with_its_interval_and_nothing_for_what_is_missing() -> None:
-    estimate = {"value": 0.7512, "low": 0.7, "high": 0.8, "n": 10}
-    assert _cell(estimate, percent=True) == "75.1 [70.0, 80.0]"
-    assert _cell(estimate, percent=False) == "0.75 [0.70, 0.80]"
-    assert _cell({"value": None, "low": None, "high": None, "n": 0}, percent=True) == "-"
 
 
 @pytest.mark.parametrize(

@@ -188,11 +188,11 @@ def _summarise(out: Path, results: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def _difference(out: Path, a: str, b: str) -> dict[str, Any]:
     """Accuracy of arm `a` minus that of `b` on the same in-distribution pairs."""
-    from earshot.metrics import accuracy_difference
     from earshot.predictions.run import Evaluation
+    from earshot.report.comparing import Judged, differences
 
-    first, second = (Evaluation(arm, out / arm / "eval" / "test", {}, {}).table() for arm in (a, b))
-    return accuracy_difference(first, second).as_record()
+    judged = [Judged(arm, Evaluation(arm, out / arm / "eval" / "test", {}, {}).table()) for arm in (b, a)]
+    return differences(judged)[0].estimates["accuracy"].as_record()
 
 
 def _show(console: Console, out: Path, summary: Mapping[str, Any]) -> None:
