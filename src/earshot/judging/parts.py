@@ -158,6 +158,7 @@ class Parts:
     @contextmanager
     def merging(self) -> Iterator[None]:
         """Waits until no other process puts the parts together."""
+        self.folder.mkdir(parents=True, exist_ok=True)  # another may have put them together, and away
         with locked(self.folder / "merging", taken="", wait=True):
             yield
 

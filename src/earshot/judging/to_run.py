@@ -82,19 +82,22 @@ def judge_set(
     parts = Parts(run.parts, bounds)
     record = {"format": FORMAT, "rows": n, "batch": batch, "seed": seed, **(settings or {})}
     first, last = share(len(bounds), *shard)
-    with parts.held(shard):
-        _claim(run, plain(record), parts)
-        _write_people(data, n, run)
-        if not run.predictions.exists():
-            job = Job(rows, rows.fingerprint(), seed, batch, tolerate, with_content=True)
-            parts.judge(job, engine, bounds[first:last], told=told, progress=progress)
-            with parts.merging():
-                if not run.predictions.exists() and not parts.missing(bounds):
-                    _put_together(parts, run)
+    try:
+        with parts.held(shard):
+            _claim(run, plain(record), parts)
+            _write_people(data, n, run)
+            if not run.predictions.exists():
+                job = Job(rows, rows.fingerprint(), seed, batch, tolerate, with_content=True)
+                parts.judge(job, engine, bounds[first:last], told=told, progress=progress)
+                with parts.merging():
+                    if not run.predictions.exists() and not parts.missing(bounds):
+                        _put_together(parts, run)
+    finally:
+        if run.predictions.exists():
+            shutil.rmtree(parts.folder, ignore_errors=True)
     if not run.predictions.exists():
         errors = sum("error" in row for one in bounds[first:last] for row in parts.read(one))
         return Tally(n, errors, complete=False)
-    shutil.rmtree(parts.folder, ignore_errors=True)
     return Tally(n, sum("error" in row for row in read_jsonl(run.predictions)), complete=True)
 
 

@@ -108,9 +108,6 @@ QUANTITIES = {
 }
 """By key; a key that ends in a dot is followed by a listener's name."""
 
-CALIBRATION_KEYS = ("brier", "ece", "nll", *(key for key, q in QUANTITIES.items() if q.place == "calibration"))
-SELECTIVE_KEYS = tuple(key for key, q in QUANTITIES.items() if q.place == "selective")
-
 
 class Row(NamedTuple):
     """One quantity of several evaluations."""
