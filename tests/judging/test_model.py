@@ -189,7 +189,7 @@ def test_a_lenient_model_leaves_out_a_listener_that_breaks_and_says_so_but_never
     readers = {"broken": Broken(), "hears": Hears()}
     told = ask(RewardModel(Opinionated(), readers, lenient=True))
     assert told.p_read["broken"] is None and told.p_read["hears"] is not None
-    assert told.broken == {"broken": "gone"} and told.as_row()["broken"] == {"broken": "gone"}
+    assert told.broken == {"broken": "gone"} and told.as_dict()["broken"] == {"broken": "gone"}
     with pytest.raises(ListenerUnavailable):
         ask(RewardModel(Opinionated(), readers, lenient=True, decide="broken"))
 
@@ -239,7 +239,7 @@ def test_a_listener_is_not_asked_about_malformed_completions():
 
 
 def test_an_answer_is_plain_json():
-    told = json.loads(json.dumps(ask(RewardModel(Opinionated(), {"hears": Hears()})).as_row()))
+    told = json.loads(json.dumps(ask(RewardModel(Opinionated(), {"hears": Hears()})).as_dict()))
     assert told["verdict"] == "second"
     assert {"p_first", "p_first_forward", "p_first_swapped", "orders_agree", "malformed", "seed"} <= told.keys()
     assert told["samples"][0]["order"] == "forward"

@@ -71,7 +71,7 @@ def test_it_gives_the_numbers_that_compare_gives(tmp_path):
     judge(make(tmp_path, 5), tmp_path / "out.parquet", model, seed=4)
     for k, row in enumerate(rows_of(tmp_path / "out.parquet")):
         told = model.compare(prompt=f"grey {k}", first=shade(100), second=shade(140), seed=4)
-        expected = {name: value for name, value in told.as_row().items() if name not in ("id", "samples", "p_read")}
+        expected = {name: value for name, value in told.as_dict().items() if name not in ("id", "samples", "p_read")}
         assert {name: row[name] for name in expected} == expected
 
 

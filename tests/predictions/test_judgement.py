@@ -60,11 +60,11 @@ def test_a_judgement_turned_twice_is_itself():
 
 def test_a_row_is_read_as_it_was_written():
     one = judged(sample("forward", 0.9, 0.3), sample("swapped", None, malformed="x"), readers=["reader"], content="c")
-    assert Judgement.from_row(one.as_row()) == one
+    assert Judgement.from_row(one.as_dict()) == one
 
 
 def test_a_sample_with_neither_side_nor_reason_is_refused():
-    row = sample("forward", 0.9).as_row()
+    row = sample("forward", 0.9).as_dict()
     for wrong in ({"side": None}, {"malformed": "two answers"}):
         with pytest.raises(DataError, match="expected just one"):
             JudgedSample.from_row(row | wrong)

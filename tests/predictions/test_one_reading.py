@@ -42,7 +42,7 @@ def rows_of(k: int, forward: Any, swapped: Any, votes: Any, label: str | None) -
     ]  # type: ignore[arg-type]
     judged = conclude(found, id=f"p{k}", question="q", seed=0, readers=READERS, content="c")
     people = {"id": f"p{k}", "prompt_id": f"prompt {k // 2}", "votes_first": votes[0], "votes_second": votes[1]}
-    return judged.as_row(), people | {"content": "c"} | ({} if label is None else {"label": label})
+    return judged.as_dict(), people | {"content": "c"} | ({} if label is None else {"label": label})
 
 
 @settings(max_examples=60)

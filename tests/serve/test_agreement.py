@@ -68,7 +68,7 @@ def test_the_pairs_of_mjbench(
     pairs = mjbench(shared_data)
     assert len(pairs) == 400
     python = [
-        model.compare(prompt=prompt, first=first, second=second, seed=SEED).as_row() for prompt, first, second in pairs
+        model.compare(prompt=prompt, first=first, second=second, seed=SEED).as_dict() for prompt, first, second in pairs
     ]
 
     def over_http(pair: tuple[str, Path, Path]) -> Any:

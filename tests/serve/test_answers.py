@@ -16,7 +16,7 @@ def test_a_comparison_has_the_fields_and_numbers_of_pythons(client: TestClient, 
     for seed in (0, 7):
         told = client.post("/v1/compare", json={**PAIR, "seed": seed}).json()
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=seed)
-        assert told == plain(python.as_row())
+        assert told == plain(python.as_dict())
     assert told["p_read"]["hears"] is not None
 
 
@@ -111,7 +111,7 @@ def test_the_shipped_model_gives_one_p_first_by_python_and_http() -> None:
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=1)
     finally:
         server.stop()
-    assert set(told) == set(python.as_row())
+    assert set(told) == set(python.as_dict())
     assert told["p_first"] == (None if python.p_first is None else pytest.approx(python.p_first, abs=1e-6))
 
 

@@ -32,7 +32,7 @@ def compare_command(
     reward_model = asked.load()
     told = reward_model.compare(prompt=prompt, first=one, second=other, seed=seed)
     if as_json:
-        typer.echo(json.dumps(told.as_row(), indent=2))
+        typer.echo(json.dumps(told.as_dict(), indent=2))
     else:
         print_judgement(told)
 

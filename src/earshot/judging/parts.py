@@ -65,7 +65,7 @@ class Part(NamedTuple):
 
     bounds: Bounds
     rows: list[Json]
-    """`Judgement.as_row()` with the number of the `row` and its own `id`; of a bad one `row`, `id` and the `error`."""
+    """`Judgement.as_dict()` with the number of the `row` and its own `id`; of a bad one `row`, `id` and the `error`."""
     broken_off: bool = False
     """Whether it stops short, for more of its rows are bad than the whole job tolerates."""
 
@@ -269,7 +269,7 @@ def _judged(job: Job, model: Answers, chunk: Sequence[Row | BadRow]) -> Iterator
             content = {}
             if job.with_content and isinstance(row, Row):
                 content["content"] = content_of(row.prompt, row.first, row.second)
-            yield answer.as_row() | place | content
+            yield answer.as_dict() | place | content
         else:
             yield place | {"error": answer.error if isinstance(answer, BadRow) else str(answer)}
 

@@ -69,7 +69,7 @@ class ImageRanking:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the comparisons without their traces."""
         games = [
-            {"first": i, "second": j, **{k: v for k, v in game.as_row().items() if k != "samples"}}
+            {"first": i, "second": j, **{k: v for k, v in game.as_dict().items() if k != "samples"}}
             for i, j, game in self.games
         ]
         return {

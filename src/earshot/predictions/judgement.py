@@ -63,7 +63,7 @@ class JudgedSample:
             listener={name: 1.0 - p for name, p in self.listener.items()},
         )
 
-    def as_row(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "order": self.order,
@@ -153,7 +153,7 @@ class Judgement:
         """A trace to show: the first that was written for the verdict, images in their own order where there is one."""
         return next((s.trace for s in self.samples if s.side is not None and s.side == self.verdict), None)
 
-    def as_row(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: a row of predictions.jsonl, and what every front end gives."""
         row: dict[str, Any] = {
             "id": self.id,
@@ -169,7 +169,7 @@ class Judgement:
             "malformed": self.malformed,
             "question": self.question,
             "seed": self.seed,
-            "samples": [sample.as_row() for sample in self.samples],
+            "samples": [sample.as_dict() for sample in self.samples],
         }
         if self.content is not None:
             row["content"] = self.content

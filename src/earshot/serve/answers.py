@@ -90,7 +90,7 @@ class Answers:
 
     def compare(self, asked: CompareRequest, call: Call) -> dict[str, Any]:
         pictures = self._pictures(call, asked.prompt, [("first", asked.first), ("second", asked.second)], games=1)
-        return self._play(call, asked.prompt, pictures, asked.seed)([(0, 1)])[0].as_row()
+        return self._play(call, asked.prompt, pictures, asked.seed)([(0, 1)])[0].as_dict()
 
     def rank(self, asked: RankRequest, call: Call) -> dict[str, Any]:
         return self._rank(call, asked.prompt, _numbered("images", asked.images), asked.seed).as_dict()
