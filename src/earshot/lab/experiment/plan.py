@@ -25,6 +25,11 @@ class Run:
     arm: str
     seed: int
     folder: Path
+    """Of its record, configuration and logs."""
+    trained: Path
+    """The folder of the training run."""
+    evaluated: Path
+    """The folder of its evaluations, one a set."""
     config: SftConfig | GrpoConfig | None
     """None for an arm that trains nothing."""
     model: str
@@ -39,11 +44,6 @@ class Run:
     @property
     def kind(self) -> str:
         return "none" if self.config is None else "sft" if isinstance(self.config, SftConfig) else "grpo"
-
-    @property
-    def trained(self) -> Path:
-        """The folder of the training run."""
-        return self.folder / "train"
 
 
 def set_folder(plan: ExperimentConfig, name: str) -> Path:
@@ -87,18 +87,27 @@ def expand(plan: ExperimentConfig, arms: Sequence[str] = (), seeds: Sequence[int
 
 def run_of(plan: ExperimentConfig, arm: str, seed: int) -> Run:
     """One run, its configuration resolved."""
-    spec, folder = plan.arms[arm], Path(plan.out) / arm / f"seed-{seed}"
+    spec, folders = plan.arms[arm], _folders(plan, arm, seed)
     if spec.kind == "none":
         tree = merged(plan.base.common, plan.base.grpo, spec.overrides)
-        return Run(arm, seed, folder, None, model_source(plan, str(tree.get("model", {}).get("path"))), None)
+        return Run(arm, seed, *folders, None, model_source(plan, str(tree.get("model", {}).get("path"))), None)
     after = None if spec.starts_from is None else (spec.starts_from, seed)
     tree = _tree(plan, spec)
-    tree |= {"out": (folder / "train").as_posix(), "seed": seed}
+    tree |= {"out": folders[1].as_posix(), "seed": seed}
     if after is not None:
-        tree["model"] = {**tree.get("model", {}), "path": (folder.parent.parent / after[0] / f"seed-{seed}").as_posix()}
-        tree["model"]["path"] += "/train/model"
+        model = _folders(plan, *after)[1] / "model"
+        tree["model"] = {**tree.get("model", {}), "path": model.as_posix()}
     config = build_config(_CLASSES[spec.kind], tree, f"arm '{arm}'")
-    return Run(arm, seed, folder, config, config.model.path, after)
+    return Run(arm, seed, *folders, config, config.model.path, after)
+
+
+def _folders(plan: ExperimentConfig, arm: str, seed: int) -> tuple[Path, Path, Path]:
+    """Where a run is recorded, trained and evaluated."""
+    out = Path(plan.out)
+    if plan.flat:
+        return out / "records" / arm, out / arm, out / arm / "eval"
+    folder = out / arm / f"seed-{seed}"
+    return folder, folder / "train", folder / "eval"
 
 
 def _tree(plan: ExperimentConfig, spec: ArmConfig) -> dict[str, Any]:
