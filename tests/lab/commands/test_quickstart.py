@@ -22,27 +22,27 @@ def test_the_two_arms_differ_in_one_weight() -> None:
 
 
 def arms() -> tuple[GrpoConfig, GrpoConfig]:
-    sft, naive, listening = (run.config for run in expand(quickstart_plan()))
+    sft, naive, listening = (run.config for run in expand(quickstart_plan(Path("x"))))
     assert sft is None and isinstance(naive, GrpoConfig) and isinstance(listening, GrpoConfig)
     return naive, listening
 
 
 def test_the_arms_start_from_the_shipped_reasoner_and_the_held_out_listener_takes_no_part() -> None:
-    plan, (_, config) = quickstart_plan(), arms()
+    plan, (_, config) = quickstart_plan(Path("x")), arms()
     assert {run.model for run in expand(plan)} == {"world:reasoner"}
     assert config.listener is not None and config.listener.paths == ("world:listener",)
     assert plan.evaluation.listeners == {"training": "world:listener", "held-out": "world:held-out"}
 
 
 def test_every_pair_is_trained_on_once_and_no_completion_is_cut_shorter_than_in_training() -> None:
-    plan, (_, config) = quickstart_plan(), arms()
+    plan, (_, config) = quickstart_plan(Path("x")), arms()
     assert config.trl["per_device_train_batch_size"] / config.trl["num_generations"] == PAIRS_A_STEP
     assert plan.world is not None and plan.world.pairs == PAIRS_A_STEP * config.trl["max_steps"]
     assert plan.evaluation.max_new_tokens == config.trl["max_completion_length"]
 
 
 def test_the_table_shows_what_the_plan_judges() -> None:
-    plan = quickstart_plan()
+    plan = quickstart_plan(Path("x"))
     assert list(SETS) == list(plan.evaluation.sets)
     assert set(QUANTITIES) <= set(endpoint_names(plan.evaluation.listeners))
 

@@ -50,19 +50,16 @@ def quickstart_command(
     console = Console()
     began = time.monotonic()
     disable_progress_bar()  # of loading: these models are there at once
-    overrides = [f"out={out}", f"seeds={seed}", f"world.seed={seed}"]
-    overrides += [f"world.test_pairs={test_pairs}", f"world.ood_pairs={ood_pairs}"]
+    options = {"seeds": seed, "world.seed": seed, "world.test_pairs": test_pairs, "world.ood_pairs": ood_pairs}
     if steps is not None:
-        overrides += [f"base.grpo.trl.max_steps={steps}", f"world.pairs={PAIRS_A_STEP * steps}"]
-    plan = quickstart_plan(*overrides)
+        options |= {"base.grpo.trl.max_steps": steps, "world.pairs": PAIRS_A_STEP * steps}
+    plan = quickstart_plan(out, *(f"{key}={value}" for key, value in options.items()))
     runs = expand(plan)
     experiment = Experiment(plan, say=typer.echo, here=_carry_out)
     console.rule("1/4  the world: pair sets with known truth", align="left")
     experiment.carry_out([])
     for number, run in enumerate(runs, 2):
-        console.rule(
-            f"{number}/4  {plan.arms[run.arm].title}: {'' if run.config is None else 'training, '}judging", align="left"
-        )
+        console.rule(f"{number}/4  {plan.arms[run.arm].title}", align="left")
         if run.config is None:
             _keep_warm_model(run.model, run.trained)
         if problems := experiment.carry_out([run]):
@@ -71,13 +68,14 @@ def quickstart_command(
     _show(console, plan, summary)
 
 
-def quickstart_plan(*overrides: str) -> ExperimentConfig:
+def quickstart_plan(out: Path, *overrides: str) -> ExperimentConfig:
     """Three arms and one seed; the two that are trained differ in one weight."""
     import earshot
     from earshot.config import load_config
     from earshot.lab.experiment.config import ExperimentConfig
 
-    return load_config(ExperimentConfig, Path(earshot.__file__).parent / "configs" / "quickstart.yaml", overrides)
+    plan = load_config(ExperimentConfig, Path(earshot.__file__).parent / "configs" / "quickstart.yaml", overrides)
+    return plan.model_copy(update={"out": out.as_posix()})
 
 
 def _carry_out(words: Sequence[str]) -> None:
@@ -140,8 +138,8 @@ def _show(console: Console, plan: ExperimentConfig, summary: Mapping[str, Any]) 
     title = "the same warm reasoner, the same pairs, the same number of steps"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("", width=23)
-    for arm in plan.arms.values():
-        table.add_column(arm.title, no_wrap=True)
+    for arm, spec in plan.arms.items():
+        table.add_column(spec.title or arm, no_wrap=True)
     for key in QUANTITIES:
         read = endpoint(key)
         table.add_row(f"[bold]{read.label}{', %' if read.percent else ''}[/bold]")
@@ -164,20 +162,15 @@ def _show_examples(console: Console, out: Path, n: int = 3) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    from earshot.data.pairset import read_pairs
     from earshot.predictions.run import Evaluation
 
-    prompts = {pair.id: pair.prompt for pair in read_pairs(out / "data" / "test")}
     before, after = (Evaluation(arm, out / arm / "eval" / "test", {}, {}).rows() for arm in ("sft", "listener"))
-    shown = 0
-    for old, new in zip(before, after, strict=True):
-        if not _corrected(old, new) or shown == n:
-            continue
-        shown += 1
+    corrected = [(old, new) for old, new in zip(before, after, strict=True) if _corrected(old, new)]
+    for old, new in corrected[:n]:
         votes = f"votes {new['votes_first']:g} : {new['votes_second']:g}"
         lines = [f"before: {_sample_text(old)}", f"after:  {_sample_text(new)}"]
-        console.print(Panel(Text("\n".join(lines)), title=f"{prompts[old['id']]}   ({votes})", title_align="left"))
-    if shown == 0:
+        console.print(Panel(Text("\n".join(lines)), title=f"{new['prompt_id']}   ({votes})", title_align="left"))
+    if not corrected:
         console.print("no pair was wrong before and right after")
 
 

@@ -164,9 +164,8 @@ class Experiment:
 
     def _prepare(self) -> None:
         record = Record(self.out)
-        steps = self.preparations()
-        self._refuse_stale([StepState("plan", step.name, *record.state(step)) for step in steps])
-        for step in steps:
+        self._refuse_stale([*self.states([])])
+        for step in self.preparations():
             if record.state(step)[0] in ("interrupted", "failed") and step.folder.exists():
                 shutil.rmtree(step.folder)  # half a set or a model, begun by us, that cannot be continued
             if problem := self._ensure(step, record, "plan"):
