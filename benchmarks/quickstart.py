@@ -2,7 +2,7 @@
 
     python -m benchmarks.quickstart ours|stock [options of `earshot quickstart`]
 
-prints what the quickstart prints; what compares is the seconds of stages 2 and 3. Judging, stage 4, is ours in both.
+prints what the quickstart prints; what compares is the seconds of the two lines "train". Judging is ours in both.
 """
 
 import sys

@@ -34,6 +34,12 @@ def test_chosen_sets_are_made_once_each(tmp_path: Path, capsys: pytest.CaptureFi
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ood_style", "test"]
 
 
+def test_out_of_distribution_sets_can_be_smaller(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--sets", "test,ood_raters", "--test-pairs", 3, "--ood-pairs", 2, "--size", 16)
+    code, out, _ = run(capsys, tmp_path, *words)
+    assert code == 0 and out == f"{tmp_path}: test 3 pairs, ood_raters 2 pairs\n"
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

@@ -49,7 +49,7 @@ def evaluate_command(
     shard = among.share()
     with among.opened(asked, lenient=True) as (who, described):
         run = RunDir.create(out, resume=True)
-        with progress_bar("judging") as tell:
+        with progress_bar(f"judging {data.resolve().name}") as tell:
             metrics = evaluate(
                 data,
                 run,

@@ -24,6 +24,9 @@ def make(
     out: Annotated[Path, typer.Argument(help="Folder for the pair sets; each becomes a folder in it.")],
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of the training set.")] = 4800,
     test_pairs: Annotated[int, typer.Option(min=1, help="Pairs of every other set.")] = 800,
+    ood_pairs: Annotated[
+        int | None, typer.Option(min=1, help="Pairs of each out-of-distribution set; --test-pairs by default.")
+    ] = None,
     sets: Annotated[str, typer.Option(help="Which sets, separated by commas; all of them by default.")] = "",
     size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the images in pixels.")] = 56,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
@@ -37,6 +40,7 @@ def make(
     from earshot.world.pairs import POPULATIONS
 
     totals = {name: pairs if name == "train" else test_pairs for name in chosen_names(sets, POPULATIONS, "set")}
+    totals |= {name: ood_pairs or test_pairs for name in totals if name.startswith("ood_")}
     for name, total in totals.items():  # all of them before the first is written
         check_set(out / name, Recipe(name, seed, size), total)
     with progress() as bars:

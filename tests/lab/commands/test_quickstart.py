@@ -1,4 +1,4 @@
-"""The quickstart: its configuration, its table, and (slow) the command itself, cut short."""
+"""The quickstart: its plan, and (slow) the command itself, cut short."""
 
 import json
 from pathlib import Path
@@ -7,21 +7,44 @@ from typing import Any
 import pytest
 
 from earshot.cli.main import main
-from earshot.config import GrpoConfig, load_config
-from earshot.lab.commands.quickstart import ARMS, SETS, _corrected, quickstart_recipe
+from earshot.config import GrpoConfig
+from earshot.lab.commands.quickstart import PAIRS_A_STEP, QUANTITIES, SETS, _corrected, quickstart_plan
+from earshot.lab.experiment.endpoints import endpoint_names
+from earshot.lab.experiment.plan import expand
 
 
 def test_the_two_arms_differ_in_one_weight() -> None:
-    listening = load_config(GrpoConfig, quickstart_recipe())
-    naive = load_config(GrpoConfig, quickstart_recipe(), ["rewards.listener=0"])
+    naive, listening = arms()
     assert listening.rewards.listener == 0.5
-    assert naive.model_dump() | {"rewards": None} == listening.model_dump() | {"rewards": None}
+    apart = {"rewards": None, "out": None}
+    assert naive.model_dump() | apart == listening.model_dump() | apart
+    assert naive.rewards.model_dump() == listening.rewards.model_dump() | {"listener": 0.0}
+
+
+def arms() -> tuple[GrpoConfig, GrpoConfig]:
+    sft, naive, listening = (run.config for run in expand(quickstart_plan(Path("x"))))
+    assert sft is None and isinstance(naive, GrpoConfig) and isinstance(listening, GrpoConfig)
+    return naive, listening
 
 
 def test_the_arms_start_from_the_shipped_reasoner_and_the_held_out_listener_takes_no_part() -> None:
-    config = load_config(GrpoConfig, quickstart_recipe())
-    assert config.model.path == "world:reasoner"
+    plan, (_, config) = quickstart_plan(Path("x")), arms()
+    assert {run.model for run in expand(plan)} == {"world:reasoner"}
     assert config.listener is not None and config.listener.paths == ("world:listener",)
+    assert plan.evaluation.listeners == {"training": "world:listener", "held-out": "world:held-out"}
+
+
+def test_every_pair_is_trained_on_once_and_no_completion_is_cut_shorter_than_in_training() -> None:
+    plan, (_, config) = quickstart_plan(Path("x")), arms()
+    assert config.trl["per_device_train_batch_size"] / config.trl["num_generations"] == PAIRS_A_STEP
+    assert plan.world is not None and plan.world.pairs == PAIRS_A_STEP * config.trl["max_steps"]
+    assert plan.evaluation.max_new_tokens == config.trl["max_completion_length"]
+
+
+def test_the_table_shows_what_the_plan_judges() -> None:
+    plan = quickstart_plan(Path("x"))
+    assert list(SETS) == list(plan.evaluation.sets)
+    assert set(QUANTITIES) <= set(endpoint_names(plan.evaluation.listeners))
 
 
 @pytest.mark.parametrize(
@@ -47,11 +70,19 @@ def test_the_quickstart_runs_end_to_end_and_leaves_its_files(tmp_path: Path) -> 
     out = tmp_path / "run"
     assert main(["quickstart", "--out", str(out), "--steps", "2", "--test-pairs", "12", "--ood-pairs", "6"]) == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary["table"]) == set(ARMS)
-    for arm in ARMS:
+    assert set(summary) == {"table", "accuracy_differences_in_distribution", "seconds"}
+    assert list(summary["accuracy_differences_in_distribution"]) == [
+        "listener - sft",
+        "naive - sft",
+        "listener - naive",
+    ]
+    assert list(summary["table"]) == ["sft", "naive", "listener"]
+    for arm in summary["table"]:
+        assert (out / arm / "eval" / "test" / "predictions.jsonl").is_file()
         assert (out / arm / "model" / "model.safetensors").is_file()
         assert set(summary["table"][arm]) == set(SETS)
         assert summary["table"][arm]["test"]["accuracy"]["n"] == 12
+        assert summary["table"][arm]["ood_style"]["accuracy"]["n"] == 6
     steps = [json.loads(line) for line in (out / "listener" / "metrics.jsonl").read_text().splitlines()]
     assert {1, 2} <= {row["step"] for row in steps if "reward" in row}
     page = (out / "report.html").read_text()

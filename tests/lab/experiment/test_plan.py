@@ -9,7 +9,7 @@ from earshot.config import GrpoConfig, SftConfig, dump_config, load_config
 from earshot.errors import ConfigError, InputError
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.hashing import Hashes
-from earshot.lab.experiment.plan import config_inputs, expand, merged, recipe
+from earshot.lab.experiment.plan import config_inputs, expand, merged, recipe, run_of
 from tests.lab.experiment.made_up import plan_of, plan_tree
 
 PLANS = sorted((Path(__file__).resolve().parents[3] / "configs" / "experiments").glob("*.yaml"))
@@ -30,6 +30,21 @@ def test_every_arm_meets_every_seed_and_overrides_what_it_says(tree: dict[str, A
     assert listening.seed == 1 and listening.out == str(tmp_path / "x" / "listener" / "seed-1" / "train")
     assert listening.data.train == str(tmp_path / "x" / "data" / "train")
     assert naive.trl == listening.trl
+
+
+def test_a_run_of_a_flat_plan_is_its_arms_folder_and_holds_no_records(tree: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    tree |= {"flat": True, "seeds": 3}
+    tree["arms"]["late"] = {"kind": "grpo", "starts_from": "listener", "unequal": "it begins late"}
+    run = expand(plan_of(tree), ["late"])[-1]
+    assert (run.folder, run.trained, run.evaluated) == (out / "records" / "late", out / "late", out / "late" / "eval")
+    assert run.config is not None and run.config.out == str(out / "late")
+    assert run.model == str(out / "listener" / "model")
+    assert recipe(plan_of(tree), run_of(plan_of(tree), "naive", 3)) == recipe(
+        plan_of(tree | {"flat": False}), run_of(plan_of(tree | {"flat": False}), "naive", 3)
+    )
+    with pytest.raises(ConfigError, match=r"seeds are \[0, 1\], expected one, because the plan is flat"):
+        plan_of(tree | {"seeds": "0-1"})
 
 
 def test_arms_and_seeds_are_chosen_in_the_order_of_the_plan(tree: dict[str, Any]) -> None:
@@ -147,7 +162,7 @@ def test_a_plan_that_ships_can_be_expanded_and_says_how_it_is_run(file: Path) ->
     plan = load_config(ExperimentConfig, file)
     runs = expand(plan)
     assert [run.key for run in runs] == [(arm, seed) for arm in plan.arms for seed in plan.seeds_of(arm)]
-    assert plan.primary, "endpoints are chosen before the results"
+    assert plan.primary or file.stem == "quickstart", "endpoints are chosen before the results"
 
 
 def test_a_recipe_is_the_same_in_another_folder_and_with_other_arms(tree: dict[str, Any], tmp_path: Path) -> None:

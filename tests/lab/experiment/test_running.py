@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,30 @@ def test_all_runs_are_made_once_and_recorded_with_hashes(bench: Bench) -> None:
     assert judged["inputs"]["listeners"]["held-out"].startswith("sha256:") and judged["inputs"]["seed"] == 1
     assert set(judged["outputs"]) == {"metrics.json", "predictions.jsonl"}
     assert bench.go() == [] and bench.new_calls() == []
+
+
+def test_commands_can_be_carried_out_here_and_what_they_raise_ends_the_experiment(bench: Bench) -> None:
+    asked: list[str] = []
+
+    def here(words: Sequence[str]) -> None:
+        asked.append(" ".join(words[:2]))
+        if words[0] == "train" and len(asked) == 2:
+            raise KeyboardInterrupt
+        subprocess.run([*bench.program, *words], check=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.go(here=here, seeds=(0,))
+    assert asked == ["world make", "train grpo"]
+    assert Record(bench.out / "naive" / "seed-0").steps["train"]["status"] == "running"
+    assert bench.go(here=here, seeds=(0,)) == []
+    assert asked[2:] == ["train grpo", "eval --model"] * 2
+
+
+def test_out_of_distribution_sets_may_have_their_own_size(bench: Bench) -> None:
+    assert "ood-pairs" not in Experiment(plan_of(bench.tree)).preparations()[0].inputs  # as in records made before
+    bench.tree["world"]["ood_pairs"] = 5
+    step = Experiment(plan_of(bench.tree)).preparations()[0]
+    assert " --ood-pairs 5 " in " ".join(step.words) and step.inputs["ood-pairs"] == 5
 
 
 @pytest.mark.slow

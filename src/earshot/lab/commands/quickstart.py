@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,20 +12,16 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from earshot.lab.experiment.config import ExperimentConfig
 
-ARMS = {"sft": "SFT only", "naive": "GRPO", "listener": "GRPO + listener"}
 SETS = {
     "test": "in distribution",
     "ood_combinations": "new combinations",
     "ood_style": "another style",
     "ood_raters": "other raters",
 }
-HELD_OUT = "held-out"
-_QUANTITIES = {
-    "accuracy": "accuracy, %",
-    f"disagreement.{HELD_OUT}": "disagreement with the held-out listener, %",
-    "false_claims": "false claims per trace",
-}
+QUANTITIES = ("accuracy", "disagreement.held-out", "false_claims")
+PAIRS_A_STEP = 24
 LIMITS_OF_IT = (
     "What a run this small can show: that the pieces work together, that GRPO teaches this reasoner something that "
     "holds on pairs it never saw, and in which direction the listener moves agreement and truthfulness here. What it "
@@ -46,70 +41,54 @@ def quickstart_command(
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 
-    from earshot.config import GrpoConfig, load_config
-    from earshot.errors import InputError
+    from earshot.errors import EarshotError, InputError
+    from earshot.lab.experiment.plan import expand
+    from earshot.lab.experiment.running import Experiment
 
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: holds files already; remove it, or choose another folder with --out")
     console = Console()
     began = time.monotonic()
     disable_progress_bar()  # of loading: these models are there at once
-    recipe = quickstart_recipe()
-    overrides = [f"seed={seed}", f"data.train={out / 'data' / 'train'}"]
+    options = {"seeds": seed, "world.seed": seed, "world.test_pairs": test_pairs, "world.ood_pairs": ood_pairs}
     if steps is not None:
-        overrides.append(f"trl.max_steps={steps}")
-    listening = load_config(GrpoConfig, recipe, [*overrides, f"out={out / 'listener'}"])
-    naive = load_config(GrpoConfig, recipe, [*overrides, f"out={out / 'naive'}", "rewards.listener=0"])
-    with _stage(console, "1/4  the world: pair sets with known truth"):
-        _make_sets(out / "data", listening, test_pairs, ood_pairs, seed)
-    with _stage(console, f"2/4  GRPO without the listener's reward, {naive.trl['max_steps']} steps"):
-        _train(naive, console)
-    with _stage(console, f"3/4  the same with it, {listening.trl['max_steps']} steps"):
-        _train(listening, console)
-    with _stage(console, "4/4  judging the test sets with the warm reasoner and both trained ones"):
-        _keep_warm_model(listening.model.path, out / "sft")
-        results = _evaluate_arms(out, listening, seed)
-    summary = _summarise(out, results, seconds=time.monotonic() - began)
-    _show(console, out, summary)
+        options |= {"base.grpo.trl.max_steps": steps, "world.pairs": PAIRS_A_STEP * steps}
+    plan = quickstart_plan(out, *(f"{key}={value}" for key, value in options.items()))
+    runs = expand(plan)
+    experiment = Experiment(plan, say=typer.echo, here=_carry_out)
+    console.rule("1/4  the world: pair sets with known truth", align="left")
+    experiment.carry_out([])
+    for number, run in enumerate(runs, 2):
+        console.rule(f"{number}/4  {plan.arms[run.arm].title}", align="left")
+        if run.config is None:
+            _keep_warm_model(run.model, run.trained)
+        if problems := experiment.carry_out([run]):
+            raise EarshotError(problems[0])
+    summary = _summarise(plan, seconds=time.monotonic() - began)
+    _show(console, plan, summary)
 
 
-def quickstart_recipe() -> Path:
-    """The configuration of the listener arm; the other arm differs in one weight."""
+def quickstart_plan(out: Path, *overrides: str) -> ExperimentConfig:
+    """Three arms and one seed; the two that are trained differ in one weight."""
     import earshot
+    from earshot.config import load_config
+    from earshot.lab.experiment.config import ExperimentConfig
 
-    return Path(earshot.__file__).parent / "configs" / "quickstart.yaml"
-
-
-@contextmanager
-def _stage(console: Console, title: str) -> Iterator[None]:
-    console.rule(title, align="left")
-    began = time.monotonic()
-    yield
-    console.print(f"done in {time.monotonic() - began:.0f} s")
+    plan = load_config(ExperimentConfig, Path(earshot.__file__).parent / "configs" / "quickstart.yaml", overrides)
+    return plan.model_copy(update={"out": out.as_posix()})
 
 
-def _make_sets(folder: Path, config: Any, test_pairs: int, ood_pairs: int, seed: int) -> None:
-    from earshot.cli.progress import progress
-    from earshot.world.make import Recipe, make_set
+def _carry_out(words: Sequence[str]) -> None:
+    """One of our commands, in this process; an evaluation's own table would stand between ours and its bars."""
+    import contextlib
+    import io
 
-    trl = config.trl
-    needed = trl["max_steps"] * trl["per_device_train_batch_size"] // trl["num_generations"]
-    sizes = {"train": needed, "test": test_pairs}
-    sizes |= {name: ood_pairs for name in SETS if name != "test"}
-    with progress() as bars:
-        for name, n_pairs in sizes.items():
-            bar = bars.add_task(name, total=n_pairs)
-            make_set(folder / name, Recipe(name, seed), n_pairs, on_pair=_advancing(bars, bar))
+    from earshot.cli.main import app
 
-
-def _advancing(bars: Any, bar: Any) -> Any:
-    return lambda done: bars.update(bar, completed=done)
-
-
-def _train(config: Any, console: Console) -> None:
-    from earshot.train.grpo import train_grpo
-
-    train_grpo(config, console=console)
+    quiet = contextlib.redirect_stdout(io.StringIO()) if words[0] == "eval" else contextlib.nullcontext()
+    command = typer.main.get_command(app)
+    with quiet, command.make_context("earshot", list(words)) as context:
+        command.invoke(context)
 
 
 def _keep_warm_model(path: str, run: Path) -> None:
@@ -124,98 +103,54 @@ def _keep_warm_model(path: str, run: Path) -> None:
     vlm.save(kept.model)
 
 
-def _evaluate_arms(out: Path, config: Any, seed: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """metrics.json of every arm on every set; the files lie under `ARM/eval/SET/`."""
-    from earshot.cli.evaluate import claim_counter, evaluation_settings, progress_bar
-    from earshot.evaluate import evaluate
-    from earshot.judging.model import RewardModel, describe
-    from earshot.judging.parts import Local
-    from earshot.listener.local import LocalListener
-    from earshot.reasoner import Reasoner
-    from earshot.rundir import RunDir
-    from earshot.vlm import load
-
-    sources = {"training": config.listener.paths[0], HELD_OUT: "world:held-out"}
-    readers = {name: load(path, dtype="float32").freeze() for name, path in sources.items()}
-    listeners = {name: LocalListener(vlm, name=name, batch_size=64) for name, vlm in readers.items()}
-    results: dict[str, dict[str, dict[str, Any]]] = {}
-    for arm, title in ARMS.items():
-        vlm = load(out / arm / "model", dtype="float32").freeze()
-        model = RewardModel(
-            Reasoner(vlm, max_new_tokens=config.trl["max_completion_length"], batch_size=64), listeners, lenient=True
-        )
-        described = describe(model)
-        for name in SETS:
-            data, run = out / "data" / name, RunDir.create(out / arm / "eval" / name)
-            with progress_bar(f"{title}, {SETS[name]}") as tell:
-                metrics = evaluate(
-                    data,
-                    run,
-                    Local(model),
-                    listeners=list(listeners),
-                    seed=seed,
-                    batch=50,
-                    count_claims=claim_counter(data),
-                    settings=evaluation_settings(
-                        described, run.path, data, {"model": str(out / arm / "model"), **sources}
-                    ),
-                    progress=tell,
-                )
-            assert metrics is not None  # one shard is all
-            results.setdefault(arm, {})[name] = metrics
-    return results
-
-
-def _summarise(out: Path, results: Mapping[str, Mapping[str, Mapping[str, Any]]], *, seconds: float) -> dict[str, Any]:
+def _summarise(plan: ExperimentConfig, *, seconds: float) -> dict[str, Any]:
     """Writes summary.json and report.html, and returns the summary."""
+    from earshot.predictions.run import evaluations_of
     from earshot.report import write_report
+    from earshot.report.comparing import Judged, differences
     from earshot.rundir import write_json
 
+    out = Path(plan.out)
+    judged = {arm: {one.set_name: one for one in evaluations_of(out / arm, arm)} for arm in plan.arms}
     table = {
-        arm: {name: {key: metrics.get(key) for key in _QUANTITIES} for name, metrics in sets.items()}
-        for arm, sets in results.items()
+        arm: {name: {key: sets[name].metrics.get(key) for key in QUANTITIES} for name in SETS}
+        for arm, sets in judged.items()
     }
-    differences = {
-        "listener - sft": _difference(out, "listener", "sft"),
-        "naive - sft": _difference(out, "naive", "sft"),
-        "listener - naive": _difference(out, "listener", "naive"),
+    test = {arm: Judged(arm, sets["test"].table()) for arm, sets in judged.items()}
+    gaps = {
+        f"{one.run} - {arms[0]}": one.estimates["accuracy"].as_record()
+        for arms in (("sft", "listener", "naive"), ("naive", "listener"))
+        for one in differences([test[arm] for arm in arms])
     }
-    summary = {"table": table, "accuracy_differences_in_distribution": differences, "seconds": round(seconds, 1)}
+    summary = {"table": table, "accuracy_differences_in_distribution": gaps, "seconds": round(seconds, 1)}
     write_json(out / "summary.json", summary)
-    write_report([out / arm for arm in ARMS], out / "report.html")
+    write_report([out / arm for arm in plan.arms], out / "report.html")
     return summary
 
 
-def _difference(out: Path, a: str, b: str) -> dict[str, Any]:
-    """Accuracy of arm `a` minus that of `b` on the same in-distribution pairs."""
-    from earshot.predictions.run import Evaluation
-    from earshot.report.comparing import Judged, differences
-
-    judged = [Judged(arm, Evaluation(arm, out / arm / "eval" / "test", {}, {}).table()) for arm in (b, a)]
-    return differences(judged)[0].estimates["accuracy"].as_record()
-
-
-def _show(console: Console, out: Path, summary: Mapping[str, Any]) -> None:
+def _show(console: Console, plan: ExperimentConfig, summary: Mapping[str, Any]) -> None:
     from rich.table import Table
 
+    from earshot.lab.experiment.endpoints import endpoint
     from earshot.types import Estimate
 
+    out = Path(plan.out)
     title = "the same warm reasoner, the same pairs, the same number of steps"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("", width=23)
-    for arm in ARMS.values():
-        table.add_column(arm, no_wrap=True)
-    for key, words in _QUANTITIES.items():
-        table.add_row(f"[bold]{words}[/bold]")
+    for arm, spec in plan.arms.items():
+        table.add_column(spec.title or arm, no_wrap=True)
+    for key in QUANTITIES:
+        read = endpoint(key)
+        table.add_row(f"[bold]{read.label}{', %' if read.percent else ''}[/bold]")
         for name, where in SETS.items():
-            estimates = [Estimate.from_record(summary["table"][arm][name][key]) for arm in ARMS]
-            cells = [e.text(percent=True) if key != "false_claims" else e.text(digits=2) for e in estimates]
-            table.add_row(f"  {where}", *cells)
+            estimates = [Estimate.from_record(summary["table"][arm][name][key]) for arm in plan.arms]
+            digits = 1 if read.percent else 2
+            table.add_row(f"  {where}", *(one.text(percent=read.percent, digits=digits) for one in estimates))
     console.print(table)
     for name, value in summary["accuracy_differences_in_distribution"].items():
-        console.print(
-            f"accuracy in distribution, {name}: {Estimate.from_record(value).text(percent=True)} (points, paired)"
-        )
+        text = Estimate.from_record(value).text(percent=True)
+        console.print(f"accuracy in distribution, {name}: {text} (points, paired)")
     _show_examples(console, out)
     console.print(LIMITS_OF_IT, markup=False)
     console.print(f"{out / 'report.html'}: the report; {out / 'summary.json'}: these numbers", markup=False)
@@ -227,20 +162,15 @@ def _show_examples(console: Console, out: Path, n: int = 3) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    from earshot.data.pairset import read_pairs
     from earshot.predictions.run import Evaluation
 
-    prompts = {pair.id: pair.prompt for pair in read_pairs(out / "data" / "test")}
     before, after = (Evaluation(arm, out / arm / "eval" / "test", {}, {}).rows() for arm in ("sft", "listener"))
-    shown = 0
-    for old, new in zip(before, after, strict=True):
-        if not _corrected(old, new) or shown == n:
-            continue
-        shown += 1
+    corrected = [(old, new) for old, new in zip(before, after, strict=True) if _corrected(old, new)]
+    for old, new in corrected[:n]:
         votes = f"votes {new['votes_first']:g} : {new['votes_second']:g}"
         lines = [f"before: {_sample_text(old)}", f"after:  {_sample_text(new)}"]
-        console.print(Panel(Text("\n".join(lines)), title=f"{prompts[old['id']]}   ({votes})", title_align="left"))
-    if shown == 0:
+        console.print(Panel(Text("\n".join(lines)), title=f"{new['prompt_id']}   ({votes})", title_align="left"))
+    if not corrected:
         console.print("no pair was wrong before and right after")
 
 

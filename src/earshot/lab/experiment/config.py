@@ -43,6 +43,8 @@ class WorldSetsConfig(Config):
     """Pairs of the training set."""
     test_pairs: Count = 800
     """Pairs of every other set."""
+    ood_pairs: Count | None = None
+    """Pairs of each out-of-distribution set, where they are not `test_pairs`."""
     sets: Names = ("train", "test", "ood_combinations", "ood_style", "ood_raters")
     size: Annotated[int, Field(ge=16)] = 56
     """Side of the images in pixels."""
@@ -127,6 +129,8 @@ class ExperimentConfig(Config):
     """The folder of the whole experiment."""
     seeds: Seeds
     """Of training and sampling; the same seed in every arm is the same order of pairs."""
+    flat: bool = False
+    """Of one seed: the run of an arm is `OUT/ARM` itself, and what is recorded of it lies in `OUT/records/ARM`."""
     world: WorldSetsConfig | None = None
     sets: dict[str, str] = Field(default_factory=dict)
     """Folders of pair sets by name, instead of or beside `world`; `train` is trained on, `validation` if there is one
@@ -156,6 +160,8 @@ class ExperimentConfig(Config):
         for seeds in (self.seeds, *(arm.seeds for arm in self.arms.values() if arm.seeds)):
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"seeds {list(seeds)} hold one twice, expected each once")
+        if self.flat and len(self.seeds) > 1:
+            raise ValueError(f"seeds are {list(self.seeds)}, expected one, because the plan is flat")
         self._expect("arm", "reference", [self.reference], self.arms)
         self._expect("set", "evaluation.sets", self.evaluation.sets, self.set_names)
         self._expect("set", "sets or world.sets", ["train"], self.set_names)

@@ -1,7 +1,7 @@
 """From a plan to runs: the configuration of every arm and seed, checked before anything is made."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,11 @@ class Run:
     arm: str
     seed: int
     folder: Path
+    """Of its record, configuration and logs."""
+    trained: Path
+    """The folder of the training run."""
+    evaluated: Path
+    """The folder of its evaluations, one a set."""
     config: SftConfig | GrpoConfig | None
     """None for an arm that trains nothing."""
     model: str
@@ -39,11 +44,6 @@ class Run:
     @property
     def kind(self) -> str:
         return "none" if self.config is None else "sft" if isinstance(self.config, SftConfig) else "grpo"
-
-    @property
-    def trained(self) -> Path:
-        """The folder of the training run."""
-        return self.folder / "train"
 
 
 def set_folder(plan: ExperimentConfig, name: str) -> Path:
@@ -87,18 +87,28 @@ def expand(plan: ExperimentConfig, arms: Sequence[str] = (), seeds: Sequence[int
 
 def run_of(plan: ExperimentConfig, arm: str, seed: int) -> Run:
     """One run, its configuration resolved."""
-    spec, folder = plan.arms[arm], Path(plan.out) / arm / f"seed-{seed}"
+    spec, folders = plan.arms[arm], _folders(plan, arm, seed)
+    _, trained, _ = folders
     if spec.kind == "none":
         tree = merged(plan.base.common, plan.base.grpo, spec.overrides)
-        return Run(arm, seed, folder, None, model_source(plan, str(tree.get("model", {}).get("path"))), None)
+        return Run(arm, seed, *folders, None, model_source(plan, str(tree.get("model", {}).get("path"))), None)
     after = None if spec.starts_from is None else (spec.starts_from, seed)
     tree = _tree(plan, spec)
-    tree |= {"out": (folder / "train").as_posix(), "seed": seed}
+    tree |= {"out": trained.as_posix(), "seed": seed}
     if after is not None:
-        tree["model"] = {**tree.get("model", {}), "path": (folder.parent.parent / after[0] / f"seed-{seed}").as_posix()}
-        tree["model"]["path"] += "/train/model"
+        _, begins, _ = _folders(plan, *after)
+        tree["model"] = {**tree.get("model", {}), "path": (begins / "model").as_posix()}
     config = build_config(_CLASSES[spec.kind], tree, f"arm '{arm}'")
-    return Run(arm, seed, folder, config, config.model.path, after)
+    return Run(arm, seed, *folders, config, config.model.path, after)
+
+
+def _folders(plan: ExperimentConfig, arm: str, seed: int) -> tuple[Path, Path, Path]:
+    """Where a run is recorded, trained and evaluated."""
+    out = Path(plan.out)
+    if plan.flat:
+        return out / "records" / arm, out / arm, out / arm / "eval"
+    folder = out / arm / f"seed-{seed}"
+    return folder, folder / "train", folder / "eval"
 
 
 def _tree(plan: ExperimentConfig, spec: ArmConfig) -> dict[str, Any]:
@@ -126,12 +136,17 @@ def merged(*trees: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _with_models(plan: ExperimentConfig, value: Any) -> Any:
-    if isinstance(value, str):
-        return model_source(plan, value)
+def _with_models(plan: ExperimentConfig, tree: Any) -> Any:
+    return _changed(tree, lambda key, text: model_source(plan, text))
+
+
+def _changed(value: Any, change: Callable[[str, str], str], key: str = "") -> Any:
+    """A plain value in which every text is changed, by the key that it stands under and itself."""
     if isinstance(value, Mapping):
-        return {key: _with_models(plan, inner) for key, inner in value.items()}
-    return [_with_models(plan, inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {name: _changed(inner, change, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_changed(inner, change, key) for inner in value]
+    return change(key, value) if isinstance(value, str) else value
 
 
 def _chosen(what: str, wanted: Iterable[Any], known: Iterable[Any]) -> list[Any]:
@@ -190,15 +205,6 @@ def _budget(plan: ExperimentConfig, name: str, spec: ArmConfig) -> dict[str, Any
     return budget
 
 
-def identified(value: Any, hashes: Hashes, key: str = "") -> Any:
-    """A configuration as plain values, with the content of models and pair sets in place of their names."""
-    if isinstance(value, Mapping):
-        return {name: identified(inner, hashes, name) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [identified(inner, hashes, key) for inner in value]
-    return hashes.of(value) if key in _SOURCES and isinstance(value, str) else value
-
-
 def recipe(plan: ExperimentConfig, run: Run) -> str:
     """A hash of all that a run's results are to depend on, the same on every machine.
 
@@ -206,10 +212,10 @@ def recipe(plan: ExperimentConfig, run: Run) -> str:
     trained anew differ in rounding. Models from elsewhere stand by content. Defaults do not stand in it, so that
     another version with one more option knows the run again; the commit that a run was made with is recorded beside it.
     """
-    hashes = Hashes()
+    hashes, out = Hashes(), Path(plan.out).as_posix()
     begins = {} if run.config is None else run.config.model_dump(exclude_defaults=True)
     begins.pop("out", None)
-    tree = _portable(
+    tree = _changed(
         {
             "kind": run.kind,
             "seed": run.seed,
@@ -219,8 +225,7 @@ def recipe(plan: ExperimentConfig, run: Run) -> str:
             "evaluation": _with_models(plan, plan.evaluation.model_dump(exclude_defaults=True)),
             "world": None if plan.world is None else plan.world.model_dump(exclude_defaults=True),
         },
-        plan,
-        hashes,
+        lambda key, text: "{out}" + text.removeprefix(out) if f"{text}/".startswith(f"{out}/") else hashes.of(text),
     )
     said = json.dumps(tree)
     used = {
@@ -231,23 +236,11 @@ def recipe(plan: ExperimentConfig, run: Run) -> str:
     return value_hash({**tree, "models": used})
 
 
-def _portable(value: Any, plan: ExperimentConfig, hashes: Hashes) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _portable(inner, plan, hashes) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_portable(inner, plan, hashes) for inner in value]
-    if not isinstance(value, str):
-        return value
-    out = Path(plan.out).as_posix()
-    if value == out or value.startswith(f"{out}/"):
-        return f"{{out}}{value.removeprefix(out)}"
-    return hashes.of(value)
-
-
 def config_inputs(run: Run, hashes: Hashes) -> dict[str, Any]:
-    """What a training run depends on: its configuration, with models and pair sets by content."""
+    """What a training run depends on: its configuration, with models and pair sets by content and not by name."""
     if run.config is None:
         return {}
     tree = dump_config(run.config)
     tree.pop("out")
-    return {"kind": run.kind, **identified(tree, hashes)}
+    identified = _changed(tree, lambda key, text: hashes.of(text) if key in _SOURCES else text)
+    return {"kind": run.kind, **identified}

@@ -1,7 +1,7 @@
 """Making what is missing of an experiment: our own commands as processes, several at once, one after another a run.
 
 Applications meet in files: this module calls `earshot world make`, `earshot train` and `earshot eval`, and looks at
-nothing but their exit codes and the files they leave.
+nothing but their exit codes and the files they leave. A small experiment can have them all in its own process.
 """
 
 import os
@@ -47,6 +47,8 @@ class Experiment:
         redo: Do what is stale again, and remove what it had made.
         say: Told one line for each step that ends.
         program: What the words of a command come after.
+        here: Carries out the words of a command in this process instead, one run after another; what it raises ends
+            the experiment.
     """
 
     def __init__(
@@ -57,11 +59,12 @@ class Experiment:
         redo: bool = False,
         say: Say = print,
         program: Sequence[str] = PROGRAM,
+        here: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
         self.plan, self.jobs, self.redo, self.say = plan, jobs, redo, say
         self.out = Path(plan.out)
         self.hashes = Hashes()
-        self._program = tuple(program)
+        self._program, self._here = tuple(program), here
         self._children: set[subprocess.Popen[bytes]] = set()
         self._guard = threading.Lock()
         self._stopping = False
@@ -79,6 +82,8 @@ class Experiment:
             write_json(self.out / PLAN_FILE, dump_config(self.plan))
             self._prepare()
             self._refuse_stale([*self.states(runs)])
+            if self._here is not None:
+                return [problem for run in runs for problem in self._one(run)]
             return self._all(runs)
 
     def states(self, runs: Sequence[Run]) -> Iterator[StepState]:
@@ -107,6 +112,7 @@ class Experiment:
         if (world := self.plan.world) is not None:
             folder = self.out / "data"
             options = {"pairs": world.pairs, "test-pairs": world.test_pairs, "size": world.size, "seed": world.seed}
+            options |= {} if world.ood_pairs is None else {"ood-pairs": world.ood_pairs}
             words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
             words = ["world", "make", folder.as_posix(), *words, "--sets", ",".join(world.sets)]
             inputs = {**options, "sets": list(world.sets)}
@@ -134,7 +140,7 @@ class Experiment:
 
     def _evaluation(self, run: Run, set_name: str, model: str, content: str) -> Step:
         judging, data = self.plan.evaluation, set_folder(self.plan, set_name).as_posix()
-        folder = run.folder / "eval" / set_name
+        folder = run.evaluated / set_name
         listeners = {name: model_source(self.plan, source) for name, source in judging.listeners.items()}
         options = {
             "samples": judging.samples,
@@ -158,9 +164,8 @@ class Experiment:
 
     def _prepare(self) -> None:
         record = Record(self.out)
-        steps = self.preparations()
-        self._refuse_stale([StepState("plan", step.name, *record.state(step)) for step in steps])
-        for step in steps:
+        self._refuse_stale([*self.states([])])
+        for step in self.preparations():
             if record.state(step)[0] in ("interrupted", "failed") and step.folder.exists():
                 shutil.rmtree(step.folder)  # half a set or a model, begun by us, that cannot be continued
             if problem := self._ensure(step, record, "plan"):
@@ -242,6 +247,9 @@ class Experiment:
         return self.hashes.of(path.as_posix()) if path.is_dir() else f"sha256:{file_hash(path)}"
 
     def _call(self, words: Sequence[str], log: Path) -> int:
+        if self._here is not None:
+            self._here(words)
+            return 0
         threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
         environ = {
             **os.environ,

@@ -90,7 +90,7 @@ def summarise(folder: Path) -> Summary:
             if outputs is None:
                 missing.append({"arm": run.arm, "seed": run.seed, "set": name, "state": _state(record, name)})
                 continue
-            table = _predictions(run.folder / "eval" / name / "predictions.jsonl", outputs["predictions.jsonl"])
+            table = _predictions(run.evaluated / name / "predictions.jsonl", outputs["predictions.jsonl"])
             _same_pairs(sets, name, table, f"{run.arm} seed {run.seed}")
             found = endpoint_statistics(table, plan.evaluation.listeners)
             totals[run.arm, run.seed, name] = {key: _recorded(s.totals) for key, s in found.items()}
