@@ -32,6 +32,8 @@ class _File:
     source: int
     path: Path
     people: People
+    there: bool = True
+    """Whether its rows count; False once they stand in another file."""
     offset: int = 0
     line: int = 0
     file_id: tuple[int, int] | None = None
@@ -52,8 +54,9 @@ class JudgedIndex:
     @property
     def progress(self) -> float:
         """The share of the bytes that are in the index, in [0, 1]."""
-        total = sum(file.size for file in self._files)
-        return sum(file.offset for file in self._files) / total if total else 0.0
+        there = [file for file in self._files if file.there]
+        total = sum(file.size for file in there)
+        return sum(file.offset for file in there) / total if total else 0.0
 
     @property
     def left_out(self) -> int:
@@ -64,25 +67,27 @@ class JudgedIndex:
         before = len(self.columns)
         for number, source in enumerate(self.sources):
             self._find_files(number, source)
-        for number in range(len(self._files)):
-            self._look(number)
-            self._read_on(number, stop)
+        for number, file in enumerate(self._files):
+            if file.there:
+                self._look(number)
+                self._read_on(number, stop)
         return len(self.columns) - before
 
     def _find_files(self, number: int, source: Source) -> None:
         """Takes up files that are new. Parts that were put together are read anew, as one file."""
         judged = Evaluation(source.run, source.path, {}, {})
-        found, known = judged.files(), {file.path for file in self._files if file.source == number}
-        if not set(found) - known:
+        found = judged.files()
+        if not found:  # gone: what was read of them stays in the index until others stand there
             return
-        people = judged.people()
-        for path in found:
-            if path not in known:
+        mine = {file.path: place for place, file in enumerate(self._files) if file.source == number}
+        if new := [path for path in found if path not in mine or not self._files[mine[path]].there]:
+            people = judged.people()
+            for path in new:
                 self._files.append(_File(number, path, people))
-        for place, file in enumerate(self._files):
-            if file.source == number and file.path not in found:
+        for path, place in mine.items():
+            if path in new or path not in found:
                 self.columns.drop("file", place)
-                file.offset = file.size = 0
+                self._files[place].there = False
 
     def _look(self, number: int) -> None:
         """Sees how large a file is now; one that was replaced or cut is read anew."""
