@@ -13,8 +13,9 @@ import pytest
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.judging import on_ray
 from earshot.judging.on_ray import Recipe, open_ray
+from earshot.rundir import read_jsonl
 from tests.judging.constant import Constant
-from tests.judging.test_to_file import judge, make, rows_of, wait_for_parts
+from tests.judging.test_to_file import judge, make, wait_for_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -123,13 +124,13 @@ def test_begun_on_one_engine_it_ends_on_the_other(tmp_path):
     judge(source, tmp_path / "local.parquet")
     with pytest.raises(ListenerUnavailable):
         judge(source, tmp_path / "out.parquet", Breaks("grey 240"))
-    before = {row["row"] for part in parts.glob("part-*") for row in rows_of(part)}
+    before = {row["row"] for part in parts.glob("part-*") for row in read_jsonl(part)}
     child = start(tmp_path, source.name)
     wait_for_parts(parts, 20, child)
     child.send_signal(signal.SIGKILL)
     child.communicate()
     assert child.returncode == -signal.SIGKILL
-    between = {row["row"] for part in parts.glob("part-*") for row in rows_of(part)}
+    between = {row["row"] for part in parts.glob("part-*") for row in read_jsonl(part)}
     assert len(before) == 225 and len(between) >= 500
     # Ray's worker outlives the driver by a moment, and may still write into the log.
     time.sleep(2)
