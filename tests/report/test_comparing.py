@@ -6,7 +6,7 @@ import pytest
 from earshot.errors import DataError
 from earshot.metrics.estimates import pair_statistics
 from earshot.report.comparing import (
-    Judged,
+    NamedTable,
     Power,
     aligned,
     arms_of,
@@ -26,8 +26,8 @@ A = (RIGHT, RIGHT, WRONG, WRONG, RIGHT, WRONG, RIGHT, WRONG)  # 4 of 8 right
 B = (RIGHT, RIGHT, RIGHT, RIGHT, WRONG, WRONG, RIGHT, RIGHT)  # 6 of 8 right; one of the two is right on p2 p3 p4 p7
 
 
-def judged(run: str, predictions: tuple[float, ...]) -> Judged:
-    return Judged(run, table([row(f"p{i}", p, prompt=PROMPTS[i]) for i, p in enumerate(predictions)]))
+def judged(run: str, predictions: tuple[float, ...]) -> NamedTable:
+    return NamedTable(run, table([row(f"p{i}", p, prompt=PROMPTS[i]) for i, p in enumerate(predictions)]))
 
 
 def test_a_difference_is_the_runs_minus_the_first():
@@ -42,7 +42,7 @@ def test_a_difference_is_the_runs_minus_the_first():
 def test_the_order_of_the_rows_and_the_prompts_numbers_change_nothing():
     first, second = judged("a", A), judged("b", B)
     rows = [row(f"p{i}", B[i], prompt=PROMPTS[i]) for i in (7, 2, 5, 0, 1, 6, 3, 4)]
-    shuffled = Judged("b", table(rows))
+    shuffled = NamedTable("b", table(rows))
     assert shuffled.table.cluster.tolist() != second.table.cluster.tolist()
     (one,), (other,) = differences([first, second]), differences([first, shuffled])
     assert one.estimates["accuracy"] == other.estimates["accuracy"]
@@ -51,8 +51,8 @@ def test_the_order_of_the_rows_and_the_prompts_numbers_change_nothing():
 
 def test_runs_of_other_pairs_or_votes_are_not_compared():
     first = judged("a", A)
-    fewer = Judged("few", table([row(f"p{i}", 0.9, prompt=PROMPTS[i]) for i in range(6)]))
-    other = Judged("votes", table([row(f"p{i}", p, (1, 3), prompt=PROMPTS[i]) for i, p in enumerate(A)]))
+    fewer = NamedTable("few", table([row(f"p{i}", 0.9, prompt=PROMPTS[i]) for i in range(6)]))
+    other = NamedTable("votes", table([row(f"p{i}", p, (1, 3), prompt=PROMPTS[i]) for i, p in enumerate(A)]))
     few, votes = differences([first, fewer, other])
     assert few.fault == "judged 6 and 8 pairs, 6 of them the same"
     assert votes.fault == "the same pairs have different votes"
@@ -121,7 +121,7 @@ def test_seeds_are_pooled_as_stats_does():
 
 
 def test_seeds_of_other_pairs_are_not_pooled():
-    fewer = Judged("a-seed1", table([row("p0", 0.9)]))
+    fewer = NamedTable("a-seed1", table([row("p0", 0.9)]))
     found, fault = pooled([judged("a-seed0", A), fewer])
     assert found == []
     assert fault is not None

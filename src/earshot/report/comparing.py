@@ -43,7 +43,7 @@ MOST_DRAWS = 200_000_000
 _SEED = re.compile(r"^(?P<arm>.*?)[-_./ ]?(?:seed|(?<=[-_./ ])s)[-_= ]?(?P<seed>\d+)$", re.IGNORECASE)
 
 
-class Judged(NamedTuple):
+class NamedTable(NamedTuple):
     """A run's predictions on a test set."""
 
     run: str
@@ -91,12 +91,12 @@ def resamples_for(n_clusters: int) -> int:
     return max(1_000, min(RESAMPLES, MOST_DRAWS // max(1, n_clusters)))
 
 
-def differences(judged: Sequence[Judged]) -> list[Difference]:
+def differences(judged: Sequence[NamedTable]) -> list[Difference]:
     """Every run after the first against it, paired on the same pairs."""
     return [_difference(judged[0], other) for other in judged[1:]]
 
 
-def _difference(first: Judged, other: Judged) -> Difference:
+def _difference(first: NamedTable, other: NamedTable) -> Difference:
     try:
         table = aligned(other.table, first.table)
     except DataError as error:
@@ -188,7 +188,7 @@ def arms_of(runs: Sequence[str]) -> dict[str, list[str]]:
     return {arm: members for arm, members in arms.items() if len(members) > 1}
 
 
-def pooled(judged: Sequence[Judged]) -> tuple[list[Pooled], str | None]:
+def pooled(judged: Sequence[NamedTable]) -> tuple[list[Pooled], str | None]:
     """The seeds of each arm together, against the first arm's; and why they are not, where they cannot be."""
     arms = arms_of([j.run for j in judged])
     if not arms:

@@ -16,7 +16,7 @@ import yaml
 from earshot.metrics import read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.predictions.run import Evaluation
-from earshot.report.comparing import Judged, differences, power_words
+from earshot.report.comparing import NamedTable, differences, power_words
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.reading import RunReading, read_runs
 from earshot.report.tables import Cell, Row, estimate_rows, quantity_of, summary_rows
@@ -141,7 +141,7 @@ def _results(name: str, evaluations: Sequence[Evaluation]) -> str:
 
 
 def _differences(evaluations: Sequence[Evaluation]) -> list[str]:
-    judged = [Judged(e.run, e.table()) for e in evaluations if e.files()] if len(evaluations) > 1 else []
+    judged = [NamedTable(e.run, e.table()) for e in evaluations if e.files()] if len(evaluations) > 1 else []
     if len(judged) < 2:
         return []
     found = differences(judged)

@@ -14,7 +14,7 @@ from earshot.metrics.blind import warnings_of
 from earshot.metrics.calibration import ReliabilityBin, reliability_bins
 from earshot.predictions.run import Evaluation
 from earshot.report.calibrating import Calibrated, Fitted, calibrated
-from earshot.report.comparing import Difference, Judged, Pooled, differences, pooled
+from earshot.report.comparing import Difference, NamedTable, Pooled, differences, pooled
 from earshot.report.drawing import Chart
 from earshot.report.examples import Chooser, Example, with_pairs
 from earshot.report.plots import (
@@ -200,7 +200,7 @@ def protocol_rows(metrics: Sequence[Mapping[str, Any]]) -> list[ProtocolRow]:
 
 def analyse(members: Sequence[Member], fitted: Mapping[str, Fitted]) -> Analysis:
     """What predictions tell beyond metrics.json."""
-    judged = [(m.place, Judged(m.run, m.table)) for m in members if m.table is not None]
+    judged = [(m.place, NamedTable(m.run, m.table)) for m in members if m.table is not None]
     without = [m.run for m in members if m.table is None]
     absent: dict[str, list[str]] = {}
     if without:
@@ -269,7 +269,7 @@ def within_range(key: str, estimate: Estimate) -> Estimate:
     return Estimate(estimate.value, max(estimate.low, 0.0), high, estimate.n)
 
 
-def _reliability(index: int, judged: Judged, absent: dict[str, list[str]]) -> ReliabilityView | None:
+def _reliability(index: int, judged: NamedTable, absent: dict[str, list[str]]) -> ReliabilityView | None:
     table = judged.table
     total = table.votes_first + table.votes_second
     voted = (total > 0) & ~np.isnan(table.p_first)
@@ -282,7 +282,7 @@ def _reliability(index: int, judged: Judged, absent: dict[str, list[str]]) -> Re
 
 
 def _temperature(
-    judged: Judged, fitted: Mapping[str, Fitted], absent: dict[str, list[str]]
+    judged: NamedTable, fitted: Mapping[str, Fitted], absent: dict[str, list[str]]
 ) -> tuple[Calibrated, list[Cell]] | None:
     found = fitted.get(judged.run)
     if found is None:
@@ -298,7 +298,7 @@ def _temperature(
     return told, cells
 
 
-def _disagreement(judged: Sequence[tuple[int, Judged]]) -> list[DisagreementView]:
+def _disagreement(judged: Sequence[tuple[int, NamedTable]]) -> list[DisagreementView]:
     views = []
     for listener in sorted({name for _, j in judged for name in j.table.listeners}):
         found = [(index, disagreement_slices(j.table, listener)) for index, j in judged]
