@@ -78,31 +78,33 @@ def listener_statistics(table: PredictionTable, name: str) -> dict[str, Statisti
     return {
         f"disagreement.{name}": mean_statistic(apart.astype(np.float64), clusters[heard], n),
         f"disagreement_gap.{name}": mean_statistic(gap, clusters[both], n),
-        **(reader_statistics(table, name) if name in table.p_read else {}),
+        **reader_statistics(table, name),
     }
 
 
 def reader_statistics(table: PredictionTable, name: str) -> dict[str, Statistic]:
-    """What a listener makes of the pairs, and what is gained by leaving out those on which it and the author differ."""
-    n, strict = table.n_clusters, table.strict
-    p_read = table.p_read[name]
-    author = signs_of(table.p_author)
-    follows = ~differ(p_read, np.nan_to_num(author)) & (np.nan_to_num(author) != 0)
-    judged = ~np.isnan(p_read) & ~np.isnan(author)
-    agreed = strict & follows & judged
+    """What a listener makes of the pairs, and what is gained by leaving out those on which it and the author differ.
+
+    A pair that gave it nothing to read is wrong, as in `accuracy`; one on which it broke is no observation.
+    """
+    n, author = table.n_clusters, np.nan_to_num(signs_of(table.p_author))
+    p_read = table.p_read.get(name, np.full(len(author), np.nan))
+    heard, unwritten = ~np.isnan(p_read), np.isnan(table.p_author)
+    asked = table.strict & (heard | unwritten) & heard.any()
+    follows = heard & (author != 0) & ~differ(p_read, author)
 
     def mean(values: np.ndarray, where: np.ndarray) -> Statistic:
         return mean_statistic(values[where].astype(np.float64), table.cluster[where], n)
 
-    hits = right(table.p_first, table.people)
-    # The surest are those on which both agree; within either half, by how sure the answer is.
-    confidence = (confidence_of(table.p_first) + (follows & judged)) / 2
-    curve = selective_statistics(confidence[strict], hits[strict], table.cluster[strict], n)
+    hits, sure = right(table.p_first, table.people), confidence_of(table.p_first) / 2
+    # The surest are those on which both agree, half above the others, of which one may be certain of itself.
+    confidence = np.where(follows, 0.5 + sure, np.minimum(sure, np.nextafter(0.5, 0)))
+    curve = selective_statistics(confidence[asked], hits[asked], table.cluster[asked], n)
     return {
-        f"accuracy.read.{name}": mean(right(p_read, table.people), strict),
-        f"follows_trace.{name}": mean(follows, judged),
-        f"coverage.agree.{name}": mean(follows & judged, strict),
-        f"accuracy.agree.{name}": mean(hits, agreed),
+        f"accuracy.read.{name}": mean(right(p_read, table.people), asked),
+        f"follows_trace.{name}": mean(follows, heard & ~unwritten),
+        f"coverage.agree.{name}": mean(follows, asked),
+        f"accuracy.agree.{name}": mean(hits, asked & follows),
         **{f"{quantity}.agree.{name}": statistic for quantity, statistic in curve.items()},
     }
 
@@ -139,7 +141,8 @@ def summarise(
     - `disagreement.L`: share of well-formed samples whose verdict is not listener L's side, where a listener at
       exactly 0.5 is on no side and so differs; `disagreement_gap.L`: mean |p_reasoner - p_L|.
     - `accuracy` is of the answer, whoever decides; where a reader does, `accuracy.author` is the author's.
-    - `accuracy.read.L`: accuracy of listener L's p, averaged over traces and orders. `follows_trace.L`: share of the
+    - `accuracy.read.L`: accuracy of listener L's p, averaged over traces and orders; without a well-formed trace in one
+      of them it is wrong, and where L broke the pair is no observation. `follows_trace.L`: share of the
       pairs on which author and L are on one side. `coverage.agree.L`, `accuracy.agree.L`: share of the strict pairs on
       which they are, and the answer's accuracy on those; `aurc.agree.L` and `selective_accuracy.50.agree.L`: the curve
       when pairs on which they are not are left out first.
