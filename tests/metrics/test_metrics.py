@@ -173,8 +173,11 @@ def test_an_estimate_survives_the_file() -> None:
     [
         ({"p_first": 1.5}, r"predictions\.jsonl:1.*1\.5"),
         ({"p_first": float("nan")}, "nan"),
+        ({"p_first": "0.7"}, "a probability is '0.7'"),
+        ({"p_first": True}, "a probability is True"),
+        ({"samples": [3]}, "row as 'earshot eval' writes it"),
         ({"votes_first": -1}, "-1"),
-        ({"votes_first": None}, "TypeError"),
+        ({"votes_first": None}, "a count is None"),
         ({"votes_second": "many"}, "many"),
         ({"samples": [sample(listener={"kin": 2})]}, "2"),
         ({"samples": [sample(side="left")]}, "left"),

@@ -1,21 +1,27 @@
 """Page, report and metrics.json count the same things of the same rows: right, wrong, flips, disagreements."""
 
+from collections.abc import Mapping
+from itertools import compress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from earshot.errors import DataError
 from earshot.metrics import summarise
-from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of
-from earshot.predictions.judgement import JudgedSample, conclude
+from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of, side_of_people, widest_gaps
+from earshot.predictions.judgement import JudgedSample, Judgement, conclude
 from earshot.predictions.run import Evaluation
+from earshot.predictions.sides import is_right, side_of
 from earshot.report.examples import confident_mistake, order_flip
 from earshot.rundir import append_jsonl
 from earshot.view.columns import GAP, RIGHT, WRONG
 from earshot.view.judged import JudgedIndex
+from earshot.view.query import Query, select
 from earshot.view.sources import Source
 
 READERS = ("kin", "far")
@@ -54,7 +60,8 @@ def test_page_report_and_metrics_count_the_same(drawn: list[tuple[Any, ...]]) ->
         append_jsonl(folder / "predictions.jsonl", [row for row, _ in pairs])
         append_jsonl(folder / "people.jsonl", [people for _, people in pairs])
         judged = Evaluation("run", folder, {}, {})
-        metrics = summarise(judged.table(), listeners=READERS, resamples=5)
+        table = judged.table()
+        metrics = summarise(table, listeners=READERS, resamples=5)
         index = JudgedIndex([Source("run", "set", folder, None)])
         index.refresh()
         columns, rows = index.columns.snapshot(), list(judged.rows())
@@ -79,8 +86,81 @@ def test_page_report_and_metrics_count_the_same(drawn: list[tuple[Any, ...]]) ->
         differing = [sample for sample in samples if reader in listener_gaps([sample])]
         assert apart["n"] == len(samples)
         assert round((apart["value"] or 0) * apart["n"]) == len(differing)
-        on_the_page = ~np.isnan(columns.get(GAP + reader, np.full(len(rows), np.nan)))
-        assert on_the_page.tolist() == [reader in listener_gaps(row["samples"]) for row in rows]
+        # The page lists pairs: those with a completion that metrics.json counts, by how far the widest is apart.
+        on_the_page = columns.get(GAP + reader, np.full(len(rows), np.nan))
+        gaps = [listener_gaps(row["samples"]).get(reader, np.nan) for row in rows]
+        np.testing.assert_allclose(on_the_page, gaps, rtol=1e-6)
+        np.testing.assert_allclose(widest_gaps(table).get(reader, np.full(len(rows), np.nan)), gaps)
+        facet = select(columns, Query(listener=reader))
+        assert len(facet.rows) == facet.counts["listener"].get(reader, 0) == np.count_nonzero(~np.isnan(gaps))
+        check_reader(reader, rows, metrics)
+
+    for verdict, count in (("right", right), ("wrong", len(strict) - right), ("open", len(rows) - len(strict))):
+        chosen = select(columns, Query(verdict=verdict))
+        assert len(chosen.rows) == chosen.counts["verdict"][verdict] == count
+    assert len(select(columns, Query(flips=True)).rows) == flips
+
+
+def check_reader(reader: str, rows: list[dict[str, Any]], metrics: Mapping[str, Any]) -> None:
+    """What metrics.json says of a reader's p, row by row with the scalar rules."""
+    judged = [Judgement.from_row(row) for row in rows]
+    p_read = [one.p_read[reader] for one in judged]
+    known = [p is not None for p in p_read]
+    asked = [
+        side_of_people(row) is not None and any(known) and (there or one.p_author is None)
+        for row, one, there in zip(rows, judged, known, strict=True)
+    ]
+    follows = [
+        side_of(p) is not None and side_of(p) == side_of(j.p_author) for p, j in zip(p_read, judged, strict=True)
+    ]
+    both = [there and one.p_author is not None for there, one in zip(known, judged, strict=True)]
+    reads = [is_right(p, side_of_people(row)) for p, row in zip(p_read, rows, strict=True)]
+    agreed = [a and f for a, f in zip(asked, follows, strict=True)]
+    expected = {
+        "accuracy.read": list(compress(reads, asked)),
+        "follows_trace": list(compress(follows, both)),
+        "coverage.agree": list(compress(follows, asked)),
+        "accuracy.agree": [outcome_of(row) == "right" for row in compress(rows, agreed)],
+    }
+    for name, values in expected.items():
+        found = metrics[f"{name}.{reader}"]
+        assert (found["n"], round((found["value"] or 0) * found["n"])) == (len(values), sum(map(bool, values))), name
+
+
+HOSTILE: list[dict[str, Any]] = [
+    {"p_first": "0.7"},
+    {"p_first": True},
+    {"p_first": 1.5},
+    {"p_first_swapped": -0.1},
+    {"votes_first": -1},
+    {"votes_second": None},
+    {"label": "neither"},
+    {"samples": [3]},
+]
+SAMPLES: list[dict[str, Any]] = [
+    {"side": None},  # with no reason why it is no verdict
+    {"malformed": "no answer"},  # with a side
+    {"side": "left"},
+    {"verdict": 3},
+    {"p_first": 2},
+    {"listener": {"kin": 2}},
+    {"listener": [0.5]},
+    {"believed": {"eye": -1}},
+]
+
+
+@pytest.mark.parametrize("wrong", [*HOSTILE, *({"samples": [sample]} for sample in SAMPLES)], ids=str)
+def test_a_row_that_metrics_refuse_is_left_out_of_the_page(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    good, bad = (rows_of(k, [("first", 0.9, {})], [("first", 0.9, {})], (3, 1), None) for k in (0, 1))
+    whole = bad[0] | bad[1]
+    change = dict(wrong)
+    if wrong.get("samples") not in (None, [3]):
+        change["samples"] = [*whole["samples"][:1], whole["samples"][1] | wrong["samples"][0]]
+    append_jsonl(tmp_path / "predictions.jsonl", [good[0] | good[1], whole | change])
+    with pytest.raises(DataError, match=r"predictions\.jsonl:2"):
+        Evaluation("run", tmp_path, {}, {}).table()
+    index = JudgedIndex([Source("run", "set", tmp_path, None)])
+    assert (index.refresh(), index.left_out) == (1, 1)
 
 
 def test_even_is_on_no_side_for_the_report_as_for_the_page() -> None:

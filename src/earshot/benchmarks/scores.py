@@ -239,7 +239,9 @@ def _answer(name: str, row: Row) -> float:
         if value is not None and value not in CHOICES:
             raise ValueError(f"{name} is {value!r}, expected {', '.join(CHOICES)} or null")
         return float(NONE if value is None else CHOICES[value])
-    return probability(value) if name.startswith("p_first") else number(value)
+    # Anybody's table may hold numbers as text; our own rows may not.
+    found = number(value)
+    return probability(found) if name.startswith("p_first") and not np.isnan(found) else found
 
 
 def _combined(truth: Truth, answers: dict[str, Float[np.ndarray, " p"]]) -> Judged:

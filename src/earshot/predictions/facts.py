@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from earshot.predictions.sides import differs, gap, is_flip, is_right
+import numpy as np
+from jaxtyping import Float
+
+from earshot.predictions.sides import differ, differs, gap, is_flip, is_right
+from earshot.predictions.table import PredictionTable
 from earshot.types import Side
 
 Row = Mapping[str, Any]
@@ -43,4 +47,15 @@ def listener_gaps(samples: Sequence[Row]) -> dict[str, float]:
                 own = sample.get("p_first")
                 apart = gap(float(sample["side"] == "first") if own is None else own, p)
                 gaps[name] = max(gaps.get(name, 0.0), apart or 0.0)
+    return gaps
+
+
+def widest_gaps(table: PredictionTable) -> dict[str, Float[np.ndarray, " p"]]:
+    """`listener_gaps` of each pair, by listener; NaN where all its samples are on the listener's side."""
+    own = np.where(np.isnan(table.sample_p_first), table.side_sign > 0, table.sample_p_first)
+    gaps = {}
+    for name, p in table.listeners.items():
+        apart = differ(p, table.side_sign.astype(np.float64))
+        gaps[name] = np.full(len(table.p_first), np.nan)
+        np.fmax.at(gaps[name], table.sample_pair[apart], np.abs(own - p)[apart])
     return gaps

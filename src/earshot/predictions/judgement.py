@@ -83,8 +83,7 @@ class JudgedSample:
         KeyError: A field is missing.
         DataError: It has neither a side nor a reason, or both.
         """
-        if (row["malformed"] is not None) != (row["side"] is None):
-            raise DataError(f"a sample has side {row['side']!r} and malformed {row['malformed']!r}, expected just one")
+        is_malformed(row)
         return cls(
             order=row["order"],
             trace=row["trace"] or "",
@@ -95,6 +94,19 @@ class JudgedSample:
             believed=row.get("believed") or {},
             claims=row.get("claims"),
         )
+
+
+def is_malformed(sample: Mapping[str, Any]) -> bool:
+    """Whether the row of a completion is no verdict.
+
+    Raises:
+        KeyError: A field is missing.
+        DataError: It has neither a side nor a reason, or both.
+    """
+    side, malformed = sample["side"], sample["malformed"]
+    if (malformed is not None) != (side is None):
+        raise DataError(f"a sample has side {side!r} and malformed {malformed!r}, expected just one")
+    return malformed is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """The rows of predictions.jsonl as flat arrays, built in one pass over a stream of rows."""
 
+from __future__ import annotations
+
 import math
 from array import array
 from collections.abc import Iterable, Mapping
@@ -10,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
-from earshot.predictions.judgement import AUTHOR
+from earshot.predictions.judgement import AUTHOR, is_malformed
 from earshot.types import hash_of
 
 FIRST, SECOND, TIE, BOTH_BAD, NONE = 1, -1, 0, 2, -9
@@ -92,7 +94,7 @@ class PredictionTable:
         return self.votes_first != self.votes_second
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Mapping[str, Any]], *, where: str = "predictions") -> "PredictionTable":
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]], *, where: str = "predictions") -> PredictionTable:
         """Build a table from rows of predictions.jsonl.
 
         Args:
@@ -102,35 +104,28 @@ class PredictionTable:
         Raises:
             DataError: No rows, a row that lacks a field, a probability outside [0, 1], or an id that comes twice.
         """
-        builder = _Builder()
+        builder = TableBuilder()
         for number, row in enumerate(rows, start=1):
             try:
                 builder.add(row)
-            except (KeyError, TypeError, ValueError) as error:
+            except BAD_ROW as error:
                 raise DataError(
                     f"{where}:{number}: {type(error).__name__}: {error}; expected a row as 'earshot eval' writes it"
                 ) from error
-        if not builder.pairs["p_first"]:
+        if not len(builder):
             raise DataError(f"{where}: no predictions, expected at least one row; run 'earshot eval' first")
-        columns = builder.columns()
-        hashes = columns["pair_hash"]
-        if len(np.unique(hashes)) != len(hashes):
+        table = builder.table()
+        if len(np.unique(table.pair_hash)) != len(table.pair_hash):
             raise DataError(f"{where}: a pair's id comes twice, expected each once; evaluate into an empty directory")
-        return cls(
-            n_clusters=len(builder.prompts),
-            listeners=builder.named("listener", len(columns["malformed"])),
-            believed=builder.named("believed", len(columns["malformed"])),
-            p_read=builder.named("p_read", len(hashes)),
-            read_decides=builder.read_decides,
-            axes=tuple(builder.axes),
-            categories=tuple(builder.categories),
-            models=tuple(builder.models),
-            **columns,
-        )
+        return table
 
 
-class _Builder:
-    """Columns that grow row by row, eight bytes a number."""
+BAD_ROW = (KeyError, TypeError, ValueError, AttributeError, DataError)
+"""What `TableBuilder.add` raises of a row that is not what `earshot eval` writes."""
+
+
+class TableBuilder:
+    """Columns that grow row by row, eight bytes a number. A row that is refused leaves nothing behind."""
 
     def __init__(self) -> None:
         doubles = ("p_first", "p_forward", "p_swapped", "p_author", "votes_first", "votes_second")
@@ -149,7 +144,12 @@ class _Builder:
         self.categories: dict[str, int] = {}
         self.models: dict[str, int] = {}
 
+    def __len__(self) -> int:
+        return len(self.pairs["p_first"])
+
     def add(self, row: Mapping[str, Any]) -> None:
+        """Takes in a row of predictions.jsonl with what people say of its pair, or raises one of `BAD_ROW`."""
+        pair, first = len(self), len(self.samples["sample_pair"])
         values = {
             "pair_hash": hash_of(str(row["id"])),
             "cluster": self.prompts.setdefault(str(row["prompt_id"]), len(self.prompts)),
@@ -169,41 +169,34 @@ class _Builder:
             "model_first": code_of(row.get("model_first"), self.models),
             "model_second": code_of(row.get("model_second"), self.models),
         }
-        pair = len(self.pairs["p_first"])
-        for name, value in values.items():
-            self.pairs[name].append(value)
-        self._add_named("p_read", pair, row.get("p_read"))
+        samples = [sample_values(pair, sample) for sample in row["samples"]]
+        named = [("p_read", pair, name, p) for name, p in probabilities(row.get("p_read"))]
+        for k, sample in enumerate(row["samples"]):
+            for column in ("listener", "believed"):
+                named += [(column, first + k, name, p) for name, p in probabilities(sample.get(column))]
+        _append(self.pairs, values)
+        for one in samples:
+            _append(self.samples, one)
+        for column, at, name, p in named:
+            places, ps = self._named.setdefault((column, name), (array("q"), array("d")))
+            places.append(at)
+            ps.append(p)
         self.read_decides |= row.get("decided_by", AUTHOR) != AUTHOR
-        for sample in row["samples"]:
-            self._add_sample(pair, sample)
 
-    def _add_sample(self, pair: int, sample: Mapping[str, Any]) -> None:
-        claims = sample.get("claims") or {}
-        side = sample["side"]
-        malformed = sample["malformed"] is not None
-        if malformed != (side is None):
-            raise ValueError(f"a sample has side {side!r} and malformed {sample['malformed']!r}, expected just one")
-        row = len(self.samples["sample_pair"])
-        values = {
-            "sample_pair": pair,
-            "malformed": malformed,
-            "side_sign": {"first": 1, "second": -1, None: 0}[side],
-            "shown_verdict": {1: 1, 2: 2, None: 0}[sample["verdict"]],
-            "trace_words": len((sample["trace"] or "").split()),
-            "sample_p_first": probability(sample["p_first"]),
-            "true_claims": count(claims.get("true"), optional=True),
-            "false_claims": count(claims.get("false"), optional=True),
-        }
-        for name, value in values.items():
-            self.samples[name].append(value)
-        for column in ("listener", "believed"):
-            self._add_named(column, row, sample.get(column))
-
-    def _add_named(self, column: str, row: int, values: Mapping[str, Any] | None) -> None:
-        for name, value in (values or {}).items():
-            rows, ps = self._named.setdefault((column, name), (array("q"), array("d")))
-            rows.append(row)
-            ps.append(probability(value))
+    def table(self) -> PredictionTable:
+        """What was taken in."""
+        columns = self.columns()
+        return PredictionTable(
+            n_clusters=len(self.prompts),
+            listeners=self.named("listener", len(columns["malformed"])),
+            believed=self.named("believed", len(columns["malformed"])),
+            p_read=self.named("p_read", len(self)),
+            read_decides=self.read_decides,
+            axes=tuple(self.axes),
+            categories=tuple(self.categories),
+            models=tuple(self.models),
+            **columns,
+        )
 
     def columns(self) -> dict[str, np.ndarray]:
         # Named types, because 'q' is C's long long, which NumPy and jaxtyping do not take for int64.
@@ -219,6 +212,31 @@ class _Builder:
                 columns[name] = np.full(n, np.nan)
                 columns[name][np.array(rows)] = ps
         return columns
+
+
+def _append(columns: Mapping[str, array[Any]], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        columns[name].append(value)
+
+
+def sample_values(pair: int, sample: Mapping[str, Any]) -> dict[str, Any]:
+    """What a completion adds to the columns."""
+    claims = sample.get("claims") or {}
+    return {
+        "sample_pair": pair,
+        "malformed": is_malformed(sample),
+        "side_sign": {"first": 1, "second": -1, None: 0}[sample["side"]],
+        "shown_verdict": {1: 1, 2: 2, None: 0}[sample["verdict"]],
+        "trace_words": len((sample["trace"] or "").split()),
+        "sample_p_first": probability(sample["p_first"]),
+        "true_claims": count(claims.get("true"), optional=True),
+        "false_claims": count(claims.get("false"), optional=True),
+    }
+
+
+def probabilities(values: Mapping[str, Any] | None) -> list[tuple[str, float]]:
+    """Those by name, each as `probability` reads it."""
+    return [(name, probability(value)) for name, value in (values or {}).items()]
 
 
 def code_of(name: str | None, names: dict[str, int]) -> int:
@@ -242,10 +260,9 @@ def probability(value: Any) -> float:
     """
     if value is None:
         return math.nan
-    number = float(value)
-    if not 0.0 <= number <= 1.0:
-        raise ValueError(f"a probability is {number}, expected one in [0, 1] or null")
-    return number
+    if not (_is_number(value) and 0.0 <= value <= 1.0):
+        raise ValueError(f"a probability is {value!r:.40}, expected a number in [0, 1] or null")
+    return float(value)
 
 
 def count(value: Any, *, optional: bool = False) -> float:
@@ -256,7 +273,10 @@ def count(value: Any, *, optional: bool = False) -> float:
     """
     if value is None and optional:
         return math.nan
-    number = float(value)
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"a count is {number}, expected a finite number of at least 0")
-    return number
+    if not (_is_number(value) and math.isfinite(value) and value >= 0):
+        raise ValueError(f"a count is {value!r:.40}, expected a finite number of at least 0")
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

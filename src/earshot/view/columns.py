@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 GAP = "gap."
 """Columns of this prefix hold, by listener, how far a listener is from the reasoner where they are on different
@@ -14,6 +15,12 @@ RIGHT, WRONG, OPEN = 1, 0, -1
 """Codes of `outcome`: the verdict is people's, is not, or people have none (a tie, both bad, no votes)."""
 
 OUTCOMES = {"right": RIGHT, "wrong": WRONG, "open": OPEN}
+
+
+def outcomes(right: Bool[np.ndarray, " n"], people: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """The codes, by whether the answer is right and the signs of people's sides."""
+    return np.where(people == 0, OPEN, np.where(right, RIGHT, WRONG))
+
 
 COMMON: Mapping[str, str] = {"alive": "?", "source": "u2", "outcome": "i1", "malformed": "?", "flip": "?"}
 """What both kinds of rows have. `alive` is False once the file that a row was read from is another."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 import threading
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from earshot.errors import DataError
-from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of
+from earshot.predictions.facts import widest_gaps
 from earshot.predictions.people import People
 from earshot.predictions.run import Evaluation
+from earshot.predictions.sides import flips, right
+from earshot.predictions.table import BAD_ROW, TableBuilder
 from earshot.rundir import parse_jsonl_line
 from earshot.types import hash_of
-from earshot.view.columns import GAP, OUTCOMES, Columns
+from earshot.view.columns import GAP, Columns, outcomes
 from earshot.view.sources import Source
 
 FIRST_BATCH, BATCH = 64, 1024
@@ -127,7 +129,7 @@ class JudgedIndex:
         file.line += 1
         try:
             builder.add(line, file.offset)
-        except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
+        except BAD_ROW as error:
             self._leave_out(file, error)
         file.offset += len(line)
 
@@ -212,12 +214,11 @@ def is_set(stop: threading.Event | None) -> bool:
 
 
 class _Builder:
-    """Rows on their way into the columns."""
+    """Rows on their way into the columns, refused and counted by the rules of metrics.json."""
 
     def __init__(self, file: _File, number: int) -> None:
         self._file, self._number = file, number
-        self._rows: list[tuple[Any, ...]] = []
-        self._gaps: list[tuple[int, str, float]] = []
+        self._rows, self._offsets = TableBuilder(), array("q")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -226,54 +227,33 @@ class _Builder:
         """Takes in a line.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: The line is no row of predictions.jsonl.
+            KeyError, TypeError, ValueError, AttributeError, DataError: The line is no row of predictions.jsonl.
         """
         row = parse_jsonl_line(line)
         if isinstance(row, str):
             raise ValueError(row)
         if "error" in row:  # a bad row of the set, of which there is no prediction
             return
-        row = self._file.people.joined(row)
-        samples = row["samples"]
-        p_first, forward, swapped = (_p(row[name]) for name in ("p_first", "p_first_forward", "p_first_swapped"))
-        malformed = any(sample["malformed"] is not None for sample in samples)
-        gaps = listener_gaps(samples)
-        for sample in samples:
-            for p in (sample["p_first"], *(sample.get("listener") or {}).values()):
-                _p(p)
-        self._rows.append(
-            (
-                OUTCOMES[outcome_of(row)],
-                malformed,
-                hash_of(str(row["id"])),
-                is_flipped(row),
-                offset,
-                abs(p_first - 0.5),
-                abs(forward - swapped),
-            )
-        )
-        self._gaps += [(len(self._rows) - 1, name, gap) for name, gap in gaps.items()]
+        self._rows.add(self._file.people.joined(row))
+        self._offsets.append(offset)
 
     def flush_into(self, columns: Columns) -> None:
-        if not self._rows:
+        if not len(self):
             return
-        names = ("outcome", "malformed", "pair_hash", "flip", "offset", "confidence", "order_gap")
-        values: dict[str, Any] = dict(zip(names, zip(*self._rows, strict=True), strict=True))
-        values["source"] = np.full(len(self._rows), self._file.source)
-        values["file"] = np.full(len(self._rows), self._number)
-        for row, name, gap in self._gaps:
-            column = values.get(GAP + name)
-            if column is None:
-                column = values[GAP + name] = np.full(len(self._rows), np.nan, np.float32)
-            column[row] = gap
-        columns.append(values)
-        self._rows, self._gaps = [], []
-
-
-def _p(value: Any) -> float:
-    """A probability, NaN for null."""
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"a probability is {str(value)[:40]!r}, expected a number in [0, 1] or null")
-    return float(value)
+        table = self._rows.table()
+        malformed = np.bincount(table.sample_pair, weights=table.malformed, minlength=len(self)) > 0
+        columns.append(
+            {
+                "source": np.full(len(self), self._file.source),
+                "file": np.full(len(self), self._number),
+                "offset": np.array(self._offsets),
+                "pair_hash": table.pair_hash,
+                "outcome": outcomes(right(table.p_first, table.people), table.people),
+                "malformed": malformed,
+                "flip": flips(table.p_forward, table.p_swapped),
+                "confidence": np.abs(table.p_first - 0.5),
+                "order_gap": np.abs(table.p_forward - table.p_swapped),
+                **{GAP + name: gaps for name, gaps in widest_gaps(table).items() if not np.isnan(gaps).all()},
+            }
+        )
+        self._rows, self._offsets = TableBuilder(), array("q")

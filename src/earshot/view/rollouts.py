@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from earshot.predictions.sides import differ
 from earshot.rundir import TEMPORARY_PREFIX
-from earshot.view.columns import GAP, OPEN, RIGHT, WRONG, Columns
+from earshot.view.columns import GAP, Columns, outcomes
 from earshot.view.judged import is_set
 from earshot.view.sources import Source
 
@@ -180,7 +180,7 @@ def _facts(table: pa.Table, group: int) -> dict[str, Any]:
     heard = numbers["listener_p_first"]
     apart = differ(heard, side.astype(np.float64))
     return {
-        "outcome": np.where(people == 0, OPEN, np.where(side == people, RIGHT, WRONG)),
+        "outcome": outcomes(side == people, people),
         "malformed": pc.is_valid(table["malformed"]).to_numpy(),
         "flip": np.zeros(table.num_rows, bool),
         "group": np.full(table.num_rows, group),
