@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from earshot.errors import DataError
+from earshot.errors import DataError, InputError
 from earshot.predictions.judgement import JudgedSample, conclude
-from earshot.predictions.run import Evaluation, evaluations_of
-from earshot.rundir import append_jsonl, write_json
+from earshot.predictions.run import Evaluation, Run, evaluations_of, read_curves, read_runs
+from earshot.rundir import append_jsonl, write_json, write_text
 from earshot.view.judged import JudgedIndex
 from earshot.view.sources import Source
 
@@ -69,3 +69,49 @@ def test_damaged_settings_are_an_error_or_cost_what_they_say(tmp_path: Path) -> 
     write_json(tmp_path / "evaluation.json", {"data": "../set", "listeners": ["kin"]})
     (found,) = evaluations_of(tmp_path, "run")
     assert (found.set_name, found.listeners) == ("set", ("kin",))
+
+
+def test_an_evaluation_alone_tells_its_own_environment(tmp_path: Path) -> None:
+    write_json(tmp_path / "eval" / "test" / "metrics.json", {"n_pairs": 1})
+    write_json(tmp_path / "eval" / "test" / "environment.json", {"commit": "abc"})
+    assert Run("run", tmp_path).environment == {"commit": "abc"}
+
+
+def test_the_later_row_of_a_step_counts(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"step": 1, "reward": 1.0}, {"step": 2, "reward": 5.0}, {"step": 3, "kl": None}]
+    append_jsonl(tmp_path / "m.jsonl", [*rows, {"step": 2, "reward": 2.0, "note": "resumed"}])
+    curves = read_curves(tmp_path / "m.jsonl")
+    assert set(curves) == {"reward"}
+    assert curves["reward"].steps.tolist() == [1, 2]
+    assert curves["reward"].values.tolist() == [1.0, 2.0]
+    append_jsonl(tmp_path / "m.jsonl", [{"reward": 1.0}])
+    with pytest.raises(DataError, match=r"m\.jsonl:5: step is None"):
+        read_curves(tmp_path / "m.jsonl")
+
+
+def test_each_run_is_read_once_and_a_folder_without_one_is_refused_only_where_that_matters(tmp_path: Path) -> None:
+    write_text(tmp_path / "run" / "config.yaml", "seed: 1")
+    (tmp_path / "empty").mkdir()
+    both = [tmp_path / "run", tmp_path / "empty" / ".." / "run"]
+    (run,) = read_runs(both, who="a report")
+    assert (run.name, run.settings, run.curves, run.n_rollouts, run.paid) == ("run", {"seed": 1}, {}, 0, None)
+    with pytest.raises(InputError, match="holds no run"):
+        read_runs([tmp_path / "empty"], who="a report")
+    (empty,) = read_runs([tmp_path / "empty"], who="view", strict=False)
+    assert (empty.config, empty.evaluations, empty.rollout_files) == ("", [], [])
+    with pytest.raises(InputError, match="view was asked of no run"):
+        read_runs([], who="view")
+
+
+def test_a_damaged_evaluation_fails_a_strict_run_and_costs_a_lenient_one_its_words(tmp_path: Path) -> None:
+    append_jsonl(tmp_path / "predictions.jsonl", [judged(0)])
+    write_text(tmp_path / "metrics.json", "[")
+    with pytest.raises(DataError, match=r"metrics\.json"):
+        _ = Run("run", tmp_path).measured
+    lenient = Run("run", tmp_path, strict=False)
+    assert (lenient.measured, len(lenient.evaluations)) == ([], 1)
+
+
+def test_a_training_set_that_is_no_path_is_none(tmp_path: Path) -> None:
+    write_text(tmp_path / "config.yaml", 'data: {train: "a\\0b"}\nout: runs/x')
+    assert Run("run", tmp_path).training_set is None

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from earshot.predictions.run import Run
 from earshot.report.calibrating import NO_VALIDATION, calibrated, fitted_temperature, is_validation
-from earshot.report.reading import read_run
 from earshot.rundir import write_json
 from tests.report.runs import row, table, write_evaluation
 
@@ -18,7 +18,7 @@ def validation_rows(n: int = 8) -> list[dict[str, object]]:
 def test_the_temperature_is_that_of_the_validation_split(tmp_path: Path):
     write_evaluation(tmp_path / "eval" / "validation", validation_rows())
     write_evaluation(tmp_path / "eval" / "test", [row("t0", 0.2)])
-    found = fitted_temperature(read_run(tmp_path, name="run"))
+    found = fitted_temperature(Run("run", tmp_path))
     assert found.temperature is not None
     assert found.temperature.value == pytest.approx(2.0, rel=1e-4)
     assert found.set_name == "validation"
@@ -30,19 +30,19 @@ def test_the_temperature_is_that_of_the_validation_split(tmp_path: Path):
 
 def test_it_is_not_used_on_the_pairs_it_was_fitted_on(tmp_path: Path):
     write_evaluation(tmp_path / "eval" / "validation", validation_rows())
-    found = fitted_temperature(read_run(tmp_path, name="run"))
+    found = fitted_temperature(Run("run", tmp_path))
     assert calibrated("run", table(validation_rows()), found) is None
 
 
 def test_without_a_validation_split_there_is_none(tmp_path: Path):
     write_evaluation(tmp_path / "eval" / "test", validation_rows())
-    found = fitted_temperature(read_run(tmp_path, name="run"))
+    found = fitted_temperature(Run("run", tmp_path))
     assert (found.temperature, found.fault) == (None, NO_VALIDATION)
 
 
 def test_a_validation_split_that_gives_none_says_why(tmp_path: Path):
     write_evaluation(tmp_path / "eval" / "val", [row("v", 0.1, (4, 0))])  # wrong: the less sure the better
-    found = fitted_temperature(read_run(tmp_path, name="run"))
+    found = fitted_temperature(Run("run", tmp_path))
     assert found.temperature is None
     assert "end of its range" in str(found.fault)
 
@@ -51,5 +51,5 @@ def test_a_validation_split_is_known_by_name_or_by_its_set(tmp_path: Path):
     write_json(tmp_path / "data" / "mine" / "dataset.json", {"split": "validation_unique"})
     for name, settings in {"valid": {}, "mine": {"data": "../../data/mine"}, "invalid": {}, "test": {}}.items():
         write_evaluation(tmp_path / "eval" / name, [row("p", 0.9)], **settings)
-    found = {e.set_name: is_validation(e) for e in read_run(tmp_path, name="run").evaluations}
+    found = {e.set_name: is_validation(e) for e in Run("run", tmp_path).measured}
     assert found == {"valid": True, "mine": True, "invalid": False, "test": False}

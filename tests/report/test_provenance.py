@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from earshot.predictions.run import Run, read_runs
 from earshot.report.provenance import data_facts, describe_data, duration, run_facts
-from earshot.report.reading import read_run, read_runs
 from earshot.rundir import append_jsonl, write_json, write_text
 from tests.report.conftest import make_run
 from tests.report.runs import row, write_evaluation
@@ -18,7 +18,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path):
     append_jsonl(run / "metrics.jsonl", rows)
     judged = {"model": {"source": "../../model", "sha256": "d" * 64}, "far": {"source": "hub/far"}}
     write_evaluation(run / "eval" / "test", [row("p", 0.9)], seed=3, listeners=["far"], models=judged)
-    facts = {fact.label: fact.values[0] for fact in run_facts([read_run(run, name="run")])}
+    facts = {fact.label: fact.values[0] for fact in run_facts([Run("run", run)])}
     assert facts["starting model"] == "world:reasoner (aaaaaaaaaaaa)"
     assert facts["listeners in the reward"] == "world:listener (bbbbbbbbbbbb)"
     assert facts["judged model"] == "run/model (dddddddddddd)"
@@ -48,7 +48,7 @@ def test_data_is_told_by_its_dataset_json_where_that_is_at_hand(tmp_path: Path):
     for name in ("a", "b"):
         write_evaluation(tmp_path / name / "eval" / "test", [row("p", 0.9)], data="../../../data")
     write_evaluation(tmp_path / "a" / "eval" / "gone", [row("p", 0.9)], data="../../../gone")
-    facts = data_facts(read_runs([tmp_path / "a", tmp_path / "b"]))
+    facts = data_facts(read_runs([tmp_path / "a", tmp_path / "b"], who="a report"))
     assert [(f.name, f.licence, f.pairs, f.note) for f in facts] == [
         ("gone", "–", "1 pairs, 1 prompts", "its dataset.json is not at hand"),
         ("test", "Apache-2.0", "1 pairs, 1 prompts", ""),
@@ -59,14 +59,8 @@ def test_a_hostile_config_is_no_fault(tmp_path: Path):
     run = make_run(tmp_path / "run", steps=2)
     for config in ("[", "a: &a [*a]\n", "- 1", "data: 3", "\x00"):
         write_text(run / "config.yaml", config)
-        assert run_facts([read_run(run, name="run")])
-        assert data_facts([read_run(run, name="run")])
-
-
-def test_an_evaluation_alone_tells_its_own_environment(tmp_path: Path):
-    write_evaluation(tmp_path / "eval" / "test", [row("p", 0.9)])
-    write_json(tmp_path / "eval" / "test" / "environment.json", {"commit": "abc"})
-    assert read_run(tmp_path, name="run").environment == {"commit": "abc"}
+        assert run_facts([Run("run", run)])
+        assert data_facts([Run("run", run)])
 
 
 def test_durations_are_read_at_a_glance():

@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 
 from earshot.errors import DataError, InputError
+from earshot.predictions.run import Curve, read_runs
 from earshot.report import render_summary_table, write_report
 from earshot.report.charts import MAX_POINTS, smoothed, thinned, training_charts
 from earshot.report.drawing import line_style
 from earshot.report.examples import Chooser, Pictures, confident_mistake, listener_gap, order_flip, shortened
-from earshot.report.reading import Curve, read_curves, read_runs
 from earshot.report.tables import format_estimate, summary_rows
 from earshot.rundir import append_jsonl, write_text
 from earshot.types import Estimate
@@ -129,19 +129,7 @@ def test_what_is_no_run_is_refused_and_nothing_written(tmp_path: Path) -> None:
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(new_run: Callable[..., Path], tmp_path: Path) -> None:
     paths = [new_run(tmp_path / folder / "listener", steps=2) for folder in ("a", "b")]
-    assert [run.name for run in read_runs(paths)] == ["a/listener", "b/listener"]
-
-
-def test_the_later_row_of_a_step_counts(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"step": 1, "reward": 1.0}, {"step": 2, "reward": 5.0}, {"step": 3, "kl": None}]
-    append_jsonl(tmp_path / "m.jsonl", [*rows, {"step": 2, "reward": 2.0, "note": "resumed"}])
-    curves = read_curves(tmp_path / "m.jsonl")
-    assert set(curves) == {"reward"}
-    assert curves["reward"].steps.tolist() == [1, 2]
-    assert curves["reward"].values.tolist() == [1.0, 2.0]
-    append_jsonl(tmp_path / "m.jsonl", [{"reward": 1.0}])
-    with pytest.raises(DataError, match=r"m\.jsonl:5: step is None"):
-        read_curves(tmp_path / "m.jsonl")
+    assert [run.name for run in read_runs(paths, who="a report")] == ["a/listener", "b/listener"]
 
 
 def test_thinning_averages_equal_stretches() -> None:
@@ -161,14 +149,14 @@ def test_smoothing_keeps_lines_and_spreads_peaks() -> None:
 
 
 def test_charts_hold_no_text_of_users_and_take_the_pages_ink(three_runs: list[Path]) -> None:
-    charts = training_charts(read_runs(three_runs))
+    charts = training_charts(read_runs(three_runs, who="a report"))
     assert [chart.title for chart in charts][:3] == ["Reward", "Reward: format", "Reward: accuracy"]
     for chart in charts:
         assert chart.svg.startswith("<svg")
         assert "currentColor" in chart.svg
         assert "#010203" not in chart.svg
         assert "sft" not in chart.svg
-    assert charts == training_charts(read_runs(three_runs))  # the same files give the same page
+    assert charts == training_charts(read_runs(three_runs, who="a report"))  # the same files give the same page
 
 
 def test_every_run_has_a_line_of_its_own() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from earshot.predictions.run import Run
 from earshot.report import write_report
 from earshot.report.drawing import Chart
 from earshot.report.page import ChartBudget, ExampleViews
-from earshot.report.reading import read_run
 from earshot.report.views import read_member
 from earshot.rundir import append_jsonl, write_json
 from tests.report.conftest import make_three_runs
@@ -199,7 +199,7 @@ def test_examples_and_charts_end_where_their_room_ends(tmp_path: Path) -> None:
     # Every trace is 100 characters of which each is escaped to five bytes; two of them, and the prompt's 12.
     rows = [row(f"p{i}", 0.1 + i / 100, trace="&" * 100) for i in range(3)]
     write_evaluation(tmp_path / "eval" / "test", rows)
-    (evaluation,) = read_run(tmp_path, name="run").evaluations
+    (evaluation,) = Run("run", tmp_path).measured
     member = read_member(evaluation, 0)
     views = ExampleViews(text_bytes=2 * (2 * 500 + 12))
     views.add("test", member)

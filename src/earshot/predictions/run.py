@@ -1,19 +1,28 @@
-"""The one reader of what a run directory holds of judged pairs: which sets were judged, and their rows."""
+"""The one reader of a run directory: what was run, its training curves, its rollouts, and the sets that it judged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
 
 from earshot.config import parse_yaml
 from earshot.data.rows import read_info
-from earshot.errors import ConfigError, DataError
+from earshot.errors import ConfigError, DataError, InputError
 from earshot.predictions.people import People
+from earshot.predictions.rollout import Paid, mean_parts
 from earshot.predictions.table import PredictionTable
-from earshot.rundir import RunDir, read_json_object, read_jsonl
+from earshot.rundir import TEMPORARY_PREFIX, RunDir, names_of_runs, read_json_object, read_jsonl
 
 Row = Mapping[str, Any]
 
@@ -94,6 +103,176 @@ class Evaluation:
         return PredictionTable.from_rows(watch(self.rows()), where=str(RunDir(self.folder).predictions))
 
 
+class Curve(NamedTuple):
+    """A logged quantity over training; steps where it was not logged are left out."""
+
+    steps: Float[np.ndarray, " s"]
+    values: Float[np.ndarray, " s"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory; each of its files is read when it is first asked for.
+
+    Attributes:
+        name: What the run is called.
+        path: The directory.
+        strict: Whether a damaged settings or metrics file of an evaluation is an error; else it counts as empty.
+    """
+
+    name: str
+    path: Path
+    strict: bool = True
+
+    @cached_property
+    def config(self) -> str:
+        """The text of config.yaml; empty where there is none."""
+        file = RunDir(self.path).config
+        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The configuration of the run, read as it was written; empty where there is none, or it is no YAML.
+
+        What cannot be read costs what only it would say: pictures and weights.
+        """
+        try:
+            found = parse_yaml(self.config)
+        except (ConfigError, OSError):
+            return {}
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def weights(self) -> Mapping[str, Any]:
+        """What the parts of a reward count for, as the configuration says."""
+        return mapping(self.settings.get("rewards"))
+
+    @property
+    def training_set(self) -> Path | None:
+        """The pair set of the training, found from the run's folder, so that both can be moved together.
+
+        A configuration names both relative to where training was started, which is not kept.
+        """
+        train, out = mapping(self.settings.get("data")).get("train"), self.settings.get("out")
+        if not isinstance(train, str) or not isinstance(out, str):
+            return None
+        try:
+            if Path(train).is_absolute() or Path(out).is_absolute():
+                return Path(train).resolve()
+            return (self.path / os.path.relpath(train, out)).resolve()
+        except (OSError, ValueError):  # text that is no path
+            return None
+
+    @cached_property
+    def evaluations(self) -> list[Evaluation]:
+        """What was judged: its own set and those in `eval/`."""
+        return evaluations_of(self.path, self.name, strict=self.strict)
+
+    @cached_property
+    def measured(self) -> list[Evaluation]:
+        """Those that have their metrics."""
+        return [one for one in self.evaluations if one.metrics]
+
+    @cached_property
+    def environment(self) -> Mapping[str, Any]:
+        """What the run was made with; where it was only judged, what the first evaluation was."""
+        files = (folder.environment for folder in RunDir(self.path).evaluations())
+        return next((read_object(file) for file in files if file.exists()), {})
+
+    @cached_property
+    def curves(self) -> Mapping[str, Curve]:
+        """What training logged, by name."""
+        log = RunDir(self.path).metrics_log
+        return read_curves(log) if log.exists() else {}
+
+    @property
+    def steps(self) -> int:
+        """The last training step that was logged; 0 where nothing was trained."""
+        return max((int(curve.steps[-1]) for curve in self.curves.values() if curve.steps.size), default=0)
+
+    @property
+    def mean_step_seconds(self) -> float | None:
+        curve = self.curves.get("step_seconds")
+        return float(curve.values.mean()) if curve is not None and curve.values.size else None
+
+    @property
+    def rollout_files(self) -> list[Path]:
+        """Those that are written whole, by step."""
+        files = RunDir(self.path).rollouts.glob("*.parquet")
+        return sorted(file for file in files if not file.name.startswith(TEMPORARY_PREFIX))
+
+    @cached_property
+    def n_rollouts(self) -> int:
+        """Completions that training sampled and kept, by the footers of the files."""
+        try:
+            return sum(pq.read_metadata(file).num_rows for file in self.rollout_files)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{self.path}: a rollout file cannot be read ({error}), expected parquet; remove it"
+            ) from error
+
+    @cached_property
+    def paid(self) -> Paid | None:
+        """What the completions of the last step that was kept were paid; None where none was."""
+        files = self.rollout_files
+        return mean_parts(files[-1], self.weights) if files else None
+
+
+def read_runs(paths: Sequence[Path], *, who: str, strict: bool = True) -> list[Run]:
+    """Every run once, named by its folder, and by more of its path where two folders have the same name.
+
+    Args:
+        paths: Run directories.
+        who: Asks, for messages.
+        strict: Whether a folder without a run, and a damaged file of an evaluation, is an error.
+
+    Raises:
+        InputError: No path was given, or one holds neither a run nor an evaluation.
+        DataError: A file of an evaluation does not hold what it should.
+    """
+    if not paths:
+        raise InputError(f"{who} was asked of no run, expected at least one run directory")
+    paths = list({path.resolve(): path for path in paths}.values())
+    runs = [Run(name, path, strict) for path, name in zip(paths, names_of_runs(paths), strict=True)]
+    for run in runs if strict else ():
+        if not RunDir(run.path).exists() and not run.measured:
+            raise InputError(
+                f"{run.path}: holds no run, expected config.yaml, metrics.jsonl or metrics.json; check the path"
+            )
+    return runs
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """The numbers of metrics.jsonl by name, read in a stream.
+
+    A resumed run logs again the steps after its checkpoint: the later row of a step counts.
+
+    Raises:
+        DataError: A row has no step.
+    """
+    columns: dict[str, tuple[array[float], array[float]]] = {}
+    for number, row in enumerate(read_jsonl(path), start=1):
+        step = row.get("step")
+        if not isinstance(step, int | float) or not math.isfinite(step):
+            raise DataError(f"{path}:{number}: step is {step!r}, expected a number; remove the line")
+        for key, value in row.items():
+            if key != "step" and isinstance(value, int | float) and math.isfinite(value):
+                steps, values = columns.setdefault(key, (array("d"), array("d")))
+                steps.append(step)
+                values.append(value)
+    return {key: _last_of_each_step(np.array(steps), np.array(values)) for key, (steps, values) in columns.items()}
+
+
+def _last_of_each_step(steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> Curve:
+    distinct, last = np.unique(steps[::-1], return_index=True)
+    return Curve(distinct, values[::-1][last])
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value, where it is an object of a file; else nothing."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def evaluations_of(path: Path, run: str, *, strict: bool = True) -> list[Evaluation]:
     """What was judged in a run directory, its own set and those in `eval/`.
 
@@ -127,15 +306,3 @@ def _whatever(path: Path) -> dict[str, Any]:
         return read_object(path)
     except DataError:
         return {}
-
-
-def config_of(path: Path) -> Mapping[str, Any]:
-    """The configuration of a run, read as it was written; empty where there is none, or it is no YAML.
-
-    What cannot be read costs what only it would say: pictures and weights.
-    """
-    try:
-        found = parse_yaml(RunDir(path).config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ConfigError):
-        return {}
-    return found if isinstance(found, Mapping) else {}

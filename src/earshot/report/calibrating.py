@@ -10,9 +10,8 @@ from earshot.errors import DataError, EarshotError
 from earshot.metrics import PredictionTable
 from earshot.metrics.calibration import calibration_statistics
 from earshot.metrics.temperature import Temperature, fit_temperature
-from earshot.predictions.run import Evaluation
+from earshot.predictions.run import Evaluation, Run
 from earshot.report.comparing import resamples_for
-from earshot.report.reading import RunReading
 from earshot.stats import bootstrap
 from earshot.types import Estimate
 
@@ -38,9 +37,9 @@ class Fitted(NamedTuple):
     fault: str | None
 
 
-def fitted_temperature(run: RunReading) -> Fitted:
+def fitted_temperature(run: Run) -> Fitted:
     """The temperature that the run's evaluation of a validation split gives."""
-    for evaluation in run.evaluations:
+    for evaluation in run.measured:
         if is_validation(evaluation) and evaluation.files():
             table = evaluation.table()
             p, share, where = _voted(table)

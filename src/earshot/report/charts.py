@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from earshot.predictions.run import Curve, Run
 from earshot.report.drawing import Chart, draw, line_options, percent_axis
-from earshot.report.reading import Curve, RunReading
 
 MAX_POINTS = 400
 """More are averaged in equal stretches of steps: a chart is some 400 pixels wide."""
@@ -45,7 +45,7 @@ PLANS = (
 )
 
 
-def training_charts(runs: Sequence[RunReading]) -> list[Chart]:
+def training_charts(runs: Sequence[Run]) -> list[Chart]:
     """A chart for each quantity that some run logged twice or more, a line for each run."""
     charts = []
     for plan in PLANS:

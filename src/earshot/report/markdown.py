@@ -15,10 +15,9 @@ import yaml
 
 from earshot.metrics import read_estimate
 from earshot.metrics.blind import warnings_of
-from earshot.predictions.run import Evaluation
+from earshot.predictions.run import Evaluation, Run, read_runs
 from earshot.report.comparing import NamedTable, differences, power_words
 from earshot.report.provenance import data_facts, run_facts
-from earshot.report.reading import RunReading, read_runs
 from earshot.report.tables import Cell, Row, estimate_rows, quantity_of, summary_rows
 from earshot.report.views import protocol_rows, test_sets
 from earshot.rundir import write_text
@@ -54,19 +53,19 @@ def write_model_card(runs: Sequence[Path], out: Path) -> Path:
         InputError: A path holds no run.
         DataError: A file of a run cannot be read.
     """
-    write_text(out, model_card(read_runs(runs)))
+    write_text(out, model_card(read_runs(runs, who="a report")))
     return out
 
 
-def model_card(runs: Sequence[RunReading]) -> str:
+def model_card(runs: Sequence[Run]) -> str:
     """Front matter, what was run, and the results of each test set with differences."""
     parts = [front_matter(runs), "# Evaluation with Earshot\n", _what_was_run(runs)]
-    for name, evaluations in test_sets([e for run in runs for e in run.evaluations]):
+    for name, evaluations in test_sets([e for run in runs for e in run.measured]):
         parts.append(_results(name, evaluations))
     return "\n".join(parts)
 
 
-def front_matter(runs: Sequence[RunReading]) -> str:
+def front_matter(runs: Sequence[Run]) -> str:
     """The metadata between `---` lines, with one entry of `model-index` a run that was evaluated."""
     metadata: dict[str, Any] = {
         "library_name": "transformers",
@@ -79,9 +78,9 @@ def front_matter(runs: Sequence[RunReading]) -> str:
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120)}---\n"
 
 
-def _index_results(run: RunReading) -> list[dict[str, Any]]:
+def _index_results(run: Run) -> list[dict[str, Any]]:
     results = []
-    for evaluation in run.evaluations:
+    for evaluation in run.measured:
         metrics = _index_metrics(evaluation.metrics)
         if metrics:
             results.append({"task": dict(TASK), "dataset": _index_dataset(evaluation), "metrics": metrics})
@@ -117,7 +116,7 @@ def _metric_name(key: str) -> str:
     return key if found is None else found[0].label.format(key.partition(".")[2])
 
 
-def _what_was_run(runs: Sequence[RunReading]) -> str:
+def _what_was_run(runs: Sequence[Run]) -> str:
     facts = [[fact.label, *fact.values] for fact in run_facts(runs)]
     data = [[d.name, d.role, d.what, d.licence, d.version, d.pairs] for d in data_facts(runs)]
     parts = ["## What was run\n"]

@@ -9,14 +9,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from earshot.predictions.run import Evaluation
+from earshot.predictions.run import Evaluation, Run, read_runs
 from earshot.report.calibrating import Fitted, fitted_temperature
 from earshot.report.charts import training_charts
 from earshot.report.comparing import power_words
 from earshot.report.drawing import Chart, line_style, numbered
 from earshot.report.examples import PER_RULE, RULES, Example, Pictures, shortened, shown_samples
 from earshot.report.provenance import data_facts, run_facts
-from earshot.report.reading import RunReading, read_runs
 from earshot.report.slicing import SLICE_RESAMPLES
 from earshot.report.views import Member, SetView, read_member, set_view, test_sets
 from earshot.rundir import write_text
@@ -46,11 +45,11 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         InputError: A path holds no run.
         DataError: A file of a run cannot be read.
     """
-    write_text(out, render_page(read_runs(runs)))
+    write_text(out, render_page(read_runs(runs, who="a report")))
     return out
 
 
-def render_page(runs: Sequence[RunReading]) -> str:
+def render_page(runs: Sequence[Run]) -> str:
     """The page as text. Whatever users or models wrote is escaped; only the charts, drawn by us, are `safe`."""
     import jinja2
 
@@ -67,7 +66,7 @@ def render_page(runs: Sequence[RunReading]) -> str:
     environment.filters["power_words"] = power_words
     environment.filters["numbered"] = numbered
     budget = ChartBudget(CHART_BUDGET_BYTES)
-    evaluations = [evaluation for run in runs for evaluation in run.evaluations]
+    evaluations = [evaluation for run in runs for evaluation in run.measured]
     fitted = {run.name: fitted_temperature(run) for run in runs}
     examples = ExampleViews()
     sets = list(_sets(evaluations, [run.name for run in runs], fitted, examples))
@@ -124,7 +123,7 @@ class ChartBudget:
         return True
 
 
-def _run_view(run: RunReading, index: int) -> dict[str, Any]:
+def _run_view(run: Run, index: int) -> dict[str, Any]:
     colour, dash = line_style(index)
     packages = run.environment.get("packages")
     return {
@@ -142,7 +141,7 @@ def _run_view(run: RunReading, index: int) -> dict[str, Any]:
                 e.set_name,
                 shortened("\n".join(f"{k}: {_plain(v)}" for k, v in e.settings.items()), MAX_CONFIG_CHARACTERS),
             )
-            for e in run.evaluations
+            for e in run.measured
             if e.settings
         ],
     }

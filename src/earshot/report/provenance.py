@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from earshot.data.rows import read_info
 from earshot.errors import EarshotError
 from earshot.metrics import read_estimate
-from earshot.predictions.run import Evaluation
-from earshot.report.reading import RunReading
+from earshot.predictions.run import Evaluation, Run, mapping
 
 HASH_DIGITS = 12
 """Of a SHA-256 in a table; the settings below it have the whole."""
@@ -38,7 +37,7 @@ class DataFact(NamedTuple):
     note: str
 
 
-def run_facts(runs: Sequence[RunReading]) -> list[Fact]:
+def run_facts(runs: Sequence[Run]) -> list[Fact]:
     """What can be said of the runs, each fact that at least one of them tells."""
     readers = {
         "starting model": _starting_model,
@@ -59,10 +58,10 @@ def run_facts(runs: Sequence[RunReading]) -> list[Fact]:
     return [fact for fact in facts if any(value != "–" for value in fact.values)]
 
 
-def data_facts(runs: Sequence[RunReading]) -> list[DataFact]:
+def data_facts(runs: Sequence[Run]) -> list[DataFact]:
     """The pair sets that were judged and trained on, each once."""
     facts = [_training_data(run) for run in runs]
-    facts += [_judged_data(evaluation) for run in runs for evaluation in run.evaluations]
+    facts += [_judged_data(evaluation) for run in runs for evaluation in run.measured]
     return list(dict.fromkeys(fact for fact in facts if fact is not None))
 
 
@@ -89,48 +88,37 @@ def _judged_data(evaluation: Evaluation) -> DataFact:
     return DataFact("judged", evaluation.set_name, what, licence, version, ", ".join(counts) or "–", note)
 
 
-def _training_data(run: RunReading) -> DataFact | None:
-    data = run.settings.get("data")
-    train = data.get("train") if isinstance(data, Mapping) else None
+def _training_data(run: Run) -> DataFact | None:
+    train = mapping(run.settings.get("data")).get("train")
     if not isinstance(train, str):
         return None
     try:
-        info = read_info(_begun_in(run) / train) or read_info(Path(train))
+        info = read_info(run.training_set or Path(train)) or read_info(Path(train))
     except (EarshotError, OSError, ValueError):
         info = {}
     what, licence, version = describe_data(info)
-    counts = info.get("counts")
-    pairs = (
-        f"{counts['pairs']:,} pairs" if isinstance(counts, Mapping) and isinstance(counts.get("pairs"), int) else "–"
-    )
+    counts = mapping(info.get("counts"))
+    pairs = f"{counts['pairs']:,} pairs" if isinstance(counts.get("pairs"), int) else "–"
     note = "" if info else "its dataset.json is not at hand"
     return DataFact("trained on", Path(train).name, what, licence, version, pairs, note)
 
 
-def _begun_in(run: RunReading) -> Path:
-    """The folder that the paths of the run's configuration are relative to, found by where the run itself is."""
-    out = Path(str(run.settings.get("out") or run.path.name)).parts
-    return Path(*run.path.parts[: -len(out)]) if run.path.parts[-len(out) :] == out else Path()
+def _starting_model(run: Run) -> str:
+    reasoner = mapping(run.environment.get("models")).get("reasoner")
+    model = mapping(run.settings.get("model"))
+    name = str(model.get("path") or mapping(reasoner).get("name") or "")
+    return _with_hash(name, mapping(reasoner).get("sha256"))
 
 
-def _starting_model(run: RunReading) -> str:
-    reasoner = _mapping(run.environment.get("models")).get("reasoner")
-    model = _mapping(run.settings.get("model"))
-    name = str(model.get("path") or _mapping(reasoner).get("name") or "")
-    return _with_hash(name, _mapping(reasoner).get("sha256"))
-
-
-def _reward_listeners(run: RunReading) -> str:
-    models = _mapping(run.environment.get("models"))
+def _reward_listeners(run: Run) -> str:
+    models = mapping(run.environment.get("models"))
     named = [(kind, name, v) for k, v in models.items() for kind, colon, name in [str(k).partition(":")] if colon]
     told = {"listener": "", "claims": "checks claims: "}
-    return "; ".join(
-        told[kind] + _with_hash(name, _mapping(v).get("sha256")) for kind, name, v in named if kind in told
-    )
+    return "; ".join(told[kind] + _with_hash(name, mapping(v).get("sha256")) for kind, name, v in named if kind in told)
 
 
-def _judged_model(run: RunReading) -> str:
-    found = [(e, _mapping(_mapping(e.settings.get("models")).get("model"))) for e in run.evaluations]
+def _judged_model(run: Run) -> str:
+    found = [(e, mapping(mapping(e.settings.get("models")).get("model"))) for e in run.measured]
     return "; ".join(dict.fromkeys(_with_hash(_source(e, m), m.get("sha256")) for e, m in found if m))
 
 
@@ -140,36 +128,36 @@ def _source(evaluation: Evaluation, model: Mapping[str, Any]) -> str:
     return "/".join(Path(os.path.normpath(evaluation.folder / source)).parts[-2:]) if source.startswith(".") else source
 
 
-def _asked_listeners(run: RunReading) -> str:
+def _asked_listeners(run: Run) -> str:
     told = []
-    for evaluation in run.evaluations:
-        models = _mapping(evaluation.settings.get("models"))
+    for evaluation in run.measured:
+        models = mapping(evaluation.settings.get("models"))
         for name in evaluation.settings.get("listeners") or []:
-            model = _mapping(models.get(name))
+            model = mapping(models.get(name))
             source = _source(evaluation, model)
             told.append(_with_hash(name if source in ("", name) else f"{name} = {source}", model.get("sha256")))
     return "; ".join(dict.fromkeys(told))
 
 
-def _seeds(run: RunReading) -> str:
+def _seeds(run: Run) -> str:
     training = run.environment.get("seed", run.settings.get("seed"))
-    judging = dict.fromkeys(str(e.settings["seed"]) for e in run.evaluations if "seed" in e.settings)
+    judging = dict.fromkeys(str(e.settings["seed"]) for e in run.measured if "seed" in e.settings)
     parts = [] if training is None else [f"training {training}"]
     return ", ".join([*parts, *([f"judging {' and '.join(judging)}"] if judging else [])])
 
 
-def _training(run: RunReading) -> str:
+def _training(run: Run) -> str:
     return f"{run.steps:,} steps" if run.steps else ""
 
 
-def _training_time(run: RunReading) -> str:
+def _training_time(run: Run) -> str:
     curve = run.curves.get("step_seconds")
     if curve is None or not curve.values.size:
         return ""
     return f"{duration(float(curve.values.sum()))}, {run.mean_step_seconds:.3g} s a step"
 
 
-def _training_volume(run: RunReading) -> str:
+def _training_volume(run: Run) -> str:
     parts = [f"{run.n_rollouts:,} completions"] if run.n_rollouts else []
     tokens = run.curves.get("trl/num_tokens")
     if tokens is not None and tokens.values.size:
@@ -177,22 +165,22 @@ def _training_volume(run: RunReading) -> str:
     return ", ".join(parts)
 
 
-def _judging(run: RunReading) -> str:
+def _judging(run: Run) -> str:
     """Completions and their words. How long judging took is in no file of a run."""
-    samples = sum(e.metrics.get("n_samples") or 0 for e in run.evaluations)
+    samples = sum(e.metrics.get("n_samples") or 0 for e in run.measured)
     words = sum((read_estimate(e.metrics, "trace_length").value or 0.0) * read_estimate(e.metrics, "trace_length").n
-                for e in run.evaluations)  # fmt: skip
+                for e in run.measured)  # fmt: skip
     return f"{samples:,} completions, about {round(words, -2):,.0f} words; time not recorded" if samples else ""
 
 
-def _versions(run: RunReading) -> str:
-    packages = _mapping(run.environment.get("packages"))
+def _versions(run: Run) -> str:
+    packages = mapping(run.environment.get("packages"))
     python = run.environment.get("python")
     parts = [f"Python {python}"] if python else []
     return ", ".join(parts + [f"{name} {packages[name]}" for name in VERSIONS if name in packages])
 
 
-def _machine(run: RunReading) -> str:
+def _machine(run: Run) -> str:
     cores = run.environment.get("cpu_count")
     parts = [str(run.environment.get("platform") or ""), f"{cores} cores" if cores else ""]
     hardware = run.environment.get("hardware")
@@ -212,7 +200,3 @@ def duration(seconds: float) -> str:
 
 def _with_hash(name: str, digest: object) -> str:
     return f"{name} ({str(digest)[:HASH_DIGITS]})" if digest else name
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

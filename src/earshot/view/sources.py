@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from earshot.errors import InputError
-from earshot.predictions.run import config_of, evaluations_of
-from earshot.rundir import RunDir, names_of_runs
+from earshot.predictions.run import read_runs
+from earshot.rundir import RunDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +45,19 @@ def find_sources(paths: Sequence[Path]) -> Sources:
     Raises:
         InputError: No path was given, one holds no run, or one has neither predictions nor rollouts yet.
     """
-    if not paths:
-        raise InputError("view was asked of no run, expected at least one run directory")
     judged, rollouts = [], []
-    for path, name in zip(paths, names_of_runs(paths), strict=True):
-        found = _judged(path, name)
-        trained = _rollouts(path, name)
-        if not found and not trained:
-            raise _nothing_in(path)
+    for run in read_runs(paths, who="view", strict=False):
+        found = [
+            Source(run.name, one.set_name, one.folder, one.data_folder, one.listeners)
+            for one in run.evaluations
+            if one.files()
+        ]
+        if not found and not run.rollout_files:
+            raise _nothing_in(run.path)
         judged += found
-        rollouts += trained
+        if run.rollout_files:
+            folder = RunDir(run.path).rollouts
+            rollouts.append(Source(run.name, "rollouts", folder, run.training_set, ("listener",), run.weights))
     return Sources(tuple(judged), tuple(rollouts))
 
 
@@ -67,35 +69,3 @@ def _nothing_in(path: Path) -> InputError:
         f"{path}: holds no predictions.jsonl, here or in eval/*/, and no rollouts/*.parquet, expected either; "
         f"'earshot eval --model {model} --data PAIRS --out {path / 'eval' / 'NAME'}' makes predictions"
     )
-
-
-def _judged(path: Path, run: str) -> list[Source]:
-    return [
-        Source(run, one.set_name, one.folder, one.data_folder, one.listeners)
-        for one in evaluations_of(path, run, strict=False)
-        if one.files()
-    ]
-
-
-def _rollouts(path: Path, run: str) -> list[Source]:
-    folder = RunDir(path).rollouts
-    if not any(folder.glob("*.parquet")):
-        return []
-    config = config_of(path)
-    rewards = config.get("rewards")
-    weights = rewards if isinstance(rewards, Mapping) else {}
-    return [Source(run, "rollouts", folder, _training_set(path, config), ("listener",), weights)]
-
-
-def _training_set(path: Path, config: Mapping[str, Any]) -> Path | None:
-    """The pair set of a training run, found from the run's folder, so that both can be moved together.
-
-    A configuration names both relative to where training was started, which is not kept.
-    """
-    data = config.get("data")
-    train, out = (data.get("train") if isinstance(data, Mapping) else None), config.get("out")
-    if not isinstance(train, str) or not isinstance(out, str):
-        return None
-    if Path(train).is_absolute() or Path(out).is_absolute():
-        return Path(train).resolve()
-    return (path / os.path.relpath(train, out)).resolve()
