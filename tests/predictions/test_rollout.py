@@ -1,12 +1,22 @@
 """What a rollout's parts pay sums to its reward, in the file, on the page and in the report."""
 
+import dataclasses
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from earshot.config import RewardConfig
 from earshot.predictions.rollout import PART_NAMES, Rollout, mean_parts, parts_of, write_rollouts
 from earshot.report import write_report
+from earshot.report.charts import PLANS
+from earshot.rewards import combine
 from earshot.rundir import write_text
+from earshot.train.reward import summarise
+from earshot.types import Malformed, Verdict
 from earshot.view import Library, find_sources
 
 # The recommended recipe: format 1, accuracy 0.5, listener 0.5, claims 1.
@@ -57,3 +67,32 @@ def test_a_part_that_was_not_asked_for_is_not_shown_and_one_that_is_missing_pays
     row = {"reward_format": 1.0, "reward_accuracy": 1.0, "reward_listener": None, "reward_claims": None}
     parts = parts_of(row, {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "claims": 0.0})
     assert [(part.name, part.paid) for part in parts] == [("format", 1.0), ("accuracy", 0.5), ("listener", None)]
+
+
+PART = st.one_of(st.none(), st.floats(-1, 1))
+WEIGHT = st.sampled_from([0.0, 0.5, 1.0, 2.0])
+
+
+@given(st.tuples(PART, PART, PART), st.fixed_dictionaries(dict.fromkeys(PART_NAMES, WEIGHT)), st.booleans())
+def test_whatever_a_completion_is_paid_its_parts_sum_to_it(
+    parts: tuple[float | None, float | None, float | None], weights: dict[str, float], malformed: bool
+) -> None:
+    accuracy, listener, claims = parts
+    parsed = Malformed("two answers") if malformed else Verdict("first", "words")
+    reward = combine(parsed, accuracy, listener, SimpleNamespace(**weights), claims)
+    told = parts_of({f"reward_{name}": getattr(reward, name) for name in PART_NAMES}, weights)
+    paid = [part.paid for part in told]
+    if reward.total is None:
+        assert None in paid
+    else:
+        assert None not in paid
+        assert math.fsum(p for p in paid if p is not None) == pytest.approx(reward.total)
+
+
+def test_a_part_that_is_added_once_is_kept_weighed_logged_and_drawn() -> None:
+    kept = {field.name for field in dataclasses.fields(Rollout)}
+    assert kept >= {f"{what}_{name}" for what in ("reward", "weight") for name in PART_NAMES}
+    assert set(RewardConfig.model_fields) >= set(PART_NAMES)
+    assert {plan.key for plan in PLANS} >= {f"reward/{name}" for name in PART_NAMES}
+    logged = summarise([rollout(*PAID[0])])
+    assert set(logged) >= {f"reward/{name}" for name in PART_NAMES}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from earshot.predictions.facts import label_against_votes
 from earshot.predictions.run import Run
 from earshot.report import write_report
 from earshot.report.drawing import Chart
@@ -241,3 +242,29 @@ def test_headings_do_not_skip_and_ids_do_not_repeat(full: Elements) -> None:
     references = {ref for _, attrs in full.elements for ref in (attrs.get("aria-labelledby") or "").split()}
     links = {attrs["href"][1:] for attrs in full.of("a") if attrs["href"]}
     assert references | links <= set(ids)
+
+
+def test_a_label_that_is_not_the_votes_side_is_shown_beside_them(tmp_path: Path) -> None:
+    rows = [row("against", WRONG, (3, 1), label="second"), row("alike", WRONG, (3, 1), label="first")]
+    write_evaluation(tmp_path / "run" / "eval" / "test", rows)
+    text = report(tmp_path / "run").text
+    assert text.count("publisher's label second, votes count here") == 1  # a mistake by the votes, and no other rule
+    assert "publisher's label first" not in text
+
+
+@pytest.mark.parametrize(
+    ("label", "votes", "told"),
+    [
+        (None, (3, 1), None),
+        ("first", (3, 1), None),
+        ("second", (3, 1), "second"),
+        ("tie", (3, 1), "tie"),
+        ("tie", (2, 2), None),
+        ("both_bad", (0, 0), None),
+        ("first", (2, 2), "first"),
+    ],
+)
+def test_a_label_is_against_the_votes_where_it_names_another_side(
+    label: str | None, votes: tuple[int, int], told: str | None
+) -> None:
+    assert label_against_votes({"label": label, "votes_first": votes[0], "votes_second": votes[1]}) == told

@@ -170,7 +170,7 @@ def _strict(table: PredictionTable) -> tuple[Int[np.ndarray, " n"], _Observed]:
 
 def _completions(table: PredictionTable, where: Bool[np.ndarray, " s"]) -> tuple[Int[np.ndarray, " n"], _Observed]:
     """The well-formed completions on strict pairs, and whether each names the majority's side."""
-    truth = np.sign(table.votes_first - table.votes_second)[table.sample_pair]
+    truth = table.people[table.sample_pair]
     sample = np.flatnonzero(where & ~table.malformed & (truth != 0))
     right = table.side_sign[sample] == truth[sample]
     return sample, _Observed(right, table.cluster[table.sample_pair[sample]])

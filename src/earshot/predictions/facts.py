@@ -26,6 +26,12 @@ def side_of_people(row: Row) -> Side | None:
     return "first" if row["votes_first"] > row["votes_second"] else "second"
 
 
+def label_against_votes(row: Row) -> str | None:
+    """The publisher's label where it is not people's side by the votes, which count all the same; else None."""
+    label = row.get("label")
+    return None if label is None or (label if label in ("first", "second") else None) == side_of_people(row) else label
+
+
 def outcome_of(row: Row) -> Outcome:
     """Whether the answer is on people's side; open where they have none."""
     right = is_right(row["p_first"], side_of_people(row))

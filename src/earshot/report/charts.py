@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from earshot.predictions.rollout import PART_NAMES
 from earshot.predictions.run import Curve, Run
 from earshot.report.drawing import Chart, draw, line_options, percent_axis
 
@@ -22,11 +23,18 @@ class _Plan(NamedTuple):
     share: bool = False
 
 
+PART_MEANINGS: Mapping[str, tuple[str, bool]] = {
+    "format": ("share of well-formed completions", True),
+    "accuracy": ("verdicts on the side people preferred", True),
+}
+"""And whether they are shares."""
+
 PLANS = (
     _Plan("reward", "Reward", "the weighted sum of its parts, mean over completions"),
-    _Plan("reward/format", "Reward: format", "share of well-formed completions", share=True),
-    _Plan("reward/accuracy", "Reward: accuracy", "verdicts on the side people preferred", share=True),
-    _Plan("reward/listener", "Reward: listener", "the listener's part as paid"),
+    *(
+        _Plan(f"reward/{name}", f"Reward: {name}", *PART_MEANINGS.get(name, ("the part before its weight",)))
+        for name in PART_NAMES
+    ),
     _Plan("listener/p_label", "Listener's confidence", "mean probability of the preferred side", share=True),
     _Plan(
         "listener/disagreement", "Disagreement", "verdicts that differ from the training listener's side", share=True

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from earshot.predictions.facts import label_against_votes
 from earshot.predictions.run import Evaluation, Run, read_runs
 from earshot.report.calibrating import Fitted, fitted_temperature
 from earshot.report.charts import training_charts
@@ -192,6 +193,7 @@ class ExampleViews:
             "id": str(row["id"]),
             "prompt": prompt,
             "votes": {"first": row["votes_first"], "second": row["votes_second"]},
+            "label": label_against_votes(row),
             "p_first": row["p_first"],
             "p_forward": row["p_first_forward"],
             "p_swapped": row["p_first_swapped"],

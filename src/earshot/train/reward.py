@@ -190,10 +190,7 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
     heard = [r for r in formed if r.listener_p_first is not None]
     labelled = [r for r in heard if r.votes_first != r.votes_second]
     values = {
-        "reward/format": [r.reward_format for r in rollouts],
-        "reward/accuracy": [r.reward_accuracy for r in rollouts if r.reward_accuracy is not None],
-        "reward/listener": [r.reward_listener for r in rollouts if r.reward_listener is not None],
-        "reward/claims": [r.reward_claims for r in rollouts if r.reward_claims is not None],
+        **{f"reward/{n}": [p for r in rollouts if (p := getattr(r, f"reward_{n}")) is not None] for n in PART_NAMES},
         "malformed": [float(r.malformed is not None) for r in rollouts],
         "rewards_missing": [float(r.reward is None) for r in rollouts],
         "verdict_first": [float(r.side == "first") for r in formed],
