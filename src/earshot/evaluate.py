@@ -81,6 +81,6 @@ def measure(
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """The metrics of the predictions in a folder; nothing is written."""
-    table = Evaluation("", run.path, {}, {}).table()
+    table = Evaluation("", run.path).table()
     metrics = summarise(table, listeners=listeners, resamples=resamples, seed=seed)
     return metrics | protocol_records(table, protocols, resamples=resamples, seed=seed)

@@ -59,7 +59,7 @@ def test_page_report_and_metrics_count_the_same(drawn: list[tuple[Any, ...]]) ->
         folder = Path(name)
         append_jsonl(folder / "predictions.jsonl", [row for row, _ in pairs])
         append_jsonl(folder / "people.jsonl", [people for _, people in pairs])
-        judged = Evaluation("run", folder, {}, {})
+        judged = Evaluation("run", folder)
         table = judged.table()
         metrics = summarise(table, listeners=READERS, resamples=5)
         index = JudgedIndex([Source("run", "set", folder, None)])
@@ -158,7 +158,7 @@ def test_a_row_that_metrics_refuse_is_left_out_of_the_page(tmp_path: Path, wrong
         change["samples"] = [*whole["samples"][:1], whole["samples"][1] | wrong["samples"][0]]
     append_jsonl(tmp_path / "predictions.jsonl", [good[0] | good[1], whole | change])
     with pytest.raises(DataError, match=r"predictions\.jsonl:2"):
-        Evaluation("run", tmp_path, {}, {}).table()
+        Evaluation("run", tmp_path).table()
     index = JudgedIndex([Source("run", "set", tmp_path, None)])
     assert (index.refresh(), index.left_out) == (1, 1)
 

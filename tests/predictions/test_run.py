@@ -8,7 +8,8 @@ import pytest
 from earshot.errors import DataError, InputError
 from earshot.predictions.judgement import JudgedSample, conclude
 from earshot.predictions.run import Evaluation, Run, evaluations_of, read_curves, read_runs
-from earshot.rundir import append_jsonl, write_json, write_text
+from earshot.rundir import append_jsonl, whole, write_json, write_text
+from earshot.view.columns import RIGHT, WRONG
 from earshot.view.judged import JudgedIndex
 from earshot.view.sources import Source
 
@@ -23,7 +24,7 @@ def people(k: int, first: float = 3, second: float = 1, content: str = "c") -> d
 
 
 def evaluation(folder: Path) -> Evaluation:
-    return Evaluation("run", folder, {}, {})
+    return Evaluation("run", folder)
 
 
 def test_parts_are_read_until_they_are_put_together_and_the_page_shows_each_row_once(tmp_path: Path) -> None:
@@ -47,6 +48,18 @@ def test_votes_are_todays_and_rows_of_the_first_format_hold_their_own(tmp_path: 
     append_jsonl(tmp_path / "predictions.jsonl", [judged(0), judged(1) | {"votes_first": 0, "votes_second": 5}])
     append_jsonl(tmp_path / "people.jsonl", [people(0, 2, 7)])
     assert [(row["votes_first"], row["votes_second"]) for row in evaluation(tmp_path).rows()] == [(2, 7), (0, 5)]
+
+
+def test_a_vote_that_is_put_right_counts_at_once_on_the_page_too(tmp_path: Path) -> None:
+    append_jsonl(tmp_path / "predictions.jsonl", [judged(0), judged(1)])
+    index = JudgedIndex([Source("run", "set", tmp_path, None)])
+    for first, outcome in ((3, RIGHT), (0, WRONG)):
+        with whole(tmp_path / "people.jsonl") as temporary:
+            append_jsonl(temporary, [people(k, first) for k in range(2)])
+        assert index.refresh() == 2
+        columns = index.columns.snapshot()
+        assert columns["outcome"][columns["alive"]].tolist() == [outcome] * 2
+    assert index.refresh() == 0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,8 +40,8 @@ class Evaluation:
 
     run: str
     folder: Path
-    settings: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def set_name(self) -> str:

@@ -85,8 +85,8 @@ def rollout_summary(row: Row) -> dict[str, Any]:
     """What the list shows of a rollout."""
     people, side = side_of_people(row), row["side"]
     verdict = "open" if people is None else "right" if side == people else "wrong"
-    heard = row["listener_p_first"]
-    apart = differs(heard, side)
+    # The reasoner's own probability is not in a rollout: its verdict stands for 1 or 0.
+    gaps = listener_gaps([{"side": side, "listener": {"listener": row["listener_p_first"]}}])
     return {
         "id": str(row["pair_id"])[:MAX_PROMPT_CHARACTERS],
         "prompt": str(row["prompt"])[:MAX_PROMPT_CHARACTERS],
@@ -98,7 +98,7 @@ def rollout_summary(row: Row) -> dict[str, Any]:
         "malformed": int(row["malformed"] is not None),
         "samples": 1,
         "reward": row["reward"],
-        "gap": abs(float(side == "first") - heard) if apart else None,
+        "gap": max(gaps.values(), default=None),
     }
 
 

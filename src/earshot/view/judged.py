@@ -18,11 +18,12 @@ from earshot.predictions.people import People
 from earshot.predictions.run import Evaluation
 from earshot.predictions.sides import flips, right
 from earshot.predictions.table import BAD_ROW, TableBuilder
-from earshot.rundir import parse_jsonl_line
+from earshot.rundir import RunDir, parse_jsonl_line
 from earshot.types import hash_of
 from earshot.view.columns import GAP, Columns, outcomes
 from earshot.view.sources import Source
 
+Identity = tuple[int, int, int]
 FIRST_BATCH, BATCH = 64, 1024
 """Lines indexed at a time; the first batch is small, so that a page has rows to show at once."""
 
@@ -51,6 +52,7 @@ class JudgedIndex:
         self.notes: list[str] = []
         """What was left out, and why; the first of a file."""
         self._files: list[_File] = []
+        self._people: dict[int, tuple[Identity | None, People]] = {}
         self._left_out = [0 for _ in sources]
 
     @property
@@ -77,19 +79,27 @@ class JudgedIndex:
 
     def _find_files(self, number: int, source: Source) -> None:
         """Takes up files that are new. Parts that were put together are read anew, as one file."""
-        judged = Evaluation(source.run, source.path, {}, {})
+        judged = Evaluation(source.run, source.path)
         found = judged.files()
         if not found:  # gone: what was read of them stays in the index until others stand there
             return
         mine = {file.path: place for place, file in enumerate(self._files) if file.source == number}
         if new := [path for path in found if path not in mine or not self._files[mine[path]].there]:
-            people = judged.people()
+            people = self._people_of(number)
             for path in new:
                 self._files.append(_File(number, path, people))
         for path, place in mine.items():
             if path in new or path not in found:
                 self.columns.drop("file", place)
                 self._files[place].there = False
+
+    def _people_of(self, number: int) -> People:
+        """What people say of a source's pairs, read anew where a vote was put right since."""
+        folder = self.sources[number].path
+        identity = identity_of(RunDir(folder).people)
+        if number not in self._people or self._people[number][0] != identity:
+            self._people[number] = identity, Evaluation("", folder).people()
+        return self._people[number][1]
 
     def _look(self, number: int) -> None:
         """Sees how large a file is now; one that was replaced or cut is read anew."""
@@ -98,10 +108,12 @@ class JudgedIndex:
             status = file.path.stat()
         except OSError:  # gone: what was read of it stays in the index until another stands there
             return
-        if file.file_id not in (None, (status.st_dev, status.st_ino)) or status.st_size < file.offset:
+        replaced = file.file_id not in (None, (status.st_dev, status.st_ino)) or status.st_size < file.offset
+        people = self._people_of(file.source)
+        if replaced or people is not file.people:
             self.columns.drop("file", number)
             file.offset = file.line = 0
-            file.people = Evaluation("", self.sources[file.source].path, {}, {}).people()
+            file.people = people
         file.file_id, file.size = (status.st_dev, status.st_ino), status.st_size
 
     def _read_on(self, number: int, stop: threading.Event | None) -> None:
@@ -207,6 +219,15 @@ def _text_of(row: dict[str, Any] | str) -> str:
     for sample in row.get("samples") or ():
         words += [sample.get("trace"), sample.get("malformed")]
     return "\n".join(str(word) for word in words if word).lower()
+
+
+def identity_of(path: Path) -> Identity | None:
+    """What tells a file from one that took its place: inode, time and size; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def is_set(stop: threading.Event | None) -> bool:

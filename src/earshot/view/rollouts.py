@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from earshot.predictions.sides import differ
 from earshot.rundir import TEMPORARY_PREFIX
 from earshot.view.columns import GAP, Columns, outcomes
-from earshot.view.judged import is_set
+from earshot.view.judged import Identity, identity_of, is_set
 from earshot.view.sources import Source
 
 LISTENER = "listener"
@@ -30,7 +30,7 @@ _KEPT_GROUPS = 8
 class _File(NamedTuple):
     source: int
     path: Path
-    identity: tuple[int, int, int]
+    identity: Identity
     """Inode, time and size: a resumed run writes a file of the same name again."""
 
 
@@ -43,7 +43,7 @@ class RolloutIndex:
         self.notes: list[str] = []
         self._files: list[_File] = []
         self._known: dict[Path, int] = {}
-        self._refused: dict[Path, tuple[int, int, int]] = {}
+        self._refused: dict[Path, Identity] = {}
         self._waiting = 0
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._lock = threading.Lock()
@@ -75,7 +75,7 @@ class RolloutIndex:
     def _new_files(self) -> Iterator[_File]:
         for number, source in enumerate(self.sources):
             for path in sorted(source.path.glob("*.parquet")):
-                identity = None if path.name.startswith(TEMPORARY_PREFIX) else _identity(path)
+                identity = None if path.name.startswith(TEMPORARY_PREFIX) else identity_of(path)
                 known = self._known.get(path)
                 seen = (self._refused.get(path), None if known is None else self._files[known].identity)
                 if identity is not None and identity not in seen:
@@ -129,7 +129,7 @@ class RolloutIndex:
                 table = parquet.read_row_group(group)
         except (pa.ArrowException, OSError):
             return None
-        if _identity(file.path) != file.identity:
+        if identity_of(file.path) != file.identity:
             return None
         with self._lock:
             self._groups[number, group] = table
@@ -157,14 +157,6 @@ class RolloutIndex:
             positions = columns["row"][start:stop][here]
             hits[here] = matches[np.minimum(positions, table.num_rows - 1)]
         return hits
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _facts(table: pa.Table, group: int) -> dict[str, Any]:

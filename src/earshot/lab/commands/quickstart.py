@@ -164,7 +164,7 @@ def _show_examples(console: Console, out: Path, n: int = 3) -> None:
 
     from earshot.predictions.run import Evaluation
 
-    before, after = (Evaluation(arm, out / arm / "eval" / "test", {}, {}).rows() for arm in ("sft", "listener"))
+    before, after = (Evaluation(arm, out / arm / "eval" / "test").rows() for arm in ("sft", "listener"))
     corrected = [(old, new) for old, new in zip(before, after, strict=True) if _corrected(old, new)]
     for old, new in corrected[:n]:
         votes = f"votes {new['votes_first']:g} : {new['votes_second']:g}"

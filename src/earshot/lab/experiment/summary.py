@@ -210,7 +210,7 @@ def _predictions(path: Path, recorded: str) -> PredictionTable:
         raise DataError(
             f"{path}: is not what was recorded when it was made; 'earshot lab experiment run --redo' makes it"
         )
-    return Evaluation("", path.parent, {}, {}).table()
+    return Evaluation("", path.parent).table()
 
 
 def _same_pairs(sets: dict[str, dict[str, Any]], name: str, table: PredictionTable, who: str) -> None:
