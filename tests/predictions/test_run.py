@@ -7,7 +7,7 @@ import pytest
 
 from earshot.errors import DataError, InputError
 from earshot.predictions.judgement import JudgedSample, conclude
-from earshot.predictions.run import Evaluation, Run, evaluations_of, read_curves, read_runs
+from earshot.predictions.run import Evaluation, Run, read_curves, read_runs
 from earshot.rundir import append_jsonl, whole, write_json, write_text
 from earshot.view.columns import RIGHT, WRONG
 from earshot.view.judged import JudgedIndex
@@ -76,11 +76,11 @@ def test_damaged_settings_are_an_error_or_cost_what_they_say(tmp_path: Path) -> 
     append_jsonl(tmp_path / "predictions.jsonl", [judged(0)])
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(DataError, match="no JSON"):
-        evaluations_of(tmp_path, "run")
-    (found,) = evaluations_of(tmp_path, "run", strict=False)
+        _ = Run("run", tmp_path).evaluations
+    (found,) = Run("run", tmp_path, strict=False).evaluations
     assert (found.settings, found.data_folder, found.listeners) == ({}, None, ())
     write_json(tmp_path / "evaluation.json", {"data": "../set", "listeners": ["kin"]})
-    (found,) = evaluations_of(tmp_path, "run")
+    (found,) = Run("run", tmp_path).evaluations
     assert (found.set_name, found.listeners) == ("set", ("kin",))
 
 

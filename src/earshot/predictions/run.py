@@ -165,8 +165,13 @@ class Run:
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
-        """What was judged: its own set and those in `eval/`."""
-        return evaluations_of(self.path, self.name, strict=self.strict)
+        """What was judged, or is being judged: its own set and those in `eval/`."""
+        read = read_object if self.strict else _whatever
+        found = (
+            Evaluation(self.name, judged.path, read(judged.settings), read(judged.metrics))
+            for judged in RunDir(self.path).evaluations()
+        )
+        return [one for one in found if one.metrics or one.files()]
 
     @cached_property
     def measured(self) -> list[Evaluation]:
@@ -271,25 +276,6 @@ def _last_of_each_step(steps: Float[np.ndarray, " n"], values: Float[np.ndarray,
 def mapping(value: object) -> Mapping[str, Any]:
     """The value, where it is an object of a file; else nothing."""
     return value if isinstance(value, Mapping) else {}
-
-
-def evaluations_of(path: Path, run: str, *, strict: bool = True) -> list[Evaluation]:
-    """What was judged in a run directory, its own set and those in `eval/`.
-
-    Args:
-        path: The run directory.
-        run: What the run is called.
-        strict: Whether a damaged settings or metrics file is an error; else it counts as empty.
-
-    Raises:
-        DataError: One is damaged.
-    """
-    read = read_object if strict else _whatever
-    found = (
-        Evaluation(run, judged.path, read(judged.settings), read(judged.metrics))
-        for judged in RunDir(path).evaluations()
-    )
-    return [one for one in found if one.metrics or one.files()]
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -105,13 +105,13 @@ def _keep_warm_model(path: str, run: Path) -> None:
 
 def _summarise(plan: ExperimentConfig, *, seconds: float) -> dict[str, Any]:
     """Writes summary.json and report.html, and returns the summary."""
-    from earshot.predictions.run import evaluations_of
+    from earshot.predictions.run import Run
     from earshot.report import write_report
     from earshot.report.comparing import NamedTable, differences
     from earshot.rundir import write_json
 
     out = Path(plan.out)
-    judged = {arm: {one.set_name: one for one in evaluations_of(out / arm, arm)} for arm in plan.arms}
+    judged = {arm: {one.set_name: one for one in Run(arm, out / arm).evaluations} for arm in plan.arms}
     table = {
         arm: {name: {key: sets[name].metrics.get(key) for key in QUANTITIES} for name in SETS}
         for arm, sets in judged.items()
