@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from earshot.config import RewardConfig
 from earshot.predictions.rollout import PART_NAMES, Rollout, mean_parts, parts_of, write_rollouts
+from earshot.predictions.run import Run
 from earshot.report import write_report
 from earshot.report.charts import PLANS
 from earshot.rewards import combine
@@ -51,7 +52,7 @@ def test_weighted_parts_sum_to_the_reward_on_the_page_and_in_the_report(tmp_path
         assert [part["name"] for part in detail["parts"]] == ["format", "accuracy", "listener", "claims"]
         assert sum(part["paid"] for part in detail["parts"]) == pytest.approx(reward)
 
-    paid = mean_parts(run / "rollouts" / "step-000001-rank0.parquet", WEIGHTS)
+    paid = mean_parts([run / "rollouts" / "step-000001-rank0.parquet"], WEIGHTS)
     assert (paid.n, paid.reward) == (2, pytest.approx(2.0))
     assert sum(part.paid or 0.0 for part in paid.parts) == pytest.approx(2.0)
     write_report([run], tmp_path / "report.html")
@@ -96,3 +97,11 @@ def test_a_part_that_is_added_once_is_kept_weighed_logged_and_drawn() -> None:
     assert {plan.key for plan in PLANS} >= {f"reward/{name}" for name in PART_NAMES}
     logged = summarise([rollout(*PAID[0])])
     assert set(logged) >= {f"reward/{name}" for name in PART_NAMES}
+
+
+def test_what_was_paid_is_over_all_processes_of_the_last_step(tmp_path: Path) -> None:
+    weights = {f"weight_{name}": WEIGHTS[name] for name in PART_NAMES}
+    for name, one in (("step-000001-rank0", PAID[0]), ("step-000003-rank0", PAID[0]), ("step-000003-rank1", PAID[1])):
+        write_rollouts(tmp_path / "rollouts" / f"{name}.parquet", [rollout(*one, **weights)])
+    paid = Run("run", tmp_path).paid
+    assert paid is not None and (paid.n, paid.reward) == (2, pytest.approx(2.0))  # (2.15 + 1.85) / 2

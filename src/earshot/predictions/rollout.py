@@ -116,16 +116,18 @@ class Paid(NamedTuple):
     n: int
 
 
-def mean_parts(file: Path, weights: Mapping[str, Any]) -> Paid:
-    """What the rollouts of a file were paid in the mean.
+def mean_parts(files: Sequence[Path], weights: Mapping[str, Any]) -> Paid:
+    """What the rollouts of some files, such as those of all processes of a step, were paid in the mean.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: A file cannot be read.
     """
-    try:
-        rows = [row for row in pq.read_table(file).to_pylist() if row["reward"] is not None]
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise DataError(f"{file}: a rollout file cannot be read ({error}), expected parquet; remove it") from error
+    rows: list[Mapping[str, Any]] = []
+    for file in files:
+        try:
+            rows += [row for row in pq.read_table(file).to_pylist() if row["reward"] is not None]
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise DataError(f"{file}: a rollout file cannot be read ({error}), expected parquet; remove it") from error
     by_row = [{part.name: part for part in parts_of(row, weights)} for row in rows]
     names = [name for name in PART_NAMES if any(name in parts for parts in by_row)]
     means = []

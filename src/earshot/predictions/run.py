@@ -219,8 +219,11 @@ class Run:
     @cached_property
     def paid(self) -> Paid | None:
         """What the completions of the last step that was kept were paid; None where none was."""
-        files = self.rollout_files
-        return mean_parts(files[-1], self.weights) if files else None
+        steps = [file for file in self.rollout_files if file.name.startswith("step-")]
+        if not steps:
+            return None
+        last = steps[-1].name.partition("-rank")[0]  # each process of a training writes its own
+        return mean_parts([file for file in steps if file.name.partition("-rank")[0] == last], self.weights)
 
 
 def read_runs(paths: Sequence[Path], *, who: str, strict: bool = True) -> list[Run]:
