@@ -243,6 +243,24 @@ def test_one_picture_on_both_sides_has_no_side_and_is_wrong(tmp_path: Path) -> N
     assert metrics is not None and metrics["accuracy"]["n"] == 2
 
 
+def test_whatever_a_model_writes_is_read_back_as_it_was(data: Path, tmp_path: Path) -> None:
+    class Odd(Counting):
+        def judge(self, pairs: Sequence[Pair], **how: Any) -> list[list[Sample]]:
+            return [[s._replace(trace="half an emoji \ud83d") for s in row] for row in super().judge(pairs, **how)]
+
+    assert run(data, tmp_path / "run", Odd()) is not None
+    assert {s["trace"] for row in rows_of(tmp_path / "run") for s in row["samples"]} == {"half an emoji \ud83d"}
+
+
+def test_a_part_that_was_damaged_is_an_error_and_no_shorter_part(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "run", Counting(3))
+    (part,) = (tmp_path / "run" / "predictions.parts").glob("part-*.jsonl")
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"part-.*half-written last line"):
+        run(data, tmp_path / "run")
+
+
 def test_progress_is_told_after_every_batch(data: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
     run(data, tmp_path / "run", progress=lambda done, total: told.append((done, total)))

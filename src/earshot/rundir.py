@@ -186,6 +186,12 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         os.close(descriptor)
 
 
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one JSON object a line, whole; the rows are taken one by one, and written as `append_jsonl` does."""
+    with whole(path) as temporary, temporary.open("wb") as file:
+        file.writelines(_encode(row) + b"\n" for row in rows)
+
+
 def read_jsonl(path: Path, *, allow_cut: bool = True) -> Iterator[dict[str, Any]]:
     """Yields the object on each line of a JSON Lines file, without holding the file in memory.
 

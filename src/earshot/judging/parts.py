@@ -8,7 +8,6 @@ run that was left alone. `judge_file` puts them together to a parquet file, `eva
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from earshot.judging.question import Question
 from earshot.judging.rows import BadRow, Row, RowFile
 from earshot.predictions.judgement import Judgement
 from earshot.predictions.people import content_of
-from earshot.rundir import locked, read_json_object, read_jsonl, whole, write_json
+from earshot.rundir import locked, read_json_object, read_jsonl, write_json, write_jsonl
 
 Json = dict[str, Any]
 
@@ -172,12 +171,11 @@ class Parts:
 
     def read(self, bounds: Bounds) -> Iterator[Json]:
         """The rows of a part that is there."""
-        yield from read_jsonl(self.file(bounds))
+        yield from read_jsonl(self.file(bounds), allow_cut=False)
 
     def write(self, bounds: Bounds, rows: Sequence[Json]) -> None:
         """A part, whole."""
-        with whole(self.file(bounds)) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_jsonl(self.file(bounds), rows)
 
     def judge(
         self,

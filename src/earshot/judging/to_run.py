@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -21,8 +20,8 @@ from earshot.rundir import (
     plain,
     read_json_object,
     read_jsonl,
-    whole,
     write_json,
+    write_jsonl,
 )
 
 FORMAT: Final = 2
@@ -35,7 +34,7 @@ class Tally(NamedTuple):
     rows: int
     """Of the set."""
     errors: int
-    """Bad rows of this shard; they stand among the predictions with their `error` alone."""
+    """Bad rows of the set, or of this shard while others are missing; they stand there with their `error` alone."""
     complete: bool
     """Whether all shards are there, so that metrics can be computed."""
 
@@ -82,13 +81,14 @@ def judge_set(
     parts = Parts(run.parts, bounds)
     record = {"format": FORMAT, "rows": n, "batch": batch, "seed": seed, **(settings or {})}
     first, last = share(len(bounds), *shard)
+    errors = 0
     try:
         with parts.held(shard):
             _claim(run, plain(record), parts)
-            _write_people(data, n, run)
+            write_jsonl(run.people, _people(data, n))
             if not run.predictions.exists():
                 job = Job(rows, rows.fingerprint(), seed, batch, tolerate, with_content=True)
-                parts.judge(job, engine, bounds[first:last], told=told, progress=progress)
+                errors = parts.judge(job, engine, bounds[first:last], told=told, progress=progress)
                 with parts.merging():
                     if not run.predictions.exists() and not parts.missing(bounds):
                         _put_together(parts, run)
@@ -96,7 +96,6 @@ def judge_set(
         if run.predictions.exists():
             shutil.rmtree(parts.folder, ignore_errors=True)
     if not run.predictions.exists():
-        errors = sum("error" in row for one in bounds[first:last] for row in parts.read(one))
         return Tally(n, errors, complete=False)
     return Tally(n, sum("error" in row for row in read_jsonl(run.predictions)), complete=True)
 
@@ -131,28 +130,29 @@ def _claim(run: RunDir, record: dict[str, Any], parts: Parts) -> None:
         run.write_environment(describe_environment())
 
 
-def _write_people(data: Path, n: int, run: RunDir) -> None:
+def _people(data: Path, n: int) -> Iterator[Json]:
     """What the set says today; rows that are no pairs are found when they are judged."""
     seen: set[str] = set()
-    with whole(run.people) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for pair in islice(read_pairs(data, tolerate=n), n):
-            if pair.id in seen:
-                raise DataError(
-                    f"pair '{pair.id}' comes twice, expected each id once; 'earshot data check' lists such rows"
-                )
-            seen.add(pair.id)
-            file.write(json.dumps(people_row(pair), ensure_ascii=False) + "\n")
+    for pair in islice(read_pairs(data, tolerate=n), n):
+        if pair.id in seen:
+            raise DataError(
+                f"pair '{pair.id}' comes twice, expected each id once; 'earshot data check' lists such rows"
+            )
+        seen.add(pair.id)
+        yield people_row(pair)
 
 
 def _put_together(parts: Parts, run: RunDir) -> None:
     """Parts to predictions.jsonl, and what went wrong to errors.jsonl."""
-    if run.errors_log.exists():
-        run.errors_log.unlink()
-    with whole(run.predictions) as temporary, temporary.open("w", encoding="utf-8") as file:
+    run.errors_log.unlink(missing_ok=True)
+
+    def rows() -> Iterator[Json]:
         for bounds in parts.bounds:
-            rows = list(parts.read(bounds))
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            append_jsonl(run.errors_log, [*_faults(rows)])
+            judged = list(parts.read(bounds))
+            append_jsonl(run.errors_log, _faults(judged))
+            yield from judged
+
+    write_jsonl(run.predictions, rows())
 
 
 def _faults(rows: list[Json]) -> Iterator[Json]:
