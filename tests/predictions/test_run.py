@@ -128,3 +128,13 @@ def test_a_damaged_evaluation_fails_a_strict_run_and_costs_a_lenient_one_its_wor
 def test_a_training_set_that_is_no_path_is_none(tmp_path: Path) -> None:
     write_text(tmp_path / "config.yaml", 'data: {train: "a\\0b"}\nout: runs/x')
     assert Run("run", tmp_path).training_set is None
+
+
+def test_a_file_that_was_written_whole_loses_no_row_in_silence(tmp_path: Path) -> None:
+    append_jsonl(tmp_path / "predictions.jsonl", [judged(0) | people(0), judged(1) | people(1)])
+    text = (tmp_path / "predictions.jsonl").read_bytes()
+    (tmp_path / "predictions.jsonl").write_bytes(text[:-20])
+    assert [row["id"] for row in evaluation(tmp_path).rows()] == ["p0"]  # format 1: a crash cut it while it grew
+    append_jsonl(tmp_path / "people.jsonl", [people(0), people(1)])
+    with pytest.raises(DataError, match="half-written last line"):
+        list(evaluation(tmp_path).rows())

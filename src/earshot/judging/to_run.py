@@ -97,7 +97,7 @@ def judge_set(
             shutil.rmtree(parts.folder, ignore_errors=True)
     if not run.predictions.exists():
         return Tally(n, errors, complete=False)
-    return Tally(n, sum("error" in row for row in read_jsonl(run.predictions)), complete=True)
+    return Tally(n, sum("error" in row for row in read_jsonl(run.predictions, allow_cut=False)), complete=True)
 
 
 def _claim(run: RunDir, record: dict[str, Any], parts: Parts) -> None:
@@ -117,7 +117,8 @@ def _claim(run: RunDir, record: dict[str, Any], parts: Parts) -> None:
         same_settings(path, found | {"rows": record["rows"]} if more else found, dict.fromkeys(found) | record)
         if more:
             if run.predictions.exists():
-                rows = list(islice(read_jsonl(run.predictions), found["rows"] // record["batch"] * record["batch"]))
+                whole = found["rows"] // record["batch"] * record["batch"]  # a short last part is judged again
+                rows = list(islice(read_jsonl(run.predictions, allow_cut=False), whole))
                 for bounds in cut(0, len(rows), record["batch"]):
                     parts.write(bounds, rows[bounds.start : bounds.stop])
                 run.predictions.unlink()

@@ -89,7 +89,11 @@ class Evaluation:
             DataError: A file is damaged, or the set has changed since the pairs were judged.
         """
         people = self.people()
-        yield from (people.joined(row) for file in self.files() for row in read_jsonl(file) if "error" not in row)
+        # Without people beside it the file is of format 1, to which rows were appended.
+        allow_cut = not RunDir(self.folder).people.exists()
+        for file in self.files():
+            rows = read_jsonl(file, allow_cut=allow_cut)
+            yield from (people.joined(row) for row in rows if "error" not in row)
 
     def table(self, watch: Callable[[Iterable[Row]], Iterable[Row]] = lambda rows: rows) -> PredictionTable:
         """The predictions as flat arrays.

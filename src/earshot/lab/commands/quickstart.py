@@ -175,8 +175,10 @@ def _show_examples(console: Console, out: Path, n: int = 3) -> None:
 
 
 def _corrected(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    label = "first" if new["votes_first"] > new["votes_second"] else "second"
-    return old["samples"][0]["side"] not in (label, None) and new["samples"][0]["side"] == label
+    from earshot.predictions.facts import side_of_people
+
+    people, (before, after) = side_of_people(new), (row["samples"][0]["side"] for row in (old, new))
+    return people is not None and before not in (people, None) and after == people
 
 
 def _sample_text(row: Mapping[str, Any]) -> str:
