@@ -1,5 +1,7 @@
 """A reasoner behind a chat API judges as it does here, and a reward model can be made of servers alone."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -60,14 +62,35 @@ def test_a_reward_model_of_servers() -> None:
         return Reply({"p_first": [0.75]})
 
     with answering(FakeVllm(vlm, writes=TRACE)) as url, answering(listens) as other:
-        model = earshot.load(f"{url}/v1#tiny", listener=other)
-        assert isinstance(model.reasoner, ChatReasoner)
-        model.reasoner.own = chat(url)  # asked as the tiny model is
+        model = earshot.load(f"{url}/v1#tiny,prompts=brief", listener=other)
         told = model.compare(prompt="red", first=shade(90), second=shade(130))
         assert told.p_read["served"] == pytest.approx(0.5)  # 0.75 for whichever is shown first
-        assert describe(model)["model"] == {"name": "tiny"}
+        assert describe(model)["model"] == {"name": "tiny", "prompts": "brief"}
     with pytest.raises(InputError, match="judges by itself"):
         earshot.load("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("option", ["orders=both", "temperature=2", "redaction=answer", "dtype=bfloat16"])
+def test_a_reasoner_on_a_server_takes_only_what_is_about_its_server(option: str) -> None:
+    with pytest.raises(InputError, match="takes no option but prompts, key_env"):
+        earshot.load(f"http://127.0.0.1:9/v1#x,{option}")
+    with pytest.raises(InputError, match="unknown key 'prompt'; the nearest known key is 'prompts'"):
+        earshot.load("http://127.0.0.1:9/v1#x,prompt=brief")
+
+
+def test_its_key_is_the_reasoners_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EARSHOT_REASONER_KEY", "ours")
+    monkeypatch.setenv("OTHER", "theirs")
+    keys = []
+
+    def listens(path: str, body: object, headers: Mapping[str, str]) -> Reply:
+        keys.append(headers.get("authorization"))
+        return Reply({"data": [{"id": "tiny"}]})
+
+    with answering(listens) as url:
+        for address in (f"{url}/v1", f"{url}/v1,key_env=OTHER"):
+            assert describe(earshot.load(address))["model"]["name"] == "tiny"
+    assert keys == ["Bearer ours", "Bearer theirs"]
 
 
 def test_a_server_that_gives_other_than_asked_is_an_error() -> None:

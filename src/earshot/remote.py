@@ -232,7 +232,7 @@ class ChatModel:
     def __init__(self, endpoint: Endpoint, model: str | None, prompts: PromptSet, limits: ImageLimits) -> None:
         self.endpoint = endpoint
         self._model = model
-        self._prompts = prompts
+        self.prompts = prompts
         self._limits = limits
 
     @cached_property
@@ -259,7 +259,7 @@ class ChatModel:
             ImageError: An image is refused.
         """
         urls = [data_url(source, self._limits) for source in (pair.first, pair.second)]
-        (turn,) = reasoner_messages(pair.prompt, self._prompts, *urls, control_tokens=CONTROL_TOKENS)
+        (turn,) = reasoner_messages(pair.prompt, self.prompts, *urls, control_tokens=CONTROL_TOKENS)
         content = [
             {"type": "image_url", "image_url": {"url": part["image"]}} if part["type"] == "image" else part
             for part in turn["content"]

@@ -39,7 +39,7 @@ def test_a_chat_api_says_what_the_model_says_here(
         assert listener.name == "tiny"
         p = ask(listener, ROWS, TRACES)
     np.testing.assert_allclose(p, LocalListener(vlm).p_first(ROWS, TRACES), atol=1e-6)
-    assert len(fake.asked) == 1 + len(ROWS)  # once to see that turns are continued
+    assert len(fake.asked) == len(ROWS)
     assert all(("logprob_token_ids" in body) == fake.tokenizes for body in fake.asked)
 
 
@@ -58,7 +58,7 @@ def test_a_server_that_does_not_continue_the_turn_is_found_out(monkeypatch: pyte
     for fake in fakes:
         with answering(fake) as url:
             try:
-                remote_listener(f"{url}/v1", prompts="brief").p_first(ROWS[:1], TRACES[:1])
+                remote_listener(f"{url}/v1", prompts="brief").p_first(PAIRS[:1], [None])
                 heard.append(True)
             except ListenerUnavailable as error:
                 assert "does not continue the turn" in str(error)

@@ -17,7 +17,7 @@ from earshot.listener import Listener, ask
 from earshot.listener.build import Loaded, build_checker, build_listener, describe_checker, describe_listener
 from earshot.listener.claims import ClaimListener
 from earshot.listener.remote import ChatListener
-from earshot.listener.spec import ListenerSpec, parse_listener, parse_listeners
+from earshot.listener.spec import OF_A_SERVER, ListenerSpec, parse_listener, parse_listeners
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
 from earshot.protocol import RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
@@ -357,7 +357,8 @@ def load(
 
     Args:
         model: The reasoner: a folder written by `save_pretrained`, a hub id, `world:reasoner`, or
-            `http://HOST:PORT/v1#NAME` of an OpenAI-compatible server (its key in EARSHOT_REASONER_KEY).
+            `http://HOST:PORT/v1#NAME` of an OpenAI-compatible server (its key in EARSHOT_REASONER_KEY), with the
+            options of a server if need be (docs/remote.md).
         listener: Who re-reads the traces: one or several, each a model named in the same way, `http://HOST:PORT` of an
             `earshot serve` (key in EARSHOT_LISTENER_KEY), either with options (docs/python.md), a `ListenerSpec`, or
             any `Listener`. Told apart by their own names, or by those of a mapping.
@@ -387,7 +388,7 @@ def load(
     reasoner: Judges
     loaded: Loaded = {}
     if is_address(model):
-        own = build_listener(ListenerSpec((str(model),), key_env="EARSHOT_REASONER_KEY"))
+        own = build_listener(_at_address(str(model)))
         if not isinstance(own, ChatListener):
             raise InputError(f"{model}: an 'earshot serve' judges by itself; expected http://HOST:PORT/v1#NAME")
         reasoner = ChatReasoner(own, **how)
@@ -405,6 +406,21 @@ def load(
         decide=decide,
         lenient=lenient,
     )
+
+
+def _at_address(text: str) -> ListenerSpec:
+    """How a reasoner on a server is asked: by a listener's description, of which only a server's options make sense.
+
+    Raises:
+        InputError: Another option is given.
+    """
+    spec = parse_listener(text)
+    options = {key: getattr(spec, key) for key in OF_A_SERVER}
+    if spec.key_env == ListenerSpec.key_env:
+        options["key_env"] = "EARSHOT_REASONER_KEY"
+    if spec != ListenerSpec(spec.sources, **{**options, "key_env": spec.key_env}):
+        raise InputError(f"{text}: a reasoner on a server takes no option but {', '.join(OF_A_SERVER)}")
+    return ListenerSpec(("+".join(spec.sources),), **options)  # there are no ensembles of reasoners
 
 
 def _listeners(given: Any, loaded: Loaded, **options: Any) -> dict[str, Listener]:
@@ -443,7 +459,7 @@ def describe(model: RewardModel) -> dict[str, Any]:
         dtype = str(next(reasoner.vlm.model.parameters()).dtype)
         told["model"] = {"name": reasoner.vlm.name, "sha256": reasoner.vlm.fingerprint(), "dtype": dtype}
     elif isinstance(reasoner, ChatReasoner):
-        told["model"] = {"name": reasoner.name}
+        told["model"] = {"name": reasoner.name, "prompts": reasoner.own.model.prompts.name}
     if isinstance(reasoner, Reasoner | ChatReasoner):
         told |= {"temperature": reasoner.temperature, "max_new_tokens": reasoner.max_new_tokens}
     told["listeners"] = {name: describe_listener(listener) for name, listener in model.listeners.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from earshot.images import DEFAULT_LIMITS, ImageLimits, read_file
 from earshot.listener import Begin, checked, identity, runs_of_pairs
 from earshot.listener.begun import Begun
 from earshot.protocol import listener_prefill
-from earshot.remote import CONTROL_TOKENS, LEAST_MASS, ChatModel, Endpoint, png
+from earshot.remote import CONTROL_TOKENS, LEAST_MASS, Answer, ChatModel, Endpoint, png
 from earshot.types import ImageSource, Pair
 
 T = TypeVar("T")
@@ -45,7 +44,6 @@ class ChatListener:
     model: ChatModel
     _continues: bool = field(default=False, init=False, repr=False)
     _begun: Begun = field(default_factory=Begun, init=False, repr=False)
-    _first: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -93,24 +91,26 @@ class ChatListener:
     ) -> None:
         """Asks about these runs of rows and writes the answers into `p`."""
         messages = self.model.endpoint.map(lambda rows: self.model.messages(pairs[rows[0]]), runs)
-        self._try_out(messages[0])
         asked = [(row, about) for rows, about in zip(runs, messages, strict=True) for row in rows]
         answers = self.model.endpoint.map(lambda one: self.model.answer(one[1], _prefill(traces[one[0]])), asked)
+        self._check_continues(answers)
         p[[row for row, _ in asked]] = [answer.p_first for answer in answers]
 
-    def _try_out(self, messages: list[dict[str, Any]]) -> None:
-        """Once: whether the server continues a turn that was begun for it. One that does not would be misread."""
-        with self._first:
-            if self._continues:
-                return
-            mass = self.model.answer(messages, _prefill(None)).mass
-            if mass < LEAST_MASS:
-                raise RemoteError(
-                    f"{self.model.endpoint.url}: only {mass:.1%} of the probability is on the two answers, expected "
-                    "most of it; the server does not continue the turn (continue_final_message), or the model cannot "
-                    "answer"
-                )
-            self._continues = True
+    def _check_continues(self, answers: Sequence[Answer]) -> None:
+        """Of the first answers: whether the server continues a turn that was begun for it, or would be misread.
+
+        Raises:
+            RemoteError: After none of the traces is an answer likely.
+        """
+        if self._continues or not answers:
+            return
+        mass = max(answer.mass for answer in answers)
+        if mass < LEAST_MASS:
+            raise RemoteError(
+                f"{self.model.endpoint.url}: at most {mass:.1%} of the probability is on the two answers, expected "
+                "most of it; the server does not continue the turn (continue_final_message), or the model cannot answer"
+            )
+        self._continues = True
 
 
 @dataclass

@@ -90,6 +90,9 @@ class ListenerSpec:
         return f"{'' if self.name is None else f'{self.name}='}{'+'.join(self.sources)}{options}"
 
 
+OF_A_SERVER: Final = ("prompts", "key_env", "concurrency", "timeout_s", "patience_s")
+"""What of a description is about how a server is asked."""
+
 # What can be said in a line, and how it is read: the type of the default says it, where that is not None.
 _DEFAULTS: Final = {f.name: f.default for f in fields(ListenerSpec) if f.name not in ("sources", "name", "limits")}
 _READ: Final[dict[str, type]] = {
