@@ -96,5 +96,5 @@ class EngineOptions:
             yield opened, opened.settings
 
 
-def _load_on(asked: ModelOptions, how: Mapping[str, Any], device: str) -> "RewardModel":
+def _load_on(asked: ModelOptions, how: Mapping[str, Any], device: Any) -> "RewardModel":
     return replace(asked, device=device).load(**how)
