@@ -91,39 +91,6 @@ class RewardModel:
         """
         return self.answer([self.question(prompt=prompt, first=first, second=second, seed=seed)])[0]
 
-    def compare_batch(
-        self,
-        *,
-        prompts: Sequence[str],
-        firsts: Sequence[PictureLike],
-        seconds: Sequence[PictureLike],
-        seed: int | Sequence[int] = 0,
-    ) -> list[Judgement]:
-        """`compare` for several pairs together, in one pass of the model where they fit.
-
-        Args:
-            prompts: One for each pair.
-            firsts: Its first image.
-            seconds: Its second image.
-            seed: One for all, or one for each.
-
-        Raises:
-            InputError: The lists differ in length, or a prompt is no text, or too long.
-            ImageError: An image is refused; the message says which, as `firsts[3]`.
-            ListenerUnavailable: A listener broke.
-        """
-        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
-        if not len(prompts) == len(firsts) == len(seconds) == len(seeds):
-            raise InputError(
-                f"{len(prompts)} prompts, {len(firsts)} firsts, {len(seconds)} seconds and {len(seeds)} seeds, "
-                "expected as many of each"
-            )
-        questions = [
-            self._question(prompt, first, second, seed, (f"firsts[{k}]", f"seconds[{k}]"))
-            for k, (prompt, first, second, seed) in enumerate(zip(prompts, firsts, seconds, seeds, strict=True))
-        ]
-        return self.answer(questions)
-
     def rank(self, *, prompt: str, images: Sequence[PictureLike], seed: int = 0) -> ImageRanking:
         """Ranks images of one prompt, 1 for the best, with Bradley–Terry strengths.
 
@@ -201,7 +168,8 @@ class RewardModel:
             InputError: The prompt is no text.
             ImageError: An image is refused; the message says which.
         """
-        return self._question(prompt, first, second, seed, ("first", "second"))
+        one = take_picture(first, argument="first", limits=self.limits)
+        return Question.of(prompt, one, take_picture(second, argument="second", limits=self.limits), seed)
 
     def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         """Judges questions together; they may differ in their seeds.
