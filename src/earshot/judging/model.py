@@ -23,7 +23,7 @@ from earshot.protocol import RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address
-from earshot.types import Pair, Sample, Wanted
+from earshot.types import Pair, Wanted
 from earshot.vlm import load as load_vlm
 
 
@@ -31,7 +31,9 @@ from earshot.vlm import load as load_vlm
 class Judges(Protocol):
     """Who writes the traces: `reasoner.Reasoner`, or anything that answers a pair by its id and seed alone."""
 
-    def judge(self, pairs: Sequence[Pair], *, samples: int, seed: int, wanted: Wanted | None) -> list[list[Sample]]:
+    def judge(
+        self, pairs: Sequence[Pair], *, samples: int, seed: int, wanted: Wanted | None
+    ) -> list[list[JudgedSample]]:
         """`samples` completions of each pair in each of the two orders of its images; anything for a pair that is no
         longer wanted."""
         ...
@@ -196,9 +198,9 @@ class RewardModel:
         Raises:
             ListenerUnavailable: A listener broke.
         """
-        answers: dict[int, Judgement | InputError] = {}
+        refused: dict[int, InputError] = {}
         asked = [k for k, question in enumerate(questions) if not question.same_picture]
-        judged: list[list[Sample]] = []
+        judged: list[list[JudgedSample]] = []
         while asked:
             places = asked
             try:
@@ -211,13 +213,13 @@ class RewardModel:
                 )
                 break
             except PromptTooLong as error:
-                answers |= {places[row]: InputError(f"prompt: {why}") for row, why in error.too_long.items()}
-                asked = [k for k in places if k not in answers]
-        samples, broken = self._read([questions[k].pair for k in asked], judged)
-        for k, told in zip(asked, samples, strict=True):
-            answers[k] = self._conclude(questions[k], told, broken)
+                refused |= {places[row]: InputError(f"prompt: {why}") for row, why in error.too_long.items()}
+                asked = [k for k in places if k not in refused]
+        read, broken = self._read([questions[k].pair for k in asked], judged)
+        samples = dict(zip(asked, read, strict=True))
         return [
-            answers[k] if k in answers else self._conclude(question, [], {}) for k, question in enumerate(questions)
+            refused[k] if k in refused else self._conclude(question, samples.get(k, ()), broken)
+            for k, question in enumerate(questions)
         ]
 
     def _conclude(self, question: Question, samples: Sequence[JudgedSample], broken: Mapping[str, str]) -> Judgement:
@@ -234,17 +236,10 @@ class RewardModel:
             broken=broken,
         )
 
-    def _question(
-        self, prompt: str, first: PictureLike, second: PictureLike, seed: int, arguments: tuple[str, str]
-    ) -> Question:
-        one = take_picture(first, argument=arguments[0], limits=self.limits)
-        other = take_picture(second, argument=arguments[1], limits=self.limits)
-        return Question.of(prompt, one, other, seed)
-
     def _read(
-        self, pairs: Sequence[Pair], judged: Sequence[Sequence[Sample]]
+        self, pairs: Sequence[Pair], judged: Sequence[Sequence[JudgedSample]]
     ) -> tuple[list[list[JudgedSample]], dict[str, str]]:
-        """What listeners and checkers make of every well-formed trace, and why one of them made nothing."""
+        """Samples with what listeners and checkers make of their traces, and why one of them made nothing."""
         formed = [
             (pair if sample.order == "forward" else pair.swapped(), sample)
             for pair, samples in zip(pairs, judged, strict=True)
@@ -266,12 +261,11 @@ class RewardModel:
                 continue
             for said, (_, sample), p in zip(listener, formed, p_shown.tolist(), strict=True):
                 said[name] = p if sample.order == "forward" else 1.0 - p
-        if self.checkers and self.redaction != "verdict":
-            # A conclusion is no claim about an image, whatever the listeners get to read.
-            traces = [redact_trace(sample.trace, "verdict") for _, sample in formed]
+        # A conclusion is no claim about an image, whatever the listeners get to read.
+        claims = [redact_trace(sample.trace, "verdict") for _, sample in formed] if self.checkers else []
         for name, checker in self.checkers.items() if formed else ():
             try:
-                heard = checker.hear(shown, traces)
+                heard = checker.hear(shown, claims)
             except ListenerUnavailable as error:
                 if not self.lenient:
                     raise
@@ -280,22 +274,11 @@ class RewardModel:
             for belief, of_trace in zip(believed, heard, strict=True):
                 if of_trace:
                     belief[name] = sum(claim.believed for claim in of_trace) / len(of_trace)
-        said_of = iter(zip(listener, believed, strict=True))
-        told = [
-            [
-                JudgedSample(
-                    s.order,
-                    s.trace,
-                    s.side,
-                    s.malformed,
-                    s.p_first,
-                    *(next(said_of) if s.malformed is None else ({}, {})),
-                )
-                for s in samples
-            ]
-            for samples in judged
-        ]
-        return told, broken
+        read = (
+            replace(sample, listener=said, believed=belief)
+            for (_, sample), said, belief in zip(formed, listener, believed, strict=True)
+        )
+        return [[next(read) if s.malformed is None else s for s in samples] for samples in judged], broken
 
 
 def _wanted_at(wanted: Wanted, places: Sequence[int], row: int) -> bool:
@@ -363,11 +346,11 @@ def load(
         vlm = loaded[str(model), device, dtype] = load_vlm(model, device=device, dtype=dtype).freeze()
         reasoner = Reasoner(vlm, **how)
     shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype}
-    asked = checker if isinstance(checker, Mapping) else parse_listeners(checker)
+    checked = checker if isinstance(checker, Mapping) else parse_listeners(checker)
     return RewardModel(
         reasoner,
         _listeners(listener, loaded, **shared),
-        {name: build_checker(spec.filled(**shared), loaded) for name, spec in asked.items()},
+        {name: build_checker(spec.filled(**shared), loaded) for name, spec in checked.items()},
         samples=samples,
         redaction=redaction,
         decide=decide,
