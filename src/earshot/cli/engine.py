@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,7 +29,8 @@ class EngineOptions:
     ] = 0
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows judged together.")] = 16
     engine: Annotated[
-        str, typer.Option("--engine", help="local, or ray: the same work in many processes, also of many machines.")
+        Literal["local", "ray"],
+        typer.Option("--engine", help="With ray the same work in many processes, also of many machines."),
     ] = "local"
     workers: Annotated[
         int | None,
@@ -69,8 +70,6 @@ class EngineOptions:
         """
         from earshot.errors import InputError
 
-        if self.engine not in ("local", "ray"):
-            raise InputError(f"--engine is {self.engine!r}, expected local or ray")
         cluster: dict[str, Any] = {
             "workers": self.workers,
             "gpus_per_worker": self.gpus_per_worker,

@@ -14,8 +14,6 @@ import os
 import secrets
 import socket
 import sys
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -66,19 +64,16 @@ class RayEngine:
 
         # One block a part: what is given back, retried and counted is always one part.
         rows = ray.data.from_items([one._asdict() for one in missing], override_num_blocks=len(missing))
-        with warnings.catch_warnings():
-            # Ray means to give max_task_retries another place in 2.64; pyproject.toml keeps below that.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            judged = rows.map_batches(
-                Worker,
-                fn_constructor_args=(job, self.recipe, _device(self.gpus), self.settings),
-                batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(missing))),
-                num_cpus=1,
-                num_gpus=self.gpus,
-                # Without it Ray judges a part that kills its worker for ever.
-                max_task_retries=DEATHS,
-            )
+        judged = rows.map_batches(
+            Worker,
+            fn_constructor_args=(job, self.recipe, _device(self.gpus), self.settings),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(missing))),
+            num_cpus=1,
+            num_gpus=self.gpus,
+            # Without it Ray judges a part that kills its worker for ever. It moves in 2.64; pyproject.toml keeps below.
+            max_task_retries=DEATHS,
+        )
         with translating_ray_errors():
             for row in judged.iter_rows():
                 yield unpack(row["told"])
@@ -173,8 +168,6 @@ def _start(address: str | None, workers: int | None) -> Any:
     """Ray itself, on its cluster."""
     _knock(address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # The core writes to stderr past Python's logging, such as an error about restarts at every start of an actor.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if address is None:  # its ports are open to the network, so only who has this token may call them
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
@@ -182,12 +175,10 @@ def _start(address: str | None, workers: int | None) -> Any:
         import ray.data
     except ImportError as error:
         raise InputError(f"the engine 'ray' needs Ray ({error}); pip install 'earshot[ray]'") from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     local = {"include_dashboard": False, "num_cpus": workers} if address is None else {}
     try:
-        with _core_silenced():
-            ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **local)
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError) as error:
         raise _no_answer(address, error) from error
     return ray
@@ -205,19 +196,6 @@ def _knock(address: str | None) -> None:
 
 def _no_answer(address: str | None, error: Exception) -> InputError:
     return InputError(f"--ray-address {address}: no Ray cluster answers ({error}); check the address")
-
-
-@contextmanager
-def _core_silenced() -> Iterator[None]:
-    """Keeps descriptor 2, where the core says at its start which log level it was given."""
-    kept = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _gpus(device: str, per_worker: float | None, there: float) -> float:
