@@ -36,10 +36,6 @@ class EngineOptions:
         int | None,
         typer.Option("--workers", min=1, help="With ray: processes, each with a model; as many as have place without."),
     ] = None
-    gpus_per_worker: Annotated[
-        float | None,
-        typer.Option("--gpus-per-worker", min=0.0, help="With ray: 0.5 shares a GPU; 1 without, or 0 on CPUs."),
-    ] = None
     ray_address: Annotated[
         str | None,
         typer.Option(
@@ -70,15 +66,10 @@ class EngineOptions:
         """
         from earshot.errors import InputError
 
-        cluster: dict[str, Any] = {
-            "workers": self.workers,
-            "gpus_per_worker": self.gpus_per_worker,
-            "address": self.ray_address,
-        }
         how: dict[str, Any] = {"batch_size": self.batch, "lenient": lenient}
         if self.engine == "local":
-            if any(value is not None for value in cluster.values()):
-                raise InputError("--workers, --gpus-per-worker and --ray-address are for --engine ray")
+            if self.workers is not None or self.ray_address is not None:
+                raise InputError("--workers and --ray-address are for --engine ray")
             reward_model = asked.load(**how)
             from earshot.judging import describe
             from earshot.judging.parts import Local
@@ -91,7 +82,7 @@ class EngineOptions:
         from earshot.judging.on_ray import Recipe, open_ray
 
         recipe = Recipe(partial(_load_on, asked.from_anywhere(), how), describe)
-        with open_ray(recipe, device=asked.device, **cluster) as opened:
+        with open_ray(recipe, device=asked.device, workers=self.workers, address=self.ray_address) as opened:
             yield opened, opened.settings
 
 

@@ -50,13 +50,13 @@ class RayEngine:
     Attributes:
         recipe: How a worker gets its model.
         workers: How many there are.
-        gpus: GPUs of each; a fraction shares one, 0 judges on CPUs.
+        device: Of each: `cuda`, a GPU of its own, or `cpu`.
         settings: What the model's numbers depend on, as a worker has told.
     """
 
     recipe: Recipe
     workers: int
-    gpus: float
+    device: str
     settings: dict[str, Any]
 
     def parts(self, job: Job, missing: Sequence[Bounds]) -> Iterator[Part]:
@@ -66,11 +66,11 @@ class RayEngine:
         rows = ray.data.from_items([one._asdict() for one in missing], override_num_blocks=len(missing))
         judged = rows.map_batches(
             Worker,
-            fn_constructor_args=(job, self.recipe, _device(self.gpus), self.settings),
+            fn_constructor_args=(job, self.recipe, self.device, self.settings),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(missing))),
             num_cpus=1,
-            num_gpus=self.gpus,
+            num_gpus=int(self.device == "cuda"),
             # Without it Ray judges a part that kills its worker for ever. It moves in 2.64; pyproject.toml keeps below.
             max_task_retries=DEATHS,
         )
@@ -123,7 +123,6 @@ def open_ray(
     *,
     device: str = "auto",
     workers: int | None = None,
-    gpus_per_worker: float | None = None,
     address: str | None = None,
 ) -> Iterator[RayEngine]:
     """An engine for as long as the block lasts, on a cluster of this machine or on one that is there.
@@ -131,8 +130,7 @@ def open_ray(
     Args:
         recipe: How a worker gets its model.
         device: `auto` takes GPUs where the cluster has any; `cpu` or `cuda`.
-        workers: How many, each with a model of its own; None takes as many as there is place for.
-        gpus_per_worker: None is 1, or 0 on CPUs.
+        workers: How many, each with a model and, on `cuda`, a GPU of its own; None takes as many as there is place for.
         address: Of a Ray cluster, `auto` for the one this machine belongs to; None starts one that ends with the block.
 
     Raises:
@@ -142,19 +140,21 @@ def open_ray(
     """
     ray = _start(address, workers)
     try:
-        gpus = _gpus(device, gpus_per_worker, ray.cluster_resources().get("GPU", 0.0))
-        places = sum(_places(node["Resources"], gpus) for node in ray.nodes() if node["Alive"])
+        machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
+        if device == "auto":
+            device = "cuda" if any(_places(machine, "cuda") for machine in machines) else "cpu"
+        places = sum(_places(machine, device) for machine in machines)
         if not 1 <= (workers or 1) <= places:
             raise InputError(
-                f"{workers or 1} workers with {gpus:g} GPUs each are asked for, the cluster has place for {places}; "
-                "lower --workers or --gpus-per-worker, or start more machines first"
+                f"{workers or 1} workers on {device} are asked for, the cluster has place for {places}; "
+                "lower --workers or start more machines first"
             )
         # max_calls: the process ends with the task, and gives back the memory of its GPU.
-        asked = ray.remote(num_cpus=1, num_gpus=gpus, max_calls=1, max_retries=DEATHS)(_settings)
+        asked = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_calls=1, max_retries=DEATHS)(_settings)
         with translating_ray_errors():
-            settings = unpack(ray.get(asked.remote(recipe, _device(gpus))))
+            settings = unpack(ray.get(asked.remote(recipe, device)))
         with redirect_stdout(sys.stderr):  # where Ray tells of workers that died
-            yield RayEngine(recipe, workers or places, gpus, settings)
+            yield RayEngine(recipe, workers or places, device, settings)
     finally:
         ray.shutdown()
 
@@ -198,30 +198,10 @@ def _no_answer(address: str | None, error: Exception) -> InputError:
     return InputError(f"--ray-address {address}: no Ray cluster answers ({error}); check the address")
 
 
-def _gpus(device: str, per_worker: float | None, there: float) -> float:
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device is {device!r}, expected auto, cpu or cuda")
-    if device == "cpu" and per_worker:
-        raise InputError(f"--gpus-per-worker is {per_worker:g} and --device is cpu; leave out one of them")
-    if device == "cuda" and per_worker == 0:
-        raise InputError("--gpus-per-worker is 0 and --device is cuda; leave out one of them")
-    if per_worker is not None:
-        if per_worker > 1 and not per_worker.is_integer():
-            raise InputError(f"--gpus-per-worker is {per_worker:g}, expected a whole number, or a part of one GPU")
-        return per_worker
-    return 1.0 if device == "cuda" or (device == "auto" and there > 0) else 0.0
-
-
-def _places(resources: Mapping[str, float], gpus: float) -> int:
-    """How many workers find place on a machine, with a CPU and so many GPUs each."""
-    cpus, cards = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    if gpus == 0:
-        return cpus
-    return min(cpus, int(cards // gpus) if gpus >= 1 else cards * int(1 / gpus))
-
-
-def _device(gpus: float) -> str:
-    return "cuda" if gpus else "cpu"
+def _places(machine: Mapping[str, float], device: str) -> int:
+    """How many workers find place on a machine, with a CPU and, on `cuda`, a GPU each."""
+    needed = ("CPU", "GPU") if device == "cuda" else ("CPU",)
+    return int(min(machine.get(kind, 0.0) for kind in needed))
 
 
 @contextmanager
