@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
-from earshot.images import DEFAULT_LIMITS, ImageLimits
 from earshot.judging.pictures import PictureLike, take_picture
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images
@@ -55,7 +54,6 @@ class RewardModel:
         decide: Whose p is the answer: `author`, the reasoner, or a listener's name.
         lenient: Whether a listener or a checker that breaks is left out of the answer, which says so, instead of
             raised. Who decides is never left out.
-        limits: What an image may be.
     """
 
     reasoner: Judges
@@ -65,7 +63,6 @@ class RewardModel:
     redaction: RedactionLevel = "verdict"
     decide: str = AUTHOR
     lenient: bool = False
-    limits: ImageLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -112,7 +109,7 @@ class RewardModel:
             raise InputError(f"images: {len(images)} given, expected at least 2: a rank is a place among others")
         check_prompt(prompt)
         check_seed(seed)
-        pictures = [take_picture(x, argument=f"images[{k}]", limits=self.limits) for k, x in enumerate(images)]
+        pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
 
         def play(couples: Sequence[tuple[int, int]]) -> list[Judgement]:
             return self.answer([Question.of(prompt, pictures[i], pictures[j], seed) for i, j in couples])
@@ -157,8 +154,8 @@ class RewardModel:
             return [image.strength.value for image in self.rank(prompt=prompt, images=images, seed=seed).images]
         if not references:
             raise InputError("references: none given, expected at least 1 image of the prompt")
-        mine = [take_picture(x, argument=f"images[{k}]", limits=self.limits) for k, x in enumerate(images)]
-        theirs = [take_picture(x, argument=f"references[{k}]", limits=self.limits) for k, x in enumerate(references)]
+        mine = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
+        theirs = [take_picture(x, argument=f"references[{k}]") for k, x in enumerate(references)]
         answers = iter(self.answer([Question.of(prompt, a, b, seed) for a in mine for b in theirs]))
         known = [[p for _ in theirs if (p := next(answers).p_first) is not None] for _ in mine]
         return [sum(row) / len(row) if row else None for row in known]
@@ -170,8 +167,8 @@ class RewardModel:
             InputError: The prompt is no text.
             ImageError: An image is refused; the message says which.
         """
-        one = take_picture(first, argument="first", limits=self.limits)
-        return Question.of(prompt, one, take_picture(second, argument="second", limits=self.limits), seed)
+        one = take_picture(first, argument="first")
+        return Question.of(prompt, one, take_picture(second, argument="second"), seed)
 
     def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         """Judges questions together; they may differ in their seeds.

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from earshot.errors import PromptTooLong
-from earshot.images import DEFAULT_LIMITS, ImageLimits
 from earshot.listener.local import LocalListener
 from earshot.predictions.judgement import JudgedSample
 from earshot.reasoner.orders import as_samples, in_both_orders
@@ -35,7 +34,6 @@ class Reasoner:
     max_new_tokens: int = 512
     temperature: float = 1.0
     batch_size: int = 16
-    limits: ImageLimits = DEFAULT_LIMITS
 
     def judge(
         self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0, wanted: Wanted | None = None
@@ -70,7 +68,7 @@ class Reasoner:
         vlm = self.vlm
         if wanted is not None and not any(map(wanted, range(len(shown)))):
             return as_samples(shown, [""] * (len(shown) * samples), _nobody)
-        prompts = vlm.encode_pairs([pair for pair, _ in shown], self.limits, self.max_new_tokens)
+        prompts = vlm.encode_pairs([pair for pair, _ in shown], after=self.max_new_tokens)
         prefix = encode_prefix(vlm.model, prompts)
         texts = self._complete(prefix, shown, samples, seed, wanted)
         # What the model wrote and what it then answers stand on the same prompts, encoded once.
