@@ -96,13 +96,13 @@ class People:
         if path.exists() and path.stat().st_size:
             with path.open("rb") as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        for number, line in enumerate(_lines(self._bytes), start=1):
-            row = parse_jsonl_line(line)
-            if isinstance(row, str) or "id" not in row:
-                raise DataError(f"{path}:{number}: is no row about a pair; give 'earshot eval' again")
-            hashes.append(hash_of(str(row["id"])))
-            offsets.append(at)
-            at += len(line)
+                for number, line in enumerate(file, start=1):
+                    row = parse_jsonl_line(line)
+                    if isinstance(row, str) or "id" not in row:
+                        raise DataError(f"{path}:{number}: is no row about a pair; give 'earshot eval' again")
+                    hashes.append(hash_of(str(row["id"])))
+                    offsets.append(at)
+                    at += len(line)
         order = np.argsort(np.array(hashes, np.int64), kind="stable")
         self._hashes, self._offsets = np.array(hashes, np.int64)[order], np.array(offsets, np.int64)[order]
 
@@ -134,11 +134,3 @@ class People:
         start = int(self._offsets[at])
         row = parse_jsonl_line(self._bytes[start : self._bytes.find(b"\n", start)])
         return row if isinstance(row, dict) else None
-
-
-def _lines(data: bytes | mmap.mmap) -> Iterator[bytes]:
-    """The lines, with their ends."""
-    start = 0
-    while (end := data.find(b"\n", start)) >= 0:
-        yield data[start : end + 1]
-        start = end + 1
