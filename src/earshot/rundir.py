@@ -261,15 +261,12 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _encode(obj: Any, indent: int | None = None) -> bytes:
-    """JSON in UTF-8. The quick way first; only a NaN makes the second, which walks the whole value."""
+    """JSON in UTF-8."""
+    value = plain(obj)
     try:
-        text = json.dumps(obj, ensure_ascii=False, allow_nan=False, default=_plain_leaf, indent=indent)
-    except ValueError:
-        text = json.dumps(plain(obj), ensure_ascii=False, allow_nan=False, indent=indent)
-    try:
-        return text.encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent).encode()
     except UnicodeEncodeError:  # a lone surrogate, which models do write; \uXXXX can carry it
-        return json.dumps(plain(obj), allow_nan=False, indent=indent).encode()
+        return json.dumps(value, allow_nan=False, indent=indent).encode()
 
 
 def plain(obj: Any) -> Any:
@@ -286,20 +283,12 @@ def plain(obj: Any) -> Any:
         return {str(key): plain(value) for key, value in obj.items()}
     if isinstance(obj, list | tuple | set | frozenset):
         return [plain(value) for value in obj]
-    return plain(_plain_leaf(obj))
-
-
-def _plain_leaf(obj: Any) -> Any:
     if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        return {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
+        return {field.name: plain(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
     if isinstance(obj, PurePath):
         return obj.as_posix()
     if hasattr(obj, "tolist"):  # NumPy and torch, which this layer does not import
-        return obj.tolist()
-    if isinstance(obj, Mapping):
-        return dict(obj)
-    if isinstance(obj, set | frozenset):
-        return list(obj)
+        return plain(obj.tolist())
     raise TypeError(f"a {type(obj).__name__} cannot be written as JSON")
 
 
