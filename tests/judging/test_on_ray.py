@@ -12,7 +12,7 @@ import pytest
 
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.judging import on_ray
-from earshot.judging.on_ray import Recipe, open_ray
+from earshot.judging.on_ray import open_ray
 from earshot.rundir import read_jsonl
 from tests.judging.constant import Constant
 from tests.judging.test_to_file import judge, make, wait_for_parts
@@ -27,17 +27,20 @@ def test_places_are_counted_by_machine():
     assert on_ray._places({"CPU": 4.0}, "cuda") == on_ray._places({}, "cpu") == 0
 
 
+def constant(device):
+    return Constant(), {}
+
+
 def test_without_ray_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"pip install 'earshot\[ray\]'"), open_ray(Recipe(Constant, dict)):
+    with pytest.raises(InputError, match=r"pip install 'earshot\[ray\]'"), open_ray(constant):
         pass
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once():
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    recipe = Recipe(Constant, dict)
-    with pytest.raises(InputError, match=f"{address}: no Ray cluster answers"), open_ray(recipe, address=address):
+    with pytest.raises(InputError, match=f"{address}: no Ray cluster answers"), open_ray(constant, address=address):
         pass
 
 

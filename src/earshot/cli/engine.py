@@ -1,6 +1,5 @@
 """Who judges a set or a file: in this process, or on Ray; the same for every command that judges many rows."""
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import typer
 from earshot.cli.reward_model import ModelOptions
 
 if TYPE_CHECKING:
-    from earshot.judging import RewardModel
+    from earshot.judging.model import RewardModel
     from earshot.judging.parts import Engine
 
 
@@ -70,21 +69,21 @@ class EngineOptions:
         if self.engine == "local":
             if self.workers is not None or self.ray_address is not None:
                 raise InputError("--workers and --ray-address are for --engine ray")
-            reward_model = asked.load(**how)
-            from earshot.judging import describe
             from earshot.judging.parts import Local
 
-            yield Local(reward_model), describe(reward_model)
+            model, settings = _load_on(asked, how, asked.device)
+            yield Local(model), settings
             return
-        if importlib.util.find_spec("ray") is None:
-            raise InputError("--engine ray needs Ray; pip install 'earshot[ray]'")
-        from earshot.judging import describe
-        from earshot.judging.on_ray import Recipe, open_ray
+        from earshot.judging.on_ray import open_ray
 
-        recipe = Recipe(partial(_load_on, asked.from_anywhere(), how), describe)
-        with open_ray(recipe, device=asked.device, workers=self.workers, address=self.ray_address) as opened:
+        load = partial(_load_on, asked.from_anywhere(), how)
+        with open_ray(load, device=asked.device, workers=self.workers, address=self.ray_address) as opened:
             yield opened, opened.settings
 
 
-def _load_on(asked: ModelOptions, how: Mapping[str, Any], device: Any) -> "RewardModel":
-    return replace(asked, device=device).load(**how)
+def _load_on(asked: ModelOptions, how: Mapping[str, Any], device: Any) -> "tuple[RewardModel, Mapping[str, Any]]":
+    """The model on a device, and what its numbers depend on."""
+    model = replace(asked, device=device).load(**how)
+    from earshot.judging.model import describe
+
+    return model, describe(model)

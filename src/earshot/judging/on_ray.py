@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from earshot.errors import EarshotError, InputError
 from earshot.judging.parts import Answers, Bounds, Job, Part, judge_part
@@ -30,17 +30,9 @@ DEATHS = 3
 CONNECT_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a worker gets its model, which is loaded there and never sent.
-
-    Attributes:
-        load: Makes the model on a device, `cpu` or `cuda`; a function that can be pickled, and paths in it absolute.
-        describe: What the model's numbers depend on (`model.describe`).
-    """
-
-    load: Callable[[str], Answers]
-    describe: Callable[[Any], Mapping[str, Any]]
+Load: TypeAlias = Callable[[str], tuple[Answers, Mapping[str, Any]]]
+"""Makes a worker's model on a device, `cpu` or `cuda`, and says what its numbers depend on (`model.describe`). This
+function is pickled and sent, and the model never; paths in it are absolute."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +40,13 @@ class RayEngine:
     """Judges parts in the workers of a cluster; `open_ray` makes one.
 
     Attributes:
-        recipe: How a worker gets its model.
+        load: How a worker gets its model.
         workers: How many there are.
         device: Of each: `cuda`, a GPU of its own, or `cpu`.
         settings: What the model's numbers depend on, as a worker has told.
     """
 
-    recipe: Recipe
+    load: Load
     workers: int
     device: str
     settings: dict[str, Any]
@@ -66,7 +58,7 @@ class RayEngine:
         rows = ray.data.from_items([one._asdict() for one in missing], override_num_blocks=len(missing))
         judged = rows.map_batches(
             Worker,
-            fn_constructor_args=(job, self.recipe, self.device, self.settings),
+            fn_constructor_args=(job, self.load, self.device, self.settings),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(missing))),
             num_cpus=1,
@@ -85,8 +77,8 @@ class Worker:
     Errors are given back like parts, because Ray would retry them, or wrap them beyond recognition.
     """
 
-    def __init__(self, job: Job, recipe: Recipe, device: str, settings: dict[str, Any]) -> None:
-        self._job, self._recipe, self._device, self._settings = job, recipe, device, settings
+    def __init__(self, job: Job, load: Load, device: str, settings: dict[str, Any]) -> None:
+        self._job, self._load, self._device, self._settings = job, load, device, settings
         self._model: Answers | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -96,12 +88,13 @@ class Worker:
     def _judge(self, bounds: Bounds) -> Part:
         if self._model is None:
             _same_file(self._job)
-            self._model = self._recipe.load(self._device)
-            if (found := plain(self._recipe.describe(self._model))) != self._settings:
+            model, settings = self._load(self._device)
+            if (found := plain(settings)) != self._settings:
                 raise InputError(
                     f"a worker has another model than the first: {found}, expected {self._settings}; see that every "
                     "machine of the cluster has the same files and the same kind of device"
                 )
+            self._model = model
         return judge_part(self._job, self._model, self._job.rows.read(*bounds), bounds)
 
 
@@ -119,7 +112,7 @@ def _same_file(job: Job) -> None:
 
 @contextmanager
 def open_ray(
-    recipe: Recipe,
+    load: Load,
     *,
     device: str = "auto",
     workers: int | None = None,
@@ -128,7 +121,7 @@ def open_ray(
     """An engine for as long as the block lasts, on a cluster of this machine or on one that is there.
 
     Args:
-        recipe: How a worker gets its model.
+        load: How a worker gets its model.
         device: `auto` takes GPUs where the cluster has any; `cpu` or `cuda`.
         workers: How many, each with a model and, on `cuda`, a GPU of its own; None takes as many as there is place for.
         address: Of a Ray cluster, `auto` for the one this machine belongs to; None starts one that ends with the block.
@@ -139,29 +132,29 @@ def open_ray(
         EarshotError: Workers died, one after another.
     """
     ray = _start(address, workers)
-    try:
-        machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
-        if device == "auto":
-            device = "cuda" if any(_places(machine, "cuda") for machine in machines) else "cpu"
-        places = sum(_places(machine, device) for machine in machines)
-        if not 1 <= (workers or 1) <= places:
-            raise InputError(
-                f"{workers or 1} workers on {device} are asked for, the cluster has place for {places}; "
-                "lower --workers or start more machines first"
-            )
-        # max_calls: the process ends with the task, and gives back the memory of its GPU.
-        asked = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_calls=1, max_retries=DEATHS)(_settings)
-        with translating_ray_errors():
-            settings = unpack(ray.get(asked.remote(recipe, device)))
-        with redirect_stdout(sys.stderr):  # where Ray tells of workers that died
-            yield RayEngine(recipe, workers or places, device, settings)
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # where Ray tells of workers that died, until it is down
+        try:
+            machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
+            if device == "auto":
+                device = "cuda" if any(_places(machine, "cuda") for machine in machines) else "cpu"
+            places = sum(_places(machine, device) for machine in machines)
+            if not 1 <= (workers or 1) <= places:
+                raise InputError(
+                    f"{workers or 1} workers on {device} are asked for, the cluster has place for {places}; "
+                    "lower --workers or start more machines first"
+                )
+            # max_calls: the process ends with the task, and gives back the memory of its GPU.
+            asked = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_calls=1, max_retries=DEATHS)(_settings)
+            with translating_ray_errors():
+                settings = unpack(ray.get(asked.remote(load, device)))
+            yield RayEngine(load, workers or places, device, settings)
+        finally:
+            ray.shutdown()
 
 
-def _settings(recipe: Recipe, device: str) -> bytes:
+def _settings(load: Load, device: str) -> bytes:
     """Runs in the cluster: the driver may have no GPU, where `auto` would choose another precision."""
-    return pack(lambda: plain(recipe.describe(recipe.load(device))))
+    return pack(lambda: plain(load(device)[1]))
 
 
 def _start(address: str | None, workers: int | None) -> Any:
@@ -178,7 +171,7 @@ def _start(address: str | None, workers: int | None) -> Any:
     ray.data.DataContext.get_current().enable_progress_bars = False
     local = {"include_dashboard": False, "num_cpus": workers} if address is None else {}
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **local)
     except (ConnectionError, ValueError) as error:
         raise _no_answer(address, error) from error
     return ray
