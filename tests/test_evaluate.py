@@ -13,7 +13,7 @@ from PIL import Image
 from earshot.benchmarks.protocols import find_protocol
 from earshot.errors import DataError, InputError, ListenerUnavailable
 from earshot.evaluate import evaluate
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from earshot.judging.parts import Local
 from earshot.listener import Listener
 from earshot.predictions.judgement import JudgedSample

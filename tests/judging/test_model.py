@@ -10,7 +10,7 @@ from PIL import Image
 
 import earshot
 from earshot.errors import ImageError, InputError, ListenerUnavailable, PromptTooLong
-from earshot.judging import RewardModel, describe, load
+from earshot.judging.model import RewardModel, describe, load
 from earshot.types import Pair, Votes
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.corpus import corpus

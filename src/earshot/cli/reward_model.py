@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from earshot.judging import RewardModel
+    from earshot.judging.model import RewardModel
     from earshot.listener.spec import ListenerSpec
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling.")]
@@ -76,7 +76,7 @@ class ModelOptions:
         check_decide(self.decide, list(named), self.redaction)
         if importlib.util.find_spec("torch") is None:
             raise InputError("a reward model needs torch and transformers; pip install 'earshot[train]'")
-        from earshot.judging import load
+        from earshot.judging.model import load
 
         return load(
             **{one.name: getattr(self, one.name) for one in fields(self)}
