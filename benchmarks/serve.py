@@ -132,10 +132,13 @@ def spread(ratios: Iterable[float]) -> dict[str, float]:
 def offline(model: Any, asked: Sequence[dict[str, Any]]) -> tuple[float, list[float | None]]:
     """Seconds and p_first of the same pairs in one call, decoding included."""
     start = time.perf_counter()
-    told = model.compare_batch(
-        prompts=[one["prompt"] for one in asked],
-        firsts=[base64.b64decode(one["first"]) for one in asked],
-        seconds=[base64.b64decode(one["second"]) for one in asked],
+    told = model.answer(
+        [
+            model.question(
+                prompt=one["prompt"], first=base64.b64decode(one["first"]), second=base64.b64decode(one["second"])
+            )
+            for one in asked
+        ]
     )
     return time.perf_counter() - start, [one.p_first for one in told]
 

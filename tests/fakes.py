@@ -8,8 +8,9 @@ from jaxtyping import Float
 from PIL import Image
 
 from earshot.errors import ListenerUnavailable
+from earshot.predictions.judgement import JudgedSample
 from earshot.protocol import parse_completion, write_completion
-from earshot.types import Malformed, Order, Pair, Sample, Side, Verdict, Votes
+from earshot.types import Malformed, Order, Pair, Side, Verdict, Votes
 
 Opinion = Callable[[Pair, str | None], float]
 
@@ -84,7 +85,7 @@ class FakeReasoner:
     name: str = "fake"
     calls: list[Pair] = field(default_factory=list)
 
-    def sample(self, pair: Pair, order: Order = "forward") -> Sample:
+    def sample(self, pair: Pair, order: Order = "forward") -> JudgedSample:
         """One completion for one order, told in the pair's own sides."""
         self.calls.append(pair)
         shown = pair if order == "forward" else pair.swapped()
@@ -93,7 +94,7 @@ class FakeReasoner:
         completion = "no idea" if pair.id in self.malformed_ids else write_completion(Verdict(side, self.trace))
         parsed = parse_completion(completion)
         if isinstance(parsed, Malformed):
-            return Sample(order, completion, "", None, parsed.reason, None)
+            return JudgedSample(order, completion, None, parsed.reason, None)
         if order == "swapped":
             side, p_shown = ("second" if side == "first" else "first"), 1.0 - p_shown
-        return Sample(order, completion, parsed.trace, side, None, p_shown)
+        return JudgedSample(order, parsed.trace, side, None, p_shown)

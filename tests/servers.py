@@ -19,9 +19,10 @@ from PIL import Image
 from earshot.listener import Listener
 from earshot.listener.build import build_listener
 from earshot.listener.spec import ListenerSpec
+from earshot.protocol import write_completion
 from earshot.reasoner import Reasoner
 from earshot.serve import Server
-from earshot.types import Pair, Votes
+from earshot.types import Pair, Verdict, Votes
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import continued_logits
 
@@ -222,7 +223,8 @@ class FakeVllm:
         if self.writes is not None:
             return [self.writes] * body["n"]
         reasoner = Reasoner(self.vlm, max_new_tokens=body["max_tokens"], temperature=body["temperature"])
-        return [s.completion for s in reasoner.judge([pair], samples=body["n"], seed=body["seed"])[0][: body["n"]]]
+        forward = reasoner.judge([pair], samples=body["n"], seed=body["seed"])[0][: body["n"]]
+        return [s.trace if s.side is None else write_completion(Verdict(s.side, s.trace)) for s in forward]
 
 
 def remote_listener(url: str, **options: Any) -> Listener:

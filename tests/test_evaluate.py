@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from PIL import Image
 from earshot.benchmarks.protocols import find_protocol
 from earshot.errors import DataError, InputError, ListenerUnavailable
 from earshot.evaluate import evaluate
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from earshot.judging.parts import Local
 from earshot.listener import Listener
+from earshot.predictions.judgement import JudgedSample
 from earshot.rundir import RunDir, append_jsonl, read_jsonl
-from earshot.types import Pair, Sample
+from earshot.types import Pair
 from tests.judging.opinions import Hears, Opinionated, shade
 
 
@@ -28,7 +30,7 @@ class Counting(Opinionated):
         self.asked: list[str] = []
         self.dies_after = dies_after
 
-    def judge(self, pairs: Sequence[Pair], **how: Any) -> list[list[Sample]]:
+    def judge(self, pairs: Sequence[Pair], **how: Any) -> list[list[JudgedSample]]:
         if self.dies_after is not None and len(self.asked) >= self.dies_after:
             raise KeyboardInterrupt
         self.asked += [pair.prompt for pair in pairs]
@@ -177,7 +179,7 @@ def test_predictions_of_an_earlier_format_are_not_gone_on_with(data: Path, tmp_p
 
 def test_two_at_one_time_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
     class Asks(Counting):
-        def judge(self, pairs: Sequence[Pair], **how: Any) -> list[list[Sample]]:
+        def judge(self, pairs: Sequence[Pair], **how: Any) -> list[list[JudgedSample]]:
             with pytest.raises(InputError, match="another process is judging"):
                 run(data, tmp_path / "run")
             with pytest.raises(InputError, match="another process is judging"):
@@ -245,8 +247,8 @@ def test_one_picture_on_both_sides_has_no_side_and_is_wrong(tmp_path: Path) -> N
 
 def test_whatever_a_model_writes_is_read_back_as_it_was(data: Path, tmp_path: Path) -> None:
     class Odd(Counting):
-        def judge(self, pairs: Sequence[Pair], **how: Any) -> list[list[Sample]]:
-            return [[s._replace(trace="half an emoji \ud83d") for s in row] for row in super().judge(pairs, **how)]
+        def judge(self, pairs: Sequence[Pair], **how: Any) -> list[list[JudgedSample]]:
+            return [[replace(s, trace="half an emoji \ud83d") for s in row] for row in super().judge(pairs, **how)]
 
     assert run(data, tmp_path / "run", Odd()) is not None
     assert {s["trace"] for row in rows_of(tmp_path / "run") for s in row["samples"]} == {"half an emoji \ud83d"}

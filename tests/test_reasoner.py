@@ -47,9 +47,9 @@ def test_a_pair_that_is_no_longer_wanted_is_cut_and_changes_no_other():
     cut = reasoner.judge(PAIRS, samples=2, wanted=wanted)
     assert [cut[0], cut[2]] == [whole[0], whole[2]]
     for short, long in zip(cut[1], whole[1], strict=True):
-        assert long.completion.startswith(short.completion) and len(short.completion) < len(long.completion)
+        assert long.trace.startswith(short.trace) and len(short.trace) < len(long.trace)
     nothing = reasoner.judge(PAIRS[:1], wanted=lambda k: False)
-    assert [sample.completion for sample in nothing[0]] == ["", ""]
+    assert [sample.trace for sample in nothing[0]] == ["", ""]
 
 
 def test_a_swapped_sample_is_told_in_the_pairs_own_sides():
@@ -77,7 +77,7 @@ def test_malformed_completions_are_kept_and_said_why():
     judged = scripted(texts).judge(PAIRS[:2])
     samples = [sample for row in judged for sample in row]
     assert [sample.side for sample in samples] == [None, "first", "first", None]
-    assert samples[0].completion == "no idea" and samples[0].p_first is None
+    assert samples[0].trace == "no idea" and samples[0].p_first is None
     for text, sample in zip(texts, samples, strict=True):
         parsed = parse_completion(text)
         assert sample.malformed == (parsed.reason if isinstance(parsed, Malformed) else None)
@@ -92,7 +92,7 @@ def test_all_may_be_malformed():
 def test_the_same_seed_gives_the_same_texts_in_any_batch(family):
     def texts(batch_size, pairs=PAIRS, seed=3):
         judged = Reasoner(tiny(family), max_new_tokens=8, batch_size=batch_size).judge(pairs, samples=2, seed=seed)
-        return [[sample.completion for sample in row] for row in judged]
+        return [[sample.trace for sample in row] for row in judged]
 
     together = texts(16)
     assert texts(16) == together == texts(1) == texts(4)
@@ -103,12 +103,12 @@ def test_the_same_seed_gives_the_same_texts_in_any_batch(family):
 
 def test_samples_of_one_pair_differ():
     row = Reasoner(tiny("llava"), max_new_tokens=8).judge(PAIRS[:1], samples=4)[0]
-    assert len({sample.completion for sample in row}) > 1
+    assert len({sample.trace for sample in row}) > 1
 
 
 def test_a_cold_reasoner_repeats_itself():
     row = Reasoner(tiny("llava"), max_new_tokens=8, temperature=0.0).judge(PAIRS[:1], samples=3)[0]
-    assert len({sample.completion for sample in row[:3]}) == len({sample.completion for sample in row[3:]}) == 1
+    assert len({sample.trace for sample in row[:3]}) == len({sample.trace for sample in row[3:]}) == 1
 
 
 def test_no_pairs_have_no_samples():

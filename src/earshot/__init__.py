@@ -7,7 +7,7 @@ so that `import earshot` costs nothing.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from earshot.judging import load as load
+    from earshot.judging.model import load as load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -15,7 +15,7 @@ __all__ = ["__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from earshot.judging import load
+        from earshot.judging.model import load
 
         return load
     raise AttributeError(f"module 'earshot' has no attribute '{name}'")

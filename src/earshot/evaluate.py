@@ -66,21 +66,9 @@ def evaluate(
         raise DataError(
             f"{run.path}: no pair was judged ({tally.errors} refused), expected at least one; check the set"
         )
-    metrics = measure(run, listeners=listeners, protocols=protocols, seed=seed, resamples=resamples)
+    table = Evaluation("", run.path).table()
+    metrics = summarise(table, listeners=listeners, resamples=resamples, seed=seed)
+    metrics |= protocol_records(table, protocols, resamples=resamples, seed=seed)
     metrics["n_refused"] = tally.errors
     write_json(run.metrics, metrics)
     return metrics
-
-
-def measure(
-    run: RunDir,
-    *,
-    listeners: Sequence[str] = (),
-    protocols: Sequence[Protocol] = (),
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> dict[str, Any]:
-    """The metrics of the predictions in a folder; nothing is written."""
-    table = Evaluation("", run.path).table()
-    metrics = summarise(table, listeners=listeners, resamples=resamples, seed=seed)
-    return metrics | protocol_records(table, protocols, resamples=resamples, seed=seed)

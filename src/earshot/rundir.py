@@ -226,36 +226,21 @@ def repair_jsonl(path: Path) -> int:
     Returns:
         The number of bytes removed.
     """
-    path = Path(path)
-    if not path.exists():
+    data = path.read_bytes() if path.exists() else b""
+    start = data.rfind(b"\n") + 1
+    if start == len(data):
         return 0
     with path.open("r+b") as file:
-        start = _start_of_last_line(file.fileno())
-        file.seek(start)
-        tail = file.read()
-        if not tail:
-            return 0
-        if isinstance(parse_jsonl_line(tail), dict):
+        if isinstance(parse_jsonl_line(data[start:]), dict):
+            file.seek(len(data))
             file.write(b"\n")
             dropped = 0
         else:
             file.truncate(start)
-            dropped = len(tail)
+            dropped = len(data) - start
         file.flush()
         os.fsync(file.fileno())
     return dropped
-
-
-def _start_of_last_line(descriptor: int, block: int = 1 << 16) -> int:
-    """The offset behind the last newline: the file's size where it ends in one."""
-    position = os.fstat(descriptor).st_size
-    while position > 0:
-        begin = max(0, position - block)
-        newline = os.pread(descriptor, position - begin, begin).rfind(b"\n")
-        if newline >= 0:
-            return begin + newline + 1
-        position = begin
-    return 0
 
 
 def parse_jsonl_line(line: bytes) -> dict[str, Any] | str:
@@ -276,15 +261,12 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _encode(obj: Any, indent: int | None = None) -> bytes:
-    """JSON in UTF-8. The quick way first; only a NaN makes the second, which walks the whole value."""
+    """JSON in UTF-8."""
+    value = plain(obj)
     try:
-        text = json.dumps(obj, ensure_ascii=False, allow_nan=False, default=_plain_leaf, indent=indent)
-    except ValueError:
-        text = json.dumps(plain(obj), ensure_ascii=False, allow_nan=False, indent=indent)
-    try:
-        return text.encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent).encode()
     except UnicodeEncodeError:  # a lone surrogate, which models do write; \uXXXX can carry it
-        return json.dumps(plain(obj), allow_nan=False, indent=indent).encode()
+        return json.dumps(value, allow_nan=False, indent=indent).encode()
 
 
 def plain(obj: Any) -> Any:
@@ -301,21 +283,23 @@ def plain(obj: Any) -> Any:
         return {str(key): plain(value) for key, value in obj.items()}
     if isinstance(obj, list | tuple | set | frozenset):
         return [plain(value) for value in obj]
-    return plain(_plain_leaf(obj))
-
-
-def _plain_leaf(obj: Any) -> Any:
     if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        return {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
+        return {field.name: plain(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
     if isinstance(obj, PurePath):
         return obj.as_posix()
     if hasattr(obj, "tolist"):  # NumPy and torch, which this layer does not import
-        return obj.tolist()
-    if isinstance(obj, Mapping):
-        return dict(obj)
-    if isinstance(obj, set | frozenset):
-        return list(obj)
+        return plain(obj.tolist())
     raise TypeError(f"a {type(obj).__name__} cannot be written as JSON")
+
+
+class _Place:
+    """Where a file or a folder of a run lies, by its name in the run's folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunDir, kind: type[RunDir]) -> Path:
+        return run.path / self._name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -323,6 +307,20 @@ class RunDir:
     """The folder of one run; the attributes say where each of its files lies."""
 
     path: Path
+
+    config = _Place("config.yaml")
+    environment = _Place("environment.json")
+    metrics_log = _Place("metrics.jsonl")
+    rollouts = _Place("rollouts")
+    checkpoints = _Place("checkpoints")
+    model = _Place("model")
+    errors_log = _Place("errors.jsonl")
+    settings = _Place("evaluation.json")
+    """What the predictions were made with; they are only added to with the same."""
+    parts = _Place("predictions.parts")
+    predictions = _Place("predictions.jsonl")
+    people = _Place("people.jsonl")
+    metrics = _Place("metrics.json")
 
     @classmethod
     def create(cls, path: Path, *, resume: bool = False) -> RunDir:
@@ -347,71 +345,10 @@ class RunDir:
         run.path.mkdir(parents=True, exist_ok=True)
         return run
 
-    @classmethod
-    def open(cls, path: Path) -> RunDir:
-        """The run that is in a folder.
-
-        Raises:
-            InputError: There is none.
-        """
-        run = cls(Path(path))
-        if not run.exists():
-            raise InputError(f"{path}: holds no run, expected a folder with config.yaml; check the path")
-        return run
-
     def exists(self) -> bool:
         """Whether a run has begun here: one of the files is there that every run starts by writing."""
         begun = (self.config, self.environment, self.metrics_log, self.predictions)
         return any(file.exists() for file in begun)
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def environment(self) -> Path:
-        return self.path / "environment.json"
-
-    @property
-    def metrics_log(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def parts(self) -> Path:
-        return self.path / "predictions.parts"
-
-    @property
-    def people(self) -> Path:
-        return self.path / "people.jsonl"
-
-    @property
-    def errors_log(self) -> Path:
-        return self.path / "errors.jsonl"
-
-    @property
-    def rollouts(self) -> Path:
-        return self.path / "rollouts"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model"
-
-    @property
-    def predictions(self) -> Path:
-        return self.path / "predictions.jsonl"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.json"
-
-    @property
-    def settings(self) -> Path:
-        """What the predictions were made with; they are only added to with the same."""
-        return self.path / "evaluation.json"
 
     def evaluations(self) -> list[RunDir]:
         """The folders that may hold an evaluation: the run's own, and those in its `eval/`."""
@@ -420,10 +357,6 @@ class RunDir:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Keeps the resolved configuration, in the order of its keys; `load_config` reads it back as it was."""
         write_text(self.config, to_yaml(plain(config)))
-
-    def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Keeps what `describe_environment` says."""
-        write_json(self.environment, environment)
 
 
 def names_of_runs(paths: Sequence[Path]) -> list[str]:

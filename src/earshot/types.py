@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -102,20 +102,14 @@ class Pair:
 
     def swapped(self) -> Pair:
         """The same pair with the images shown in the other order."""
-        return Pair(
-            id=self.id,
-            prompt=self.prompt,
+        return replace(
+            self,
             first=self.second,
             second=self.first,
             votes=self.votes.swapped(),
-            prompt_id=self.prompt_id,
-            axis=self.axis,
-            split=self.split,
             model_first=self.model_second,
             model_second=self.model_first,
-            source=self.source,
             label=other(self.label) if self.label in ("first", "second") else self.label,
-            category=self.category,
         )
 
 
@@ -130,24 +124,6 @@ class Malformed(NamedTuple):
     """A completion that is no verdict, and why: `two answers`, `no think block`. It is data, not an exception."""
 
     reason: str
-
-
-class Sample(NamedTuple):
-    """One completion of the reasoner for one pair in one order of its images.
-
-    Everything is told in the pair's own sides, also when the images were shown swapped: only `trace` is verbatim, so
-    that in a swapped sample its words "first" and "second" mean the sides as shown.
-    """
-
-    order: Order
-    completion: str
-    trace: str
-    side: Side | None
-    """The side of the verdict, in the pair's own sides; None where the completion is malformed."""
-    malformed: str | None
-    """Why the completion is no verdict; None where it is one."""
-    p_first: float | None
-    """The reasoner's own probability of the first image at the answer position, given its trace; None if malformed."""
 
 
 @dataclass(frozen=True, slots=True)

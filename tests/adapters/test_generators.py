@@ -6,7 +6,7 @@ import torch
 
 from earshot.adapters import group_win_rates
 from earshot.errors import ImageError, InputError
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from tests.judging.opinions import Opinionated, shade
 
 PROMPTS = ["a", "b", "a", "b", "a"]

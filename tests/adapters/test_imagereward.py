@@ -6,7 +6,7 @@ import pytest
 
 from earshot.adapters import ImageRewardStyle
 from earshot.errors import InputError
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from tests.judging.opinions import Opinionated, shade
 
 MODEL = RewardModel(Opinionated())

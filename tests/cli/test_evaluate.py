@@ -97,7 +97,7 @@ def test_images_that_are_bad_stop_it_or_are_tolerated(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--redaction", "all"], "expected none, answer or verdict"),
+        (["--redaction", "all"], "'all' is not one of 'none', 'answer', 'verdict'"),
         (["--temperature", "0", "--samples", "2"], "greedy"),
         (["--listener", "x/a", "--listener", "y/a"], "two listeners are called 'a'"),
         (["--data", "nowhere"], "nowhere"),

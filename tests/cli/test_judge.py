@@ -1,6 +1,5 @@
 """`earshot compare`, `rank` and `judge` from end to end: the same numbers as from Python, and what wrong calls get."""
 
-import importlib.util
 import json
 import os
 import re
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image
 
 from earshot.cli.main import main
-from earshot.judging import RewardModel, load
+from earshot.judging.model import RewardModel, load
 
 OPTIONS = ["--model", "world:reasoner", "--max-new-tokens", "48", "--seed", "3", "--device", "cpu"]
 PROMPT = "a red circle"
@@ -77,7 +76,7 @@ def test_the_tables_are_for_people(folder: Path, capsys: pytest.CaptureFixture[s
         (["judge", *OPTIONS, "gone.parquet", "out.parquet"], "gone.parquet: is no file"),
         (["judge", *OPTIONS, "gone.parquet", "out.parquet", "--shard", "3/2"], "--shard is '3/2'"),
         (["judge", *OPTIONS, "gone.parquet", "out.parquet", "--shard", "-1/2"], "--shard is '-1/2'"),
-        (["judge", *OPTIONS, "in.jsonl", "out.parquet", "--engine", "spark"], "--engine is 'spark'"),
+        (["judge", *OPTIONS, "in.jsonl", "out.parquet", "--engine", "spark"], "'spark' is not one of 'local', 'ray'"),
         (["judge", *OPTIONS, "in.jsonl", "out.parquet", "--workers", "2"], "are for --engine ray"),
     ],
 )
@@ -96,10 +95,10 @@ def test_without_ray_its_engine_names_the_extra(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("in.jsonl").write_text(json.dumps({"prompt": PROMPT, "first": "red.png", "second": "blue.png"}) + "\n")
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find_spec(name))
+    monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["judge", *OPTIONS, "in.jsonl", "out.parquet", "--engine", "ray"]) == 2
-    assert capsys.readouterr().err == "error: --engine ray needs Ray; pip install 'earshot[ray]'\n"
+    err = capsys.readouterr().err
+    assert err.startswith("error: the engine 'ray' needs Ray") and err.endswith("pip install 'earshot[ray]'\n")
 
 
 @pytest.mark.slow

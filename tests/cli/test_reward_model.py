@@ -19,6 +19,6 @@ def test_processes_share_the_cores_unless_somebody_has_said_otherwise(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if wish is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", wish)
-    with pytest.raises(InputError, match="--dtype"):  # before anything is loaded
-        load_share(0, of=of, load=ModelOptions("nowhere", dtype="int3").load)
+    with pytest.raises(InputError, match="greedy"):  # before anything is loaded
+        load_share(0, of=of, load=ModelOptions("nowhere", samples=2, temperature=0.0).load)
     assert given == ([] if threads is None else [threads])

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from earshot.errors import ListenerUnavailable
-from earshot.judging.on_ray import Recipe, open_ray
+from earshot.judging.on_ray import open_ray
 from earshot.judging.question import Question
 from earshot.judging.to_file import judge_file
 from earshot.predictions.judgement import Judgement
@@ -42,20 +42,16 @@ class Troubled(Constant):
             raise ZeroDivisionError("by zero")
 
 
-def load(device: str, log: Path, trouble: str) -> Troubled:
+def load(device: str, log: Path, trouble: str) -> tuple[Troubled, dict[str, str]]:
     assert device == "cpu"
-    return Troubled(log, trouble=trouble)
-
-
-def describe(model: Troubled) -> dict[str, str]:
-    return SETTINGS
+    return Troubled(log, trouble=trouble), SETTINGS
 
 
 if __name__ == "__main__":
     source, out, log = map(Path, sys.argv[1:4])
-    recipe = Recipe(partial(load, log=log.absolute(), trouble=sys.argv[4]), describe)
+    here = partial(load, log=log.absolute(), trouble=sys.argv[4])
     try:
-        with open_ray(recipe, device="cpu", workers=2) as engine:
+        with open_ray(here, device="cpu", workers=2) as engine:
             tally = judge_file(
                 source, out, engine, batch=4, part_rows=25, tolerate=int(sys.argv[5]), settings=engine.settings
             )

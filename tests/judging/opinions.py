@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from earshot.types import Order, Pair, Sample, Wanted, other
+from earshot.predictions.judgement import JudgedSample
+from earshot.types import Order, Pair, Wanted, other
 
 Opinion = Callable[[Pair], float]
 """Probability of the first image as shown."""
@@ -48,23 +49,22 @@ class Opinionated:
 
     def judge(
         self, pairs: Sequence[Pair], *, samples: int, seed: int, wanted: Wanted | None = None
-    ) -> list[list[Sample]]:
+    ) -> list[list[JudgedSample]]:
         self.batches.append(len(pairs))
         orders: list[Order] = ["forward"] * samples + ["swapped"] * samples
         return [[self._sample(pair, order, k, seed) for k, order in enumerate(orders)] for pair in pairs]
 
-    def _sample(self, pair: Pair, order: Order, k: int, seed: int) -> Sample:
+    def _sample(self, pair: Pair, order: Order, k: int, seed: int) -> JudgedSample:
         if order in self.malformed:
-            return Sample(order, "no idea", "no idea", None, "no think block", None)
+            return JudgedSample(order, "no idea", None, "no think block", None)
         shown = pair if order == "forward" else pair.swapped()
         key = hashlib.sha256(f"{pair.id} {order} {k} {seed}".encode()).digest()
         p = self.opinion(shown) + self.bias + self.noise * (2 * key[0] / 255 - 1)
         p = min(max(p, 0.0), 1.0)
         side = "first" if p > 0.5 else "second"
         trace = f"the {'first' if side == 'first' else 'second'} is brighter ."
-        return Sample(
+        return JudgedSample(
             order=order,
-            completion=f"<think> {trace} </think><answer>{1 if side == 'first' else 2}</answer>",
             trace=trace,
             side=side if order == "forward" else other(side),
             malformed=None,

@@ -10,7 +10,7 @@ from PIL import Image
 
 import earshot
 from earshot.errors import ImageError, InputError, ListenerUnavailable, PromptTooLong
-from earshot.judging import RewardModel, describe, load
+from earshot.judging.model import RewardModel, describe, load
 from earshot.types import Pair, Votes
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.corpus import corpus
@@ -82,13 +82,18 @@ def test_the_seed_and_the_prompt_make_another_question():
 
 def test_a_batch_gives_what_each_pair_gives_alone_also_with_seeds_of_their_own():
     lights = [shade(b) for b in (90, 120, 150)]
-    together = NOISY.compare_batch(prompts=["a", "b", "c"], firsts=[DARK] * 3, seconds=lights, seed=[0, 7, 0])
+    together = NOISY.answer(
+        [
+            NOISY.question(prompt=p, first=DARK, second=x, seed=s)
+            for p, x, s in zip("abc", lights, [0, 7, 0], strict=True)
+        ]
+    )
     alone = [
         NOISY.compare(prompt=p, first=DARK, second=x, seed=s) for p, x, s in zip("abc", lights, [0, 7, 0], strict=True)
     ]
     assert together == alone
     assert NOISY.reasoner.batches[-4:] == [3, 1, 1, 1]
-    assert NOISY.compare_batch(prompts=[], firsts=[], seconds=[]) == []
+    assert NOISY.answer([]) == []
 
 
 def test_a_changed_file_is_a_changed_picture(tmp_path):
@@ -125,8 +130,8 @@ def test_what_is_no_image_is_refused_by_name_and_nothing_is_judged(wrong, messag
     model = RewardModel(Opinionated())
     with pytest.raises(ImageError, match=message):
         ask(model, first=wrong)
-    with pytest.raises(ImageError, match=r"seconds\[1\]"):
-        model.compare_batch(prompts=["a", "b"], firsts=[DARK] * 2, seconds=[LIGHT, wrong])
+    with pytest.raises(ImageError, match="second: "):
+        ask(model, second=wrong)
     with pytest.raises(ImageError, match=r"images\[2\]"):
         model.rank(prompt="a", images=[DARK, LIGHT, wrong])
     assert model.reasoner.batches == []
@@ -145,8 +150,6 @@ def test_wrong_calls_say_what_is_wrong():
         ask(seed=-1)
     with pytest.raises(InputError, match="seed is -1"):
         NOISY.rank(prompt="a", images=[DARK, LIGHT], seed=-1)
-    with pytest.raises(InputError, match="2 prompts, 1 firsts"):
-        NOISY.compare_batch(prompts=["a", "b"], firsts=[DARK], seconds=[LIGHT])
     with pytest.raises(InputError, match="samples is 0"):
         RewardModel(Opinionated(), samples=0)
     with pytest.raises(InputError, match="greedy"):
@@ -282,8 +285,8 @@ def test_earshot_load_gives_the_shipped_model_which_tells_right_from_wrong():
     # A red circle was asked for; one picture has it.
     right, wrong = (Image.new("RGB", (56, 56), colour) for colour in ("red", "blue"))
     told = model.compare(prompt="a red circle", first=right, second=wrong)
-    again = model.compare_batch(
-        prompts=["a blue square", "a red circle"], firsts=[right, right], seconds=[wrong, wrong]
+    again = model.answer(
+        [model.question(prompt=prompt, first=right, second=wrong) for prompt in ("a blue square", "a red circle")]
     )[1]
     assert again.p_first == pytest.approx(told.p_first, abs=1e-6)
     assert [s.trace for s in again.samples] == [s.trace for s in told.samples]

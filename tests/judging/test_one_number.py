@@ -10,7 +10,7 @@ import earshot
 from earshot.cli.main import main
 from earshot.data.pairset import read_pairs
 from earshot.errors import InputError
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from earshot.lab.bench.work import Work, counted
 from earshot.remote import Endpoint
 from earshot.rundir import read_jsonl

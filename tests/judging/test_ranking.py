@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from earshot.types import Estimate
 from tests.judging.opinions import Opinionated, brightness, shade
 

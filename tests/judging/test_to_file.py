@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from earshot.errors import DataError, ImageError, InputError, ListenerUnavailable
-from earshot.judging import RewardModel, to_file
+from earshot.judging import to_file
+from earshot.judging.model import RewardModel
 from earshot.judging.parts import Local, Parts, share
 from earshot.judging.rows import Columns
 from earshot.judging.to_file import judge_file, schema_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import ListenerUnavailable
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from earshot.listener import Listener, ask
 from earshot.listener.local import LocalListener
 from earshot.listener.remote import TRACES_AT_ONCE

@@ -1,4 +1,4 @@
-"""What samples amount to, who decides, and that a row is read as it was written."""
+"""What samples amount to, who decides, and what a sample may be."""
 
 import pytest
 
@@ -9,8 +9,8 @@ from earshot.predictions.judgement import (
     SAME_PICTURE,
     UNDECIDED,
     JudgedSample,
-    Judgement,
     conclude,
+    is_malformed,
 )
 
 
@@ -51,20 +51,15 @@ def test_no_side_says_why():
     assert same.orders_agree is False and same.p_read == {"reader": 0.5}
 
 
-def test_a_judgement_turned_twice_is_itself():
-    one = judged(sample("forward", 0.75, 0.25), sample("swapped", 0.5, 0.125, side="second"), readers=["reader"])
-    turned = one.turned()
-    assert turned.p_first == 1 - one.p_first and turned.p_first_forward == 1 - one.p_first_swapped
-    assert turned.turned() == one
-
-
-def test_a_row_is_read_as_it_was_written():
-    one = judged(sample("forward", 0.9, 0.3), sample("swapped", None, malformed="x"), readers=["reader"], content="c")
-    assert Judgement.from_row(one.as_dict()) == one
+def test_a_sample_turned_twice_is_itself():
+    for one in (sample("forward", 0.75, 0.25), sample("swapped", 0.5, 0.125, side="second")):
+        turned = one.turned()
+        assert turned.p_first == 1 - one.p_first and turned.verdict == one.verdict
+        assert turned.turned() == one
 
 
 def test_a_sample_with_neither_side_nor_reason_is_refused():
     row = sample("forward", 0.9).as_dict()
     for wrong in ({"side": None}, {"malformed": "two answers"}):
         with pytest.raises(DataError, match="expected just one"):
-            JudgedSample.from_row(row | wrong)
+            is_malformed(row | wrong)

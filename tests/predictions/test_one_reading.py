@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from earshot.errors import DataError
 from earshot.metrics import summarise
 from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of, side_of_people, widest_gaps
-from earshot.predictions.judgement import JudgedSample, Judgement, conclude
+from earshot.predictions.judgement import JudgedSample, conclude
 from earshot.predictions.run import Evaluation
 from earshot.predictions.sides import is_right, side_of
 from earshot.report.examples import confident_mistake, order_flip
@@ -46,9 +46,9 @@ def rows_of(k: int, forward: Any, swapped: Any, votes: Any, label: str | None) -
         for order, several in (("forward", forward), ("swapped", swapped))
         for one in several
     ]  # type: ignore[arg-type]
-    judged = conclude(found, id=f"p{k}", question="q", seed=0, readers=READERS, content="c")
+    judged = conclude(found, id=f"p{k}", question="q", seed=0, readers=READERS)
     people = {"id": f"p{k}", "prompt_id": f"prompt {k // 2}", "votes_first": votes[0], "votes_second": votes[1]}
-    return judged.as_dict(), people | {"content": "c"} | ({} if label is None else {"label": label})
+    return judged.as_dict() | {"content": "c"}, people | {"content": "c"} | ({} if label is None else {"label": label})
 
 
 @settings(max_examples=60)
@@ -103,17 +103,15 @@ def test_page_report_and_metrics_count_the_same(drawn: list[tuple[Any, ...]]) ->
 
 def check_reader(reader: str, rows: list[dict[str, Any]], metrics: Mapping[str, Any]) -> None:
     """What metrics.json says of a reader's p, row by row with the scalar rules."""
-    judged = [Judgement.from_row(row) for row in rows]
-    p_read = [one.p_read[reader] for one in judged]
+    p_read = [row["p_read"][reader] for row in rows]
+    p_author = [row["p_author"] for row in rows]
     known = [p is not None for p in p_read]
     asked = [
-        side_of_people(row) is not None and any(known) and (there or one.p_author is None)
-        for row, one, there in zip(rows, judged, known, strict=True)
+        side_of_people(row) is not None and any(known) and (there or own is None)
+        for row, own, there in zip(rows, p_author, known, strict=True)
     ]
-    follows = [
-        side_of(p) is not None and side_of(p) == side_of(j.p_author) for p, j in zip(p_read, judged, strict=True)
-    ]
-    both = [there and one.p_author is not None for there, one in zip(known, judged, strict=True)]
+    follows = [side_of(p) is not None and side_of(p) == side_of(own) for p, own in zip(p_read, p_author, strict=True)]
+    both = [there and own is not None for there, own in zip(known, p_author, strict=True)]
     reads = [is_right(p, side_of_people(row)) for p, row in zip(p_read, rows, strict=True)]
     agreed = [a and f for a, f in zip(asked, follows, strict=True)]
     expected = {

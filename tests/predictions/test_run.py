@@ -16,7 +16,7 @@ from earshot.view.sources import Source
 
 def judged(k: int, p: float = 0.9, **more: Any) -> dict[str, Any]:
     samples = [JudgedSample(order, "words", "first", None, p) for order in ("forward", "swapped")]  # type: ignore[arg-type]
-    return conclude(samples, id=f"p{k}", question="q", seed=0, content="c").as_dict() | more
+    return conclude(samples, id=f"p{k}", question="q", seed=0).as_dict() | {"content": "c"} | more
 
 
 def people(k: int, first: float = 3, second: float = 1, content: str = "c") -> dict[str, Any]:

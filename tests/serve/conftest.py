@@ -11,7 +11,7 @@ pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'e
 
 from fastapi.testclient import TestClient
 
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from earshot.serve import Server
 from tests.judging.opinions import Hears, Opinionated, shade
 

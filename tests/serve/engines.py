@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from earshot.errors import ListenerUnavailable, ModelError
-from earshot.judging import Judgement, Question, RewardModel
+from earshot.judging.model import RewardModel
+from earshot.judging.question import Question
+from earshot.predictions.judgement import Judgement
 from earshot.types import Wanted
 from tests.judging.constant import Constant
 from tests.judging.opinions import Hears, Opinionated

@@ -6,13 +6,13 @@ It imports no torch, so that it is there at once.
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from earshot.judging.question import Question
 from earshot.predictions.judgement import JudgedSample, Judgement, conclude
 from earshot.serve import Server, Workers, serve
-from earshot.types import Sample, Wanted
+from earshot.types import Wanted
 from tests.judging.opinions import Hears, Opinionated
 
 
@@ -29,9 +29,9 @@ class Slow:
         judged = Opinionated().judge([question.pair for question in questions], samples=1, seed=0)
         return [self._told(question, samples) for question, samples in zip(questions, judged, strict=True)]
 
-    def _told(self, question: Question, samples: Sequence[Sample]) -> Judgement:
+    def _told(self, question: Question, samples: Sequence[JudgedSample]) -> Judgement:
         p = 0.75 if question.turned else 0.25  # 0.25 for the caller's first
-        told = [JudgedSample(s.order, s.trace, s.side, s.malformed, s.p_first, {"hears": p}) for s in samples]
+        told = [replace(sample, listener={"hears": p}) for sample in samples]
         mine = [sample.turned() if question.turned else sample for sample in told]
         key = question.pair.id
         return conclude(mine, id=key, question=key, seed=question.seed, readers=["hears"])

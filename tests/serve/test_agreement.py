@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from earshot.cli.main import main
-from earshot.judging import RewardModel, load
+from earshot.judging.model import RewardModel, load
 from earshot.serve import Server
 from tests.serve.conftest import b64
 from tests.servers import served

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import earshot
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from earshot.rundir import plain
 from earshot.serve import Server
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, MIDDLE, PAIR, png, refusal

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from earshot.errors import ListenerUnavailable
-from earshot.judging import Judgement, Question
+from earshot.judging.question import Question
+from earshot.predictions.judgement import Judgement
 from earshot.serve.admission import Admission, Load
 from earshot.serve.batching import READING_S, Batcher, Hearing
 from earshot.serve.refusals import Refusal

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from earshot.images import ImageLimits
-from earshot.judging import RewardModel
+from earshot.judging.model import RewardModel
 from earshot.serve import Limits, Server
 from tests.judging.opinions import Opinionated
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, png, refusal

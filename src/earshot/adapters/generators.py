@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from earshot.errors import ImageError, InputError
-from earshot.judging import PictureLike
+from earshot.judging.pictures import PictureLike
 
 if TYPE_CHECKING:
-    from earshot.judging import RewardModel
+    from earshot.judging.model import RewardModel
 
 RewardFunction: TypeAlias = Callable[[Any, Sequence[str], Any], tuple[np.ndarray, dict[str, Any]]]
 References: TypeAlias = Callable[[str, Mapping[str, Any]], Sequence[PictureLike]]

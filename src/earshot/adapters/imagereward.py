@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from earshot.judging import PictureLike
+from earshot.judging.pictures import PictureLike
 
 if TYPE_CHECKING:
-    from earshot.judging import RewardModel
+    from earshot.judging.model import RewardModel
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from earshot.cli.options import with_options
 from earshot.cli.reward_model import AsJson, ModelOptions, Prompt, Seed, print_lines
 
 if TYPE_CHECKING:
-    from earshot.judging import Judgement
+    from earshot.predictions.judgement import Judgement
 
 
 @with_options

@@ -5,8 +5,8 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,7 @@ import typer
 
 from earshot import __version__
 
-PARTS = {
-    "core": ["numpy", "scipy", "pillow", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "jaxtyping"],
-    "train": ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors", "httpx2", "stamina"],
-    "serve": ["fastapi", "uvicorn", "uvloop", "prometheus-client", "python-multipart"],
-    "report": ["matplotlib", "jinja2"],
-    "ray": ["ray"],
-    "dev": [
-        "pytest",
-        "pytest-xdist",
-        "hypothesis",
-        "beartype",
-        "ruff",
-        "schemathesis",
-        "mypy",
-        "types-PyYAML",
-        "playwright",
-        "imagehash",
-    ],
-}
-"""The packages of each extra of pyproject.toml; a test holds the two together."""
-
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
-BF16_MATRIX = 1024
-"""Side of the matrices multiplied to compare bfloat16 with float32: 2·1024³ ≈ 2 GFLOP, under a second on any CPU."""
-BF16_FAST = 1.2
-"""bfloat16 is called fast where it takes less than 1/1.2 of float32's time; less is lost again in conversions."""
 
 
 def doctor_command(
@@ -55,7 +30,7 @@ def doctor_command(
 
 def examine() -> dict[str, Any]:
     """Everything `earshot doctor` says, as plain values; what cannot be known is None."""
-    packages = {part: {name: _version(name) for name in names} for part, names in PARTS.items()}
+    packages = {part: {name: _version(name) for name in names} for part, names in parts().items()}
     return {
         "earshot": __version__,
         "python": platform.python_version(),
@@ -72,6 +47,15 @@ def examine() -> dict[str, Any]:
         "torch": _examine_torch() if importlib.util.find_spec("torch") is not None else None,
         "offline": {name: os.environ.get(name) for name in OFFLINE_VARIABLES},
     }
+
+
+def parts() -> dict[str, list[str]]:
+    """The packages that Earshot asks for, by the extra that brings them; `core` are those that always come."""
+    found: dict[str, list[str]] = {"core": []}
+    for requirement in importlib.metadata.requires("earshot") or ():
+        extra = re.search(r"extra == ['\"](\w+)['\"]", requirement)
+        found.setdefault(extra[1] if extra else "core", []).append(re.split(r"[^\w.-]", requirement)[0])
+    return found
 
 
 def _version(package: str) -> str | None:
@@ -100,32 +84,12 @@ def _examine_torch() -> dict[str, Any]:
     import torch
 
     cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    ratio = _bf16_speedup(device)
     return {
-        "device": device.type,
+        "device": "cuda" if cuda else "cpu",
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
         "device_memory_gib": round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1) if cuda else None,
         "threads": torch.get_num_threads(),
-        "bf16_speedup": ratio,
-        "bf16_fast": ratio > BF16_FAST,
     }
-
-
-def _bf16_speedup(device: Any) -> float:
-    """How many times faster a bfloat16 matrix product is than a float32 one, the best of five each."""
-    import torch
-
-    def best_s(dtype: torch.dtype) -> float:
-        a = torch.ones(BF16_MATRIX, BF16_MATRIX, dtype=dtype, device=device)
-        times = []
-        for _ in range(6):  # the first one warms up
-            start = time.perf_counter()
-            (a @ a).sum().item()  # .item() waits for the GPU
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
-
-    return round(best_s(torch.float32) / best_s(torch.bfloat16), 2)
 
 
 def _print_table(facts: dict[str, Any]) -> None:
@@ -155,9 +119,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("device", "torch is not installed: pairs can be made and checked, models cannot be loaded"))
     else:
         names = f" ({', '.join(torch['devices'])}; {torch['device_memory_gib']} GiB)" if torch["devices"] else ""
-        fast = "fast" if torch["bf16_fast"] else "not faster, prefer float32"
         rows.append(("device", f"{torch['device']}{names}, {torch['threads']} threads"))
-        rows.append(("bfloat16", f"{torch['bf16_speedup']} times the speed of float32: {fast}"))
     offline = [name for name, value in facts["offline"].items() if value not in (None, "", "0")]
     rows.append(("hub", f"offline ({', '.join(offline)})" if offline else "online: hub ids are downloaded when used"))
     return rows

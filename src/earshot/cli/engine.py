@@ -1,18 +1,17 @@
 """Who judges a set or a file: in this process, or on Ray; the same for every command that judges many rows."""
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from earshot.cli.reward_model import ModelOptions
 
 if TYPE_CHECKING:
-    from earshot.judging import RewardModel
+    from earshot.judging.model import RewardModel
     from earshot.judging.parts import Engine
 
 
@@ -29,15 +28,12 @@ class EngineOptions:
     ] = 0
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows judged together.")] = 16
     engine: Annotated[
-        str, typer.Option("--engine", help="local, or ray: the same work in many processes, also of many machines.")
+        Literal["local", "ray"],
+        typer.Option("--engine", help="With ray the same work in many processes, also of many machines."),
     ] = "local"
     workers: Annotated[
         int | None,
         typer.Option("--workers", min=1, help="With ray: processes, each with a model; as many as have place without."),
-    ] = None
-    gpus_per_worker: Annotated[
-        float | None,
-        typer.Option("--gpus-per-worker", min=0.0, help="With ray: 0.5 shares a GPU; 1 without, or 0 on CPUs."),
     ] = None
     ray_address: Annotated[
         str | None,
@@ -69,32 +65,25 @@ class EngineOptions:
         """
         from earshot.errors import InputError
 
-        if self.engine not in ("local", "ray"):
-            raise InputError(f"--engine is {self.engine!r}, expected local or ray")
-        cluster: dict[str, Any] = {
-            "workers": self.workers,
-            "gpus_per_worker": self.gpus_per_worker,
-            "address": self.ray_address,
-        }
         how: dict[str, Any] = {"batch_size": self.batch, "lenient": lenient}
         if self.engine == "local":
-            if any(value is not None for value in cluster.values()):
-                raise InputError("--workers, --gpus-per-worker and --ray-address are for --engine ray")
-            reward_model = asked.load(**how)
-            from earshot.judging import describe
+            if self.workers is not None or self.ray_address is not None:
+                raise InputError("--workers and --ray-address are for --engine ray")
             from earshot.judging.parts import Local
 
-            yield Local(reward_model), describe(reward_model)
+            model, settings = _load_on(asked, how, asked.device)
+            yield Local(model), settings
             return
-        if importlib.util.find_spec("ray") is None:
-            raise InputError("--engine ray needs Ray; pip install 'earshot[ray]'")
-        from earshot.judging import describe
-        from earshot.judging.on_ray import Recipe, open_ray
+        from earshot.judging.on_ray import open_ray
 
-        recipe = Recipe(partial(_load_on, asked.from_anywhere(), how), describe)
-        with open_ray(recipe, device=asked.device, **cluster) as opened:
+        load = partial(_load_on, asked.from_anywhere(), how)
+        with open_ray(load, device=asked.device, workers=self.workers, address=self.ray_address) as opened:
             yield opened, opened.settings
 
 
-def _load_on(asked: ModelOptions, how: Mapping[str, Any], device: str) -> "RewardModel":
-    return replace(asked, device=device).load(**how)
+def _load_on(asked: ModelOptions, how: Mapping[str, Any], device: Any) -> "tuple[RewardModel, Mapping[str, Any]]":
+    """The model on a device, and what its numbers depend on."""
+    model = replace(asked, device=device).load(**how)
+    from earshot.judging.model import describe
+
+    return model, describe(model)

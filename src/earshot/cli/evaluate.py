@@ -1,7 +1,6 @@
 """`earshot eval`: judge a pair set in both image orders and measure it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,7 @@ def evaluate_command(
     from earshot.data.pairset import count_pairs
 
     count_pairs(data)
+    from earshot.cli.progress import progress_bar
     from earshot.evaluate import evaluate
     from earshot.rundir import RunDir
 
@@ -157,16 +157,6 @@ def claim_counter(data: Path) -> "Callable[[str, str, Order], dict[str, int] | N
         return {status: counts[status] for status in ("true", "false", "unchecked")}
 
     return count_claims
-
-
-@contextmanager
-def progress_bar(description: str) -> "Iterator[Callable[[int, int | None], None]]":
-    """A bar on standard error while the block runs; gives `(done, total) -> None`."""
-    from earshot.cli.progress import progress
-
-    with progress() as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def print_metrics(metrics: dict[str, Any], model: str, data: Path, out: Path) -> None:

@@ -33,11 +33,10 @@ def judge_command(
     shard = among.share()
     # Looked at before anything slow, so that a wrong file fails at once.
     RowFile(source, columns)
-    from earshot.cli.progress import progress
+    from earshot.cli.progress import progress_bar
     from earshot.judging.to_file import judge_file
 
-    with among.opened(asked) as (who, settings), progress() as bar:
-        task = bar.add_task("judging", total=None)
+    with among.opened(asked) as (who, settings), progress_bar("judging") as tell:
         tally = judge_file(
             source,
             out,
@@ -49,6 +48,6 @@ def judge_command(
             columns=columns,
             settings=settings,
             part_rows=part_rows,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=tell,
         )
     typer.echo(f"{out}: {tally.rows:,} rows, {tally.errors:,} of them bad")

@@ -8,7 +8,7 @@ from earshot.cli.options import with_options
 from earshot.cli.reward_model import AsJson, ModelOptions, Prompt, Seed
 
 if TYPE_CHECKING:
-    from earshot.judging import ImageRanking
+    from earshot.judging.ranking import ImageRanking
 
 
 @with_options

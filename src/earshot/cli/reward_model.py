@@ -4,12 +4,12 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from earshot.judging import RewardModel
+    from earshot.judging.model import RewardModel
     from earshot.listener.spec import ListenerSpec
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling.")]
@@ -44,10 +44,13 @@ class ModelOptions:
         int, typer.Option("--max-new-tokens", min=1, help="Longer completions are cut, and malformed.")
     ] = 512
     redaction: Annotated[
-        str, typer.Option("--redaction", help="What a trace loses before a listener reads it: none, answer, verdict.")
+        Literal["none", "answer", "verdict"],
+        typer.Option("--redaction", help="What a trace loses before a listener reads it."),
     ] = "verdict"
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto"
-    dtype: Annotated[str, typer.Option("--dtype", help="auto, float32 or bfloat16.")] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where it is computed.")] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"], typer.Option("--dtype", help="bfloat16 on a GPU where it is auto.")
+    ] = "auto"
 
     def listeners(self) -> "dict[str, ListenerSpec]":
         """Listeners by the name to report: NAME of NAME=MODEL, else the source's own.
@@ -69,17 +72,11 @@ class ModelOptions:
         from earshot.errors import InputError
         from earshot.predictions.judgement import check_decide
 
-        if self.dtype not in ("auto", "float32", "bfloat16"):
-            raise InputError(f"--dtype is {self.dtype!r}, expected auto, float32 or bfloat16")
-        if self.redaction not in ("none", "answer", "verdict"):
-            raise InputError(f"--redaction is {self.redaction!r}, expected none, answer or verdict")
-        if self.samples > 1 and self.temperature == 0:
-            raise InputError("--temperature 0 is greedy, so that several --samples would be equal; use --samples 1")
         named = self.listeners()
         check_decide(self.decide, list(named), self.redaction)
         if importlib.util.find_spec("torch") is None:
             raise InputError("a reward model needs torch and transformers; pip install 'earshot[train]'")
-        from earshot.judging import load
+        from earshot.judging.model import load
 
         return load(
             **{one.name: getattr(self, one.name) for one in fields(self)}

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
-from earshot.images import DEFAULT_LIMITS, ImageLimits
 from earshot.judging.pictures import PictureLike, take_picture
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images
@@ -23,7 +22,7 @@ from earshot.protocol import RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address
-from earshot.types import Pair, Sample, Wanted
+from earshot.types import Pair, Wanted
 from earshot.vlm import load as load_vlm
 
 
@@ -31,7 +30,9 @@ from earshot.vlm import load as load_vlm
 class Judges(Protocol):
     """Who writes the traces: `reasoner.Reasoner`, or anything that answers a pair by its id and seed alone."""
 
-    def judge(self, pairs: Sequence[Pair], *, samples: int, seed: int, wanted: Wanted | None) -> list[list[Sample]]:
+    def judge(
+        self, pairs: Sequence[Pair], *, samples: int, seed: int, wanted: Wanted | None
+    ) -> list[list[JudgedSample]]:
         """`samples` completions of each pair in each of the two orders of its images; anything for a pair that is no
         longer wanted."""
         ...
@@ -53,7 +54,6 @@ class RewardModel:
         decide: Whose p is the answer: `author`, the reasoner, or a listener's name.
         lenient: Whether a listener or a checker that breaks is left out of the answer, which says so, instead of
             raised. Who decides is never left out.
-        limits: What an image may be.
     """
 
     reasoner: Judges
@@ -63,7 +63,6 @@ class RewardModel:
     redaction: RedactionLevel = "verdict"
     decide: str = AUTHOR
     lenient: bool = False
-    limits: ImageLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -91,39 +90,6 @@ class RewardModel:
         """
         return self.answer([self.question(prompt=prompt, first=first, second=second, seed=seed)])[0]
 
-    def compare_batch(
-        self,
-        *,
-        prompts: Sequence[str],
-        firsts: Sequence[PictureLike],
-        seconds: Sequence[PictureLike],
-        seed: int | Sequence[int] = 0,
-    ) -> list[Judgement]:
-        """`compare` for several pairs together, in one pass of the model where they fit.
-
-        Args:
-            prompts: One for each pair.
-            firsts: Its first image.
-            seconds: Its second image.
-            seed: One for all, or one for each.
-
-        Raises:
-            InputError: The lists differ in length, or a prompt is no text, or too long.
-            ImageError: An image is refused; the message says which, as `firsts[3]`.
-            ListenerUnavailable: A listener broke.
-        """
-        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
-        if not len(prompts) == len(firsts) == len(seconds) == len(seeds):
-            raise InputError(
-                f"{len(prompts)} prompts, {len(firsts)} firsts, {len(seconds)} seconds and {len(seeds)} seeds, "
-                "expected as many of each"
-            )
-        questions = [
-            self._question(prompt, first, second, seed, (f"firsts[{k}]", f"seconds[{k}]"))
-            for k, (prompt, first, second, seed) in enumerate(zip(prompts, firsts, seconds, seeds, strict=True))
-        ]
-        return self.answer(questions)
-
     def rank(self, *, prompt: str, images: Sequence[PictureLike], seed: int = 0) -> ImageRanking:
         """Ranks images of one prompt, 1 for the best, with Bradley–Terry strengths.
 
@@ -143,7 +109,7 @@ class RewardModel:
             raise InputError(f"images: {len(images)} given, expected at least 2: a rank is a place among others")
         check_prompt(prompt)
         check_seed(seed)
-        pictures = [take_picture(x, argument=f"images[{k}]", limits=self.limits) for k, x in enumerate(images)]
+        pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
 
         def play(couples: Sequence[tuple[int, int]]) -> list[Judgement]:
             return self.answer([Question.of(prompt, pictures[i], pictures[j], seed) for i, j in couples])
@@ -188,8 +154,8 @@ class RewardModel:
             return [image.strength.value for image in self.rank(prompt=prompt, images=images, seed=seed).images]
         if not references:
             raise InputError("references: none given, expected at least 1 image of the prompt")
-        mine = [take_picture(x, argument=f"images[{k}]", limits=self.limits) for k, x in enumerate(images)]
-        theirs = [take_picture(x, argument=f"references[{k}]", limits=self.limits) for k, x in enumerate(references)]
+        mine = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
+        theirs = [take_picture(x, argument=f"references[{k}]") for k, x in enumerate(references)]
         answers = iter(self.answer([Question.of(prompt, a, b, seed) for a in mine for b in theirs]))
         known = [[p for _ in theirs if (p := next(answers).p_first) is not None] for _ in mine]
         return [sum(row) / len(row) if row else None for row in known]
@@ -201,7 +167,8 @@ class RewardModel:
             InputError: The prompt is no text.
             ImageError: An image is refused; the message says which.
         """
-        return self._question(prompt, first, second, seed, ("first", "second"))
+        one = take_picture(first, argument="first")
+        return Question.of(prompt, one, take_picture(second, argument="second"), seed)
 
     def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         """Judges questions together; they may differ in their seeds.
@@ -228,9 +195,9 @@ class RewardModel:
         Raises:
             ListenerUnavailable: A listener broke.
         """
-        answers: dict[int, Judgement | InputError] = {}
+        refused: dict[int, InputError] = {}
         asked = [k for k, question in enumerate(questions) if not question.same_picture]
-        judged: list[list[Sample]] = []
+        judged: list[list[JudgedSample]] = []
         while asked:
             places = asked
             try:
@@ -243,13 +210,13 @@ class RewardModel:
                 )
                 break
             except PromptTooLong as error:
-                answers |= {places[row]: InputError(f"prompt: {why}") for row, why in error.too_long.items()}
-                asked = [k for k in places if k not in answers]
-        samples, broken = self._read([questions[k].pair for k in asked], judged)
-        for k, told in zip(asked, samples, strict=True):
-            answers[k] = self._conclude(questions[k], told, broken)
+                refused |= {places[row]: InputError(f"prompt: {why}") for row, why in error.too_long.items()}
+                asked = [k for k in places if k not in refused]
+        read, broken = self._read([questions[k].pair for k in asked], judged)
+        samples = dict(zip(asked, read, strict=True))
         return [
-            answers[k] if k in answers else self._conclude(question, [], {}) for k, question in enumerate(questions)
+            refused[k] if k in refused else self._conclude(question, samples.get(k, ()), broken)
+            for k, question in enumerate(questions)
         ]
 
     def _conclude(self, question: Question, samples: Sequence[JudgedSample], broken: Mapping[str, str]) -> Judgement:
@@ -266,17 +233,10 @@ class RewardModel:
             broken=broken,
         )
 
-    def _question(
-        self, prompt: str, first: PictureLike, second: PictureLike, seed: int, arguments: tuple[str, str]
-    ) -> Question:
-        one = take_picture(first, argument=arguments[0], limits=self.limits)
-        other = take_picture(second, argument=arguments[1], limits=self.limits)
-        return Question.of(prompt, one, other, seed)
-
     def _read(
-        self, pairs: Sequence[Pair], judged: Sequence[Sequence[Sample]]
+        self, pairs: Sequence[Pair], judged: Sequence[Sequence[JudgedSample]]
     ) -> tuple[list[list[JudgedSample]], dict[str, str]]:
-        """What listeners and checkers make of every well-formed trace, and why one of them made nothing."""
+        """Samples with what listeners and checkers make of their traces, and why one of them made nothing."""
         formed = [
             (pair if sample.order == "forward" else pair.swapped(), sample)
             for pair, samples in zip(pairs, judged, strict=True)
@@ -298,12 +258,11 @@ class RewardModel:
                 continue
             for said, (_, sample), p in zip(listener, formed, p_shown.tolist(), strict=True):
                 said[name] = p if sample.order == "forward" else 1.0 - p
-        if self.checkers and self.redaction != "verdict":
-            # A conclusion is no claim about an image, whatever the listeners get to read.
-            traces = [redact_trace(sample.trace, "verdict") for _, sample in formed]
+        # A conclusion is no claim about an image, whatever the listeners get to read.
+        claims = [redact_trace(sample.trace, "verdict") for _, sample in formed] if self.checkers else []
         for name, checker in self.checkers.items() if formed else ():
             try:
-                heard = checker.hear(shown, traces)
+                heard = checker.hear(shown, claims)
             except ListenerUnavailable as error:
                 if not self.lenient:
                     raise
@@ -312,22 +271,11 @@ class RewardModel:
             for belief, of_trace in zip(believed, heard, strict=True):
                 if of_trace:
                     belief[name] = sum(claim.believed for claim in of_trace) / len(of_trace)
-        said_of = iter(zip(listener, believed, strict=True))
-        told = [
-            [
-                JudgedSample(
-                    s.order,
-                    s.trace,
-                    s.side,
-                    s.malformed,
-                    s.p_first,
-                    *(next(said_of) if s.malformed is None else ({}, {})),
-                )
-                for s in samples
-            ]
-            for samples in judged
-        ]
-        return told, broken
+        read = (
+            replace(sample, listener=said, believed=belief)
+            for (_, sample), said, belief in zip(formed, listener, believed, strict=True)
+        )
+        return [[next(read) if s.malformed is None else s for s in samples] for samples in judged], broken
 
 
 def _wanted_at(wanted: Wanted, places: Sequence[int], row: int) -> bool:
@@ -396,11 +344,11 @@ def load(
         vlm = loaded[str(model), device, dtype] = load_vlm(model, device=device, dtype=dtype).freeze()
         reasoner = Reasoner(vlm, **how)
     shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype}
-    asked = checker if isinstance(checker, Mapping) else parse_listeners(checker)
+    checked = checker if isinstance(checker, Mapping) else parse_listeners(checker)
     return RewardModel(
         reasoner,
         _listeners(listener, loaded, **shared),
-        {name: build_checker(spec.filled(**shared), loaded) for name, spec in asked.items()},
+        {name: build_checker(spec.filled(**shared), loaded) for name, spec in checked.items()},
         samples=samples,
         redaction=redaction,
         decide=decide,

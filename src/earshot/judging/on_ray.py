@@ -14,12 +14,10 @@ import os
 import secrets
 import socket
 import sys
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from earshot.errors import EarshotError, InputError
 from earshot.judging.parts import Answers, Bounds, Job, Part, judge_part
@@ -32,17 +30,9 @@ DEATHS = 3
 CONNECT_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a worker gets its model, which is loaded there and never sent.
-
-    Attributes:
-        load: Makes the model on a device, `cpu` or `cuda`; a function that can be pickled, and paths in it absolute.
-        describe: What the model's numbers depend on (`model.describe`).
-    """
-
-    load: Callable[[str], Answers]
-    describe: Callable[[Any], Mapping[str, Any]]
+Load: TypeAlias = Callable[[str], tuple[Answers, Mapping[str, Any]]]
+"""Makes a worker's model on a device, `cpu` or `cuda`, and says what its numbers depend on (`model.describe`). This
+function is pickled and sent, and the model never; paths in it are absolute."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +40,15 @@ class RayEngine:
     """Judges parts in the workers of a cluster; `open_ray` makes one.
 
     Attributes:
-        recipe: How a worker gets its model.
+        load: How a worker gets its model.
         workers: How many there are.
-        gpus: GPUs of each; a fraction shares one, 0 judges on CPUs.
+        device: Of each: `cuda`, a GPU of its own, or `cpu`.
         settings: What the model's numbers depend on, as a worker has told.
     """
 
-    recipe: Recipe
+    load: Load
     workers: int
-    gpus: float
+    device: str
     settings: dict[str, Any]
 
     def parts(self, job: Job, missing: Sequence[Bounds]) -> Iterator[Part]:
@@ -66,19 +56,16 @@ class RayEngine:
 
         # One block a part: what is given back, retried and counted is always one part.
         rows = ray.data.from_items([one._asdict() for one in missing], override_num_blocks=len(missing))
-        with warnings.catch_warnings():
-            # Ray means to give max_task_retries another place in 2.64; pyproject.toml keeps below that.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            judged = rows.map_batches(
-                Worker,
-                fn_constructor_args=(job, self.recipe, _device(self.gpus), self.settings),
-                batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(missing))),
-                num_cpus=1,
-                num_gpus=self.gpus,
-                # Without it Ray judges a part that kills its worker for ever.
-                max_task_retries=DEATHS,
-            )
+        judged = rows.map_batches(
+            Worker,
+            fn_constructor_args=(job, self.load, self.device, self.settings),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(missing))),
+            num_cpus=1,
+            num_gpus=int(self.device == "cuda"),
+            # Without it Ray judges a part that kills its worker for ever. It moves in 2.64; pyproject.toml keeps below.
+            max_task_retries=DEATHS,
+        )
         with translating_ray_errors():
             for row in judged.iter_rows():
                 yield unpack(row["told"])
@@ -90,8 +77,8 @@ class Worker:
     Errors are given back like parts, because Ray would retry them, or wrap them beyond recognition.
     """
 
-    def __init__(self, job: Job, recipe: Recipe, device: str, settings: dict[str, Any]) -> None:
-        self._job, self._recipe, self._device, self._settings = job, recipe, device, settings
+    def __init__(self, job: Job, load: Load, device: str, settings: dict[str, Any]) -> None:
+        self._job, self._load, self._device, self._settings = job, load, device, settings
         self._model: Answers | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -101,12 +88,13 @@ class Worker:
     def _judge(self, bounds: Bounds) -> Part:
         if self._model is None:
             _same_file(self._job)
-            self._model = self._recipe.load(self._device)
-            if (found := plain(self._recipe.describe(self._model))) != self._settings:
+            model, settings = self._load(self._device)
+            if (found := plain(settings)) != self._settings:
                 raise InputError(
                     f"a worker has another model than the first: {found}, expected {self._settings}; see that every "
                     "machine of the cluster has the same files and the same kind of device"
                 )
+            self._model = model
         return judge_part(self._job, self._model, self._job.rows.read(*bounds), bounds)
 
 
@@ -124,20 +112,18 @@ def _same_file(job: Job) -> None:
 
 @contextmanager
 def open_ray(
-    recipe: Recipe,
+    load: Load,
     *,
     device: str = "auto",
     workers: int | None = None,
-    gpus_per_worker: float | None = None,
     address: str | None = None,
 ) -> Iterator[RayEngine]:
     """An engine for as long as the block lasts, on a cluster of this machine or on one that is there.
 
     Args:
-        recipe: How a worker gets its model.
+        load: How a worker gets its model.
         device: `auto` takes GPUs where the cluster has any; `cpu` or `cuda`.
-        workers: How many, each with a model of its own; None takes as many as there is place for.
-        gpus_per_worker: None is 1, or 0 on CPUs.
+        workers: How many, each with a model and, on `cuda`, a GPU of its own; None takes as many as there is place for.
         address: Of a Ray cluster, `auto` for the one this machine belongs to; None starts one that ends with the block.
 
     Raises:
@@ -146,35 +132,35 @@ def open_ray(
         EarshotError: Workers died, one after another.
     """
     ray = _start(address, workers)
-    try:
-        gpus = _gpus(device, gpus_per_worker, ray.cluster_resources().get("GPU", 0.0))
-        places = sum(_places(node["Resources"], gpus) for node in ray.nodes() if node["Alive"])
-        if not 1 <= (workers or 1) <= places:
-            raise InputError(
-                f"{workers or 1} workers with {gpus:g} GPUs each are asked for, the cluster has place for {places}; "
-                "lower --workers or --gpus-per-worker, or start more machines first"
-            )
-        # max_calls: the process ends with the task, and gives back the memory of its GPU.
-        asked = ray.remote(num_cpus=1, num_gpus=gpus, max_calls=1, max_retries=DEATHS)(_settings)
-        with translating_ray_errors():
-            settings = unpack(ray.get(asked.remote(recipe, _device(gpus))))
-        with redirect_stdout(sys.stderr):  # where Ray tells of workers that died
-            yield RayEngine(recipe, workers or places, gpus, settings)
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # where Ray tells of workers that died, until it is down
+        try:
+            machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
+            if device == "auto":
+                device = "cuda" if any(_places(machine, "cuda") for machine in machines) else "cpu"
+            places = sum(_places(machine, device) for machine in machines)
+            if not 1 <= (workers or 1) <= places:
+                raise InputError(
+                    f"{workers or 1} workers on {device} are asked for, the cluster has place for {places}; "
+                    "lower --workers or start more machines first"
+                )
+            # max_calls: the process ends with the task, and gives back the memory of its GPU.
+            asked = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_calls=1, max_retries=DEATHS)(_settings)
+            with translating_ray_errors():
+                settings = unpack(ray.get(asked.remote(load, device)))
+            yield RayEngine(load, workers or places, device, settings)
+        finally:
+            ray.shutdown()
 
 
-def _settings(recipe: Recipe, device: str) -> bytes:
+def _settings(load: Load, device: str) -> bytes:
     """Runs in the cluster: the driver may have no GPU, where `auto` would choose another precision."""
-    return pack(lambda: plain(recipe.describe(recipe.load(device))))
+    return pack(lambda: plain(load(device)[1]))
 
 
 def _start(address: str | None, workers: int | None) -> Any:
     """Ray itself, on its cluster."""
     _knock(address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # The core writes to stderr past Python's logging, such as an error about restarts at every start of an actor.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if address is None:  # its ports are open to the network, so only who has this token may call them
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
@@ -182,12 +168,10 @@ def _start(address: str | None, workers: int | None) -> Any:
         import ray.data
     except ImportError as error:
         raise InputError(f"the engine 'ray' needs Ray ({error}); pip install 'earshot[ray]'") from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     local = {"include_dashboard": False, "num_cpus": workers} if address is None else {}
     try:
-        with _core_silenced():
-            ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **local)
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **local)
     except (ConnectionError, ValueError) as error:
         raise _no_answer(address, error) from error
     return ray
@@ -207,43 +191,10 @@ def _no_answer(address: str | None, error: Exception) -> InputError:
     return InputError(f"--ray-address {address}: no Ray cluster answers ({error}); check the address")
 
 
-@contextmanager
-def _core_silenced() -> Iterator[None]:
-    """Keeps descriptor 2, where the core says at its start which log level it was given."""
-    kept = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _gpus(device: str, per_worker: float | None, there: float) -> float:
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device is {device!r}, expected auto, cpu or cuda")
-    if device == "cpu" and per_worker:
-        raise InputError(f"--gpus-per-worker is {per_worker:g} and --device is cpu; leave out one of them")
-    if device == "cuda" and per_worker == 0:
-        raise InputError("--gpus-per-worker is 0 and --device is cuda; leave out one of them")
-    if per_worker is not None:
-        if per_worker > 1 and not per_worker.is_integer():
-            raise InputError(f"--gpus-per-worker is {per_worker:g}, expected a whole number, or a part of one GPU")
-        return per_worker
-    return 1.0 if device == "cuda" or (device == "auto" and there > 0) else 0.0
-
-
-def _places(resources: Mapping[str, float], gpus: float) -> int:
-    """How many workers find place on a machine, with a CPU and so many GPUs each."""
-    cpus, cards = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    if gpus == 0:
-        return cpus
-    return min(cpus, int(cards // gpus) if gpus >= 1 else cards * int(1 / gpus))
-
-
-def _device(gpus: float) -> str:
-    return "cuda" if gpus else "cpu"
+def _places(machine: Mapping[str, float], device: str) -> int:
+    """How many workers find place on a machine, with a CPU and, on `cuda`, a GPU each."""
+    needed = ("CPU", "GPU") if device == "cuda" else ("CPU",)
+    return int(min(machine.get(kind, 0.0) for kind in needed))
 
 
 @contextmanager

@@ -65,8 +65,6 @@ class Part(NamedTuple):
     bounds: Bounds
     rows: list[Json]
     """`Judgement.as_dict()` with the number of the `row` and its own `id`; of a bad one `row`, `id` and the `error`."""
-    broken_off: bool = False
-    """Whether it stops short, for more of its rows are bad than the whole job tolerates."""
 
 
 @runtime_checkable
@@ -210,7 +208,6 @@ class Parts:
             for bad in (row for row in part.rows if "error" in row):
                 errors += 1
                 _within(errors, job, f"row {bad['row']} '{bad['id']}': {bad['error']} ")
-            assert not part.broken_off, "a part that is broken off has more bad rows than the job tolerates"
             self.write(part.bounds, [told(row) for row in part.rows])
             done += part.bounds.stop - part.bounds.start
             if progress is not None:
@@ -251,8 +248,8 @@ def judge_part(job: Job, model: Answers, rows: Iterator[Row | BadRow], bounds: B
         for record in _judged(job, model, chunk):
             records.append(record)
             n_bad += "error" in record
-            if n_bad > job.tolerate:  # whatever other parts hold
-                return Part(bounds, records, broken_off=True)
+            if n_bad > job.tolerate:  # it stops short, for the whole job tolerates no more, whatever other parts hold
+                return Part(bounds, records)
     return Part(bounds, records)
 
 

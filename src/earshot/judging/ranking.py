@@ -11,13 +11,7 @@ from jaxtyping import Float, Int
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from earshot.judging.tournament import (
-    ALL_PAIRS_UP_TO,
-    all_pairs,
-    cycles,
-    n_rounds,
-    swiss_round,
-)
+from earshot.judging.tournament import ALL_PAIRS_UP_TO, all_pairs, cycles, n_rounds, swiss_round
 from earshot.predictions.judgement import Judgement
 from earshot.stats.bradley_terry import Strengths, fit_strengths
 from earshot.types import Estimate
@@ -94,71 +88,59 @@ def rank_images(digests: Sequence[str], play: Play, *, seed: int) -> ImageRankin
         seed: Breaks ties in the schedule.
     """
     players = sorted(set(digests))
-    where = {digest: digests.index(digest) for digest in players}  # an image that stands for the player
-    places = [where[digest] for digest in players]
-    table = _Table(len(players))
-    for couples in _schedule(table, seed):
-        asked = [(places[i], places[j]) for i, j in couples.tolist()]
-        for (i, j), game in zip(couples.tolist(), play(asked), strict=True):
-            table.add(i, j, game)
-    return _told(table, [players.index(digest) for digest in digests], places)
+    places = [digests.index(digest) for digest in players]  # an image that stands for the player
+    wins = np.zeros((len(players), len(players)))
+    met = np.zeros(wins.shape, dtype=np.int64)
+    games: list[tuple[int, int, Judgement]] = []
+    for couples in _schedule(wins, met, seed):
+        played = play([(places[i], places[j]) for i, j in couples.tolist()])
+        for (i, j), game in zip(couples.tolist(), played, strict=True):
+            games.append((places[i], places[j], game))
+            met[i, j] = met[j, i] = 1
+            if game.p_first is not None:
+                wins[i, j] += game.p_first
+                wins[j, i] += 1 - game.p_first
+    return ImageRanking(
+        *_standings(wins, np.array([players.index(digest) for digest in digests])),
+        cycles=tuple(tuple(places[player] for player in circle) for circle in cycles(wins > wins.T)),
+        games=tuple(games),
+        n_missing=sum(game.p_first is None for _, _, game in games),
+    )
 
 
-class _Table:
-    """The games so far, by player."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.games: list[tuple[int, int, Judgement]] = []
-        self.wins: Float[np.ndarray, "g g"] = np.zeros((n, n))
-        self.met: Int[np.ndarray, "g g"] = np.zeros((n, n), dtype=np.int64)
-
-    def add(self, i: int, j: int, game: Judgement) -> None:
-        self.games.append((i, j, game))
-        self.met[i, j] += 1
-        self.met[j, i] += 1
-        if game.p_first is not None:
-            self.wins[i, j] += game.p_first
-            self.wins[j, i] += 1 - game.p_first
-
-
-def _schedule(table: _Table, seed: int) -> Iterator[Int[np.ndarray, "games 2"]]:
-    """Rounds of couples; each is made when the one before has been played."""
-    if table.n <= ALL_PAIRS_UP_TO:
-        yield all_pairs(table.n)
+def _schedule(
+    wins: Float[np.ndarray, "g g"], met: Int[np.ndarray, "g g"], seed: int
+) -> Iterator[Int[np.ndarray, "games 2"]]:
+    """Rounds of couples; each is made when the one before has been played and stands in the tables."""
+    n = len(wins)
+    if n <= ALL_PAIRS_UP_TO:
+        yield all_pairs(n)
         return
-    tie_break = np.random.default_rng(seed).permutation(table.n)
-    for _ in range(n_rounds(table.n)):
-        yield swiss_round(fit_strengths(table.wins).value, table.met, tie_break)
+    tie_break = np.random.default_rng(seed).permutation(n)
+    for _ in range(n_rounds(n)):
+        yield swiss_round(fit_strengths(wins).value, met, tie_break)
 
 
-def _told(table: _Table, player_of: Sequence[int], places: Sequence[int]) -> ImageRanking:
-    """The outcome by image; copies of a picture share their player's."""
-    known = (table.wins + table.wins.T).sum(axis=1)
-    strengths = fit_strengths(table.wins)
-    rated = (known > 0) | (table.n == 1)
+def _standings(
+    wins: Float[np.ndarray, "g g"], of_image: Int[np.ndarray, " i"]
+) -> tuple[tuple[RankedImage, ...], tuple[int, ...]]:
+    """What is said of each image, and the images' places, best first; copies of a picture share their player's."""
+    known = (wins + wins.T).sum(axis=1)
+    strengths = fit_strengths(wins)
+    rated = (known > 0) | (len(wins) == 1)
     # Copies are ranked beside each other: a rank counts the images that are better, not the players.
-    of_image = np.array(player_of)
     standing = np.where(rated[of_image], -strengths.value.round(_EQUAL_DECIMALS)[of_image], np.inf)
     ranks = rankdata(standing, method="min")
-    rates = _win_rates(table, strengths, of_image)
+    rates = _win_rates(wins, strengths, of_image)
     images = tuple(
         RankedImage(
             rank=int(ranks[k]) if rated[player] else None,
             strength=_estimate(strengths, player, int(known[player].round())) if rated[player] else Estimate.missing(),
             win_rate=float(rates[player]) if rated[player] else None,
         )
-        for k, player in enumerate(player_of)
+        for k, player in enumerate(of_image.tolist())
     )
-    order = tuple(int(k) for k in np.argsort(standing, kind="stable") if rated[of_image[k]])
-    circles = cycles(table.wins > table.wins.T)
-    return ImageRanking(
-        images=images,
-        order=order,
-        cycles=tuple(tuple(places[player] for player in circle) for circle in circles),
-        games=tuple((places[i], places[j], game) for i, j, game in table.games),
-        n_missing=sum(game.p_first is None for _, _, game in table.games),
-    )
+    return images, tuple(int(k) for k in np.argsort(standing, kind="stable") if rated[of_image[k]])
 
 
 def _estimate(strengths: Strengths, player: int, n: int) -> Estimate:
@@ -168,11 +150,13 @@ def _estimate(strengths: Strengths, player: int, n: int) -> Estimate:
     return Estimate(value, low, high, n)
 
 
-def _win_rates(table: _Table, strengths: Strengths, of_image: np.ndarray) -> np.ndarray:
+def _win_rates(
+    wins: Float[np.ndarray, "g g"], strengths: Strengths, of_image: Int[np.ndarray, " i"]
+) -> Float[np.ndarray, " g"]:
     """For each player the mean over all other images, copies of itself among them, at one half."""
-    counted = table.wins + table.wins.T
+    counted = wins + wins.T
     expected = expit(strengths.value[:, None] - strengths.value[None, :])
-    p = np.where(counted > 0, table.wins / np.maximum(counted, 1e-300), expected)
+    p = np.where(counted > 0, wins / np.maximum(counted, 1e-300), expected)
     np.fill_diagonal(p, 0.5)
-    copies = np.bincount(of_image, minlength=table.n)
+    copies = np.bincount(of_image, minlength=len(wins))
     return (p @ copies - 0.5) / (len(of_image) - 1)

@@ -128,7 +128,7 @@ def _claim(run: RunDir, record: dict[str, Any], parts: Parts) -> None:
     else:
         write_json(path, record)
     if not run.environment.exists():
-        run.write_environment(describe_environment())
+        write_json(run.environment, describe_environment())
 
 
 def _people(data: Path, n: int) -> Iterator[Json]:

@@ -3,7 +3,6 @@
 Everything here is arithmetic on a table of games; no image is looked at and no model called.
 """
 
-from collections import deque
 from typing import Final
 
 import numpy as np
@@ -58,28 +57,15 @@ def cycles(beats: Bool[np.ndarray, "g g"]) -> list[tuple[int, ...]]:
         Players of whom each beats the next, and the last the first; none where the preferences fit one order.
     """
     _, group = csgraph.connected_components(beats, connection="strong")
+    steps, before = csgraph.shortest_path(beats, unweighted=True, return_predecessors=True)
+    back = np.where(beats.T, steps, np.inf)  # from the row's player to one of those that beat it
     found = []
     for one in range(int(group.max()) + 1):
         members = np.flatnonzero(group == one)
         if len(members) > 1:
-            circles = (_circle_through(int(start), beats, members) for start in members)
-            found.append(min(circles, key=len))
+            start = members[back[members].min(axis=1).argmin()]
+            circle = [int(back[start].argmin())]
+            while circle[-1] != start:
+                circle.append(int(before[start, circle[-1]]))
+            found.append(tuple(reversed(circle)))
     return sorted(found)
-
-
-def _circle_through(start: int, beats: np.ndarray, members: np.ndarray) -> tuple[int, ...]:
-    """A shortest circle from a player back to itself, inside a group that has one."""
-    came_from: dict[int, int] = {}
-    queue = deque([start])
-    while queue:
-        player = queue.popleft()
-        for following in members[beats[player, members]].tolist():
-            if following == start:
-                path = [player]
-                while path[-1] != start:
-                    path.append(came_from[path[-1]])
-                return tuple(reversed(path))
-            if following not in came_from:
-                came_from[following] = player
-                queue.append(following)
-    raise AssertionError("a strongly connected group has a circle through each of its members")

@@ -77,24 +77,6 @@ class JudgedSample:
             "claims": None if self.claims is None else dict(self.claims),
         }
 
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> JudgedSample:
-        """Raises:
-        KeyError: A field is missing.
-        DataError: It has neither a side nor a reason, or both.
-        """
-        is_malformed(row)
-        return cls(
-            order=row["order"],
-            trace=row["trace"] or "",
-            side=row["side"],
-            malformed=row["malformed"],
-            p_first=row["p_first"],
-            listener=row.get("listener") or {},
-            believed=row.get("believed") or {},
-            claims=row.get("claims"),
-        )
-
 
 def is_malformed(sample: Mapping[str, Any]) -> bool:
     """Whether the row of a completion is no verdict.
@@ -126,7 +108,6 @@ class Judgement:
         reason: Why the answer has no side; None where it has one.
         question: Fingerprint of the question: a hash of prompt, pixels and seed, the same for either order.
         seed: Of the sampling.
-        content: Hash of the prompt and the image files of the set's row, to see later whether they have changed.
         broken: Why a listener or a checker is missing, by its name.
     """
 
@@ -141,7 +122,6 @@ class Judgement:
     reason: str | None
     question: str
     seed: int
-    content: str | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -183,49 +163,9 @@ class Judgement:
             "seed": self.seed,
             "samples": [sample.as_dict() for sample in self.samples],
         }
-        if self.content is not None:
-            row["content"] = self.content
         if self.broken:
             row["broken"] = dict(self.broken)
         return row
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Judgement:
-        """A row of predictions.jsonl, of whatever format.
-
-        Raises:
-            KeyError: A field is missing.
-            DataError: A sample is neither a verdict nor malformed.
-        """
-        return cls(
-            id=str(row["id"]),
-            p_first=row["p_first"],
-            p_first_forward=row["p_first_forward"],
-            p_first_swapped=row["p_first_swapped"],
-            p_author=row.get("p_author", row["p_first"]),
-            p_read=row.get("p_read") or {},
-            decided_by=row.get("decided_by", AUTHOR),
-            samples=tuple(JudgedSample.from_row(sample) for sample in row["samples"]),
-            reason=row.get("reason"),
-            question=row.get("question", ""),
-            seed=row.get("seed", 0),
-            content=row.get("content"),
-            broken=row.get("broken") or {},
-        )
-
-    def turned(self) -> Judgement:
-        """The same told of the images in the other order."""
-        return conclude(
-            [sample.turned() for sample in self.samples],
-            id=self.id,
-            question=self.question,
-            seed=self.seed,
-            decide=self.decided_by,
-            readers=tuple(self.p_read),
-            same_picture=self.reason == SAME_PICTURE,
-            content=self.content,
-            broken=self.broken,
-        )
 
 
 def conclude(
@@ -237,7 +177,6 @@ def conclude(
     decide: str = AUTHOR,
     readers: Sequence[str] = (),
     same_picture: bool = False,
-    content: str | None = None,
     broken: Mapping[str, str] = MappingProxyType({}),
 ) -> Judgement:
     """What the samples of a question amount to.
@@ -250,13 +189,12 @@ def conclude(
         decide: Whose p is the answer: `author`, or one of `readers`.
         readers: The listeners that were asked about traces without their conclusions.
         same_picture: Whether both images are one picture, of which nobody is asked: one half, and no side.
-        content: Hash of the set's row.
         broken: Who is missing, and why.
     """
     ordered = tuple(sorted(samples, key=lambda sample: sample.order != "forward"))
     if same_picture:
         halves = dict.fromkeys(readers, 0.5)
-        return Judgement(id, 0.5, 0.5, 0.5, 0.5, halves, decide, ordered, SAME_PICTURE, question, seed, content)
+        return Judgement(id, 0.5, 0.5, 0.5, 0.5, halves, decide, ordered, SAME_PICTURE, question, seed)
     author = _means(ordered, lambda sample: sample.p_first)
     read = {name: _means(ordered, partial(_heard, name)) for name in readers}
     answer = author if decide == AUTHOR else read[decide]
@@ -277,7 +215,6 @@ def conclude(
         reason=reason,
         question=question,
         seed=seed,
-        content=content,
         broken=dict(broken),
     )
 

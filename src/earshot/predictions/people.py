@@ -8,77 +8,55 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from earshot.errors import DataError, ImageError
-from earshot.images import NO_IMAGE, read_header
+from earshot.images import read_header
 from earshot.rundir import parse_jsonl_line
-from earshot.types import ImageSource, Pair, hash_of
+from earshot.types import Pair, hash_of
 
 DESCRIPTION = ("label", "axis", "category", "model_first", "model_second")
 """What a row repeats of its pair where the set says it: what metrics are told by."""
 
 
 def people_row(pair: Pair) -> dict[str, Any]:
-    """A row of people.jsonl."""
+    """A row of people.jsonl, of a pair of a set, whose images are files."""
+    first, second = pair.first, pair.second
+    assert isinstance(first, Path) and isinstance(second, Path)
     return {
         "id": pair.id,
         "prompt_id": pair.cluster,
         "votes_first": pair.votes.first,
         "votes_second": pair.votes.second,
-        "first_bytes": _size(pair.first),
-        "second_bytes": _size(pair.second),
-        "first_pixels": _pixels(pair.first),
-        "second_pixels": _pixels(pair.second),
+        "first_bytes": first.stat().st_size,
+        "second_bytes": second.stat().st_size,
+        "first_pixels": _pixels(first),
+        "second_pixels": _pixels(second),
         **{name: getattr(pair, name) for name in DESCRIPTION if getattr(pair, name) is not None},
-        "content": content_of(pair.prompt, pair.first, pair.second),
+        "content": content_of(pair.prompt, first, second),
     }
 
 
-def content_of(prompt: str, first: ImageSource, second: ImageSource) -> str:
-    """Hash of a prompt and two images as they are stored: of files their bytes, of decoded pictures their pixels."""
+def content_of(prompt: str, first: Path | bytes, second: Path | bytes) -> str:
+    """Hash of a prompt and of two image files, or their bytes."""
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass"))
     for source in (first, second):
-        for piece in _pieces(source):
-            digest.update(piece)
-        digest.update(b"\0")
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        digest.update(hashlib.sha256(data).digest() + b"\0")
     return digest.hexdigest()[:32]
 
 
-def _pieces(source: ImageSource) -> Iterator[bytes]:
-    if isinstance(source, bytes):
-        yield hashlib.sha256(source).digest()
-    elif isinstance(source, Path):
-        if source.exists():
-            with source.open("rb") as file:
-                yield hashlib.file_digest(file, "sha256").digest()
-    else:
-        yield f"{source.mode} {source.width} {source.height}\0".encode()
-        yield hashlib.sha256(source.tobytes()).digest()
-
-
-def _size(source: ImageSource) -> int | None:
-    """Bytes of an image file; None for a decoded picture, which has no file."""
-    if isinstance(source, bytes):
-        return len(source)
-    return source.stat().st_size if isinstance(source, Path) and source.exists() else None
-
-
-def _pixels(source: ImageSource) -> int | None:
-    """Pixels of a picture, of a file by its header alone; None where there is no picture."""
-    if isinstance(source, bytes | Path):
-        if source == NO_IMAGE or (isinstance(source, Path) and not source.exists()):
-            return None
-        try:
-            header = read_header(source)
-        except ImageError:  # it is refused where it is judged
-            return None
-        return header.width_px * header.height_px
-    return source.width * source.height
+def _pixels(path: Path) -> int | None:
+    """Pixels of a picture, by its header alone; None where it is refused, as it will be where it is judged."""
+    try:
+        header = read_header(path)
+    except ImageError:
+        return None
+    return header.width_px * header.height_px
 
 
 class People:
@@ -96,13 +74,13 @@ class People:
         if path.exists() and path.stat().st_size:
             with path.open("rb") as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        for number, line in enumerate(_lines(self._bytes), start=1):
-            row = parse_jsonl_line(line)
-            if isinstance(row, str) or "id" not in row:
-                raise DataError(f"{path}:{number}: is no row about a pair; give 'earshot eval' again")
-            hashes.append(hash_of(str(row["id"])))
-            offsets.append(at)
-            at += len(line)
+                for number, line in enumerate(file, start=1):
+                    row = parse_jsonl_line(line)
+                    if isinstance(row, str) or "id" not in row:
+                        raise DataError(f"{path}:{number}: is no row about a pair; give 'earshot eval' again")
+                    hashes.append(hash_of(str(row["id"])))
+                    offsets.append(at)
+                    at += len(line)
         order = np.argsort(np.array(hashes, np.int64), kind="stable")
         self._hashes, self._offsets = np.array(hashes, np.int64)[order], np.array(offsets, np.int64)[order]
 
@@ -134,11 +112,3 @@ class People:
         start = int(self._offsets[at])
         row = parse_jsonl_line(self._bytes[start : self._bytes.find(b"\n", start)])
         return row if isinstance(row, dict) else None
-
-
-def _lines(data: bytes | mmap.mmap) -> Iterator[bytes]:
-    """The lines, with their ends."""
-    start = 0
-    while (end := data.find(b"\n", start)) >= 0:
-        yield data[start : end + 1]
-        start = end + 1

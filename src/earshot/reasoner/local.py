@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from earshot.errors import PromptTooLong
-from earshot.images import DEFAULT_LIMITS, ImageLimits
 from earshot.listener.local import LocalListener
+from earshot.predictions.judgement import JudgedSample
 from earshot.reasoner.orders import as_samples, in_both_orders
-from earshot.types import Order, Pair, Sample, Wanted
+from earshot.types import Order, Pair, Wanted
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import Prefix, Sampling, encode_prefix, sample
 
@@ -34,11 +34,10 @@ class Reasoner:
     max_new_tokens: int = 512
     temperature: float = 1.0
     batch_size: int = 16
-    limits: ImageLimits = DEFAULT_LIMITS
 
     def judge(
         self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0, wanted: Wanted | None = None
-    ) -> list[list[Sample]]:
+    ) -> list[list[JudgedSample]]:
         """`samples` completions for every pair in either order; a list of 2 * samples for each pair.
 
         A pair's completions depend on the seed and its id, not on the pairs it is judged with. Those of a pair that is
@@ -52,7 +51,7 @@ class Reasoner:
         self.vlm.model.eval()
         try:
             shown = in_both_orders(pairs)
-            judged: list[list[Sample]] = []
+            judged: list[list[JudgedSample]] = []
             together = max(2, self.batch_size // 2 * 2)  # both orders of a pair show the same two images
             for start in range(0, len(shown), together):
                 still = None if wanted is None else partial(_wanted_row, wanted, start)
@@ -65,11 +64,11 @@ class Reasoner:
 
     def _judge_batch(
         self, shown: Sequence[tuple[Pair, Order]], samples: int, seed: int, wanted: Wanted | None
-    ) -> list[list[Sample]]:
+    ) -> list[list[JudgedSample]]:
         vlm = self.vlm
         if wanted is not None and not any(map(wanted, range(len(shown)))):
             return as_samples(shown, [""] * (len(shown) * samples), _nobody)
-        prompts = vlm.encode_pairs([pair for pair, _ in shown], self.limits, self.max_new_tokens)
+        prompts = vlm.encode_pairs([pair for pair, _ in shown], after=self.max_new_tokens)
         prefix = encode_prefix(vlm.model, prompts)
         texts = self._complete(prefix, shown, samples, seed, wanted)
         # What the model wrote and what it then answers stand on the same prompts, encoded once.

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from earshot.predictions.judgement import JudgedSample
 from earshot.protocol import parse_completion
-from earshot.types import Malformed, Order, Pair, Sample, Verdict, other
+from earshot.types import Malformed, Order, Pair, Verdict, other
 
 ORDERS: tuple[Order, Order] = ("forward", "swapped")
 
@@ -22,7 +23,7 @@ Own = Callable[[Sequence[int], Sequence[str]], Float[np.ndarray, " n"]]
 """The probability of the first image as shown that a model gives after its own traces, by the places of their pairs."""
 
 
-def as_samples(shown: Sequence[tuple[Pair, Order]], texts: Sequence[str], own: Own) -> list[list[Sample]]:
+def as_samples(shown: Sequence[tuple[Pair, Order]], texts: Sequence[str], own: Own) -> list[list[JudgedSample]]:
     """What completions say of the pairs that they were written about.
 
     Args:
@@ -45,15 +46,14 @@ def as_samples(shown: Sequence[tuple[Pair, Order]], texts: Sequence[str], own: O
     ]
 
 
-def _as_sample(text: str, parsed: Verdict | Malformed, order: Order, p_shown: float | None) -> Sample:
+def _as_sample(text: str, parsed: Verdict | Malformed, order: Order, p_shown: float | None) -> JudgedSample:
     """A completion told in the pair's own sides."""
     if isinstance(parsed, Malformed):
-        return Sample(order, text, text, side=None, malformed=parsed.reason, p_first=None)
+        return JudgedSample(order, text, side=None, malformed=parsed.reason, p_first=None)
     swapped = order == "swapped"
     assert p_shown is not None
-    return Sample(
+    return JudgedSample(
         order=order,
-        completion=text,
         trace=parsed.trace,
         side=other(parsed.side) if swapped else parsed.side,
         malformed=None,

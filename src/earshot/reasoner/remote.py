@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 
 from earshot.listener.remote import ChatListener
+from earshot.predictions.judgement import JudgedSample
 from earshot.reasoner.orders import as_samples, in_both_orders
-from earshot.types import Order, Pair, Sample, Wanted
+from earshot.types import Order, Pair, Wanted
 
 
 @dataclass
@@ -36,7 +37,7 @@ class ChatReasoner:
 
     def judge(
         self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0, wanted: Wanted | None = None
-    ) -> list[list[Sample]]:
+    ) -> list[list[JudgedSample]]:
         """`samples` completions for every pair in either order; a list of 2 * samples for each pair.
 
         The server is given a seed for each pair, a function of `seed` and the pair's id; whether the same seed gives
@@ -49,7 +50,7 @@ class ChatReasoner:
             ImageError: An image is refused.
         """
         shown = in_both_orders(pairs)
-        judged: list[list[Sample]] = []
+        judged: list[list[JudgedSample]] = []
         for start in range(0, len(shown), self.batch_size):
             batch = shown[start : start + self.batch_size]
             still = [wanted is None or wanted((start + k) // 2) for k in range(len(batch))]

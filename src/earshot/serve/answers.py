@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from earshot import __version__
-from earshot.judging import ImageRanking, Judgement, Picture, Question
-from earshot.judging.ranking import rank_images
+from earshot.judging.pictures import Picture
+from earshot.judging.question import Question
+from earshot.judging.ranking import ImageRanking, rank_images
 from earshot.judging.tournament import ALL_PAIRS_UP_TO, n_rounds
+from earshot.predictions.judgement import Judgement
 from earshot.serve.admission import Limits, Place
 from earshot.serve.batching import Batcher, Engine, Hearing
 from earshot.serve.bodies import check_prompt, check_text, decode_images

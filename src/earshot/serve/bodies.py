@@ -18,7 +18,7 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 
 from earshot.errors import ImageError
 from earshot.images import ImageLimits, read_header
-from earshot.judging import Picture, take_picture
+from earshot.judging.pictures import Picture, take_picture
 from earshot.serve.admission import Limits, Place
 from earshot.serve.refusals import ClientGone, Refusal
 

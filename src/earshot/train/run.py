@@ -18,7 +18,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earshot.config import GrpoConfig, ImageConfig, ModelConfig, SftConfig, dump_config, nearest
 from earshot.errors import ConfigError, InputError, one_line
-from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole
+from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole, write_json
 from earshot.train.callbacks import ProgressBar
 from earshot.vlm import Vlm, load
 from earshot.vlm.model import resolve_device, set_pixel_limits
@@ -129,7 +129,7 @@ def begin_run(
         distinct = {id(vlm): vlm for vlm in models.values()}
         sha256 = {key: vlm.fingerprint() for key, vlm in distinct.items()}
         hashes = {role: {"name": vlm.name, "sha256": sha256[id(vlm)]} for role, vlm in models.items()}
-        run.write_environment(describe_environment(command=command, models=hashes, seed=config.seed))
+        write_json(run.environment, describe_environment(command=command, models=hashes, seed=config.seed))
         rewind(run, latest_checkpoint(run))
     arguments.distributed_state.wait_for_everyone()
     return run, latest_checkpoint(run)

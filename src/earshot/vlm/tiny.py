@@ -56,6 +56,7 @@ _LLAVA_CHAT = (
 )
 _PROTOCOL_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 FAMILIES = ("qwen2_5_vl", "llava")
+_HEAD_SIZE = 32  # of attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,18 @@ def build_tiny(
     return Vlm(model=model, processor=processor, prompts=prompt_set(prompts), name=f"tiny-{family}")
 
 
-def train_tokenizer(corpus: Iterable[str], special: tuple[str, ...], vocab_size: int) -> Tokenizer:
+def train_tokenizer(
+    corpus: Iterable[str], special: tuple[str, ...], vocab_size: int, **named: str
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE in which every frequent word of the corpus becomes one token, and any text can be written.
 
     The protocol's tags are single tokens, but no special ones: they stay visible in decoded text.
+
+    Args:
+        corpus: What it is trained on.
+        special: Control tokens.
+        vocab_size: Of all tokens but the tags.
+        **named: Which of the control tokens are transformers' `eos_token` and so on.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -120,40 +129,40 @@ def train_tokenizer(corpus: Iterable[str], special: tuple[str, ...], vocab_size:
     )
     tokenizer.train_from_iterator(corpus, trainer)
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in _PROTOCOL_TAGS])
-    return tokenizer
+    rest = [token for token in special if token not in named.values()]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="left", extra_special_tokens=rest, **named)
+
+
+def _text_config(size: TinySize, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """What the language models of both families have in common."""
+    heads = size.hidden // _HEAD_SIZE
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": size.hidden,
+        "intermediate_size": size.hidden * 2,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": max(1, heads // 2),
+        "max_position_embeddings": 4096,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": True,
+    }
 
 
 def _build_qwen(corpus: Iterable[str], size: TinySize, vocab_size: int) -> tuple[Any, ProcessorMixin]:
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=train_tokenizer(corpus, _QWEN_SPECIAL, vocab_size),
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        padding_side="left",
-        extra_special_tokens=[token for token in _QWEN_SPECIAL if token not in ("<|im_end|>", "<|endoftext|>")],
-    )
+    tokenizer = train_tokenizer(corpus, _QWEN_SPECIAL, vocab_size, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.chat_template = _QWEN_CHAT
     token_id = tokenizer.convert_tokens_to_ids
-    head_dim = 32
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
     config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": size.hidden,
-            "intermediate_size": size.hidden * 2,
-            "num_hidden_layers": size.layers,
-            "num_attention_heads": size.hidden // head_dim,
-            "num_key_value_heads": max(1, size.hidden // head_dim // 2),
-            "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
-            "bos_token_id": None,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-            "tie_word_embeddings": True,
-        },
+        text_config={**_text_config(size, tokenizer), "rope_parameters": rope},
         vision_config={
             "depth": size.vision_layers,
             "hidden_size": size.vision_hidden,
             "intermediate_size": size.vision_hidden * 3,
-            "num_heads": size.vision_hidden // 32,
+            "num_heads": size.vision_hidden // _HEAD_SIZE,
             "out_hidden_size": size.hidden,
             "fullatt_block_indexes": list(range(size.vision_layers)),
             "window_size": 112,
@@ -172,35 +181,18 @@ def _build_qwen(corpus: Iterable[str], size: TinySize, vocab_size: int) -> tuple
 
 
 def _build_llava(corpus: Iterable[str], size: TinySize, vocab_size: int) -> tuple[Any, ProcessorMixin]:
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=train_tokenizer(corpus, _LLAVA_SPECIAL, vocab_size),
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        padding_side="left",
-        extra_special_tokens=["<image>"],
+    tokenizer = train_tokenizer(
+        corpus, _LLAVA_SPECIAL, vocab_size, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     )
     tokenizer.chat_template = _LLAVA_CHAT
     patch_px = 28
     config = LlavaConfig(
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=size.hidden,
-            intermediate_size=size.hidden * 2,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.hidden // 32,
-            num_key_value_heads=max(1, size.hidden // 64),
-            max_position_embeddings=4096,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            tie_word_embeddings=True,
-        ),
+        text_config=LlamaConfig(**_text_config(size, tokenizer)),
         vision_config=CLIPVisionConfig(
             hidden_size=size.vision_hidden,
             intermediate_size=size.vision_hidden * 3,
             num_hidden_layers=size.vision_layers,
-            num_attention_heads=size.vision_hidden // 32,
+            num_attention_heads=size.vision_hidden // _HEAD_SIZE,
             image_size=size.image_px,
             patch_size=patch_px,
         ),

@@ -43,7 +43,8 @@ def attack_command(
     from dataclasses import replace
     from itertools import islice
 
-    from earshot.cli.evaluate import model_records, progress_bar, relative
+    from earshot.cli.evaluate import model_records, relative
+    from earshot.cli.progress import progress_bar
     from earshot.data.pairset import read_pairs
     from earshot.errors import InputError
     from earshot.listener.spec import parse_listener, parse_listeners

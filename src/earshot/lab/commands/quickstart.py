@@ -93,13 +93,14 @@ def _carry_out(words: Sequence[str]) -> None:
 
 def _keep_warm_model(path: str, run: Path) -> None:
     """The SFT-only arm: the warm reasoner as it is, in a run directory like the others'."""
-    from earshot.rundir import RunDir, describe_environment
+    from earshot.rundir import RunDir, describe_environment, write_json
     from earshot.vlm import load
 
     kept = RunDir.create(run)
     vlm = load(path, dtype="float32")
     kept.write_config({"model": {"path": path}, "training": "none: the warm reasoner, as SFT left it"})
-    kept.write_environment(describe_environment(models={"reasoner": {"name": path, "sha256": vlm.fingerprint()}}))
+    models = {"reasoner": {"name": path, "sha256": vlm.fingerprint()}}
+    write_json(kept.environment, describe_environment(models=models))
     vlm.save(kept.model)
 
 

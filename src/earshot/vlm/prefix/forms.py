@@ -29,11 +29,10 @@ from earshot.vlm.prefix.inside import (
     takes_mask_by_rule,
     takes_own_mask,
 )
-from earshot.vlm.prefix.pictures import Pictures, picture_inputs
+from earshot.vlm.prefix.pictures import IMAGES, Pictures, picture_inputs
 
 MASK_ENTRIES = 2**26  # of a mask that is written out, 64 MiB; larger ones are rules, where the model takes these
 _IGNORED = -100
-_IMAGES = ("pixel_values", "image_grid_thw")
 
 
 class Scoring(NamedTuple):
@@ -68,20 +67,20 @@ class Batch:
         taken = torch.tensor(rows, device=self.owners.device)
         prompts, owners = self.owners[taken].unique(return_inverse=True)
         own = self.pictures.of(prompts.tolist())
-        inputs = {name: value[prompts] for name, value in self.inputs.items() if name not in _IMAGES}
+        inputs = {name: value[prompts] for name, value in self.inputs.items() if name not in IMAGES}
         if own.grid is not None and own.pixels:
             inputs["image_grid_thw"] = own.grid
         return Batch(inputs, own, owners, self.completions[taken], self.mask[taken])
 
     def texts(self) -> dict[str, Any]:
         """The prompts without their images."""
-        return {name: value for name, value in self.inputs.items() if name not in _IMAGES}
+        return {name: value for name, value in self.inputs.items() if name not in IMAGES}
 
     def images(self, model: Any) -> dict[str, Any]:
         """The images as the model takes them, each distinct one encoded once where that can be."""
         if self.pictures is not None:
             return picture_inputs(model, self.pictures)
-        return {name: value for name, value in self.inputs.items() if name in _IMAGES}
+        return {name: value for name, value in self.inputs.items() if name in IMAGES}
 
 
 def cached_scores(model: Any, batch: Batch, scoring: Scoring, cache: Any = None) -> Scores:
@@ -153,7 +152,7 @@ def plain_scores(model: Any, batch: Batch, scoring: Scoring) -> Scores:
     after = in_all_axes(model, next_positions(positions)[:, None] + steps)
     extra = batch.completions.new_zeros(batch.completions.shape)
     inputs = {
-        **{k: v for k, v in prompts.items() if k not in ("input_ids", "attention_mask", *_IMAGES)},
+        **{k: v for k, v in prompts.items() if k not in ("input_ids", "attention_mask", *IMAGES)},
         "input_ids": torch.cat([prompts["input_ids"], batch.completions], dim=1),
         "attention_mask": torch.cat([prompts["attention_mask"], batch.mask], dim=1),
         "position_ids": torch.cat([positions, after], dim=-1),

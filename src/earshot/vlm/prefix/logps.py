@@ -30,6 +30,7 @@ from earshot.vlm.prefix.inside import (
     takes_own_mask,
 )
 from earshot.vlm.prefix.pictures import (
+    IMAGES,
     Pictures,
     layout_is_known,
     refuse_image_tokens,
@@ -127,13 +128,10 @@ def logps_of_rows(
     attention_mask: Int[torch.Tensor, "b t"],
     logits_to_keep: int,
     *,
-    owners: Sequence[int] | None = None,
     num_images: Sequence[int] | None = None,
-    temperature: float = 1.0,
     with_entropy: bool = False,
     fused_head: bool = False,
     form: Form | None = None,
-    tokens_at_once: int = TOKENS_AT_ONCE,
     **image_inputs: Any,
 ) -> Logps:
     """As `shared_logps`, from whole rows in which prompts and images stand as often as they have completions.
@@ -145,32 +143,29 @@ def logps_of_rows(
         input_ids: Prompts padded on the left, then completions padded on the right.
         attention_mask: 1 where a token is real.
         logits_to_keep: The width of the completions.
-        owners: Where the caller claims which rows share a prompt: a number for each row, equal for rows of one group.
         num_images: Images of each row; found from image tokens where it is None.
         **image_inputs: `pixel_values` and what else the processor made, for all rows; None is left out.
 
     Raises:
-        ModelError: Rows of one claimed group differ in prompt or images; the message names the row.
+        ModelError: As `shared_logps`.
     """
     width = input_ids.size(1) - logits_to_keep
     images = {name: value for name, value in image_inputs.items() if value is not None}
     rows = {"input_ids": input_ids, "attention_mask": attention_mask, **images}
     prompts = {name: value[:, :width] if _is_per_token(value, input_ids) else value for name, value in rows.items()}
-    options: dict[str, Any] = {"temperature": temperature, "with_entropy": with_entropy, "fused_head": fused_head}
+    options: dict[str, Any] = {"with_entropy": with_entropy, "fused_head": fused_head}
     completions, mask = input_ids[:, width:], attention_mask[:, width:]
     if not layout_is_known(model, prompts):
         _say_once(f"{type(base_of(model)).__name__}: images come in a form that cannot be split; rows stay plain")
         everything = list(range(input_ids.size(0)))
         return shared_logps(model, prompts, everything, completions, mask, form="plain", **options)
     pictures = split_pictures(model, prompts, num_images)
-    firsts, which = _groups(prompts, pictures, owners)
+    firsts, which = _groups(prompts, pictures)
     kept = torch.tensor(firsts, device=input_ids.device)
-    shared = {name: value[kept] for name, value in prompts.items() if _is_per_row(name)}
+    shared = {name: value[kept] for name, value in prompts.items() if name not in IMAGES}
     own = pictures.of(firsts)
     shared.update({name: value for name, value in own.inputs().items() if name != "pixel_values"})
-    return shared_logps(
-        model, shared, which, completions, mask, form=form, tokens_at_once=tokens_at_once, pictures=own, **options
-    )
+    return shared_logps(model, shared, which, completions, mask, form=form, pictures=own, **options)
 
 
 def choose_form(model: Any, batch: Batch) -> Form:
@@ -213,24 +208,15 @@ def _parts(batch: Batch, form: Form, tokens_at_once: int) -> list[list[int]]:
     return parts
 
 
-def _groups(
-    prompts: Mapping[str, Any], pictures: Pictures, owners: Sequence[int] | None
-) -> tuple[list[int], list[int]]:
-    """The first row of each group, and each row's group; a claimed group is checked."""
+def _groups(prompts: Mapping[str, Any], pictures: Pictures) -> tuple[list[int], list[int]]:
+    """The first row of each group, and each row's group."""
     ids, mask = prompts["input_ids"], prompts["attention_mask"]
     alike = [False, *((ids[1:] == ids[:-1]) & (mask[1:] == mask[:-1])).all(1).tolist()]
     own = [pictures.of([row]) for row in range(ids.size(0))]
     firsts: list[int] = []
     which: list[int] = []
     for row in range(ids.size(0)):
-        same = alike[row] and same_pictures(own[row], own[row - 1])
-        if owners is not None and row > 0 and owners[row] == owners[row - 1] and not same:
-            what = "images" if alike[row] else "prompt"
-            raise ModelError(
-                f"row {row}: its {what} differ from row {row - 1}'s, though both are said to be of group "
-                f"{owners[row]}; keep the rows of a group together and unchanged"
-            )
-        if not same:
+        if not (alike[row] and same_pictures(own[row], own[row - 1])):
             firsts.append(row)
         which.append(len(firsts) - 1)
     return firsts, which
@@ -238,10 +224,6 @@ def _groups(
 
 def _is_per_token(value: Any, input_ids: torch.Tensor) -> bool:
     return isinstance(value, torch.Tensor) and value.shape == input_ids.shape
-
-
-def _is_per_row(name: str) -> bool:
-    return name not in ("pixel_values", "image_grid_thw")
 
 
 def _say_once(message: str) -> None:

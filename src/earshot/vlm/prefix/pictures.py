@@ -15,7 +15,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from earshot.errors import ModelError
 from earshot.vlm.prefix.inside import base_of, core_of
 
-_LAYOUT = frozenset({"pixel_values", "image_grid_thw"})
+IMAGES = ("pixel_values", "image_grid_thw")
+"""The inputs that hold images, in families whose images can be told apart."""
 _TEXT = frozenset({"input_ids", "attention_mask", "mm_token_type_ids"})
 
 
@@ -56,7 +57,7 @@ def layout_is_known(model: Any, inputs: Mapping[str, Any]) -> bool:
         return given <= _TEXT
     if getattr(base_of(model).config, "image_token_id", None) is None:
         return False
-    return given <= _TEXT | _LAYOUT and ("image_grid_thw" in given or pixels.dim() == 4)
+    return given <= _TEXT.union(IMAGES) and ("image_grid_thw" in given or pixels.dim() == 4)
 
 
 def split_pictures(model: Any, inputs: Mapping[str, Any], counts: Sequence[int] | None = None) -> Pictures:
