@@ -16,7 +16,8 @@ from earshot.benchmarks.protocols import find_protocol
 from earshot.benchmarks.scores import form_of, read_judged
 from earshot.benchmarks.truth import is_shuffled, truth_of_pairset, truth_of_published
 from earshot.data.importing import shuffle_sides
-from earshot.data.pairset import PairSetWriter
+from earshot.data.rows import iter_rows
+from earshot.data.writer import PairSetWriter
 from earshot.errors import DataError, InputError
 from earshot.types import Pair, Votes
 
@@ -44,7 +45,7 @@ def png(shade: int) -> bytes:
 def pairset(tmp_path: Path) -> Path:
     """Four pairs of one prompt each but the last two; p0 and p1 prefer the first, p2 the second, p3 neither."""
     votes = [(3.0, 1.0), (1.0, 0.0), (0.0, 2.0), (1.0, 1.0)]
-    with PairSetWriter(tmp_path / "set", format="jsonl") as writer:
+    with PairSetWriter(tmp_path / "set") as writer:
         for i, (first, second) in enumerate(votes):
             writer.add(Pair(f"p{i}", f"q{min(i, 2)}", png(10 * i), png(10 * i + 5), Votes(first, second)))
     return tmp_path / "set"
@@ -113,8 +114,7 @@ def test_both_orders_of_a_pair(tmp_path: Path, pairset: Path) -> None:
 def image_rows(folder: Path, prompt: bool = False) -> list[dict[str, Any]]:
     """A score for each image of the set: the first of p0 and p2 scores higher, the second of p1."""
     rows = []
-    for line in (folder / "metadata.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    for row in iter_rows(folder):
         higher = {"p0": 0, "p1": 1, "p2": 0, "p3": 0}[row["id"]]
         for side, name in enumerate(("first_file_name", "second_file_name")):
             more = {"prompt_id": row["prompt"]} if prompt else {}

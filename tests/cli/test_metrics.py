@@ -11,7 +11,7 @@ from PIL import Image
 
 from earshot.cli.evaluate import chosen_protocols
 from earshot.cli.main import main
-from earshot.data.pairset import PairSetWriter
+from earshot.data.writer import PairSetWriter
 from earshot.errors import InputError
 from earshot.types import Pair, Votes
 

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from earshot.data.importing import import_set, shuffle_sides
-from earshot.data.pairset import read_info, read_pairs
+from earshot.data.pairset import read_pairs
 from earshot.data.public import IMPORTERS
+from earshot.data.rows import read_info
 from earshot.errors import DataError, ImageError, InputError
 from earshot.images import load_image
 from earshot.types import Pair, Votes

@@ -19,9 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.data.importing import shuffle_sides
-from earshot.data.pairset import iter_rows, read_info
 from earshot.data.public import find_importer
-from earshot.data.rows import check_row
+from earshot.data.rows import check_row, iter_rows, read_info
 from earshot.errors import DataError, InputError
 from earshot.images import Tolerance, read_file
 from earshot.predictions.table import LABEL_CODES

@@ -2,7 +2,6 @@
 
 import json
 import textwrap
-from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,11 +17,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-
-
-class MetadataFormat(StrEnum):
-    parquet = "parquet"
-    jsonl = "jsonl"
 
 
 class _ImportCommand(TyperCommand):
@@ -59,7 +53,6 @@ def import_command(
         bool, typer.Option("--skip-missing", help="Leave out pairs whose images are not there.")
     ] = False,
     tolerate: Annotated[int, typer.Option(min=0, help="How many bad entries or pairs to leave out.")] = 0,
-    format: Annotated[MetadataFormat, typer.Option(help="Of the metadata file.")] = MetadataFormat.parquet,
     revision: Annotated[str | None, typer.Option(help="The publisher's version, kept in dataset.json.")] = None,
 ) -> None:
     """Turn a published set into a pair set.
@@ -85,7 +78,6 @@ def import_command(
             images=not no_images,
             skip_missing=skip_missing,
             tolerate=tolerate,
-            format=format.value,
             revision=revision,
             on_error=lambda error: typer.echo(f"left out: {error}", err=True),
             on_pair=lambda done: progress.update(task, completed=done),

@@ -41,12 +41,8 @@ class Row(NamedTuple):
 def pairs_of_rows(rows: Iterable[Row], tolerance: Tolerance, make: Callable[[Row], Iterable[Pair]]) -> Iterator[Pair]:
     """The pairs of each row in turn; a row that is refused gives none of them."""
     for row in rows:
-        try:
-            pairs = list(make(row))
-        except DataError as error:
-            tolerance.refuse(error)
-            continue
-        yield from pairs
+        with tolerance.item():
+            yield from list(make(row))
 
 
 def find_file(source: Path, pattern: str) -> Path:
