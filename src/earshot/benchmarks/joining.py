@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Int
 
-from earshot.benchmarks.row_files import Row
 from earshot.benchmarks.truth import Truth
+from earshot.data.row_files import Row
 from earshot.errors import DataError
 
 T = TypeVar("T")

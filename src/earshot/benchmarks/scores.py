@@ -19,8 +19,8 @@ from jaxtyping import Float, Int
 from earshot.benchmarks.answers import CHOICES, Judged, MarginUnit, judged_from_table, side_of
 from earshot.benchmarks.genai_bench_text import choice_of, human_vote
 from earshot.benchmarks.joining import found, number, parsed, refuse_absent, refuse_repeats, refuse_unknown
-from earshot.benchmarks.row_files import Row, first_row, iter_row_file
 from earshot.benchmarks.truth import SHA256_DIGITS, Key, Truth, image_key
+from earshot.data.row_files import Row, first_row, iter_row_file
 from earshot.errors import DataError, InputError
 from earshot.predictions.table import FIRST, NONE, SECOND, TIE, PredictionTable, probability
 from earshot.types import hash_of

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeGuard, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from earshot.errors import DataError, InputError, first_line, short
+from earshot.data.row_files import open_parquet
+from earshot.errors import DataError, InputError, short
 from earshot.images import NO_IMAGE, ImageFolder
 from earshot.rundir import TEMPORARY_PREFIX, read_json_object, read_jsonl
 from earshot.types import Label, Pair, Side, Votes
@@ -117,30 +117,13 @@ def _jsonl_rows(metadata: Path, columns: tuple[str, ...] | None) -> Iterator[dic
 
 
 def _parquet_rows(metadata: Path, columns: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
-    with open_parquet(metadata) as file:
+    with open_parquet(metadata, "make the pair set again") as file:
         present = file.schema_arrow.names
+        if missing := [name for name in REQUIRED_COLUMNS if name not in present]:
+            raise DataError(f"{metadata}: has no column {', '.join(missing)}; expected {', '.join(REQUIRED_COLUMNS)}")
         chosen = present if columns is None else [name for name in columns if name in present]
-        try:
-            for batch in file.iter_batches(batch_size=2048, columns=chosen):
-                yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{metadata}: cannot be read on ({first_line(error)}); make the pair set again") from error
-
-
-def open_parquet(metadata: Path) -> pq.ParquetFile:
-    """Opens the metadata of a pair set.
-
-    Raises:
-        DataError: The file is no complete parquet file, or a column is missing.
-    """
-    try:
-        file = pq.ParquetFile(metadata)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{metadata}: is no complete parquet file ({first_line(error)}); make it again") from error
-    if missing := [name for name in REQUIRED_COLUMNS if name not in file.schema_arrow.names]:
-        file.close()
-        raise DataError(f"{metadata}: has no column {', '.join(missing)}; expected {', '.join(REQUIRED_COLUMNS)}")
-    return file
+        for batch in file.iter_batches(batch_size=2048, columns=chosen):
+            yield from batch.to_pylist()
 
 
 def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterator[str]:

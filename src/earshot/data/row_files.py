@@ -1,8 +1,11 @@
-"""The rows of anybody's table: JSON Lines, a JSON list, CSV or parquet, told apart by the file's ending."""
+"""The rows of anybody's file: JSON Lines, a JSON list, CSV or parquet, told apart by the file's ending."""
+
+from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +55,46 @@ def _jsonl(path: Path) -> Iterator[Row]:
     return read_jsonl(path, allow_cut=False)
 
 
-def _json(path: Path) -> Iterator[Row]:
+def read_json(path: Path, mend: str) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: The file.
+        mend: The next step where it is no JSON, for the message.
+
+    Raises:
+        DataError: It is no JSON.
+    """
     try:
-        rows = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no JSON ({error}); mend the file") from error
+        raise DataError(f"{path}: is no JSON ({error}); {mend}") from error
+
+
+@contextmanager
+def open_parquet(path: Path, mend: str, *, name: Path | None = None, **options: Any) -> Iterator[pq.ParquetFile]:
+    """Opens a parquet file, and tells of damage in it, at once or further in, by one kind of error.
+
+    Args:
+        path: The file.
+        mend: The next step where it is damaged, for the message.
+        name: What the message calls it; None is its path.
+        options: As `pyarrow.parquet.ParquetFile` takes them.
+
+    Raises:
+        DataError: It is no complete parquet file, or what is read of it within the block is damaged.
+    """
+    found = "is no complete parquet file"
+    try:
+        with pq.ParquetFile(path, **options) as file:
+            found = "cannot be read on"
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{name or path}: {found} ({first_line(error)}); {mend}") from error
+
+
+def _json(path: Path) -> Iterator[Row]:
+    rows = read_json(path, "mend the file")
     if not isinstance(rows, list):
         raise DataError(f"{path}: holds a JSON {type(rows).__name__}, expected a list of objects; mend the file")
     for number, row in enumerate(rows, start=1):
@@ -77,9 +115,6 @@ def _csv(path: Path) -> Iterator[Row]:
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is no complete parquet file ({first_line(error)}); write it again") from error
+    with open_parquet(path, "write it again") as file:
+        for batch in file.iter_batches(batch_size=_BATCH):
+            yield from batch.to_pylist()
