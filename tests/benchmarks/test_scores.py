@@ -14,8 +14,7 @@ from PIL import Image
 
 from earshot.benchmarks.protocols import find_protocol
 from earshot.benchmarks.scores import form_of, read_judged
-from earshot.benchmarks.truth import is_shuffled, truth_of_pairset, truth_of_published
-from earshot.data.importing import shuffle_sides
+from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
 from earshot.data.rows import iter_rows
 from earshot.data.writer import PairSetWriter
 from earshot.errors import DataError, InputError
@@ -67,7 +66,7 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def accuracy(path: Path, folder: Path, name: str = "imagereward-micro", **more: Any) -> tuple[float | None, int, int]:
-    truth = truth_of_pairset(folder, key=form_of(path).key or "id", published_sides=more.get("published_sides", False))
+    truth = truth_of_pairset(folder, key=form_of(path).key or "id")
     result = find_protocol(name).evaluate(read_judged(path, truth, **more), resamples=5)
     return result.estimate.value, result.estimate.n, result.n_missing
 
@@ -166,36 +165,10 @@ def test_published_paths_name_images_of_published_files(tmp_path: Path, annotati
     assert result.estimate.value == pytest.approx(2 / 3)
 
 
-def test_published_sides_are_found_again_from_the_seed_of_the_import(tmp_path: Path, annotations: Path) -> None:
-    """The same answers in published sides score the same beside the publisher's file and beside the import."""
-    from earshot.data.importing import import_set
-
-    for seed in range(4):
-        folder = tmp_path / f"set{seed}"
-        import_set("imagereward", annotations, folder, seed=seed, images=False)
-        rows = [{"id": i, "choice": "first"} for i in ("g1-0-1", "g1-0-2", "g1-1-2", "g2-0-1")]
-        path = write(tmp_path / "published.jsonl", rows)
-        # First-listed is better in g1-0-1 and g1-0-2, worse in g2-0-1, however the import turned the sides.
-        assert accuracy(path, folder, published_sides=True) == (pytest.approx(2 / 3), 3, 0)
-        truth = truth_of_published("imagereward", annotations)
-        beside = find_protocol("hpdv3").evaluate(read_judged(path, truth), resamples=5)
-        assert beside.estimate.value == pytest.approx(2 / 3)
-    turned = {is_shuffled(name, seed) for name in ("g1-0-1", "g1-0-2", "g2-0-1") for seed in range(4)}
-    assert turned == {False, True}
-
-
-def test_shuffled_is_what_the_import_does() -> None:
-    for i in range(50):
-        pair = Pair(f"x{i}", "q", b"1", b"2", Votes(1.0, 0.0))
-        assert is_shuffled(pair.id, 3) == (shuffle_sides(pair, 3).votes.first == 0.0)
-
-
 def test_scores_in_a_publishers_order_need_the_publishers_file(tmp_path: Path, pairset: Path) -> None:
     path = write(tmp_path / "rewards.jsonl", [{"id": "g1", "rewards": [1, 2]}])
     with pytest.raises(InputError, match="--annotations"):
         accuracy(path, pairset)
-    with pytest.raises(DataError, match="no shuffle_seed"):
-        truth_of_pairset(pairset, published_sides=True)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +240,7 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
     four = find_protocol("genai-bench-four-way").evaluate(read_judged(write(tmp_path / "t.jsonl", texts)), resamples=5)
     assert (four.estimate.value, four.n_missing, four.n_ties, four.n_prompts) == (0.5, 1, 1, 1)
     bad = write(tmp_path / "t.jsonl", [{**texts[0], "human_vote": "left"}])
-    with pytest.raises(DataError, match=r"row 1: human_vote is 'left'"):
+    with pytest.raises(DataError, match=r"row 1: human_vote is 'left', expected one of leftvote"):
         read_judged(bad)
 
 

@@ -11,7 +11,7 @@ images are assumed to be the hub's struct of bytes and path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from earshot.data.public import Published
@@ -21,12 +21,13 @@ from earshot.errors import DataError, short
 from earshot.images import Tolerance
 from earshot.types import Label, Pair
 
-_LABELS: dict[str, Label] = {
+LABELS: Mapping[str, Label] = {
     "leftvote": "first",
     "rightvote": "second",
     "tievote": "tie",
     "bothbad_vote": "both_bad",
 }
+"""What each vote says of the left image, which is the first, and the right one."""
 _OTHER = "this is BaiqiL's GenAI-Bench, of ratings from 1 to 5; expected TIGER-Lab/GenAI-Bench, of votes on pairs"
 _HINTS = {
     **dict.fromkeys(("HumanRatings", "Tags", "DALLE_3", "DALLE_3_HumanRating", "basic_skills"), _OTHER),
@@ -51,9 +52,9 @@ def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images
 
 def _pairs(row: Row, image: Images) -> Iterator[Pair]:
     vote = row.values["vote_type"]
-    if not isinstance(vote, str) or vote not in _LABELS:
-        raise DataError(f"{row.place}: vote_type is {short(vote)}, expected one of {', '.join(_LABELS)}; {MEND}")
-    label = _LABELS[vote]
+    if not isinstance(vote, str) or vote not in LABELS:
+        raise DataError(f"{row.place}: vote_type is {short(vote)}, expected one of {', '.join(LABELS)}; {MEND}")
+    label = LABELS[vote]
     yield Pair(
         id=row.key,
         prompt=text_field(row.values, "prompt", row.place),
