@@ -28,8 +28,7 @@ def judged(
         cluster=cluster,
         n_clusters=int(cluster.max()) + 1,
         label=np.array([CODES[t] for t in truth], dtype=np.int8),
-        votes_first=counts[:, 0],
-        votes_second=counts[:, 1],
+        majority=np.sign(counts[:, 0] - counts[:, 1]).astype(np.int8),
         choice=np.array([CODES[c] for c in choices], dtype=np.int8),
     )
 

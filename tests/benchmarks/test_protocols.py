@@ -256,7 +256,8 @@ def test_a_million_pairs_are_arithmetic_on_arrays() -> None:
         n_clusters=n // 1000,
         label=sides[0],
         choice=sides[1],
-        **{name: np.zeros(n) for name in ("votes_first", "votes_second", "margin")},
+        majority=np.zeros(n, dtype=np.int8),
+        margin=np.zeros(n),
         **{name: few.choice.repeat(n) for name in ("choice_forward", "choice_swapped")},
     )
     result = find_protocol("hpdv3").evaluate(large, resamples=20)

@@ -32,8 +32,8 @@ class Judged:
     n_clusters: int
     label: Int[np.ndarray, " p"]
     """The publisher's verdict: FIRST, SECOND, TIE, BOTH_BAD, or NONE where votes alone are known."""
-    votes_first: Float[np.ndarray, " p"]
-    votes_second: Float[np.ndarray, " p"]
+    majority: Int[np.ndarray, " p"]
+    """FIRST or SECOND by the votes, TIE where they are equal."""
     choice: Int[np.ndarray, " p"]
     """The answer: FIRST, SECOND, TIE, BOTH_BAD, EITHER_TIE, or NONE where there is none."""
     margin: Float[np.ndarray, " p"] | None = None
@@ -47,11 +47,6 @@ class Judged:
 
     def __len__(self) -> int:
         return len(self.pair_hash)
-
-    @property
-    def majority(self) -> Int[np.ndarray, " p"]:
-        """FIRST or SECOND by the votes, TIE where they are equal."""
-        return np.sign(self.votes_first - self.votes_second).astype(np.int8)
 
     @property
     def verdict(self) -> Int[np.ndarray, " p"]:
@@ -88,8 +83,7 @@ def judged_from_table(table: PredictionTable) -> Judged:
         cluster=table.cluster,
         n_clusters=table.n_clusters,
         label=table.label,
-        votes_first=table.votes_first,
-        votes_second=table.votes_second,
+        majority=np.sign(table.votes_first - table.votes_second).astype(np.int8),
         choice=side_of(table.p_first),
         margin=2 * table.p_first - 1,
         margin_unit="probability",

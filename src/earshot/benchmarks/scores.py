@@ -141,7 +141,7 @@ def _self_told(path: Path, read: Callable[[Row], tuple[str, str, Label, int]]) -
         for row_number, row in enumerate(iter_row_file(path), start=1):
             identity, prompt, label, choice = parsed(read, row, path, row_number)
             choices.append(choice)
-            yield TruthRow(identity, prompt, label, WINNER[label])
+            yield TruthRow(identity, prompt, label, WINNER[label].majority)
 
     truth = collect_truth(rows(), str(path), "id")
     return replace(_unanswered(truth), choice=np.array(choices, dtype=np.int8))
@@ -264,8 +264,7 @@ def _unanswered(truth: Truth) -> Judged:
         cluster=truth.cluster,
         n_clusters=truth.n_clusters,
         label=truth.label,
-        votes_first=truth.votes_first,
-        votes_second=truth.votes_second,
+        majority=truth.majority,
         choice=np.full(len(truth), NONE, dtype=np.int8),
     )
 

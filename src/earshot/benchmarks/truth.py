@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from earshot.benchmarks.joining import refuse_repeats
 from earshot.data.public import find_importer
@@ -24,7 +24,7 @@ from earshot.data.rows import check_row, iter_rows
 from earshot.errors import DataError, InputError
 from earshot.images import Tolerance, read_file
 from earshot.predictions.table import LABEL_CODES
-from earshot.types import ImageSource, Votes, hash_of
+from earshot.types import ImageSource, Side, Votes, hash_of
 
 Key = Literal["id", "image", "prompt_image", "sha256", "place"]
 """What answers are joined by: a pair's id; an image's name, alone or with its prompt; the SHA-256 of its bytes; or its
@@ -44,8 +44,7 @@ class Truth:
     cluster: Int[np.ndarray, " p"]
     n_clusters: int
     label: Int[np.ndarray, " p"]
-    votes_first: Float[np.ndarray, " p"]
-    votes_second: Float[np.ndarray, " p"]
+    majority: Int[np.ndarray, " p"]
     first_key: Int[np.ndarray, " p"]
     """Hash of what the first image is known by; 0 where answers are joined by the pair's id."""
     second_key: Int[np.ndarray, " p"]
@@ -60,7 +59,8 @@ class TruthRow(NamedTuple):
     id: str
     cluster: str
     label: str | None
-    votes: Votes
+    majority: Side | None
+    """The side with more votes; None where there is none."""
     names: tuple[str, str] = ("", "")
     """What its images are known by, unless answers are joined by the pair's id."""
 
@@ -89,7 +89,7 @@ def truth_of_pairset(folder: Path, *, key: Key = "id") -> Truth:
             if key == "sha256":
                 names = (_digits(names[0], folder), _digits(names[1], folder))
             votes = Votes(float(row["votes_first"]), float(row["votes_second"]))
-            yield TruthRow(row["id"], row.get("prompt_id") or row["prompt"], row.get("label"), votes, names)
+            yield TruthRow(row["id"], row.get("prompt_id") or row["prompt"], row.get("label"), votes.majority, names)
 
     return collect_truth(rows(), str(folder), key)
 
@@ -112,7 +112,7 @@ def truth_of_published(name: str, source: Path, *, key: Key = "id") -> Truth:
             if key == "place":
                 seen = places.setdefault(pair.cluster, {})
                 names = (str(seen.setdefault(names[0], len(seen))), str(seen.setdefault(names[1], len(seen))))
-            yield TruthRow(pair.id, pair.cluster, pair.label, pair.votes, names)
+            yield TruthRow(pair.id, pair.cluster, pair.label, pair.votes.majority, names)
 
     return collect_truth(rows(), str(source), key)
 
@@ -129,17 +129,17 @@ def collect_truth(rows: Iterable[TruthRow], where: str, key: Key) -> Truth:
         DataError: There are none, or a pair comes twice.
     """
     columns: dict[str, array[Any]] = {name: array("q") for name in ("id", "cluster", "first", "second")}
-    columns |= {"label": array("b"), "votes_first": array("d"), "votes_second": array("d")}
+    columns |= {"label": array("b"), "majority": array("b")}
     prompts: dict[str, int] = {}
     for row in rows:
         keys = (0, 0) if key == "id" else (image_key(key, name, row.cluster) for name in row.names)
         values = (hash_of(row.id), prompts.setdefault(row.cluster, len(prompts)), *keys)
-        values += (LABEL_CODES[row.label], row.votes.first, row.votes.second)
+        values += (LABEL_CODES[row.label], LABEL_CODES[row.majority or "tie"])
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     if not columns["id"]:
         raise DataError(f"{where}: holds no pairs, expected at least one; check the path")
-    dtypes = {"q": np.int64, "b": np.int8, "d": np.float64}
+    dtypes = {"q": np.int64, "b": np.int8}
     a = {name: np.array(column, dtype=dtypes[column.typecode]) for name, column in columns.items()}
     refuse_repeats(a["id"], where)
     return Truth(
@@ -148,8 +148,7 @@ def collect_truth(rows: Iterable[TruthRow], where: str, key: Key) -> Truth:
         cluster=a["cluster"],
         n_clusters=len(prompts),
         label=a["label"],
-        votes_first=a["votes_first"],
-        votes_second=a["votes_second"],
+        majority=a["majority"],
         first_key=a["first"],
         second_key=a["second"],
     )

@@ -10,7 +10,6 @@ from earshot.types import Estimate
 if TYPE_CHECKING:
     from earshot.benchmarks.answers import Judged
     from earshot.benchmarks.protocols import Protocol
-    from earshot.benchmarks.truth import Truth
 
 
 def metrics_command(
@@ -100,6 +99,7 @@ def _answers(
 ) -> "tuple[Judged, Judged]":
     """The answers of the file, and of the judge who always names the first image of the same pairs."""
     from earshot.benchmarks.scores import form_of, judged_blindly, read_judged
+    from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
     from earshot.errors import InputError
 
     if absent not in ("refused", "unanswered"):
@@ -110,8 +110,10 @@ def _answers(
         path = path / "predictions.jsonl"
     key = None if path is None else form_of(path).key
     truth = None
-    if data is not None or annotations is not None:
-        truth = _truth(data, annotations, set_name, key or "id")
+    if data is not None:
+        truth = truth_of_pairset(data, key=key or "id")
+    elif annotations is not None:
+        truth = truth_of_published(set_name, annotations, key=key or "id")
     if path is None:
         if truth is None:
             raise InputError("nothing to measure: give PREDICTIONS, or --data or --annotations for the blind judge")
@@ -119,15 +121,6 @@ def _answers(
         return blind, blind
     judged = read_judged(path, truth, absent=absent)  # type: ignore[arg-type]
     return judged, judged.always_first()
-
-
-def _truth(data: Path | None, annotations: Path | None, set_name: str, key: Any) -> "Truth":
-    from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
-
-    if data is not None:
-        return truth_of_pairset(data, key=key)
-    assert annotations is not None
-    return truth_of_published(set_name, annotations, key=key)
 
 
 def _list(as_json: bool) -> None:
