@@ -73,7 +73,7 @@ def import_set(
     missing = listed_first = against = 0
     with PairSetWriter(out, store_images=images) as writer:
         for pair in published.pairs:
-            if images and skip_missing and _lacks_image(pair):
+            if images and skip_missing and _missing_images(pair):
                 missing += 1
                 continue
             with tolerance.item():
@@ -97,24 +97,20 @@ def shuffle_sides(pair: Pair, seed: int) -> Pair:
     return pair.swapped() if digest[0] & 1 else pair
 
 
-def _lacks_image(pair: Pair) -> bool:
-    return any(isinstance(image, Path) and not image.exists() for image in (pair.first, pair.second))
+def _missing_images(pair: Pair) -> list[Path]:
+    return [image for image in (pair.first, pair.second) if isinstance(image, Path) and not image.exists()]
 
 
 def _refuse_missing(pairs: Iterable[Pair], tolerate: int) -> None:
-    total = missing = 0
-    example: Pair | None = None
+    total, missing, example = 0, 0, ""
     for pair in pairs:
         total += 1
-        if _lacks_image(pair):
+        if paths := _missing_images(pair):
             missing += 1
-            example = example or pair
-    if missing > tolerate and example is not None:
-        path = next(
-            image for image in (example.first, example.second) if isinstance(image, Path) and not image.exists()
-        )
+            example = example or f"pair {pair.id!r}: {paths[0]}"
+    if missing > tolerate:
         raise ImageError(
-            f"pair {example.id!r}: {path} is missing, and so are images of {missing} of {total} pairs; put them there, "
+            f"{example} is missing, and so are images of {missing} of {total} pairs; put them there, "
             "or use --skip-missing (leave such pairs out) or --no-images (annotations alone)"
         )
 

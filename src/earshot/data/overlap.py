@@ -8,10 +8,10 @@ Axes: n hashes of the test set, m of the training set, k matches, i images.
 """
 
 import hashlib
-import json
 import os
 import unicodedata
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from earshot.data.looks import near_pairs, perceptual_hash
 from earshot.data.pairset import read_pairs
 from earshot.errors import DataError
 from earshot.images import load_image, read_file
-from earshot.rundir import read_jsonl, whole
+from earshot.rundir import read_jsonl, write_jsonl
 from earshot.types import hash_of
 
 Kind = Literal["image", "near", "prompt"]
@@ -76,7 +76,7 @@ class Overlap(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """As it stands in a JSON Lines file."""
-        return {**self._asdict(), "kinds": list(self.kinds), "matches": [m._asdict() for m in self.matches]}
+        return {**self._asdict(), "matches": [m._asdict() for m in self.matches]}
 
 
 def normalised_prompt(prompt: str) -> str:
@@ -253,26 +253,30 @@ class _PairsOf:
         return int((high - low).sum())
 
 
-def count_overlap(found: Iterable[Overlap], each: Callable[[Overlap], None] | None = None) -> dict[str, int]:
-    """How many test pairs share something, `pairs`, and how many by each kind; `each` is called with every one."""
-    counts = {"pairs": 0, "image": 0, "near": 0, "prompt": 0}
-    for overlap in found:
-        counts["pairs"] += 1
-        for kind in overlap.kinds:
-            counts[kind] += 1
-        if each is not None:
-            each(overlap)
+def count_overlap(found: Iterable[Overlap], out: Path | None = None) -> dict[str, int]:
+    """How many test pairs share something, `pairs`, and how many by each kind.
+
+    Args:
+        found: The pairs.
+        out: Where to write them, a row each; a file that is there is replaced.
+    """
+    counts = dict.fromkeys(("pairs", *KINDS), 0)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for overlap in found:
+            for name in ("pairs", *overlap.kinds):
+                counts[name] += 1
+            yield overlap.record()
+
+    if out is None:
+        deque(rows(), maxlen=0)
+    else:
+        write_jsonl(out, rows())
     return counts
 
 
-def write_overlap(path: Path, found: Iterable[Overlap]) -> dict[str, int]:
-    """Writes the pairs, a row each, and counts them as `count_overlap`. A file that is there is replaced."""
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        return count_overlap(found, lambda o: print(json.dumps(o.record(), ensure_ascii=True), file=file))
-
-
 def read_overlapping(path: Path) -> Int[np.ndarray, " n"]:
-    """The test pairs that a list of `write_overlap` names, as hashes of their ids (`types.hash_of`).
+    """The test pairs that a list of `count_overlap` names, as hashes of their ids (`types.hash_of`).
 
     Raises:
         InputError: There is no such file.
