@@ -23,8 +23,8 @@ MarginUnit = Literal["probability", "score"]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Answers beside the truth, a row a pair."""
+class Labelled:
+    """Pairs and what people said of them, a row a pair."""
 
     pair_hash: Int[np.ndarray, " p"]
     cluster: Int[np.ndarray, " p"]
@@ -34,6 +34,20 @@ class Judged:
     """The publisher's verdict: FIRST, SECOND, TIE, BOTH_BAD, or NONE where votes alone are known."""
     majority: Int[np.ndarray, " p"]
     """FIRST or SECOND by the votes, TIE where they are equal."""
+
+    def __len__(self) -> int:
+        return len(self.pair_hash)
+
+    @property
+    def verdict(self) -> Int[np.ndarray, " p"]:
+        """The publisher's verdict, and where there is none the majority's."""
+        return np.where(self.label == NONE, self.majority, self.label).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class Judged(Labelled):
+    """Answers beside the truth."""
+
     choice: Int[np.ndarray, " p"]
     """The answer: FIRST, SECOND, TIE, BOTH_BAD, EITHER_TIE, or NONE where there is none."""
     margin: Float[np.ndarray, " p"] | None = None
@@ -44,14 +58,6 @@ class Judged:
     choice_swapped: Int[np.ndarray, " p"] | None = None
     """The answers order by order, in the pair's own sides, whichever order is whose; None where the two were not told
     apart."""
-
-    def __len__(self) -> int:
-        return len(self.pair_hash)
-
-    @property
-    def verdict(self) -> Int[np.ndarray, " p"]:
-        """The publisher's verdict, and where there is none the majority's."""
-        return np.where(self.label == NONE, self.majority, self.label).astype(np.int8)
 
     def where(self, keep: Bool[np.ndarray, " p"]) -> "Judged":
         """The pairs that are kept; prompts keep their numbers."""

@@ -9,14 +9,14 @@ Axes: n rows of the file, p pairs of the truth.
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from earshot.benchmarks.answers import Judged, MarginUnit, judged_from_table, side_of
+from earshot.benchmarks.answers import Judged, Labelled, MarginUnit, judged_from_table, side_of
 from earshot.benchmarks.genai_bench_text import choice_of
 from earshot.benchmarks.joining import found, number, parsed, refuse_absent, refuse_repeats, refuse_unknown
 from earshot.benchmarks.truth import SHA256_DIGITS, Key, Truth, TruthRow, collect_truth, image_key
@@ -259,14 +259,8 @@ def _side_in(answers: Mapping[str, Float[np.ndarray, " p"]], order: str) -> Int[
 
 
 def _unanswered(truth: Truth) -> Judged:
-    return Judged(
-        pair_hash=truth.pair_hash,
-        cluster=truth.cluster,
-        n_clusters=truth.n_clusters,
-        label=truth.label,
-        majority=truth.majority,
-        choice=np.full(len(truth), NONE, dtype=np.int8),
-    )
+    people = {field.name: getattr(truth, field.name) for field in fields(Labelled)}
+    return Judged(**people, choice=np.full(len(truth), NONE, dtype=np.int8))
 
 
 def judged_blindly(truth: Truth) -> Judged:

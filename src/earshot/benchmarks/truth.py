@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from earshot.benchmarks.answers import Labelled
 from earshot.benchmarks.joining import refuse_repeats
 from earshot.data.public import find_importer
 from earshot.data.rows import check_row, iter_rows
@@ -35,22 +36,14 @@ SHA256_DIGITS = 32
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What people said, a row a pair, and by what its images are known."""
+class Truth(Labelled):
+    """What people said, and by what the images of the pairs are known."""
 
     where: str
     """What to call it in messages."""
-    pair_hash: Int[np.ndarray, " p"]
-    cluster: Int[np.ndarray, " p"]
-    n_clusters: int
-    label: Int[np.ndarray, " p"]
-    majority: Int[np.ndarray, " p"]
     first_key: Int[np.ndarray, " p"]
     """Hash of what the first image is known by; 0 where answers are joined by the pair's id."""
     second_key: Int[np.ndarray, " p"]
-
-    def __len__(self) -> int:
-        return len(self.pair_hash)
 
 
 class TruthRow(NamedTuple):
