@@ -76,22 +76,13 @@ def no_split(split: str | None, what: str) -> None:
         raise InputError(f"{what} has no splits to choose from; leave --split {split} out")
 
 
-def load_json(file: Path) -> Any:
-    """What a published JSON file holds.
-
-    Raises:
-        DataError: It is no JSON.
-    """
-    return read_json(file, "get the file again")
-
-
 def read_list(file: Path) -> list[Any]:
     """The entries of a file that holds a JSON list.
 
     Raises:
         DataError: It does not, or the list is empty.
     """
-    return check_list(load_json(file), file)
+    return check_list(read_json(file, "get the file again"), file)
 
 
 def check_list(entries: Any, file: Path, what: str = "a list of entries") -> list[Any]:
