@@ -2,7 +2,6 @@
 
 import json
 import textwrap
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -108,26 +107,19 @@ def check_command(
     """
     from earshot.data.check import check_pairset
 
-    problems = check_pairset(folder, workers=workers)
-    # Before anything is printed: a folder that is not there is an error, and no document.
-    first = next(problems, None)
-    found, bad_rows = 0, set()
-    if as_json:
-        typer.echo('{"problems": [', nl=False)
-    for problem in chain([] if first is None else [first], problems):
-        if as_json:
-            # Written as it is found: a million bad rows need not be held.
-            typer.echo((",\n" if found else "\n") + json.dumps(problem._asdict()), nl=False)
-        else:
+    problems = []
+    for problem in check_pairset(folder, workers=workers):
+        problems.append(problem)
+        if not as_json:
             typer.echo(f"{problem.place}: {problem.reason}")
-        found += 1
-        bad_rows.add(problem.row)
-    n_bad_rows = len(bad_rows - {None})
+    n_bad_rows = len({problem.row for problem in problems} - {None})
     if as_json:
-        typer.echo(f'\n], "n_problems": {found}, "n_bad_rows": {n_bad_rows}}}')
+        listed = [problem._asdict() for problem in problems]
+        typer.echo(json.dumps({"problems": listed, "n_problems": len(listed), "n_bad_rows": n_bad_rows}, indent=2))
     else:
-        typer.echo(f"{folder}: {found} problems in {n_bad_rows} rows" if found else f"{folder}: no problems")
-    if found:
+        found = f"{len(problems)} problems in {n_bad_rows} rows" if problems else "no problems"
+        typer.echo(f"{folder}: {found}")
+    if problems:
         raise typer.Exit(1)
 
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from earshot.data.rows import (
-    COLUMNS,
     IMAGE_COLUMNS,
     INFO,
     JSONL,
@@ -93,7 +92,7 @@ def _row_problems(metadata: Path, ids: array, workers: int, *, require_images: b
 def _numbered_rows(metadata: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Each row and its number. Of a line that is no JSON object it is told what is wrong, so that the rest is read."""
     if metadata.name != JSONL:
-        yield from enumerate(iter_rows(metadata.parent, COLUMNS), start=1)
+        yield from enumerate(iter_rows(metadata.parent), start=1)
         return
     number = 0
     with metadata.open("rb") as lines:

@@ -168,9 +168,9 @@ def find_overlap(
         InputError: The distance is outside its range.
     """
     pairs_of_train = _PairsOf(train)
-    same = _Equal(test.sha256, train.sha256) if "image" in kinds else None
-    near = _Near(test, train, distance) if "near" in kinds else None
-    prompts = _Equal(test.prompt, train.prompt) if "prompt" in kinds else None
+    same = _Near(test.sha256, train.sha256, 0) if "image" in kinds else None
+    near = _Near(test.looks, train.looks, distance) if "near" in kinds else None
+    prompts = _Near(test.prompt, train.prompt, 0) if "prompt" in kinds else None
     for number, identity in enumerate(test.ids):
         counts: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         matches: list[Match] = []
@@ -178,7 +178,10 @@ def find_overlap(
             if same is not None and image >= 0:
                 counts["image"] += pairs_of_train.match("image", side, same.of(image), matches)
             if near is not None and image >= 0:
-                counts["near"] += pairs_of_train.match("near", side, near.of(image), matches)
+                members, distances = near.of(image)
+                others = train.sha256[members] != test.sha256[image]
+                group = _Group(members[others], distances[others])
+                counts["near"] += pairs_of_train.match("near", side, group, matches)
         if prompts is not None:
             asked = prompts.of(number).members
             counts["prompt"] = len(asked)
@@ -194,40 +197,28 @@ class _Group(NamedTuple):
     distances: Int[np.ndarray, " k"]
 
 
-class _Equal:
-    """Equal keys, looked up when asked for: a prompt that a million pairs share is no table of their products."""
-
-    def __init__(self, test: UInt64[np.ndarray, " n"], train: UInt64[np.ndarray, " m"]) -> None:
-        self._order = np.argsort(train, kind="stable")
-        self._low = np.searchsorted(train[self._order], test, side="left")
-        self._high = np.searchsorted(train[self._order], test, side="right")
-
-    def of(self, number: int) -> _Group:
-        members = self._order[self._low[number] : self._high[number]]
-        return _Group(members, np.zeros_like(members))
-
-
 class _Near:
-    """Images that look alike, without those of the same bytes."""
+    """Keys that differ in few bits, looked up when asked for: a prompt that a million pairs share is no table of their
+    products."""
 
-    def __init__(self, test: Fingerprints, train: Fingerprints, distance: int) -> None:
-        test_looks, self._look = np.unique(test.looks, return_inverse=True)
-        train_looks, train_look = np.unique(train.looks, return_inverse=True)
-        one, two, bits = near_pairs(test_looks, train_looks, distance)
+    def __init__(self, test: UInt64[np.ndarray, " n"], train: UInt64[np.ndarray, " m"], distance: int) -> None:
+        test_keys, self._key = np.unique(test, return_inverse=True)
+        train_keys, train_key = np.unique(train, return_inverse=True)
+        if distance > 0:
+            one, two, bits = near_pairs(test_keys, train_keys, distance)
+        else:
+            _, one, two = np.intersect1d(test_keys, train_keys, assume_unique=True, return_indices=True)
+            bits = np.zeros_like(one)
         order = np.lexsort((two, bits, one))
         self._one, self._two, self._bits = one[order], two[order], bits[order]
-        self._images = np.argsort(train_look, kind="stable")
-        self._starts = np.searchsorted(train_look[self._images], np.arange(len(train_looks) + 1))
-        self._test, self._train = test.sha256, train.sha256
+        self._numbers = np.argsort(train_key, kind="stable")
+        self._starts = np.searchsorted(train_key[self._numbers], np.arange(len(train_keys) + 1))
 
     def of(self, number: int) -> _Group:
-        low, high = np.searchsorted(self._one, [self._look[number], self._look[number] + 1])
-        looks = self._two[low:high]
-        groups = [self._images[self._starts[look] : self._starts[look + 1]] for look in looks]
+        low, high = np.searchsorted(self._one, [self._key[number], self._key[number] + 1])
+        groups = [self._numbers[self._starts[key] : self._starts[key + 1]] for key in self._two[low:high]]
         members = np.concatenate([*groups, np.zeros(0, dtype=np.int64)])
-        distances = np.repeat(self._bits[low:high], [len(group) for group in groups])
-        other = self._train[members] != self._test[number]
-        return _Group(members[other], distances[other])
+        return _Group(members, np.repeat(self._bits[low:high], [len(group) for group in groups]))
 
 
 class _PairsOf:

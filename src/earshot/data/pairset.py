@@ -35,7 +35,7 @@ def read_pairs(folder: Path, *, require_images: bool = True, tolerate: int = 0) 
     images = ImageFolder(metadata.parent)
 
     def stream() -> Iterator[Pair]:
-        for number, row in enumerate(iter_rows(folder, COLUMNS), start=1):
+        for number, row in enumerate(iter_rows(folder), start=1):
             with tolerance.item():
                 yield pair_of(row, images, place_of(metadata, number), require_images=require_images)
 
@@ -73,7 +73,7 @@ class PairSet:
 
     def _batches(self, tolerance: Tolerance) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, Any]] = []
-        for number, row in enumerate(iter_rows(self.folder, COLUMNS), start=1):
+        for number, row in enumerate(iter_rows(self.folder), start=1):
             with tolerance.item():
                 check_row(row, place_of(self._metadata, number), require_images=self._require_images)
                 rows.append(row)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,32 @@ Row = dict[str, Any]
 _BATCH = 4096
 
 
-def iter_row_file(path: Path) -> Iterator[Row]:
+def iter_row_file(path: Path, columns: Collection[str] | None = None) -> Iterator[Row]:
     """Yields the rows in their order; all but a JSON list are streamed.
 
     In CSV every value is text, and an empty cell is null.
+
+    Args:
+        path: The file.
+        columns: What is wanted of a row, as far as it has it; None is all.
 
     Raises:
         InputError: There is no such file, or its ending is none of the four.
         DataError: It does not hold rows; the message names the row.
     """
-    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+    readers: dict[str, Callable[[Path], Iterator[Row]]] = {
+        ".jsonl": _jsonl,
+        ".json": _json,
+        ".csv": _csv,
+        ".parquet": partial(_parquet, columns=columns),
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: ends in {path.suffix!r}, expected one of {', '.join(readers)}; rename or convert it")
     if not path.is_file():
         raise InputError(f"{path}: is no file, expected scores or choices; check the path")
-    return reader(path)
+    rows = reader(path)
+    return rows if columns is None else ({name: row[name] for name in columns if name in row} for row in rows)
 
 
 def first_row(path: Path) -> Row:
@@ -114,7 +125,9 @@ def _csv(path: Path) -> Iterator[Row]:
             raise DataError(f"{path}: is no CSV in UTF-8 ({error}); mend the file") from error
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    with open_parquet(path, "write it again") as file:
-        for batch in file.iter_batches(batch_size=_BATCH):
+def _parquet(path: Path, columns: Collection[str] | None) -> Iterator[Row]:
+    with open_parquet(path, "make it again") as file:
+        present = file.schema_arrow.names
+        chosen = present if columns is None else [name for name in columns if name in present]
+        for batch in file.iter_batches(batch_size=_BATCH, columns=chosen):
             yield from batch.to_pylist()
