@@ -79,13 +79,8 @@ def _row_problems(metadata: Path, ids: array, workers: int, *, require_images: b
             names = sorted({value for value in values if isinstance(value, str)})
             faults = dict(zip(names, pool.map(image_fault, names), strict=True))
             for number, row in batch:
-                if isinstance(row, dict):
-                    reasons = _reasons(row, faults, require_images=require_images)
-                    ids.append(hash_of(repr(row.get("id"))))
-                else:
-                    reasons = iter([f"found {row}, expected one JSON object"])
-                    ids.append(hash_of(repr(None)))
-                for reason in reasons:
+                ids.append(hash_of(repr(_id_of(row))))
+                for reason in _reasons(row, faults, require_images=require_images):
                     yield Problem(_place(metadata, number, row), reason, number)
 
 
@@ -102,12 +97,19 @@ def _numbered_rows(metadata: Path) -> Iterator[tuple[int, dict[str, Any] | str]]
         raise DataError(f"{metadata}: holds no pairs; expected at least one")
 
 
+def _id_of(row: dict[str, Any] | str) -> Any:
+    return row.get("id") if isinstance(row, dict) else None
+
+
 def _place(metadata: Path, number: int, row: dict[str, Any] | str) -> str:
-    place = place_of(metadata, number)
-    return f"{place} (pair {row['id']!a})" if isinstance(row, dict) and isinstance(row.get("id"), str) else place
+    place, identity = place_of(metadata, number), _id_of(row)
+    return f"{place} (pair {identity!a})" if isinstance(identity, str) else place
 
 
-def _reasons(row: dict[str, Any], faults: dict[str, str | None], *, require_images: bool) -> Iterator[str]:
+def _reasons(row: dict[str, Any] | str, faults: dict[str, str | None], *, require_images: bool) -> Iterator[str]:
+    if isinstance(row, str):
+        yield f"found {row}, expected one JSON object"
+        return
     yield from row_faults(row, require_images=require_images)
     for column in IMAGE_COLUMNS:
         name = row.get(column)
@@ -131,7 +133,7 @@ def _repeated_ids(metadata: Path, hashes: array) -> Iterator[Problem]:
         return
     first_row: dict[str, int] = {}
     for number, row in _numbered_rows(metadata):
-        identity = row.get("id") if isinstance(row, dict) else None
+        identity = _id_of(row)
         if not isinstance(identity, str) or hashes[number - 1] not in suspects:
             continue
         earlier = first_row.setdefault(identity, number)
