@@ -144,7 +144,7 @@ def _self_told(path: Path, read: Callable[[Row], tuple[str, str, Label, int]]) -
             yield TruthRow(identity, prompt, label, WINNER[label].majority)
 
     truth = collect_truth(rows(), str(path), "id")
-    return replace(_unanswered(truth), choice=np.array(choices, dtype=np.int8))
+    return replace(unanswered(truth), choice=np.array(choices, dtype=np.int8))
 
 
 def _images(path: Path, form: Form, truth: Truth, absent: Absent) -> Judged:
@@ -232,7 +232,7 @@ def _answer(name: str, row: Row) -> float:
 def _combined(truth: Truth, answers: dict[str, Float[np.ndarray, " p"]]) -> Judged:
     """One answer a pair from the columns there are: a choice before a probability, that before scores."""
     orders = [_side_in(answers, order) for order in ORDERS]
-    judged = _unanswered(truth)
+    judged = unanswered(truth)
     if "p_first_forward" in answers and "p_first_swapped" in answers and "p_first" not in answers:
         answers["p_first"] = (answers["p_first_forward"] + answers["p_first_swapped"]) / 2
     if "score_first" in answers:
@@ -258,16 +258,12 @@ def _side_in(answers: Mapping[str, Float[np.ndarray, " p"]], order: str) -> Int[
     return side_of(answers[f"p_first_{order}"]) if f"p_first_{order}" in answers else None
 
 
-def _unanswered(truth: Truth) -> Judged:
+def unanswered(truth: Truth) -> Judged:
+    """No answer to any pair."""
     people = {field.name: getattr(truth, field.name) for field in fields(Labelled)}
     return Judged(**people, choice=np.full(len(truth), NONE, dtype=np.int8))
 
 
-def judged_blindly(truth: Truth) -> Judged:
-    """The answers of a judge who always names the first image of the truth's rows."""
-    return _unanswered(truth).always_first()
-
-
 def _with_margin(truth: Truth, margin: Float[np.ndarray, " p"], unit: MarginUnit) -> Judged:
     choice = np.where(np.isnan(margin), NONE, np.sign(margin)).astype(np.int8)
-    return replace(_unanswered(truth), choice=choice, margin=margin, margin_unit=unit)
+    return replace(unanswered(truth), choice=choice, margin=margin, margin_unit=unit)

@@ -59,26 +59,25 @@ def metrics_command(
         _list(as_json)
         return
     asked = [find_protocol(name) for name in protocol or ("earshot", "earshot-macro")]
-    judged, blind = _answers(predictions, data, annotations, set_name, absent)
+    judged = _answers(predictions, data, annotations, set_name, absent)
     if threshold is not None:
         asked = [p.with_threshold(threshold) if p.tunes is not None else p for p in asked]
     elif validation is not None:
-        other, _ = _answers(validation, validation_data, None, set_name, "refused")
+        other = _answers(validation, validation_data, None, set_name, "refused")
         asked = [p.fitted(other, judged) if p.tunes is not None else p for p in asked]
-    cases = {"": (judged, blind)}
+    cases = {"": judged}
     if without is not None:
         from earshot.benchmarks.answers import without_pairs
         from earshot.data.overlap import read_overlapping
 
-        excluded = read_overlapping(without)
-        cases["without"] = tuple(without_pairs(j, excluded, str(without)) for j in (judged, blind))  # type: ignore[assignment]
+        cases["without"] = without_pairs(judged, read_overlapping(without), str(without))
     results = {
         p.name: {
             case: {
                 **p.evaluate(answers, resamples=resamples, seed=seed).record(),
-                "always_first": _alone(p, always, resamples, seed),
+                "always_first": p.evaluate(answers.always_first(), resamples=resamples, seed=seed).estimate.as_record(),
             }
-            for case, (answers, always) in cases.items()
+            for case, answers in cases.items()
         }
         for p in asked
     }
@@ -89,16 +88,9 @@ def metrics_command(
         _print(results, {name: PROTOCOLS[name] for name in results}, predictions)
 
 
-def _alone(protocol: "Protocol", blind: "Judged", resamples: int, seed: int) -> "dict[str, Any]":
-    record = protocol.evaluate(blind, resamples=resamples, seed=seed).record()
-    return {name: record[name] for name in ("value", "low", "high", "n")}
-
-
-def _answers(
-    path: Path | None, data: Path | None, annotations: Path | None, set_name: str, absent: str
-) -> "tuple[Judged, Judged]":
-    """The answers of the file, and of the judge who always names the first image of the same pairs."""
-    from earshot.benchmarks.scores import form_of, judged_blindly, read_judged
+def _answers(path: Path | None, data: Path | None, annotations: Path | None, set_name: str, absent: str) -> "Judged":
+    """The answers of the file; without one, of the judge who always names the first image."""
+    from earshot.benchmarks.scores import form_of, read_judged, unanswered
     from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
     from earshot.errors import InputError
 
@@ -117,10 +109,8 @@ def _answers(
     if path is None:
         if truth is None:
             raise InputError("nothing to measure: give PREDICTIONS, or --data or --annotations for the blind judge")
-        blind = judged_blindly(truth)
-        return blind, blind
-    judged = read_judged(path, truth, absent=absent)  # type: ignore[arg-type]
-    return judged, judged.always_first()
+        return unanswered(truth).always_first()
+    return read_judged(path, truth, absent=absent)  # type: ignore[arg-type]
 
 
 def _list(as_json: bool) -> None:
