@@ -62,10 +62,6 @@ def first_row(path: Path) -> Row:
     return row
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
-    return read_jsonl(path, allow_cut=False)
-
-
 def read_json(path: Path, mend: str) -> Any:
     """What a JSON file holds.
 
@@ -102,6 +98,10 @@ def open_parquet(path: Path, mend: str, *, name: Path | None = None, **options: 
             yield file
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{name or path}: {found} ({first_line(error)}); {mend}") from error
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    return read_jsonl(path, allow_cut=False)
 
 
 def _json(path: Path) -> Iterator[Row]:
