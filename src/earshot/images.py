@@ -20,7 +20,7 @@ from earshot.image_sizes import jpeg_fault, png_fault
 from earshot.types import ImageSource
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
-"""The formats that can be allowed, by Pillow's name, and the file ending of each."""
+"""The formats that are read, by Pillow's name, and the file ending of each."""
 
 NO_IMAGE = b""
 """Stands in a pair for an image that a pair set without images does not have; `load_image` refuses it by name."""
@@ -50,13 +50,6 @@ class ImageLimits:
     min_side_px: int = 8
     max_aspect: float = 20.0
     """Longer side over shorter side."""
-    max_frames: int = 1
-    """More frames are an animation, or a photograph with a second picture beside it; only the first would be seen."""
-    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP")
-
-    def __post_init__(self) -> None:
-        if unknown := set(self.formats) - set(SUFFIXES):
-            raise DataError(f"image formats {sorted(unknown)} cannot be allowed; choose from {', '.join(SUFFIXES)}")
 
 
 DEFAULT_LIMITS = ImageLimits()
@@ -86,7 +79,7 @@ def load_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS, whe
             _check_header(source, limits)
             return _upright_rgb(source)
         data = _read(source, limits)
-        with _open(data, limits) as image:
+        with _open(data) as image:
             _check_header(image, limits)
             _check_data(data, image)
             return _upright_rgb(image)
@@ -98,7 +91,7 @@ def read_header(source: Path | bytes, *, limits: ImageLimits = DEFAULT_LIMITS, w
     Raises:
         ImageError: As `load_image`, but for what only decoding shows.
     """
-    with _naming(source, where), _open(_read(source, limits), limits) as image:
+    with _naming(source, where), _open(_read(source, limits)) as image:
         _check_header(image, limits)
         return ImageHeader(str(image.format), image.width, image.height)
 
@@ -162,21 +155,22 @@ def _read(source: Path | bytes, limits: ImageLimits) -> bytes:
     return data
 
 
-def _open(data: bytes, limits: ImageLimits) -> Image.Image:
+def _open(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=limits.formats)
+        return Image.open(io.BytesIO(data), formats=tuple(SUFFIXES))
     except UnidentifiedImageError as error:
         begin = data[:8].hex(" ")
-        raise _Refused(f"is no {' or '.join(limits.formats)} (it begins {begin}); convert the image") from error
+        raise _Refused(f"is no {' or '.join(SUFFIXES)} (it begins {begin}); convert the image") from error
 
 
 def _check_header(image: Image.Image, limits: ImageLimits) -> None:
     width, height = image.size
     frames = getattr(image, "n_frames", 1)
-    if frames > limits.max_frames:
-        raise _Refused(f"holds {frames} frames, expected at most {limits.max_frames}; take one of them")
-    if image.format is not None and image.format not in limits.formats:
-        raise _Refused(f"is {image.format}, expected {' or '.join(limits.formats)}; convert the image")
+    # More frames are an animation, or a photograph with a second picture beside it; only the first would be seen.
+    if frames > 1:
+        raise _Refused(f"holds {frames} frames, expected at most 1; take one of them")
+    if image.format is not None and image.format not in SUFFIXES:
+        raise _Refused(f"is {image.format}, expected {' or '.join(SUFFIXES)}; convert the image")
     if min(width, height) < limits.min_side_px:
         raise _Refused(f"is {width} x {height} pixels, expected sides of at least {limits.min_side_px}")
     if width * height > limits.max_pixels:

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from earshot.benchmarks.answers import CHOICES, Judged, side_of
-from earshot.predictions.table import NONE
+from earshot.benchmarks.answers import Judged, side_of
+from earshot.predictions.table import LABEL_CODES
 from earshot.types import hash_of
 
-CODES = {**CHOICES, "equal": 3, None: NONE}
+CODES = {**LABEL_CODES, "equal": 3}
 
 
 def judged(
@@ -22,21 +22,14 @@ def judged(
     n = len(truth)
     one = {"first": (1.0, 0.0), "second": (0.0, 1.0)}
     counts = np.array(votes if votes is not None else [one.get(t or "", (1.0, 1.0)) for t in truth])
-    none = np.full(n, NONE, dtype=np.int8)
     cluster = np.array(range(n) if prompts is None else prompts, dtype=np.int64)
     return Judged(
         pair_hash=np.array([hash_of(f"p{i}") for i in range(n)]),
         cluster=cluster,
         n_clusters=int(cluster.max()) + 1,
         label=np.array([CODES[t] for t in truth], dtype=np.int8),
-        votes_first=counts[:, 0],
-        votes_second=counts[:, 1],
+        majority=np.sign(counts[:, 0] - counts[:, 1]).astype(np.int8),
         choice=np.array([CODES[c] for c in choices], dtype=np.int8),
-        margin=np.full(n, np.nan),
-        margin_unit=None,
-        choice_forward=none,
-        choice_swapped=none,
-        both_orders=False,
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from earshot.benchmarks.genai_bench_text import choice_of, human_vote
+from earshot.benchmarks.genai_bench_text import choice_of
 from earshot.benchmarks.protocols import find_protocol
 from earshot.benchmarks.scores import read_judged
 from earshot.predictions.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
@@ -45,11 +45,9 @@ def test_no_verdict_and_verdicts_that_differ_are_no_answer(text: str) -> None:
     assert choice_of(text) == NONE
 
 
-def test_what_is_no_text_and_no_vote_is_refused() -> None:
+def test_what_is_no_text_is_refused() -> None:
     with pytest.raises(ValueError, match="response is 3, expected text"):
         choice_of(3)
-    with pytest.raises(ValueError, match="human_vote is 'left', expected one of leftvote"):
-        human_vote("left")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no published data beside the repository")

@@ -14,9 +14,9 @@ from PIL import Image
 
 from earshot.benchmarks.protocols import find_protocol
 from earshot.benchmarks.scores import form_of, read_judged
-from earshot.benchmarks.truth import is_shuffled, truth_of_pairset, truth_of_published
-from earshot.data.importing import shuffle_sides
-from earshot.data.pairset import PairSetWriter
+from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
+from earshot.data.rows import iter_rows
+from earshot.data.writer import PairSetWriter
 from earshot.errors import DataError, InputError
 from earshot.types import Pair, Votes
 
@@ -44,7 +44,7 @@ def png(shade: int) -> bytes:
 def pairset(tmp_path: Path) -> Path:
     """Four pairs of one prompt each but the last two; p0 and p1 prefer the first, p2 the second, p3 neither."""
     votes = [(3.0, 1.0), (1.0, 0.0), (0.0, 2.0), (1.0, 1.0)]
-    with PairSetWriter(tmp_path / "set", format="jsonl") as writer:
+    with PairSetWriter(tmp_path / "set") as writer:
         for i, (first, second) in enumerate(votes):
             writer.add(Pair(f"p{i}", f"q{min(i, 2)}", png(10 * i), png(10 * i + 5), Votes(first, second)))
     return tmp_path / "set"
@@ -66,7 +66,7 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def accuracy(path: Path, folder: Path, name: str = "imagereward-micro", **more: Any) -> tuple[float | None, int, int]:
-    truth = truth_of_pairset(folder, key=form_of(path).key or "id", published_sides=more.get("published_sides", False))
+    truth = truth_of_pairset(folder, key=form_of(path).key or "id")
     result = find_protocol(name).evaluate(read_judged(path, truth, **more), resamples=5)
     return result.estimate.value, result.estimate.n, result.n_missing
 
@@ -113,8 +113,7 @@ def test_both_orders_of_a_pair(tmp_path: Path, pairset: Path) -> None:
 def image_rows(folder: Path, prompt: bool = False) -> list[dict[str, Any]]:
     """A score for each image of the set: the first of p0 and p2 scores higher, the second of p1."""
     rows = []
-    for line in (folder / "metadata.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    for row in iter_rows(folder):
         higher = {"p0": 0, "p1": 1, "p2": 0, "p3": 0}[row["id"]]
         for side, name in enumerate(("first_file_name", "second_file_name")):
             more = {"prompt_id": row["prompt"]} if prompt else {}
@@ -166,36 +165,10 @@ def test_published_paths_name_images_of_published_files(tmp_path: Path, annotati
     assert result.estimate.value == pytest.approx(2 / 3)
 
 
-def test_published_sides_are_found_again_from_the_seed_of_the_import(tmp_path: Path, annotations: Path) -> None:
-    """The same answers in published sides score the same beside the publisher's file and beside the import."""
-    from earshot.data.importing import import_set
-
-    for seed in range(4):
-        folder = tmp_path / f"set{seed}"
-        import_set("imagereward", annotations, folder, seed=seed, images=False)
-        rows = [{"id": i, "choice": "first"} for i in ("g1-0-1", "g1-0-2", "g1-1-2", "g2-0-1")]
-        path = write(tmp_path / "published.jsonl", rows)
-        # First-listed is better in g1-0-1 and g1-0-2, worse in g2-0-1, however the import turned the sides.
-        assert accuracy(path, folder, published_sides=True) == (pytest.approx(2 / 3), 3, 0)
-        truth = truth_of_published("imagereward", annotations)
-        beside = find_protocol("hpdv3").evaluate(read_judged(path, truth), resamples=5)
-        assert beside.estimate.value == pytest.approx(2 / 3)
-    turned = {is_shuffled(name, seed) for name in ("g1-0-1", "g1-0-2", "g2-0-1") for seed in range(4)}
-    assert turned == {False, True}
-
-
-def test_shuffled_is_what_the_import_does() -> None:
-    for i in range(50):
-        pair = Pair(f"x{i}", "q", b"1", b"2", Votes(1.0, 0.0))
-        assert is_shuffled(pair.id, 3) == (shuffle_sides(pair, 3).votes.first == 0.0)
-
-
 def test_scores_in_a_publishers_order_need_the_publishers_file(tmp_path: Path, pairset: Path) -> None:
     path = write(tmp_path / "rewards.jsonl", [{"id": "g1", "rewards": [1, 2]}])
     with pytest.raises(InputError, match="--annotations"):
         accuracy(path, pairset)
-    with pytest.raises(DataError, match="no shuffle_seed"):
-        truth_of_pairset(pairset, published_sides=True)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +240,7 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
     four = find_protocol("genai-bench-four-way").evaluate(read_judged(write(tmp_path / "t.jsonl", texts)), resamples=5)
     assert (four.estimate.value, four.n_missing, four.n_ties, four.n_prompts) == (0.5, 1, 1, 1)
     bad = write(tmp_path / "t.jsonl", [{**texts[0], "human_vote": "left"}])
-    with pytest.raises(DataError, match=r"row 1: human_vote is 'left'"):
+    with pytest.raises(DataError, match=r"row 1: human_vote is 'left', expected one of leftvote"):
         read_judged(bad)
 
 

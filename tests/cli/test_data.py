@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from earshot.cli.main import main
-from earshot.data.pairset import count_pairs, read_pairs
+from earshot.data.pairset import read_pairs
 from earshot.data.public import IMPORTERS
+from earshot.rundir import write_jsonl
 
 
 @pytest.fixture
@@ -36,11 +38,11 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 
 
 def test_an_import_says_what_it_wrote(source: Path, tmp_path: Path, capsys: Any) -> None:
-    code, out, _ = run(capsys, "data", "import", "imagereward", source, tmp_path / "out", "--format", "jsonl")
+    code, out, _ = run(capsys, "data", "import", "imagereward", source, tmp_path / "out")
     assert code == 0
     assert "4 pairs, 3 strict, 1 tied, 3 images" in out  # a0 = b0 and a1 = b1 are the same picture, a2 is its own
     assert "preferred in 66.7% of the strict pairs as published" in out  # a0 > a1, a0 > a2; b1 > b0
-    assert count_pairs(tmp_path / "out") == 4 and (tmp_path / "out" / "metadata.jsonl").is_file()
+    assert len(list(read_pairs(tmp_path / "out"))) == 4 and (tmp_path / "out" / "metadata.parquet").is_file()
 
 
 def test_a_second_import_writes_nothing_over(source: Path, tmp_path: Path, capsys: Any) -> None:
@@ -78,7 +80,9 @@ def test_the_help_lists_every_set_and_where_it_is_from(capsys: Any) -> None:
 
 def test_the_check_exits_by_what_it_finds(source: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "out"
-    run(capsys, "data", "import", "imagereward", source, out, "--format", "jsonl")
+    run(capsys, "data", "import", "imagereward", source, out)
+    write_jsonl(out / "metadata.jsonl", pq.read_table(out / "metadata.parquet").to_pylist())
+    (out / "metadata.parquet").unlink()
     assert run(capsys, "data", "check", out)[:2] == (0, f"{out}: no problems\n")
     lines = (out / "metadata.jsonl").read_text().splitlines(keepends=True)
     lines[1] = lines[1].replace('"votes_first": ', '"votes_first": -1')

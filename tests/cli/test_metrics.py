@@ -11,7 +11,7 @@ from PIL import Image
 
 from earshot.cli.evaluate import chosen_protocols
 from earshot.cli.main import main
-from earshot.data.pairset import PairSetWriter
+from earshot.data.writer import PairSetWriter
 from earshot.errors import InputError
 from earshot.types import Pair, Votes
 
@@ -147,7 +147,7 @@ def test_every_protocol_is_listed_with_its_rules(capsys: pytest.CaptureFixture[s
         (["--protocol", "hpd"], "no protocol is called 'hpd'"),
         ([], "nothing to measure"),
         (["--data", "a", "--annotations", "b"], "give one of them"),
-        (["--sides", "left", "--data", "a"], "--sides is 'left'"),
+        (["--absent", "wrong", "--data", "a"], "--absent is 'wrong'"),
         (["nowhere.csv"], "nowhere.csv: is no file"),
         (["--annotations", "nowhere.json"], "nowhere.json"),
     ],

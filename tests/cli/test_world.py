@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earshot.cli.main import main
-from earshot.data.pairset import count_pairs
+from earshot.data.rows import iter_rows
 from earshot.world.pairs import POPULATIONS
 
 
@@ -21,7 +21,7 @@ def test_all_sets_are_made_and_counted(tmp_path: Path, capsys: pytest.CaptureFix
     code, out, err = run(capsys, tmp_path / "w", "--pairs", 5, "--test-pairs", 2, "--size", 16)
     assert code == 0
     assert out.startswith(f"{tmp_path / 'w'}: train 5 pairs, validation 2 pairs, test 2 pairs, ")
-    assert {path.name: count_pairs(path) for path in (tmp_path / "w").iterdir()} == {
+    assert {path.name: len(list(iter_rows(path))) for path in (tmp_path / "w").iterdir()} == {
         name: 5 if name == "train" else 2 for name in POPULATIONS
     }
     assert all(name in err for name in POPULATIONS) and "5/5" in err  # the bars

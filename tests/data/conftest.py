@@ -6,9 +6,11 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from earshot.rundir import write_jsonl
 from earshot.types import Pair, Votes
 
 
@@ -30,13 +32,17 @@ def pairs() -> list[Pair]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes pairs as a pair set and gives its folder."""
-    from earshot.data.pairset import PairSetWriter
+    """Writes pairs as a pair set, its metadata in parquet or made JSON Lines, and gives its folder."""
+    from earshot.data.writer import PairSetWriter
 
     def write_set(pairs: list[Pair], format: str = "parquet", name: str = "set", **options: object) -> Path:
-        with PairSetWriter(tmp_path / name, format=format, **options) as writer:  # type: ignore[arg-type]
+        with PairSetWriter(tmp_path / name, **options) as writer:  # type: ignore[arg-type]
             for pair in pairs:
                 writer.add(pair)
+        if format == "jsonl":
+            metadata = tmp_path / name / "metadata.parquet"
+            write_jsonl(metadata.with_suffix(".jsonl"), pq.read_table(metadata).to_pylist())
+            metadata.unlink()
         return tmp_path / name
 
     return write_set

@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from earshot.data.check import Problem, check_pairset
 from earshot.errors import InputError
-from earshot.images import NO_IMAGE, ImageLimits
+from earshot.images import NO_IMAGE
 from earshot.rundir import append_jsonl, read_jsonl
 from earshot.types import Pair, Votes
 
@@ -119,7 +120,12 @@ def test_the_images_of_a_set_made_without_them_are_not_asked_for(write: Write, p
     assert list(check_pairset(write(bare, store_images=False))) == []
 
 
-def test_the_limits_are_those_given(write: Write, pairs: list[Pair]) -> None:
-    found = list(check_pairset(write(pairs), limits=ImageLimits(min_side_px=11)))
-    # 12 x 10 pixels each: both images of each of the three pairs.
-    assert [problem.row for problem in found] == [1, 1, 2, 2, 3, 3]
+def test_an_image_beyond_a_limit_is_told_in_every_pair_that_has_it(write: Write, pairs: list[Pair]) -> None:
+    folder = write(pairs)
+    [row, *_] = pq.read_table(folder / "metadata.parquet").to_pylist()
+    Image.new("RGB", (12, 7)).save(folder / row["first_file_name"])
+    # The first image of p1 is the second of p3.
+    assert [(problem.row, "12 x 7 pixels" in problem.reason) for problem in check_pairset(folder)] == [
+        (1, True),
+        (3, True),
+    ]

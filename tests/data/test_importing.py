@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from earshot.data.importing import import_set, shuffle_sides
-from earshot.data.pairset import read_info, read_pairs
+from earshot.data.pairset import read_pairs
 from earshot.data.public import IMPORTERS
+from earshot.data.rows import read_info
 from earshot.errors import DataError, ImageError, InputError
 from earshot.images import load_image
 from earshot.types import Pair, Votes
@@ -70,7 +71,7 @@ def test_shuffling_moves_images_and_votes_together() -> None:
     [(0, {"p1": "other", "p2": "one", "000123-0": "one"}), (1, {"p1": "one", "p2": "other", "000123-0": "other"})],
 )
 def test_the_recorded_rule_never_changes(seed: int, first: dict[str, str]) -> None:
-    """Or sets imported before and after turn different pairs, and `--sides published` reads old ones wrongly."""
+    """Or the seed and the rule in `dataset.json` no longer tell which pairs an old import turned."""
     pairs = [Pair(identity, "x", Path("one"), Path("other"), Votes(1.0, 0.0)) for identity in first]
     assert {pair.id: str(shuffle_sides(pair, seed).first) for pair in pairs} == first
 

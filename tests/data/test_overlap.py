@@ -16,11 +16,11 @@ from earshot.data.overlap import (
     DISTANCE,
     MOST_MATCHES,
     Overlap,
+    count_overlap,
     find_overlap,
     fingerprint,
     normalised_prompt,
     read_overlapping,
-    write_overlap,
 )
 from earshot.errors import DataError, ImageError, InputError
 from earshot.types import Pair, Votes, hash_of
@@ -118,7 +118,7 @@ def test_a_damaged_image_is_an_error_that_names_it(write: Write) -> None:
 
 def test_the_list_of_pairs_survives_the_file(tmp_path: Path, planted: dict[str, Overlap]) -> None:
     path = tmp_path / "overlap.jsonl"
-    assert write_overlap(path, planted.values()) == {"pairs": 4, "image": 1, "near": 2, "prompt": 1}
+    assert count_overlap(planted.values(), path) == {"pairs": 4, "image": 1, "near": 2, "prompt": 1}
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert rows[0] == {
         "id": "same", "kinds": ["image"], "n_matches": 1,

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from earshot.data.overlap import find_overlap, fingerprint
-from earshot.data.pairset import PairSetWriter
+from earshot.data.writer import PairSetWriter
 from earshot.images import load_image
 from earshot.types import ImageSource, Pair, Votes
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from earshot.cli.main import main
-from earshot.data.pairset import PairSet, PairSetWriter, read_pairs
+from earshot.data.pairset import PairSet, read_pairs
+from earshot.data.writer import PairSetWriter
 from earshot.errors import InputError
 from earshot.images import load_image
 from earshot.rundir import read_jsonl

@@ -6,7 +6,6 @@ numbers per image, another judge's choices. Everything is told in the sides of t
 Axes: p pairs, n observations.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -15,19 +14,17 @@ from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
 from earshot.predictions.sides import signs_of
-from earshot.predictions.table import BOTH_BAD, FIRST, NONE, SECOND, TIE, PredictionTable
+from earshot.predictions.table import FIRST, NONE, PredictionTable
 
 EITHER_TIE = 3
 """An answer that calls the two equal and does not say whether good or bad."""
 
 MarginUnit = Literal["probability", "score"]
 
-CHOICES: Mapping[str, int] = {"first": FIRST, "second": SECOND, "tie": TIE, "both_bad": BOTH_BAD}
-
 
 @dataclass(frozen=True)
-class Judged:
-    """Answers beside the truth, a row a pair."""
+class Labelled:
+    """Pairs and what people said of them, a row a pair."""
 
     pair_hash: Int[np.ndarray, " p"]
     cluster: Int[np.ndarray, " p"]
@@ -35,42 +32,32 @@ class Judged:
     n_clusters: int
     label: Int[np.ndarray, " p"]
     """The publisher's verdict: FIRST, SECOND, TIE, BOTH_BAD, or NONE where votes alone are known."""
-    votes_first: Float[np.ndarray, " p"]
-    votes_second: Float[np.ndarray, " p"]
-    choice: Int[np.ndarray, " p"]
-    """The answer: FIRST, SECOND, TIE, BOTH_BAD, EITHER_TIE, or NONE where there is none."""
-    margin: Float[np.ndarray, " p"]
-    """By how much the first image leads: the difference of two scores, or of two probabilities; NaN without either."""
-    margin_unit: MarginUnit | None
-    """None where only choices were given."""
-    choice_forward: Int[np.ndarray, " p"]
-    choice_swapped: Int[np.ndarray, " p"]
-    """The answers order by order, in the pair's own sides, whichever order is whose; NONE throughout where the two were
-    not told apart."""
-    both_orders: bool
-    """Whether the pairs were judged in both orders and the answers to each are known."""
+    majority: Int[np.ndarray, " p"]
+    """FIRST or SECOND by the votes, TIE where they are equal."""
 
     def __len__(self) -> int:
         return len(self.pair_hash)
-
-    @property
-    def majority(self) -> Int[np.ndarray, " p"]:
-        """FIRST or SECOND by the votes, TIE where they are equal."""
-        return np.sign(self.votes_first - self.votes_second).astype(np.int8)
 
     @property
     def verdict(self) -> Int[np.ndarray, " p"]:
         """The publisher's verdict, and where there is none the majority's."""
         return np.where(self.label == NONE, self.majority, self.label).astype(np.int8)
 
-    @property
-    def gap(self) -> Float[np.ndarray, " p"]:
-        """Difference of the two images' probabilities, in [-1, 1]: of scores, that of their softmax.
 
-        Source: PickScore's evaluation takes the softmax of two scores before it compares them; for two numbers
-        that is tanh of half their difference.
-        """
-        return np.tanh(self.margin / 2) if self.margin_unit == "score" else self.margin
+@dataclass(frozen=True)
+class Judged(Labelled):
+    """Answers beside the truth."""
+
+    choice: Int[np.ndarray, " p"]
+    """The answer: FIRST, SECOND, TIE, BOTH_BAD, EITHER_TIE, or NONE where there is none."""
+    margin: Float[np.ndarray, " p"] | None = None
+    """By how much the first image leads: the difference of two scores, or of two probabilities; NaN where there is no
+    answer. None where only choices were given."""
+    margin_unit: MarginUnit | None = None
+    choice_forward: Int[np.ndarray, " p"] | None = None
+    choice_swapped: Int[np.ndarray, " p"] | None = None
+    """The answers order by order, in the pair's own sides, whichever order is whose; None where the two were not told
+    apart."""
 
     def where(self, keep: Bool[np.ndarray, " p"]) -> "Judged":
         """The pairs that are kept; prompts keep their numbers."""
@@ -87,7 +74,6 @@ class Judged:
             choice_swapped=first,
             margin=np.ones(len(self)),
             margin_unit="probability",
-            both_orders=True,
         )
 
 
@@ -103,14 +89,12 @@ def judged_from_table(table: PredictionTable) -> Judged:
         cluster=table.cluster,
         n_clusters=table.n_clusters,
         label=table.label,
-        votes_first=table.votes_first,
-        votes_second=table.votes_second,
+        majority=np.sign(table.votes_first - table.votes_second).astype(np.int8),
         choice=side_of(table.p_first),
         margin=2 * table.p_first - 1,
         margin_unit="probability",
         choice_forward=side_of(table.p_forward),
         choice_swapped=side_of(table.p_swapped),
-        both_orders=True,
     )
 
 

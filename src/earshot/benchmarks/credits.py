@@ -32,11 +32,12 @@ def best_gap(judged: Judged) -> float:
     Source: Deutsch et al. 2023 (arXiv 2305.14324), as VideoAlign's `calc_accuracy_with_ties` does it on the test
     set itself, which is why `Protocol.fitted` takes other pairs.
     """
-    known = np.flatnonzero(~np.isnan(_margins(judged, "genai-bench-tau")))
-    gap, truth = np.abs(judged.margin[known]), judged.verdict[known]
+    margin = _margins(judged, "genai-bench-tau")
+    known = np.flatnonzero(~np.isnan(margin))
+    gap, truth = np.abs(margin[known]), judged.verdict[known]
     order = np.argsort(gap, kind="stable")
     gap, tied = gap[order], (np.abs(truth) != 1)[order]
-    right = (np.sign(judged.margin[known]) == truth)[order] & ~tied
+    right = (np.sign(margin[known]) == truth)[order] & ~tied
     # With the k smallest gaps called equal: their ties are right, and of the others those that name the side.
     called = np.concatenate([[0], np.cumsum(tied)]) + right.sum() - np.concatenate([[0], np.cumsum(right)])
     gap = np.concatenate([[0.0], gap])
@@ -80,7 +81,11 @@ def four_way(judged: Judged, threshold: float) -> Credits:
 
 def half_for_a_tie(judged: Judged, threshold: float) -> Credits:
     """Every pair: 1 where side or tie agree, one half where only one of answer and truth is a tie."""
-    truth, answer = _three_way(judged.verdict), _called(judged, np.abs(judged.gap), threshold, "pickapic-official")
+    margin = _margins(judged, "pickapic-official")
+    # PickScore's evaluation takes the softmax of two scores before it compares them; for two numbers their difference
+    # is then tanh of half of what it was.
+    gap = np.tanh(margin / 2) if judged.margin_unit == "score" else margin
+    truth, answer = _three_way(judged.verdict), _called(gap, threshold)
     value = np.where(truth == answer, 1.0, np.where((truth == TIE) | (answer == TIE), 0.5, 0.0))
     missing = answer == NONE
     return Credits(np.where(missing, 0.0, value), np.arange(len(judged)), int(missing.sum()))
@@ -88,29 +93,31 @@ def half_for_a_tie(judged: Judged, threshold: float) -> Credits:
 
 def three_way(judged: Judged, threshold: float) -> Credits:
     """Every pair: 1 where side or tie agree; both kinds of tie are one."""
-    answer = _called(judged, np.abs(_margins(judged, "genai-bench-tau")), threshold, "genai-bench-tau")
+    answer = _called(_margins(judged, "genai-bench-tau"), threshold)
     value = _three_way(judged.verdict) == answer
     return Credits(value.astype(np.float64), np.arange(len(judged)), int((answer == NONE).sum()))
 
 
 def both_orders(judged: Judged, threshold: float) -> Credits:
     """Both judgements of every pair of which one side is preferred; one that is not there is wrong."""
-    if not judged.both_orders:
-        raise DataError("mmrb2 counts the judgements of both orders, and these answers do not tell them apart; "
-                        "give choice_forward and choice_swapped, or p_first_forward and p_first_swapped")  # fmt: skip
-    pair = np.flatnonzero(np.abs(judged.verdict) == 1)
-    answers = np.concatenate([judged.choice_forward[pair], judged.choice_swapped[pair]])
-    truth = np.tile(judged.verdict[pair], 2)
-    return Credits((answers == truth).astype(np.float64), np.tile(pair, 2), int((answers == NONE).sum()))
+    pair, answers = _both_answers(judged)
+    return Credits((answers == judged.verdict[pair]).astype(np.float64), pair, int((answers == NONE).sum()))
 
 
 def both_orders_answered(judged: Judged, threshold: float) -> Credits:
     """`both_orders` without the judgements that are not there."""
-    all_of_them = both_orders(judged, threshold)
-    n = len(all_of_them.pair) // 2
-    pair = all_of_them.pair[:n]
-    there = np.concatenate([judged.choice_forward[pair], judged.choice_swapped[pair]]) != NONE
-    return Credits(all_of_them.values[there], all_of_them.pair[there], all_of_them.n_missing)
+    values, pair, n_missing = both_orders(judged, threshold)
+    there = _both_answers(judged)[1] != NONE
+    return Credits(values[there], pair[there], n_missing)
+
+
+def _both_answers(judged: Judged) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """The pairs with a preferred side, twice over, and the answers to them in one order and then in the other."""
+    if judged.choice_forward is None or judged.choice_swapped is None:
+        raise DataError("mmrb2 counts the judgements of both orders, and these answers do not tell them apart; "
+                        "give choice_forward and choice_swapped, or p_first_forward and p_first_swapped")  # fmt: skip
+    pair = np.flatnonzero(np.abs(judged.verdict) == 1)
+    return np.tile(pair, 2), np.concatenate([judged.choice_forward[pair], judged.choice_swapped[pair]])
 
 
 def _three_way(codes: Int[np.ndarray, " p"]) -> Int[np.ndarray, " p"]:
@@ -118,14 +125,13 @@ def _three_way(codes: Int[np.ndarray, " p"]) -> Int[np.ndarray, " p"]:
 
 
 def _margins(judged: Judged, name: str) -> Float[np.ndarray, " p"]:
-    if judged.margin_unit is None:
+    if judged.margin is None:
         raise DataError(f"{name} compares scores by their gap, and these answers are choices; give p_first, or "
                         "score_first and score_second")  # fmt: skip
     return judged.margin
 
 
-def _called(judged: Judged, gap: Float[np.ndarray, " p"], threshold: float, name: str) -> Int[np.ndarray, " p"]:
-    """The answers when gaps up to the threshold are called ties."""
-    margin = _margins(judged, name)
-    side = np.where(gap <= threshold, TIE, np.sign(margin))
-    return np.where(np.isnan(margin), NONE, side).astype(np.int8)
+def _called(lead: Float[np.ndarray, " p"], threshold: float) -> Int[np.ndarray, " p"]:
+    """The answers when leads of the first image up to the threshold, of either sign, are called ties."""
+    side = np.where(np.abs(lead) <= threshold, TIE, np.sign(lead))
+    return np.where(np.isnan(lead), NONE, side).astype(np.int8)

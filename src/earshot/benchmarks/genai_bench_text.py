@@ -24,8 +24,6 @@ VERDICTS: Mapping[str, int] = {
 }
 """What a judge may write between the double brackets; A is the left image."""
 
-HUMAN_VOTES: Mapping[str, int] = {"leftvote": FIRST, "rightvote": SECOND, "tievote": TIE, "bothbad_vote": BOTH_BAD}
-
 _BRACKETED = re.compile(r"\[\[\s*(" + "|".join(map(re.escape, sorted(VERDICTS, key=len, reverse=True))) + r")\s*\]\]")
 
 
@@ -41,14 +39,3 @@ def choice_of(response: object) -> int:
         raise ValueError(f"response is {response!r}, expected text")
     said = {VERDICTS[text] for text in _BRACKETED.findall(response)}
     return said.pop() if len(said) == 1 else NONE
-
-
-def human_vote(vote: object) -> int:
-    """The code of a vote.
-
-    Raises:
-        ValueError: It is none of the four.
-    """
-    if not isinstance(vote, str) or vote not in HUMAN_VOTES:
-        raise ValueError(f"human_vote is {vote!r}, expected one of {', '.join(HUMAN_VOTES)}")
-    return HUMAN_VOTES[vote]

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Int
 
-from earshot.benchmarks.row_files import Row
-from earshot.benchmarks.truth import Truth
+from earshot.data.row_files import Row
 from earshot.errors import DataError
 
 T = TypeVar("T")
@@ -49,7 +48,7 @@ def found(hashes: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " p"]) -> Int[n
     return np.where(hashes[order[at]] == wanted, order[at], -1)
 
 
-def refuse_repeats(hashes: Int[np.ndarray, " n"], path: Path, rows: Int[np.ndarray, " n"] | None = None) -> None:
+def refuse_repeats(hashes: Int[np.ndarray, " n"], where: Path | str, rows: Int[np.ndarray, " n"] | None = None) -> None:
     """Raises DataError where two are equal; `rows` are their numbers in the file, 1, 2, … where it is None."""
     order = np.argsort(hashes, kind="stable")
     again = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
@@ -57,7 +56,7 @@ def refuse_repeats(hashes: Int[np.ndarray, " n"], path: Path, rows: Int[np.ndarr
         numbers = np.arange(1, len(hashes) + 1) if rows is None else rows
         one, two = numbers[order[again[0]]], numbers[order[again[0] + 1]]
         raise DataError(
-            f"{path} row {two}: is of the same pair or image as row {one}, expected each once ({again.size} such "
+            f"{where} row {two}: is of the same pair or image as row {one}, expected each once ({again.size} such "
             "rows); keep one of them"
         )
 
@@ -66,7 +65,7 @@ def refuse_unknown(
     hashes: Int[np.ndarray, " n"],
     known: Int[np.ndarray, " m"],
     path: Path,
-    truth: Truth,
+    where: str,
     rows: Int[np.ndarray, " n"],
     what: str,
 ) -> None:
@@ -74,15 +73,15 @@ def refuse_unknown(
     unknown = np.flatnonzero(~np.isin(hashes, known))
     if unknown.size:
         raise DataError(
-            f"{path} row {rows[unknown[0]]}: is of no {what} in {truth.where}, and so are {unknown.size - 1} more; "
+            f"{path} row {rows[unknown[0]]}: is of no {what} in {where}, and so are {unknown.size - 1} more; "
             "give the set that was scored, or leave these rows out"
         )
 
 
-def refuse_absent(lacking: Bool[np.ndarray, " p"], path: Path, truth: Truth, what: str) -> None:
+def refuse_absent(lacking: Bool[np.ndarray, " p"], path: Path, where: str, what: str) -> None:
     """Raises DataError where a pair of the truth has no answer; `what` is what it lacks."""
     if lacking.any():
         raise DataError(
-            f"{path}: {int(lacking.sum())} of {len(truth)} pairs of {truth.where} have {what}, the first is its pair "
+            f"{path}: {int(lacking.sum())} of {len(lacking)} pairs of {where} have {what}, the first is its pair "
             f"{int(np.argmax(lacking)) + 1}; score them, or count them as unanswered (--absent unanswered)"
         )

@@ -8,22 +8,24 @@ Axes: n rows of the file, p pairs of the truth.
 """
 
 from array import array
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from earshot.benchmarks.answers import CHOICES, Judged, MarginUnit, judged_from_table, side_of
-from earshot.benchmarks.genai_bench_text import choice_of, human_vote
+from earshot.benchmarks.answers import Judged, Labelled, MarginUnit, judged_from_table, side_of
+from earshot.benchmarks.genai_bench_text import choice_of
 from earshot.benchmarks.joining import found, number, parsed, refuse_absent, refuse_repeats, refuse_unknown
-from earshot.benchmarks.row_files import Row, first_row, iter_row_file
-from earshot.benchmarks.truth import SHA256_DIGITS, Key, Truth, image_key
+from earshot.benchmarks.truth import SHA256_DIGITS, Key, Truth, TruthRow, collect_truth, image_key
+from earshot.data.public.annotations import WINNER
+from earshot.data.public.genai_bench import LABELS as GENAI_BENCH_LABELS
+from earshot.data.row_files import Row, first_row, iter_row_file
 from earshot.errors import DataError, InputError
-from earshot.predictions.table import FIRST, NONE, SECOND, TIE, PredictionTable, probability
-from earshot.types import hash_of
+from earshot.predictions.table import LABEL_CODES, NONE, TIE, PredictionTable, probability
+from earshot.types import Label, hash_of
 
 Absent = Literal["refused", "unanswered"]
 """What a pair of the truth without a row is: an error, or a pair that was not answered."""
@@ -54,12 +56,12 @@ def form_of(path: Path) -> Form:
         return Form("judgements", None)
     if has("score_0") and has("score_1") and has("label"):
         return Form("labelled_scores", None)
-    if has("id") and (has("rewards") or has("scores")):
+    if has("id") and has("rewards"):
         return Form("groups", "place")
     if has("score") and has("sha256"):
         return Form("images", "sha256")
-    if has("score") and (has("image") or has("file")):
-        return Form("images", "prompt_image" if has("prompt_id") or has("group") else "image")
+    if has("score") and has("image"):
+        return Form("images", "prompt_image" if has("prompt_id") else "image")
     if has("id") and _pair_columns(row):
         return Form("pairs", "id")
     raise DataError(
@@ -68,16 +70,13 @@ def form_of(path: Path) -> Form:
     )
 
 
-def read_judged(
-    path: Path, truth: Truth | None = None, *, absent: Absent = "refused", published_sides: bool = False
-) -> Judged:
+def read_judged(path: Path, truth: Truth | None = None, *, absent: Absent = "refused") -> Judged:
     """The answers in a file, beside the truth.
 
     Args:
         path: JSON Lines, a JSON list, CSV or parquet.
         truth: What people said, with the keys that `form_of(path)` names; None where the file says it itself.
         absent: What a pair of the truth is that the file has no row for.
-        published_sides: The answers to pairs name the publisher's sides, and not those of the pair set.
 
     Raises:
         InputError: The truth is needed and was not given, or given and not needed.
@@ -92,7 +91,7 @@ def read_judged(
     if truth is None:
         return _OWN_TRUTH[form.kind](path)
     if form.kind == "pairs":
-        return _pairs(path, truth, absent, published_sides)
+        return _pairs(path, truth, absent)
     return _images(path, form, truth, absent)
 
 
@@ -102,19 +101,23 @@ def _predictions(path: Path) -> Judged:
 
 def _judgements(path: Path) -> Judged:
     """GenAI-Bench: the vote, and a judge's text; left is first."""
-    return _self_told(
-        path,
-        lambda row: (str(row["idx"]), str(row["prompt"]), human_vote(row["human_vote"]), choice_of(row["response"])),
-    )
+
+    def read(row: Row) -> tuple[str, str, Label, int]:
+        if (label := GENAI_BENCH_LABELS.get(row["human_vote"])) is None:
+            raise ValueError(f"human_vote is {row['human_vote']!r}, expected one of {', '.join(GENAI_BENCH_LABELS)}")
+        return str(row["idx"]), str(row["prompt"]), label, choice_of(row["response"])
+
+    return _self_told(path, read)
 
 
 def _labelled_scores(path: Path) -> Judged:
     """MJ-Bench's score files: `label` names the better of image 0 and 1, the higher score is the answer."""
     margins = array("d")
 
-    def read(row: Row) -> tuple[str, str, int, int]:
-        if (label := {"0": FIRST, "1": SECOND}.get(str(row["label"]))) is None:
+    def read(row: Row) -> tuple[str, str, Label, int]:
+        if str(row["label"]) not in ("0", "1"):
             raise ValueError(f"label is {row['label']!r}, expected 0 or 1")
+        label: Label = "first" if str(row["label"]) == "0" else "second"
         margins.append(number(row["score_0"]) - number(row["score_1"]))
         answer = NONE if np.isnan(margins[-1]) else int(np.sign(margins[-1]))
         return str(row["id"]), str(row["caption"]), label, answer
@@ -130,35 +133,18 @@ _OWN_TRUTH: Mapping[str, Callable[[Path], Judged]] = {
 }
 
 
-def _self_told(path: Path, read: Callable[[Row], tuple[str, str, int, int]]) -> Judged:
+def _self_told(path: Path, read: Callable[[Row], tuple[str, str, Label, int]]) -> Judged:
     """Answers from a file that tells the truth beside them: `read` gives id, prompt, label and answer of a row."""
-    ids, clusters, labels, choices = array("q"), array("q"), array("b"), array("b")
-    prompts: dict[str, int] = {}
-    for row_number, row in enumerate(iter_row_file(path), start=1):
-        identity, prompt, label, choice = parsed(read, row, path, row_number)
-        for column, value in zip((ids, clusters, labels, choices), (
-            hash_of(identity), prompts.setdefault(prompt, len(prompts)), label, choice
-        ), strict=True):  # fmt: skip
-            column.append(value)
-    pair_hash = np.array(ids, dtype=np.int64)
-    refuse_repeats(pair_hash, path)
-    label_codes, choice_codes = np.array(labels, dtype=np.int8), np.array(choices, dtype=np.int8)
-    none = np.full(len(pair_hash), NONE, dtype=np.int8)
-    return Judged(
-        pair_hash=pair_hash,
-        cluster=np.array(clusters, dtype=np.int64),
-        n_clusters=len(prompts),
-        label=label_codes,
-        # One vote a pair is all these files know: for a tie one half each, for "both bad" nobody.
-        votes_first=np.select([label_codes == FIRST, label_codes == TIE], [1.0, 0.5], 0.0),
-        votes_second=np.select([label_codes == SECOND, label_codes == TIE], [1.0, 0.5], 0.0),
-        choice=choice_codes,
-        margin=np.full(len(pair_hash), np.nan),
-        margin_unit=None,
-        choice_forward=none,
-        choice_swapped=none,
-        both_orders=False,
-    )
+    choices = array("b")
+
+    def rows() -> Iterator[TruthRow]:
+        for row_number, row in enumerate(iter_row_file(path), start=1):
+            identity, prompt, label, choice = parsed(read, row, path, row_number)
+            choices.append(choice)
+            yield TruthRow(identity, prompt, label, WINNER[label].majority)
+
+    truth = collect_truth(rows(), str(path), "id")
+    return replace(unanswered(truth), choice=np.array(choices, dtype=np.int8))
 
 
 def _images(path: Path, form: Form, truth: Truth, absent: Absent) -> Judged:
@@ -171,18 +157,18 @@ def _images(path: Path, form: Form, truth: Truth, absent: Absent) -> Judged:
             numbers.append(row_number)
     hashes, rows = np.array(keys, dtype=np.int64), np.array(numbers, dtype=np.int64)
     refuse_repeats(hashes, path, rows)
-    refuse_unknown(hashes, np.concatenate([truth.first_key, truth.second_key]), path, truth, rows, "image")
+    refuse_unknown(hashes, np.concatenate([truth.first_key, truth.second_key]), path, truth.where, rows, "image")
     values = np.append(np.array(scores, dtype=np.float64), np.nan)
     first, second = (found(hashes, wanted) for wanted in (truth.first_key, truth.second_key))
     if absent == "refused":
-        refuse_absent((first < 0) | (second < 0), path, truth, "an image without a score")
+        refuse_absent((first < 0) | (second < 0), path, truth.where, "an image without a score")
     return _with_margin(truth, values[first] - values[second], "score")
 
 
 def _scored_images(row: Row, form: Form) -> list[tuple[int, float]]:
     """The keys and scores of a row: one, or those of a whole list of images."""
     if form.kind == "groups":
-        scores = row["rewards"] if "rewards" in row else row["scores"]
+        scores = row["rewards"]
         if not isinstance(scores, list | tuple):
             raise ValueError(f"the scores are {scores!r}, expected a list, one for each image of the group")
         return [(image_key("place", str(i), str(row["id"])), number(score)) for i, score in enumerate(scores)]
@@ -191,14 +177,13 @@ def _scored_images(row: Row, form: Form) -> list[tuple[int, float]]:
         if len(digits) < SHA256_DIGITS:
             raise ValueError(f"sha256 is {digits!r}, expected at least {SHA256_DIGITS} hexadecimal digits")
         return [(image_key("sha256", digits[:SHA256_DIGITS]), number(row["score"]))]
-    name = row["image"] if "image" in row else row["file"]
-    prompt = row["prompt_id"] if "prompt_id" in row else row.get("group")
+    name, prompt = row["image"], row.get("prompt_id")
     if not isinstance(name, str) or (form.key == "prompt_image" and prompt is None):
         raise ValueError(f"image is {name!r} of prompt {prompt!r}, expected text")
     return [(image_key(form.key or "image", name, None if prompt is None else str(prompt)), number(row["score"]))]
 
 
-def _pairs(path: Path, truth: Truth, absent: Absent, published_sides: bool) -> Judged:
+def _pairs(path: Path, truth: Truth, absent: Absent) -> Judged:
     names = _pair_columns(first_row(path))
     ids, columns = array("q"), {name: array("d") for name in names}
     for row_number, row in enumerate(iter_row_file(path), start=1):
@@ -208,13 +193,13 @@ def _pairs(path: Path, truth: Truth, absent: Absent, published_sides: bool) -> J
             columns[name].append(value)
     hashes = np.array(ids, dtype=np.int64)
     refuse_repeats(hashes, path)
-    refuse_unknown(hashes, truth.pair_hash, path, truth, np.arange(1, len(hashes) + 1), "pair")
+    refuse_unknown(hashes, truth.pair_hash, path, truth.where, np.arange(1, len(hashes) + 1), "pair")
     at = found(hashes, truth.pair_hash)
     if absent == "refused":
-        refuse_absent(at < 0, path, truth, "no row")
+        refuse_absent(at < 0, path, truth.where, "no row")
     nothing = {name: NONE if name.startswith("choice") else np.nan for name in names}
     answers = {name: np.append(np.array(c, dtype=np.float64), nothing[name])[at] for name, c in columns.items()}
-    return _turned(_combined(truth, answers), truth) if published_sides else _combined(truth, answers)
+    return _combined(truth, answers)
 
 
 def _pair_columns(row: Row) -> list[str]:
@@ -236,9 +221,9 @@ def _identity(row: Row, path: Path, row_number: int) -> str:
 def _answer(name: str, row: Row) -> float:
     value = row[name]
     if name.startswith("choice"):
-        if value is not None and value not in CHOICES:
-            raise ValueError(f"{name} is {value!r}, expected {', '.join(CHOICES)} or null")
-        return float(NONE if value is None else CHOICES[value])
+        if value not in LABEL_CODES:
+            raise ValueError(f"{name} is {value!r}, expected {', '.join(filter(None, LABEL_CODES))} or null")
+        return float(LABEL_CODES[value])
     # Anybody's table may hold numbers as text; our own rows may not.
     found = number(value)
     return probability(found) if name.startswith("p_first") and not np.isnan(found) else found
@@ -247,7 +232,7 @@ def _answer(name: str, row: Row) -> float:
 def _combined(truth: Truth, answers: dict[str, Float[np.ndarray, " p"]]) -> Judged:
     """One answer a pair from the columns there are: a choice before a probability, that before scores."""
     orders = [_side_in(answers, order) for order in ORDERS]
-    judged = _unanswered(truth)
+    judged = unanswered(truth)
     if "p_first_forward" in answers and "p_first_swapped" in answers and "p_first" not in answers:
         answers["p_first"] = (answers["p_first_forward"] + answers["p_first_swapped"]) / 2
     if "score_first" in answers:
@@ -256,8 +241,8 @@ def _combined(truth: Truth, answers: dict[str, Float[np.ndarray, " p"]]) -> Judg
         judged = _with_margin(truth, 2 * answers["p_first"] - 1, "probability")
     forward, swapped = orders
     if forward is not None and swapped is not None:
-        judged = replace(judged, choice_forward=forward, choice_swapped=swapped, both_orders=True)
-        if judged.margin_unit is None:
+        judged = replace(judged, choice_forward=forward, choice_swapped=swapped)
+        if judged.margin is None:
             # Who names another side in the other order has named none.
             agreed = np.where(forward == swapped, forward, TIE)
             either = (forward == NONE) | (swapped == NONE)
@@ -273,47 +258,12 @@ def _side_in(answers: Mapping[str, Float[np.ndarray, " p"]], order: str) -> Int[
     return side_of(answers[f"p_first_{order}"]) if f"p_first_{order}" in answers else None
 
 
-def _turned(judged: Judged, truth: Truth) -> Judged:
-    """Answers in the publisher's sides, as answers in the pair set's."""
-
-    def turn(codes: Int[np.ndarray, " p"]) -> Int[np.ndarray, " p"]:
-        return np.where(truth.shuffled & (np.abs(codes) == 1), -codes, codes).astype(np.int8)
-
-    return replace(
-        judged,
-        choice=turn(judged.choice),
-        choice_forward=turn(judged.choice_forward),
-        choice_swapped=turn(judged.choice_swapped),
-        margin=np.where(truth.shuffled, -judged.margin, judged.margin),
-    )
-
-
-def _unanswered(truth: Truth) -> Judged:
-    none = np.full(len(truth), NONE, dtype=np.int8)
-    return Judged(
-        pair_hash=truth.pair_hash,
-        cluster=truth.cluster,
-        n_clusters=truth.n_clusters,
-        label=truth.label,
-        votes_first=truth.votes_first,
-        votes_second=truth.votes_second,
-        choice=none,
-        margin=np.full(len(truth), np.nan),
-        margin_unit=None,
-        choice_forward=none,
-        choice_swapped=none,
-        both_orders=False,
-    )
-
-
-def judged_blindly(truth: Truth) -> Judged:
-    """The answers of a judge who always names the first image of the truth's rows."""
-    return _unanswered(truth).always_first()
+def unanswered(truth: Truth) -> Judged:
+    """No answer to any pair."""
+    people = {field.name: getattr(truth, field.name) for field in fields(Labelled)}
+    return Judged(**people, choice=np.full(len(truth), NONE, dtype=np.int8))
 
 
 def _with_margin(truth: Truth, margin: Float[np.ndarray, " p"], unit: MarginUnit) -> Judged:
     choice = np.where(np.isnan(margin), NONE, np.sign(margin)).astype(np.int8)
-    return replace(_unanswered(truth), choice=choice, margin=margin, margin_unit=unit)
-
-
-__all__ = ["Absent", "Form", "form_of", "judged_blindly", "read_judged"]
+    return replace(unanswered(truth), choice=choice, margin=margin, margin_unit=unit)

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 
-from earshot.data.importing import shuffle_sides
-from earshot.data.pairset import iter_rows, read_info
+from earshot.benchmarks.answers import Labelled
+from earshot.benchmarks.joining import refuse_repeats
 from earshot.data.public import find_importer
-from earshot.data.rows import check_row
+from earshot.data.rows import check_row, iter_rows
 from earshot.errors import DataError, InputError
 from earshot.images import Tolerance, read_file
 from earshot.predictions.table import LABEL_CODES
-from earshot.types import ImageSource, Pair, Votes, hash_of
+from earshot.types import ImageSource, Side, Votes, hash_of
 
 Key = Literal["id", "image", "prompt_image", "sha256", "place"]
 """What answers are joined by: a pair's id; an image's name, alone or with its prompt; the SHA-256 of its bytes; or its
@@ -36,43 +36,34 @@ SHA256_DIGITS = 32
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What people said, a row a pair, and by what its images are known."""
+class Truth(Labelled):
+    """What people said, and by what the images of the pairs are known."""
 
     where: str
     """What to call it in messages."""
-    pair_hash: Int[np.ndarray, " p"]
-    cluster: Int[np.ndarray, " p"]
-    n_clusters: int
-    label: Int[np.ndarray, " p"]
-    votes_first: Float[np.ndarray, " p"]
-    votes_second: Float[np.ndarray, " p"]
     first_key: Int[np.ndarray, " p"]
     """Hash of what the first image is known by; 0 where answers are joined by the pair's id."""
     second_key: Int[np.ndarray, " p"]
-    shuffled: Bool[np.ndarray, " p"]
-    """Whether the publisher's order is the other one; False throughout where that was not asked for."""
-
-    def __len__(self) -> int:
-        return len(self.pair_hash)
 
 
-class _Row(NamedTuple):
+class TruthRow(NamedTuple):
+    """What people said of one pair."""
+
     id: str
     cluster: str
     label: str | None
-    votes: tuple[float, float]
-    names: tuple[str, str]
-    shuffled: bool
+    majority: Side | None
+    """The side with more votes; None where there is none."""
+    names: tuple[str, str] = ("", "")
+    """What its images are known by, unless answers are joined by the pair's id."""
 
 
-def truth_of_pairset(folder: Path, *, key: Key = "id", published_sides: bool = False) -> Truth:
+def truth_of_pairset(folder: Path, *, key: Key = "id") -> Truth:
     """The truth of a pair set.
 
     Args:
         folder: The pair set; it need not have images unless they are what answers are joined by.
         key: What answers are joined by.
-        published_sides: Find out which pairs the importer turned round, from the seed that it recorded.
 
     Raises:
         InputError: There is no such folder.
@@ -83,23 +74,17 @@ def truth_of_pairset(folder: Path, *, key: Key = "id", published_sides: bool = F
             f"{folder}: a pair set does not keep the publisher's lists, by which these scores are ordered; give the "
             "publisher's file (--annotations) instead"
         )
-    seed = read_info(folder).get("shuffle_seed")
-    if published_sides and not isinstance(seed, int):
-        raise DataError(f"{folder}: dataset.json has no shuffle_seed, so the published sides are not known; "
-                        "tell answers in the pair set's own sides")  # fmt: skip
 
-    def rows() -> Iterator[_Row]:
+    def rows() -> Iterator[TruthRow]:
         for number, row in enumerate(iter_rows(folder), start=1):
             check_row(row, f"{folder} row {number}", require_images=key != "id")
             names = (row.get("first_file_name") or "", row.get("second_file_name") or "")
             if key == "sha256":
                 names = (_digits(names[0], folder), _digits(names[1], folder))
-            votes = (float(row["votes_first"]), float(row["votes_second"]))
-            shuffled = published_sides and is_shuffled(row["id"], int(seed or 0))
-            prompt = row.get("prompt_id") or row["prompt"]
-            yield _Row(row["id"], prompt, row.get("label"), votes, names, shuffled)
+            votes = Votes(float(row["votes_first"]), float(row["votes_second"]))
+            yield TruthRow(row["id"], row.get("prompt_id") or row["prompt"], row.get("label"), votes.majority, names)
 
-    return _collect(rows(), str(folder), key)
+    return collect_truth(rows(), str(folder), key)
 
 
 def truth_of_published(name: str, source: Path, *, key: Key = "id") -> Truth:
@@ -114,21 +99,15 @@ def truth_of_published(name: str, source: Path, *, key: Key = "id") -> Truth:
     root = source if source.is_dir() else source.parent
     places: dict[str, dict[str, int]] = {}
 
-    def rows() -> Iterator[_Row]:
+    def rows() -> Iterator[TruthRow]:
         for pair in published.pairs:
             names = (_name(pair.first, root, key), _name(pair.second, root, key))
             if key == "place":
                 seen = places.setdefault(pair.cluster, {})
                 names = (str(seen.setdefault(names[0], len(seen))), str(seen.setdefault(names[1], len(seen))))
-            yield _Row(pair.id, pair.cluster, pair.label, (pair.votes.first, pair.votes.second), names, False)
+            yield TruthRow(pair.id, pair.cluster, pair.label, pair.votes.majority, names)
 
-    return _collect(rows(), str(source), key)
-
-
-def is_shuffled(pair_id: str, seed: int) -> bool:
-    """Whether an import with that seed turned the sides of the pair round."""
-    probe = Pair(pair_id, "", b"first", b"second", Votes(0.0, 0.0))
-    return shuffle_sides(probe, seed).first == b"second"
+    return collect_truth(rows(), str(source), key)
 
 
 def image_key(key: Key, name: str, prompt: str | None = None) -> int:
@@ -136,33 +115,35 @@ def image_key(key: Key, name: str, prompt: str | None = None) -> int:
     return hash_of(name if prompt is None or key in ("image", "sha256") else f"{prompt}\0{name}")
 
 
-def _collect(rows: Iterable[_Row], where: str, key: Key) -> Truth:
+def collect_truth(rows: Iterable[TruthRow], where: str, key: Key) -> Truth:
+    """The rows as flat arrays.
+
+    Raises:
+        DataError: There are none, or a pair comes twice.
+    """
     columns: dict[str, array[Any]] = {name: array("q") for name in ("id", "cluster", "first", "second")}
-    columns |= {"label": array("b"), "shuffled": array("b"), "votes_first": array("d"), "votes_second": array("d")}
+    columns |= {"label": array("b"), "majority": array("b")}
     prompts: dict[str, int] = {}
     for row in rows:
         keys = (0, 0) if key == "id" else (image_key(key, name, row.cluster) for name in row.names)
         values = (hash_of(row.id), prompts.setdefault(row.cluster, len(prompts)), *keys)
-        values += (LABEL_CODES[row.label], row.shuffled, *row.votes)
+        values += (LABEL_CODES[row.label], LABEL_CODES[row.majority or "tie"])
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     if not columns["id"]:
         raise DataError(f"{where}: holds no pairs, expected at least one; check the path")
-    dtypes = {"q": np.int64, "b": np.int8, "d": np.float64}
+    dtypes = {"q": np.int64, "b": np.int8}
     a = {name: np.array(column, dtype=dtypes[column.typecode]) for name, column in columns.items()}
-    if len(np.unique(a["id"])) != len(a["id"]):
-        raise DataError(f"{where}: a pair's id comes twice, expected each once; 'earshot data check' lists such rows")
+    refuse_repeats(a["id"], where)
     return Truth(
         where=where,
         pair_hash=a["id"],
         cluster=a["cluster"],
         n_clusters=len(prompts),
         label=a["label"],
-        votes_first=a["votes_first"],
-        votes_second=a["votes_second"],
+        majority=a["majority"],
         first_key=a["first"],
         second_key=a["second"],
-        shuffled=a["shuffled"].astype(bool),
     )
 
 

@@ -2,8 +2,6 @@
 
 import json
 import textwrap
-from enum import StrEnum
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +16,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-
-
-class MetadataFormat(StrEnum):
-    parquet = "parquet"
-    jsonl = "jsonl"
 
 
 class _ImportCommand(TyperCommand):
@@ -59,7 +52,6 @@ def import_command(
         bool, typer.Option("--skip-missing", help="Leave out pairs whose images are not there.")
     ] = False,
     tolerate: Annotated[int, typer.Option(min=0, help="How many bad entries or pairs to leave out.")] = 0,
-    format: Annotated[MetadataFormat, typer.Option(help="Of the metadata file.")] = MetadataFormat.parquet,
     revision: Annotated[str | None, typer.Option(help="The publisher's version, kept in dataset.json.")] = None,
 ) -> None:
     """Turn a published set into a pair set.
@@ -85,7 +77,6 @@ def import_command(
             images=not no_images,
             skip_missing=skip_missing,
             tolerate=tolerate,
-            format=format.value,
             revision=revision,
             on_error=lambda error: typer.echo(f"left out: {error}", err=True),
             on_pair=lambda done: progress.update(task, completed=done),
@@ -116,26 +107,19 @@ def check_command(
     """
     from earshot.data.check import check_pairset
 
-    problems = check_pairset(folder, workers=workers)
-    # Before anything is printed: a folder that is not there is an error, and no document.
-    first = next(problems, None)
-    found, bad_rows = 0, set()
-    if as_json:
-        typer.echo('{"problems": [', nl=False)
-    for problem in chain([] if first is None else [first], problems):
-        if as_json:
-            # Written as it is found: a million bad rows need not be held.
-            typer.echo((",\n" if found else "\n") + json.dumps(problem._asdict()), nl=False)
-        else:
+    problems = []
+    for problem in check_pairset(folder, workers=workers):
+        problems.append(problem)
+        if not as_json:
             typer.echo(f"{problem.place}: {problem.reason}")
-        found += 1
-        bad_rows.add(problem.row)
-    n_bad_rows = len(bad_rows - {None})
+    n_bad_rows = len({problem.row for problem in problems} - {None})
     if as_json:
-        typer.echo(f'\n], "n_problems": {found}, "n_bad_rows": {n_bad_rows}}}')
+        listed = [problem._asdict() for problem in problems]
+        typer.echo(json.dumps({"problems": listed, "n_problems": len(listed), "n_bad_rows": n_bad_rows}, indent=2))
     else:
-        typer.echo(f"{folder}: {found} problems in {n_bad_rows} rows" if found else f"{folder}: no problems")
-    if found:
+        found = f"{len(problems)} problems in {n_bad_rows} rows" if problems else "no problems"
+        typer.echo(f"{folder}: {found}")
+    if problems:
         raise typer.Exit(1)
 
 

@@ -39,9 +39,9 @@ def evaluate_command(
     names = {name: "+".join(spec.sources) for name, spec in asked.listeners().items()}
     protocols = chosen_protocols(protocol, threshold)
     # Looked at before anything slow, so that a wrong folder fails at once.
-    from earshot.data.pairset import count_pairs
+    from earshot.data.rows import iter_rows
 
-    count_pairs(data)
+    next(iter_rows(data))
     from earshot.cli.progress import progress_bar
     from earshot.evaluate import evaluate
     from earshot.rundir import RunDir

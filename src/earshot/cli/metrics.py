@@ -10,7 +10,6 @@ from earshot.types import Estimate
 if TYPE_CHECKING:
     from earshot.benchmarks.answers import Judged
     from earshot.benchmarks.protocols import Protocol
-    from earshot.benchmarks.truth import Truth
 
 
 def metrics_command(
@@ -30,9 +29,6 @@ def metrics_command(
     set_name: Annotated[
         str, typer.Option("--set", help="What --annotations are, by the name of an importer.")
     ] = "imagereward",
-    sides: Annotated[
-        str, typer.Option(help="Whose first and second the answers name: those of the pair set, or published.")
-    ] = "set",
     absent: Annotated[
         str, typer.Option(help="What a pair without a row is: refused, or unanswered and worth what the protocol says.")
     ] = "refused",
@@ -63,26 +59,25 @@ def metrics_command(
         _list(as_json)
         return
     asked = [find_protocol(name) for name in protocol or ("earshot", "earshot-macro")]
-    judged, blind = _answers(predictions, data, annotations, set_name, sides, absent)
+    judged = _answers(predictions, data, annotations, set_name, absent)
     if threshold is not None:
         asked = [p.with_threshold(threshold) if p.tunes is not None else p for p in asked]
     elif validation is not None:
-        other, _ = _answers(validation, validation_data, None, set_name, "set", "refused")
+        other = _answers(validation, validation_data, None, set_name, "refused")
         asked = [p.fitted(other, judged) if p.tunes is not None else p for p in asked]
-    cases = {"": (judged, blind)}
+    cases = {"": judged}
     if without is not None:
         from earshot.benchmarks.answers import without_pairs
         from earshot.data.overlap import read_overlapping
 
-        excluded = read_overlapping(without)
-        cases["without"] = tuple(without_pairs(j, excluded, str(without)) for j in (judged, blind))  # type: ignore[assignment]
+        cases["without"] = without_pairs(judged, read_overlapping(without), str(without))
     results = {
         p.name: {
             case: {
                 **p.evaluate(answers, resamples=resamples, seed=seed).record(),
-                "always_first": _alone(p, always, resamples, seed),
+                "always_first": p.evaluate(answers.always_first(), resamples=resamples, seed=seed).estimate.as_record(),
             }
-            for case, (answers, always) in cases.items()
+            for case, answers in cases.items()
         }
         for p in asked
     }
@@ -93,46 +88,29 @@ def metrics_command(
         _print(results, {name: PROTOCOLS[name] for name in results}, predictions)
 
 
-def _alone(protocol: "Protocol", blind: "Judged", resamples: int, seed: int) -> "dict[str, Any]":
-    record = protocol.evaluate(blind, resamples=resamples, seed=seed).record()
-    return {name: record[name] for name in ("value", "low", "high", "n")}
-
-
-def _answers(
-    path: Path | None, data: Path | None, annotations: Path | None, set_name: str, sides: str, absent: str
-) -> "tuple[Judged, Judged]":
-    """The answers of the file, and of the judge who always names the first image of the same pairs."""
-    from earshot.benchmarks.scores import form_of, judged_blindly, read_judged
+def _answers(path: Path | None, data: Path | None, annotations: Path | None, set_name: str, absent: str) -> "Judged":
+    """The answers of the file; without one, of the judge who always names the first image."""
+    from earshot.benchmarks.scores import form_of, read_judged, unanswered
+    from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
     from earshot.errors import InputError
 
-    if sides not in ("set", "published") or absent not in ("refused", "unanswered"):
-        raise InputError(f"--sides is {sides!r} and --absent {absent!r}, expected set or published, and refused or "
-                         "unanswered")  # fmt: skip
+    if absent not in ("refused", "unanswered"):
+        raise InputError(f"--absent is {absent!r}, expected refused or unanswered")
     if data is not None and annotations is not None:
         raise InputError("--data and --annotations both say what people preferred; give one of them")
     if path is not None and path.is_dir():
         path = path / "predictions.jsonl"
     key = None if path is None else form_of(path).key
     truth = None
-    if data is not None or annotations is not None:
-        truth = _truth(data, annotations, set_name, key or "id", sides == "published")
+    if data is not None:
+        truth = truth_of_pairset(data, key=key or "id")
+    elif annotations is not None:
+        truth = truth_of_published(set_name, annotations, key=key or "id")
     if path is None:
         if truth is None:
             raise InputError("nothing to measure: give PREDICTIONS, or --data or --annotations for the blind judge")
-        blind = judged_blindly(truth)
-        return blind, blind
-    published = sides == "published" and data is not None
-    judged = read_judged(path, truth, absent=absent, published_sides=published)  # type: ignore[arg-type]
-    return judged, judged.always_first()
-
-
-def _truth(data: Path | None, annotations: Path | None, set_name: str, key: Any, published: bool) -> "Truth":
-    from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
-
-    if data is not None:
-        return truth_of_pairset(data, key=key, published_sides=published)
-    assert annotations is not None
-    return truth_of_published(set_name, annotations, key=key)
+        return unanswered(truth).always_first()
+    return read_judged(path, truth, absent=absent)  # type: ignore[arg-type]
 
 
 def _list(as_json: bool) -> None:

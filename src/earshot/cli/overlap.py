@@ -33,7 +33,7 @@ def overlap_command(
     """
     import json
 
-    from earshot.data.overlap import KINDS, MOST_MATCHES, count_overlap, find_overlap, write_overlap
+    from earshot.data.overlap import KINDS, MOST_MATCHES, count_overlap, find_overlap
     from earshot.errors import InputError
 
     kinds: Any = tuple(kind or KINDS)
@@ -41,7 +41,7 @@ def overlap_command(
         raise InputError(f"--kind is {unknown[0]!r}, expected one of {', '.join(KINDS)}")
     prints = [_prints(folder, kinds, workers) for folder in (train, test)]
     found = find_overlap(*prints, kinds=kinds, distance=distance)
-    counts = write_overlap(out, found) if out is not None else count_overlap(found)
+    counts = count_overlap(found, out)
     summary = {
         "n_train_pairs": len(prints[0].ids), "n_train_images": len(prints[0].sha256),
         "n_test_pairs": len(prints[1].ids), "n_test_images": len(prints[1].sha256),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from earshot.data.rows import (
-    COLUMNS,
     IMAGE_COLUMNS,
     INFO,
     JSONL,
@@ -24,7 +23,7 @@ from earshot.data.rows import (
     row_faults,
 )
 from earshot.errors import DataError, ImageError
-from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image, resolve_inside
+from earshot.images import load_image, resolve_inside
 from earshot.rundir import parse_jsonl_line
 from earshot.types import hash_of
 
@@ -41,7 +40,7 @@ class Problem(NamedTuple):
     """The row it is in, counted from 1; None where the whole set is meant."""
 
 
-def check_pairset(folder: Path, *, limits: ImageLimits = DEFAULT_LIMITS, workers: int = 1) -> Iterator[Problem]:
+def check_pairset(folder: Path, *, workers: int = 1) -> Iterator[Problem]:
     """Yields everything that is wrong with a pair set, every image decoded, in the order of the rows but for ids.
 
     Values that are not what their column holds; images that are missing, refused or outside the folder; repeated ids,
@@ -50,7 +49,6 @@ def check_pairset(folder: Path, *, limits: ImageLimits = DEFAULT_LIMITS, workers
 
     Args:
         folder: The pair set.
-        limits: What an image may be.
         workers: Threads that decode images.
 
     Raises:
@@ -59,7 +57,7 @@ def check_pairset(folder: Path, *, limits: ImageLimits = DEFAULT_LIMITS, workers
     folder, ids = Path(folder), array("q")
     try:
         metadata, info = find_metadata(folder), read_info(folder)
-        yield from _row_problems(metadata, ids, limits, workers, require_images=info.get("images") is not False)
+        yield from _row_problems(metadata, ids, workers, require_images=info.get("images") is not False)
     except DataError as error:
         yield Problem(str(folder), str(error).removeprefix(f"{folder}: "), None)
         return
@@ -70,30 +68,26 @@ def check_pairset(folder: Path, *, limits: ImageLimits = DEFAULT_LIMITS, workers
         yield Problem(str(metadata), f"holds {len(ids)} pairs where {INFO} says {expected}; copy the set again", None)
 
 
-def _row_problems(
-    metadata: Path, ids: array, limits: ImageLimits, workers: int, *, require_images: bool
-) -> Iterator[Problem]:
+def _row_problems(metadata: Path, ids: array, workers: int, *, require_images: bool) -> Iterator[Problem]:
     """Goes through the rows once, and adds the hash of each id to `ids`."""
     rows = _numbered_rows(metadata)
+    # An image that is in many pairs is decoded once.
+    image_fault = lru_cache(_REMEMBERED)(partial(_image_fault, metadata.parent))
     with ThreadPoolExecutor(workers) as pool:
-        images = _Images(metadata.parent, limits, pool)
         while batch := list(islice(rows, _BATCH)):
-            faults = images.faults(row for _, row in batch if isinstance(row, dict))
+            values = (row.get(column) for _, row in batch if isinstance(row, dict) for column in IMAGE_COLUMNS)
+            names = sorted({value for value in values if isinstance(value, str)})
+            faults = dict(zip(names, pool.map(image_fault, names), strict=True))
             for number, row in batch:
-                if isinstance(row, dict):
-                    reasons = _reasons(row, faults, require_images=require_images)
-                    ids.append(hash_of(repr(row.get("id"))))
-                else:
-                    reasons = iter([f"found {row}, expected one JSON object"])
-                    ids.append(hash_of(repr(None)))
-                for reason in reasons:
+                ids.append(hash_of(repr(_id_of(row))))
+                for reason in _reasons(row, faults, require_images=require_images):
                     yield Problem(_place(metadata, number, row), reason, number)
 
 
 def _numbered_rows(metadata: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Each row and its number. Of a line that is no JSON object it is told what is wrong, so that the rest is read."""
     if metadata.name != JSONL:
-        yield from enumerate(iter_rows(metadata.parent, COLUMNS), start=1)
+        yield from enumerate(iter_rows(metadata.parent), start=1)
         return
     number = 0
     with metadata.open("rb") as lines:
@@ -103,40 +97,29 @@ def _numbered_rows(metadata: Path) -> Iterator[tuple[int, dict[str, Any] | str]]
         raise DataError(f"{metadata}: holds no pairs; expected at least one")
 
 
+def _id_of(row: dict[str, Any] | str) -> Any:
+    return row.get("id") if isinstance(row, dict) else None
+
+
 def _place(metadata: Path, number: int, row: dict[str, Any] | str) -> str:
-    place = place_of(metadata, number)
-    return f"{place} (pair {row['id']!a})" if isinstance(row, dict) and isinstance(row.get("id"), str) else place
+    place, identity = place_of(metadata, number), _id_of(row)
+    return f"{place} (pair {identity!a})" if isinstance(identity, str) else place
 
 
-def _reasons(row: dict[str, Any], faults: dict[str, str], *, require_images: bool) -> Iterator[str]:
+def _reasons(row: dict[str, Any] | str, faults: dict[str, str | None], *, require_images: bool) -> Iterator[str]:
+    if isinstance(row, str):
+        yield f"found {row}, expected one JSON object"
+        return
     yield from row_faults(row, require_images=require_images)
     for column in IMAGE_COLUMNS:
         name = row.get(column)
-        if isinstance(name, str) and name in faults:
-            yield faults[name]
+        if isinstance(name, str) and (fault := faults[name]) is not None:
+            yield fault
 
 
-class _Images:
-    """What is wrong with each image, found once for an image that is in many pairs."""
-
-    def __init__(self, folder: Path, limits: ImageLimits, pool: Executor) -> None:
-        self._pool = pool
-        self._check = partial(_image_fault, folder, limits)
-        self._known: dict[str, str | None] = {}
-
-    def faults(self, rows: Iterator[dict[str, Any]]) -> dict[str, str]:
-        """By file name, what is wrong with those images of the rows that are not in order."""
-        named = {row[column] for row in rows for column in IMAGE_COLUMNS if isinstance(row.get(column), str)}
-        if len(self._known) > _REMEMBERED:
-            self._known.clear()
-        new = sorted(named - self._known.keys())
-        self._known.update(zip(new, self._pool.map(self._check, new), strict=True))
-        return {name: fault for name in named if (fault := self._known[name]) is not None}
-
-
-def _image_fault(folder: Path, limits: ImageLimits, name: str) -> str | None:
+def _image_fault(folder: Path, name: str) -> str | None:
     try:
-        load_image(resolve_inside(folder, name), limits=limits)
+        load_image(resolve_inside(folder, name))
     except ImageError as error:
         return str(error)
     return None
@@ -150,7 +133,7 @@ def _repeated_ids(metadata: Path, hashes: array) -> Iterator[Problem]:
         return
     first_row: dict[str, int] = {}
     for number, row in _numbered_rows(metadata):
-        identity = row.get("id") if isinstance(row, dict) else None
+        identity = _id_of(row)
         if not isinstance(identity, str) or hashes[number - 1] not in suspects:
             continue
         earlier = first_row.setdefault(identity, number)

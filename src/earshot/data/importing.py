@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from earshot.data.public import Importer, find_importer
-from earshot.data.writer import Counts, Format, PairSetWriter
+from earshot.data.writer import Counts, PairSetWriter
 from earshot.errors import DataError, ImageError
-from earshot.images import DEFAULT_LIMITS, ImageLimits, Tolerance
+from earshot.images import Tolerance
 from earshot.types import Pair, other
 
 
@@ -41,9 +41,7 @@ def import_set(
     images: bool = True,
     skip_missing: bool = False,
     tolerate: int = 0,
-    format: Format = "parquet",
     revision: str | None = None,
-    limits: ImageLimits = DEFAULT_LIMITS,
     on_error: Callable[[DataError], None] | None = None,
     on_pair: Callable[[int], None] | None = None,
 ) -> Imported:
@@ -58,9 +56,7 @@ def import_set(
         images: Off, the pair set is made of prompts and votes alone.
         skip_missing: Leave out pairs of which an image is missing, however many.
         tolerate: How many bad entries or pairs to leave out otherwise.
-        format: That of the metadata.
         revision: The publisher's version, for the record.
-        limits: What an image may be.
         on_error: Told of every bad entry or pair.
         on_pair: Told after each pair how many have been written.
 
@@ -75,20 +71,17 @@ def import_set(
         # Counted beforehand, so that the message can say how many, and nothing is copied in vain.
         _refuse_missing(importer.read(source, Tolerance(tolerate), split=split).pairs, tolerate)
     missing = listed_first = against = 0
-    with PairSetWriter(out, format=format, store_images=images, limits=limits) as writer:
+    with PairSetWriter(out, store_images=images) as writer:
         for pair in published.pairs:
-            if images and skip_missing and _lacks_image(pair):
+            if images and skip_missing and _missing_images(pair):
                 missing += 1
                 continue
-            try:
+            with tolerance.item():
                 writer.add(shuffle_sides(pair, seed))
-            except DataError as error:
-                tolerance.refuse(error)
-                continue
-            listed_first += pair.votes.majority == "first"
-            against += pair.label in ("first", "second") and pair.votes.majority == other(pair.label)
-            if on_pair is not None:
-                on_pair(writer.counts.pairs)
+                listed_first += pair.votes.majority == "first"
+                against += pair.label in ("first", "second") and pair.votes.majority == other(pair.label)
+                if on_pair is not None:
+                    on_pair(writer.counts.pairs)
         by_rule = dict(published.by_rule)
         imported = Imported(writer.counts, tolerance.refused, missing, listed_first, against, by_rule)
         writer.info.update(_describe(importer, published.files, split, seed, revision, imported))
@@ -104,24 +97,20 @@ def shuffle_sides(pair: Pair, seed: int) -> Pair:
     return pair.swapped() if digest[0] & 1 else pair
 
 
-def _lacks_image(pair: Pair) -> bool:
-    return any(isinstance(image, Path) and not image.exists() for image in (pair.first, pair.second))
+def _missing_images(pair: Pair) -> list[Path]:
+    return [image for image in (pair.first, pair.second) if isinstance(image, Path) and not image.exists()]
 
 
 def _refuse_missing(pairs: Iterable[Pair], tolerate: int) -> None:
-    total = missing = 0
-    example: Pair | None = None
+    total, missing, example = 0, 0, ""
     for pair in pairs:
         total += 1
-        if _lacks_image(pair):
+        if paths := _missing_images(pair):
             missing += 1
-            example = example or pair
-    if missing > tolerate and example is not None:
-        path = next(
-            image for image in (example.first, example.second) if isinstance(image, Path) and not image.exists()
-        )
+            example = example or f"pair {pair.id!r}: {paths[0]}"
+    if missing > tolerate:
         raise ImageError(
-            f"pair {example.id!r}: {path} is missing, and so are images of {missing} of {total} pairs; put them there, "
+            f"{example} is missing, and so are images of {missing} of {total} pairs; put them there, "
             "or use --skip-missing (leave such pairs out) or --no-images (annotations alone)"
         )
 

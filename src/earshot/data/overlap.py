@@ -8,10 +8,10 @@ Axes: n hashes of the test set, m of the training set, k matches, i images.
 """
 
 import hashlib
-import json
 import os
 import unicodedata
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from earshot.data.looks import near_pairs, perceptual_hash
 from earshot.data.pairset import read_pairs
 from earshot.errors import DataError
 from earshot.images import load_image, read_file
-from earshot.rundir import read_jsonl, whole
+from earshot.rundir import read_jsonl, write_jsonl
 from earshot.types import hash_of
 
 Kind = Literal["image", "near", "prompt"]
@@ -76,7 +76,7 @@ class Overlap(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """As it stands in a JSON Lines file."""
-        return {**self._asdict(), "kinds": list(self.kinds), "matches": [m._asdict() for m in self.matches]}
+        return {**self._asdict(), "matches": [m._asdict() for m in self.matches]}
 
 
 def normalised_prompt(prompt: str) -> str:
@@ -168,9 +168,9 @@ def find_overlap(
         InputError: The distance is outside its range.
     """
     pairs_of_train = _PairsOf(train)
-    same = _Equal(test.sha256, train.sha256) if "image" in kinds else None
-    near = _Near(test, train, distance) if "near" in kinds else None
-    prompts = _Equal(test.prompt, train.prompt) if "prompt" in kinds else None
+    same = _Near(test.sha256, train.sha256, 0) if "image" in kinds else None
+    near = _Near(test.looks, train.looks, distance) if "near" in kinds else None
+    prompts = _Near(test.prompt, train.prompt, 0) if "prompt" in kinds else None
     for number, identity in enumerate(test.ids):
         counts: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         matches: list[Match] = []
@@ -178,7 +178,10 @@ def find_overlap(
             if same is not None and image >= 0:
                 counts["image"] += pairs_of_train.match("image", side, same.of(image), matches)
             if near is not None and image >= 0:
-                counts["near"] += pairs_of_train.match("near", side, near.of(image), matches)
+                members, distances = near.of(image)
+                others = train.sha256[members] != test.sha256[image]
+                group = _Group(members[others], distances[others])
+                counts["near"] += pairs_of_train.match("near", side, group, matches)
         if prompts is not None:
             asked = prompts.of(number).members
             counts["prompt"] = len(asked)
@@ -194,40 +197,28 @@ class _Group(NamedTuple):
     distances: Int[np.ndarray, " k"]
 
 
-class _Equal:
-    """Equal keys, looked up when asked for: a prompt that a million pairs share is no table of their products."""
-
-    def __init__(self, test: UInt64[np.ndarray, " n"], train: UInt64[np.ndarray, " m"]) -> None:
-        self._order = np.argsort(train, kind="stable")
-        self._low = np.searchsorted(train[self._order], test, side="left")
-        self._high = np.searchsorted(train[self._order], test, side="right")
-
-    def of(self, number: int) -> _Group:
-        members = self._order[self._low[number] : self._high[number]]
-        return _Group(members, np.zeros_like(members))
-
-
 class _Near:
-    """Images that look alike, without those of the same bytes."""
+    """Keys that differ in few bits, looked up when asked for: a prompt that a million pairs share is no table of their
+    products."""
 
-    def __init__(self, test: Fingerprints, train: Fingerprints, distance: int) -> None:
-        test_looks, self._look = np.unique(test.looks, return_inverse=True)
-        train_looks, train_look = np.unique(train.looks, return_inverse=True)
-        one, two, bits = near_pairs(test_looks, train_looks, distance)
+    def __init__(self, test: UInt64[np.ndarray, " n"], train: UInt64[np.ndarray, " m"], distance: int) -> None:
+        test_keys, self._key = np.unique(test, return_inverse=True)
+        train_keys, train_key = np.unique(train, return_inverse=True)
+        if distance > 0:
+            one, two, bits = near_pairs(test_keys, train_keys, distance)
+        else:
+            _, one, two = np.intersect1d(test_keys, train_keys, assume_unique=True, return_indices=True)
+            bits = np.zeros_like(one)
         order = np.lexsort((two, bits, one))
         self._one, self._two, self._bits = one[order], two[order], bits[order]
-        self._images = np.argsort(train_look, kind="stable")
-        self._starts = np.searchsorted(train_look[self._images], np.arange(len(train_looks) + 1))
-        self._test, self._train = test.sha256, train.sha256
+        self._numbers = np.argsort(train_key, kind="stable")
+        self._starts = np.searchsorted(train_key[self._numbers], np.arange(len(train_keys) + 1))
 
     def of(self, number: int) -> _Group:
-        low, high = np.searchsorted(self._one, [self._look[number], self._look[number] + 1])
-        looks = self._two[low:high]
-        groups = [self._images[self._starts[look] : self._starts[look + 1]] for look in looks]
+        low, high = np.searchsorted(self._one, [self._key[number], self._key[number] + 1])
+        groups = [self._numbers[self._starts[key] : self._starts[key + 1]] for key in self._two[low:high]]
         members = np.concatenate([*groups, np.zeros(0, dtype=np.int64)])
-        distances = np.repeat(self._bits[low:high], [len(group) for group in groups])
-        other = self._train[members] != self._test[number]
-        return _Group(members[other], distances[other])
+        return _Group(members, np.repeat(self._bits[low:high], [len(group) for group in groups]))
 
 
 class _PairsOf:
@@ -253,26 +244,30 @@ class _PairsOf:
         return int((high - low).sum())
 
 
-def count_overlap(found: Iterable[Overlap], each: Callable[[Overlap], None] | None = None) -> dict[str, int]:
-    """How many test pairs share something, `pairs`, and how many by each kind; `each` is called with every one."""
-    counts = {"pairs": 0, "image": 0, "near": 0, "prompt": 0}
-    for overlap in found:
-        counts["pairs"] += 1
-        for kind in overlap.kinds:
-            counts[kind] += 1
-        if each is not None:
-            each(overlap)
+def count_overlap(found: Iterable[Overlap], out: Path | None = None) -> dict[str, int]:
+    """How many test pairs share something, `pairs`, and how many by each kind.
+
+    Args:
+        found: The pairs.
+        out: Where to write them, a row each; a file that is there is replaced.
+    """
+    counts = dict.fromkeys(("pairs", *KINDS), 0)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for overlap in found:
+            for name in ("pairs", *overlap.kinds):
+                counts[name] += 1
+            yield overlap.record()
+
+    if out is None:
+        deque(rows(), maxlen=0)
+    else:
+        write_jsonl(out, rows())
     return counts
 
 
-def write_overlap(path: Path, found: Iterable[Overlap]) -> dict[str, int]:
-    """Writes the pairs, a row each, and counts them as `count_overlap`. A file that is there is replaced."""
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        return count_overlap(found, lambda o: print(json.dumps(o.record(), ensure_ascii=True), file=file))
-
-
 def read_overlapping(path: Path) -> Int[np.ndarray, " n"]:
-    """The test pairs that a list of `write_overlap` names, as hashes of their ids (`types.hash_of`).
+    """The test pairs that a list of `count_overlap` names, as hashes of their ids (`types.hash_of`).
 
     Raises:
         InputError: There is no such file.

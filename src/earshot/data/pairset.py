@@ -3,98 +3,43 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from earshot.data.rows import (
-    COLUMNS,
-    JSONL,
-    OPTIONAL_COLUMNS,
-    SCHEMA,
-    check_row,
-    find_metadata,
-    iter_rows,
-    open_parquet,
-    pair_of,
-    place_of,
-    read_info,
-)
-from earshot.data.writer import PairSetWriter
+from earshot.data.rows import COLUMNS, SCHEMA, check_row, find_metadata, iter_rows, pair_of, place_of
 from earshot.errors import DataError
 from earshot.images import ImageFolder, Tolerance
 from earshot.types import Pair
-
-__all__ = ["PairSet", "PairSetWriter", "count_pairs", "iter_rows", "read_info", "read_pairs"]
 
 OnError: TypeAlias = Callable[[DataError], None]
 
 _BATCH = 8192
 
 
-def read_pairs(
-    folder: Path,
-    *,
-    where: Mapping[str, str] | None = None,
-    require_images: bool = True,
-    tolerate: int = 0,
-    on_error: OnError | None = None,
-) -> Iterator[Pair]:
+def read_pairs(folder: Path, *, require_images: bool = True, tolerate: int = 0) -> Iterator[Pair]:
     """Yields the pairs of a set in their order, with the paths of their images; `images.load_image` opens those.
 
     Args:
         folder: The pair set.
-        where: Only rows with these values, such as `{"split": "test"}`.
         require_images: Refuse rows without images; otherwise such a pair has `images.NO_IMAGE` on both sides.
         tolerate: How many bad rows to skip before one is raised.
-        on_error: Told of every bad row.
 
     Raises:
         InputError: There is no such folder.
         DataError: There is no finished pair set in it, no row, or one more bad row than tolerated.
     """
-    metadata, tolerance = find_metadata(folder), Tolerance(tolerate, on_error)
-    rows, images = _chosen_rows(metadata, where or {}), ImageFolder(metadata.parent)
+    metadata, tolerance = find_metadata(folder), Tolerance(tolerate)
+    images = ImageFolder(metadata.parent)
 
     def stream() -> Iterator[Pair]:
-        for number, row in rows:
-            try:
-                pair = pair_of(row, images, place_of(metadata, number), require_images=require_images)
-            except DataError as error:
-                tolerance.refuse(error)
-                continue
-            yield pair
+        for number, row in enumerate(iter_rows(folder), start=1):
+            with tolerance.item():
+                yield pair_of(row, images, place_of(metadata, number), require_images=require_images)
 
     return stream()
-
-
-def _chosen_rows(metadata: Path, where: Mapping[str, str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows that have the wanted values, and their numbers in the file."""
-    if unknown := [name for name in where if name not in OPTIONAL_COLUMNS]:
-        raise DataError(f"pairs cannot be chosen by {', '.join(unknown)}; choose by {', '.join(OPTIONAL_COLUMNS)}")
-    rows = enumerate(iter_rows(metadata.parent, COLUMNS), start=1)
-    return ((n, row) for n, row in rows if all(row.get(name) == value for name, value in where.items()))
-
-
-def count_pairs(folder: Path) -> int:
-    """The number of rows, from the file's own index or its newlines; no row is looked at.
-
-    Raises:
-        InputError: There is no such folder.
-        DataError: There is no finished pair set in it.
-    """
-    metadata = find_metadata(folder)
-    if metadata.name != JSONL:
-        with open_parquet(metadata) as file:
-            return int(file.metadata.num_rows)
-    lines, last = 0, b"\n"
-    with metadata.open("rb") as jsonl:
-        while block := jsonl.read(1 << 20):
-            lines += block.count(b"\n")
-            last = block[-1:]
-    return lines + (last != b"\n")
 
 
 class PairSet:
@@ -104,7 +49,6 @@ class PairSet:
 
     Args:
         folder: The pair set.
-        where: Only rows with these values, such as `{"split": "train"}`.
         require_images: Refuse rows without images.
         tolerate: How many bad rows to leave out before one is raised.
         on_error: Told of every bad row.
@@ -115,13 +59,7 @@ class PairSet:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        where: Mapping[str, str] | None = None,
-        require_images: bool = True,
-        tolerate: int = 0,
-        on_error: OnError | None = None,
+        self, folder: Path, *, require_images: bool = True, tolerate: int = 0, on_error: OnError | None = None
     ) -> None:
         self.folder = Path(folder)
         self._metadata = find_metadata(self.folder)
@@ -129,22 +67,17 @@ class PairSet:
         self._require_images = require_images
         self._numbers = array("q")
         """The row in the file of each pair, for messages."""
-        batches = list(self._batches(where or {}, Tolerance(tolerate, on_error)))
-        self._table = pa.Table.from_batches(batches, SCHEMA)
+        self._table = pa.Table.from_batches(self._batches(Tolerance(tolerate, on_error)), SCHEMA)
         if len(self) == 0:
-            chosen = f" with {dict(where)}" if where else ""
-            raise DataError(f"{self._metadata}: holds no pairs{chosen}; expected at least one")
+            raise DataError(f"{self._metadata}: holds no pairs; expected at least one")
 
-    def _batches(self, where: Mapping[str, str], tolerance: Tolerance) -> Iterator[pa.RecordBatch]:
+    def _batches(self, tolerance: Tolerance) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, Any]] = []
-        for number, row in _chosen_rows(self._metadata, where):
-            try:
+        for number, row in enumerate(iter_rows(self.folder), start=1):
+            with tolerance.item():
                 check_row(row, place_of(self._metadata, number), require_images=self._require_images)
-            except DataError as error:
-                tolerance.refuse(error)
-                continue
-            rows.append(row)
-            self._numbers.append(number)
+                rows.append(row)
+                self._numbers.append(number)
             if len(rows) == _BATCH:
                 yield pa.RecordBatch.from_pylist(rows, SCHEMA)
                 rows.clear()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeGuard, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from earshot.errors import DataError, InputError, first_line, short
+from earshot.data.row_files import iter_row_file
+from earshot.errors import DataError, InputError, short
 from earshot.images import NO_IMAGE, ImageFolder
 from earshot.rundir import TEMPORARY_PREFIX, read_json_object, read_jsonl
 from earshot.types import Label, Pair, Side, Votes
@@ -86,61 +86,27 @@ def place_of(metadata: Path, number: int) -> str:
     return f"{metadata}:{number}" if metadata.name == JSONL else f"{metadata} row {number}"
 
 
-def iter_rows(folder: Path, columns: tuple[str, ...] | None = None) -> Iterator[dict[str, Any]]:
-    """Yields each row of the metadata as it stands, unchecked; a few thousand rows are in memory at a time.
+def iter_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yields each row of the metadata, unchecked; a few thousand rows are in memory at a time.
 
-    Args:
-        folder: The pair set.
-        columns: The columns wanted, those of them that the set has; None is all.
+    Of the columns those are read that a pair set may have. A column that is not there is missing from the rows.
 
     Raises:
         InputError: There is no such folder.
-        DataError: There is no finished pair set, no row in it, or the file is damaged.
+        DataError: There is no finished pair set, no row in it, or the file is damaged or lacks a required column.
     """
-    metadata = find_metadata(folder)
-    rows = _jsonl_rows(metadata, columns) if metadata.name == JSONL else _parquet_rows(metadata, columns)
-    return _at_least_one(rows, metadata)
+    return _at_least_one(find_metadata(folder))
 
 
-def _at_least_one(rows: Iterator[dict[str, Any]], metadata: Path) -> Iterator[dict[str, Any]]:
+def _at_least_one(metadata: Path) -> Iterator[dict[str, Any]]:
     empty = True
-    for row in rows:
+    for row in iter_row_file(metadata, COLUMNS):
+        if empty and metadata.name == PARQUET and (missing := [name for name in REQUIRED_COLUMNS if name not in row]):
+            raise DataError(f"{metadata}: has no column {', '.join(missing)}; expected {', '.join(REQUIRED_COLUMNS)}")
         empty = False
         yield row
     if empty:
         raise DataError(f"{metadata}: holds no pairs; expected at least one")
-
-
-def _jsonl_rows(metadata: Path, columns: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
-    for row in read_jsonl(metadata, allow_cut=False):
-        yield row if columns is None else {name: row[name] for name in columns if name in row}
-
-
-def _parquet_rows(metadata: Path, columns: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
-    with open_parquet(metadata) as file:
-        present = file.schema_arrow.names
-        chosen = present if columns is None else [name for name in columns if name in present]
-        try:
-            for batch in file.iter_batches(batch_size=2048, columns=chosen):
-                yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{metadata}: cannot be read on ({first_line(error)}); make the pair set again") from error
-
-
-def open_parquet(metadata: Path) -> pq.ParquetFile:
-    """Opens the metadata of a pair set.
-
-    Raises:
-        DataError: The file is no complete parquet file, or a column is missing.
-    """
-    try:
-        file = pq.ParquetFile(metadata)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{metadata}: is no complete parquet file ({first_line(error)}); make it again") from error
-    if missing := [name for name in REQUIRED_COLUMNS if name not in file.schema_arrow.names]:
-        file.close()
-        raise DataError(f"{metadata}: has no column {', '.join(missing)}; expected {', '.join(REQUIRED_COLUMNS)}")
-    return file
 
 
 def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterator[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import shutil
 from array import array
@@ -13,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +20,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from earshot import __version__
-from earshot.data.rows import INFO, JSONL, OPTIONAL_COLUMNS, PARQUET, SCHEMA, check_row, is_half_written
+from earshot.data.rows import INFO, OPTIONAL_COLUMNS, PARQUET, SCHEMA, check_row, is_half_written
 from earshot.errors import DataError, InputError
-from earshot.images import DEFAULT_LIMITS, SUFFIXES, ImageLimits, load_image, read_file, read_header
+from earshot.images import SUFFIXES, load_image, read_file, read_header
 from earshot.rundir import TEMPORARY_PREFIX, whole, write_json
 from earshot.types import ImageSource, Pair, hash_of
-
-Format: TypeAlias = Literal["parquet", "jsonl"]
 
 _ROW_GROUP = 8192
 
@@ -52,10 +49,8 @@ class PairSetWriter:
 
     Args:
         folder: A new or an empty folder.
-        format: That of the metadata.
         info: Goes into `dataset.json` beside the counts; may be changed until the end (`writer.info`).
         store_images: Off, the set is made of prompts and votes alone, and the images of its pairs are not looked at.
-        limits: What an image file may be.
         verify: Decode every image file once; off, only its header is checked.
 
     Raises:
@@ -63,22 +58,14 @@ class PairSetWriter:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        format: Format = "parquet",
-        info: Mapping[str, Any] | None = None,
-        store_images: bool = True,
-        limits: ImageLimits = DEFAULT_LIMITS,
-        verify: bool = True,
+        self, folder: Path, *, info: Mapping[str, Any] | None = None, store_images: bool = True, verify: bool = True
     ) -> None:
         self.folder = Path(folder)
         self.info = dict(info or {})
         self.counts = Counts()
         """Of what has been added so far."""
         self._leaks = _Leaks()
-        self._store_images, self._limits, self._verify = store_images, limits, verify
-        self._format: Format = format
+        self._store_images, self._verify = store_images, verify
         self._rows: list[dict[str, Any]] = []
         self._id_hashes = array("q")
         self._image_folders: set[str] = set()  # at most 256
@@ -93,9 +80,8 @@ class PairSetWriter:
         made_folder = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._open.push(lambda kind, error, trace: None if kind is None else self._remove_all(made_folder))
-        temporary = self._open.enter_context(whole(self.folder / (PARQUET if self._format == "parquet" else JSONL)))
-        self._sink = _ParquetSink(temporary) if self._format == "parquet" else _JsonlSink(temporary)
-        self._open.callback(self._sink.close)
+        temporary = self._open.enter_context(whole(self.folder / PARQUET))
+        self._metadata = self._open.enter_context(pq.ParquetWriter(temporary, SCHEMA, compression="zstd"))
         return self
 
     def __exit__(
@@ -143,16 +129,16 @@ class PairSetWriter:
         """The bytes of an image that is in order, and the name they will have."""
         if isinstance(source, Image.Image):
             buffer = io.BytesIO()
-            load_image(source, limits=self._limits, where=where).save(buffer, "PNG", compress_level=3)
+            load_image(source, where=where).save(buffer, "PNG", compress_level=3)
             data, format, verify = buffer.getvalue(), "PNG", False
         else:
-            data = read_file(source, limits=self._limits, where=where) if isinstance(source, Path) else source
+            data = read_file(source, where=where) if isinstance(source, Path) else source
             where = f"{where}, {source}" if isinstance(source, Path) else where
-            format, verify = read_header(data, limits=self._limits, where=where).format, self._verify
+            format, verify = read_header(data, where=where).format, self._verify
         digest = hashlib.sha256(data).hexdigest()[:32]
         name = f"images/{digest[:2]}/{digest}{SUFFIXES[format]}"
         if verify and not (self.folder / name).exists():
-            load_image(data, limits=self._limits, where=where)
+            load_image(data, where=where)
         return _Stored(name, data)
 
     def _store(self, image: _Stored) -> str:
@@ -169,7 +155,7 @@ class PairSetWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            self._sink.write(self._rows)
+            self._metadata.write_table(pa.Table.from_pylist(self._rows, SCHEMA))
             self._rows = []
 
     def _finish(self) -> None:
@@ -177,7 +163,7 @@ class PairSetWriter:
             raise DataError(f"{self.folder}: no pair was written, and a pair set needs at least one; nothing was kept")
         self._refuse_repeated_ids()
         self._flush()
-        self._sink.close()
+        self._metadata.close()
         if self._store_images:
             os.sync()  # once, where an fsync of each of a million images would take hours
         leaks = self._leaks.shares(self.counts) if self._store_images else None
@@ -234,25 +220,3 @@ class _Leaks:
             "larger_file_preferred": self.larger_preferred / self.sizes_differ if self.sizes_differ else None,
             "pairs_of_two_formats": self.formats_differ,
         }
-
-
-class _ParquetSink:
-    def __init__(self, path: Path) -> None:
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
-
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        self._writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _JsonlSink:
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="\n")
-
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        self._file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-
-    def close(self) -> None:
-        self._file.close()

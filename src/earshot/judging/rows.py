@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL.Image import Image
 
+from earshot.data.row_files import open_parquet
 from earshot.data.rows import COLUMNS as SET_COLUMNS
 from earshot.data.rows import find_metadata, pair_of, place_of
-from earshot.errors import DataError, InputError, first_line, short
+from earshot.errors import DataError, InputError, short
 from earshot.images import ImageFolder, printable
 from earshot.rundir import parse_jsonl_line
 
@@ -153,12 +153,9 @@ class RowFile:
         raise DataError(f"{column} is {short(value)}, expected a path relative to {self.path.name}, or bytes")
 
     def _open_parquet(self) -> None:
-        try:
-            with pq.ParquetFile(self._file) as file:
-                self.n_rows = int(file.metadata.num_rows)
-                schema = file.schema_arrow
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{self.path}: is no complete parquet file ({first_line(error)}); make it again") from error
+        with open_parquet(self._file, "make it again", name=self.path) as file:
+            self.n_rows = int(file.metadata.num_rows)
+            schema = file.schema_arrow
         self._image_columns = self._find_columns(schema.names)
         paths = all(pa.types.is_string(schema.field(name).type) for name in self._image_columns)
         self._rows_at_a_time = _ROWS_WITHOUT if paths else _ROWS_WITH_IMAGES
@@ -203,17 +200,14 @@ class RowFile:
         return found[0], found[1]
 
     def _parquet_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any]]:
-        try:
-            # A buffer keeps a column from being read whole before its first row is there.
-            with pq.ParquetFile(self._file, buffer_size=1 << 20) as file:
-                groups, skip = _row_groups(file.metadata, start, stop)
-                batches = file.iter_batches(self._rows_at_a_time, row_groups=groups, columns=self._read_columns)
-                for batch in batches if groups else ():
-                    if skip < batch.num_rows:
-                        yield from batch.slice(skip).to_pylist()
-                    skip = max(0, skip - batch.num_rows)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{self.path}: cannot be read on ({first_line(error)}); make the file again") from error
+        # A buffer keeps a column from being read whole before its first row is there.
+        with open_parquet(self._file, "make it again", name=self.path, buffer_size=1 << 20) as file:
+            groups, skip = _row_groups(file.metadata, start, stop)
+            batches = file.iter_batches(self._rows_at_a_time, row_groups=groups, columns=self._read_columns)
+            for batch in batches if groups else ():
+                if skip < batch.num_rows:
+                    yield from batch.slice(skip).to_pylist()
+                skip = max(0, skip - batch.num_rows)
 
     def _jsonl_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any] | str]:
         mark, skip = divmod(start, _MARK_LINES)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from earshot.errors import ImageError
-from earshot.images import ImageLimits, read_header
+from earshot.images import SUFFIXES, ImageLimits, read_header
 from earshot.judging.pictures import Picture, take_picture
 from earshot.serve.admission import Limits, Place
 from earshot.serve.refusals import ClientGone, Refusal
@@ -234,7 +234,7 @@ def _refusing(name: str, most: ImageLimits) -> Iterator[None]:
         raise Refusal(
             422,
             "image_refused",
-            f"this is no image that is taken; expected a whole {', '.join(most.formats)} of one frame, at most "
+            f"this is no image that is taken; expected a whole {', '.join(SUFFIXES)} of one frame, at most "
             f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
             param=name,
         ) from None

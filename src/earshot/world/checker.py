@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
 from earshot.types import Side
+from earshot.world.language import describe_thing
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Thing
 from earshot.world.truth import Truth
 
@@ -93,12 +94,9 @@ def _check_segment(words: list[str], image: Side | None, truth: Truth) -> Iterat
 
 def _matches(named: list[str], said_yes: bool, picture: Picture, place: str) -> Status:
     """Whether the thing that was named is at the place, as the trace says, or is not, as it says."""
-    thing = None
-    if named != ["nothing"]:
-        if [_ATTRIBUTE_OF.get(word) for word in named] != ["size", "colour", "shape"]:
-            return "unchecked"
-        thing = Thing(*named)
-    return _judge((getattr(picture.scene, place) == thing) == said_yes)
+    if named != ["nothing"] and [_ATTRIBUTE_OF.get(word) for word in named] != ["size", "colour", "shape"]:
+        return "unchecked"
+    return _judge((describe_thing(getattr(picture.scene, place)) == " ".join(named)) == said_yes)
 
 
 def _status(word: str, picture: Picture, place: str | None) -> Status:

@@ -13,8 +13,21 @@ from PIL import Image
 
 from earshot.protocol import Claim
 from earshot.world.checker import check_trace
+from earshot.world.language import describe_thing
 from earshot.world.render import render
-from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing, draw_thing, spoil_thing
+from earshot.world.scene import (
+    COLOURS,
+    FAULTS,
+    PLACES,
+    SHAPES,
+    SIZES,
+    Picture,
+    Scene,
+    Thing,
+    another,
+    draw_thing,
+    spoil_thing,
+)
 from earshot.world.truth import Truth
 
 # Which words are claims does not depend on the truth, so that any will do to cut a trace.
@@ -68,11 +81,11 @@ def draw_claim(picture: Picture, holds: bool, rng: np.random.Generator) -> str:
     """A claim that holds of the picture, or does not: of a thing (40 %), an attribute (40 %) or the rendering."""
     kind = rng.random()
     if kind >= 0.8:
-        return picture.fault if holds else _another(FAULTS, picture.fault, rng)
+        return picture.fault if holds else another(FAULTS, picture.fault, rng)
     which = int(rng.integers(2))
     place, thing, beside = PLACES[which], picture.scene.things[which], picture.scene.things[1 - which]
     if kind < 0.4:
-        return f"{place} {_name(thing if holds else _near_miss(thing, beside, rng))}"
+        return f"{place} {describe_thing(thing if holds else _near_miss(thing, beside, rng))}"
     return f"{place} {_attribute(thing, holds, rng)}"
 
 
@@ -90,13 +103,4 @@ def _attribute(thing: Thing | None, holds: bool, rng: np.random.Generator) -> st
         return "nothing" if holds else values[rng.integers(len(values))]
     if holds:
         return str(getattr(thing, kind))
-    return "nothing" if rng.random() < 0.1 else _another(values, getattr(thing, kind), rng)
-
-
-def _name(thing: Thing | None) -> str:
-    return "nothing" if thing is None else str(thing)
-
-
-def _another(values: tuple[str, ...], value: str, rng: np.random.Generator) -> str:
-    others = [candidate for candidate in values if candidate != value]
-    return others[rng.integers(len(others))]
+    return "nothing" if rng.random() < 0.1 else another(values, getattr(thing, kind), rng)

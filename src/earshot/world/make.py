@@ -20,7 +20,8 @@ from earshot.data.rows import TRACES_FILE
 from earshot.data.writer import PairSetWriter
 from earshot.errors import InputError
 from earshot.rundir import whole
-from earshot.types import Pair, other
+from earshot.types import Pair
+from earshot.world.corpus import label
 from earshot.world.language import Corruption, write_trace
 from earshot.world.pairs import POPULATIONS, draw_pair, pair_generator, render_pair
 from earshot.world.scene import prompt_text
@@ -152,10 +153,8 @@ def _draw(recipe: Recipe, index: int) -> _Drawn:
         split=recipe.set_name,
         source="earshot world",
     )
-    side = drawn.votes.majority
-    assert side is not None  # the number of raters is odd
-    if recipe.corruption.verdict and rng.random() < recipe.corruption.verdict:
-        side = other(side)
+    flipped = bool(recipe.corruption.verdict) and rng.random() < recipe.corruption.verdict
+    side = label(drawn, flipped=flipped)
     trace = write_trace(drawn.truth, side, rng, recipe.corruption)
     return _Drawn(pair, truth_row(pair_id, drawn.truth), {"id": pair_id, "trace": trace, "side": side})
 

@@ -80,11 +80,11 @@ def spoil_thing(thing: Thing, rng: np.random.Generator) -> Thing | None:
     """The thing with one attribute wrong (colour 40 %, shape 35 %, size 15 %) or missing altogether (10 %)."""
     kind = rng.random()
     if kind < 0.40:
-        return Thing(thing.size, _another(COLOURS, thing.colour, rng), thing.shape)
+        return Thing(thing.size, another(COLOURS, thing.colour, rng), thing.shape)
     if kind < 0.75:
-        return Thing(thing.size, thing.colour, _another(SHAPES, thing.shape, rng))
+        return Thing(thing.size, thing.colour, another(SHAPES, thing.shape, rng))
     if kind < 0.90:
-        return Thing(_another(SIZES, thing.size, rng), thing.colour, thing.shape)
+        return Thing(another(SIZES, thing.size, rng), thing.colour, thing.shape)
     return None
 
 
@@ -98,6 +98,7 @@ def draw_picture(wanted: Scene, rng: np.random.Generator) -> Picture:
     return Picture(Scene(left, right), fault)
 
 
-def _another(values: tuple[str, ...], value: str, rng: np.random.Generator) -> str:
+def another(values: tuple[str, ...], value: str, rng: np.random.Generator) -> str:
+    """One of the values at random that is not this one."""
     others = [candidate for candidate in values if candidate != value]
     return others[rng.integers(len(others))]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from earshot.errors import DataError
-from earshot.rundir import read_jsonl
+from earshot.rundir import plain, read_jsonl
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing
 
 TRUTH_FILE = "truth.jsonl"
@@ -29,12 +29,7 @@ class Truth:
 
 def truth_row(pair_id: str, truth: Truth) -> dict[str, Any]:
     """The truth as one JSON row."""
-    # Spelled out: dataclasses.asdict copies deeply and takes longer than drawing the pair.
-    pictures = {
-        side: {"scene": _scene_row(picture.scene), "fault": picture.fault}
-        for side, picture in (("first", truth.first), ("second", truth.second))
-    }
-    return {"id": pair_id, "wanted": _scene_row(truth.wanted), **pictures}
+    return {"id": pair_id, **plain(truth)}
 
 
 def read_truths(folder: Path) -> Iterator[tuple[str, Truth]]:
@@ -89,11 +84,3 @@ def _fields(row: Any, *names: str) -> list[Any]:
     if missing := [name for name in names if name not in row]:
         raise ValueError(f"{', '.join(missing)} missing")
     return [row[name] for name in names]
-
-
-def _scene_row(scene: Scene) -> dict[str, dict[str, str] | None]:
-    left, right = (
-        None if thing is None else {"size": thing.size, "colour": thing.colour, "shape": thing.shape}
-        for thing in scene.things
-    )
-    return {"left": left, "right": right}

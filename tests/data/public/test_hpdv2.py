@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from earshot.data.pairset import read_info
 from earshot.data.public.hpdv2 import find_hole
+from earshot.data.rows import read_info
 from earshot.errors import DataError, InputError
 from tests.data.public.sets import write_json
 

@@ -112,7 +112,7 @@ def test_bad_entries_lines_and_columns_are_named(tmp_path: Path, run: Any) -> No
     with pytest.raises(DataError, match=r"entry 0: model1 is 3, expected text"):
         run("hpdv3", write_json(tmp_path / "d", "x.json", [entry([1, 0], model1=3)]), images=False)
     (tmp_path / "x.jsonl").write_text(json.dumps(ENTRIES[0]) + "\n{broken\n")
-    with pytest.raises(DataError, match=r"x\.jsonl:2: is no JSON"):
+    with pytest.raises(DataError, match=r"x\.jsonl:2: found no JSON"):
         run("hpdv3", tmp_path / "x.jsonl", images=False, tolerate=5)
     renamed = pa.schema([pa.field("path_1" if f.name == "path1" else f.name, f.type) for f in SCHEMA])
     source = write_shards(tmp_path / "e", [{**ENTRIES[0], "path_1": "images/0.png"}], renamed)

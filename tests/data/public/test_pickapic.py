@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from earshot.data.pairset import read_info
+from earshot.data.rows import read_info
 from earshot.errors import DataError, InputError
 from tests.data.public.sets import picture, write_shards
 

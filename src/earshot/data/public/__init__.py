@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from earshot.data.public.catalogue import ENTRIES
 from earshot.errors import InputError
@@ -36,15 +36,6 @@ class Published:
     """What the importer counts while it reads, such as the rows it leaves out by the publisher's own rule."""
 
 
-@runtime_checkable
-class Reader(Protocol):
-    """How an importer's module opens a set; a bad entry goes to the tolerance, not to the pairs."""
-
-    def __call__(
-        self, source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True
-    ) -> Published: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Importer:
     """A published set: what it is, where it is from, how large it is, and how its folder is laid out."""
@@ -61,12 +52,12 @@ class Importer:
     reader: str
     """`module:function` in this package."""
 
-    @property
-    def read(self) -> Reader:
-        """Opens the set."""
+    def read(self, source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True) -> Published:
+        """Opens the set; a bad entry goes to the tolerance, not to the pairs."""
         module, _, function = self.reader.partition(":")
-        read: Reader = getattr(importlib.import_module(f"{__name__}.{module}"), function)
-        return read
+        opens = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+        published: Published = opens(source, tolerance, split=split, images=images)
+        return published
 
 
 IMPORTERS: Mapping[str, Importer] = MappingProxyType({entry["name"]: Importer(**entry) for entry in ENTRIES})

@@ -7,14 +7,15 @@ parquet shard and line 3 of a JSONL file from 1.
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from earshot.data.row_files import read_json
 from earshot.errors import DataError, ImageError, InputError, short
 from earshot.images import ImageFolder, Tolerance, resolve_inside
+from earshot.rundir import read_jsonl
 from earshot.types import Label, Pair, Votes
 
 MEND = "mend the entry or tolerate it"
@@ -41,12 +42,8 @@ class Row(NamedTuple):
 def pairs_of_rows(rows: Iterable[Row], tolerance: Tolerance, make: Callable[[Row], Iterable[Pair]]) -> Iterator[Pair]:
     """The pairs of each row in turn; a row that is refused gives none of them."""
     for row in rows:
-        try:
-            pairs = list(make(row))
-        except DataError as error:
-            tolerance.refuse(error)
-            continue
-        yield from pairs
+        with tolerance.item():
+            yield from list(make(row))
 
 
 def find_file(source: Path, pattern: str) -> Path:
@@ -79,25 +76,13 @@ def no_split(split: str | None, what: str) -> None:
         raise InputError(f"{what} has no splits to choose from; leave --split {split} out")
 
 
-def load_json(file: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        DataError: It is no JSON.
-    """
-    try:
-        return json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: is no JSON ({error}); get the file again") from error
-
-
 def read_list(file: Path) -> list[Any]:
     """The entries of a file that holds a JSON list.
 
     Raises:
         DataError: It does not, or the list is empty.
     """
-    return check_list(load_json(file), file)
+    return check_list(read_json(file, "get the file again"), file)
 
 
 def check_list(entries: Any, file: Path, what: str = "a list of entries") -> list[Any]:
@@ -115,31 +100,20 @@ def check_list(entries: Any, file: Path, what: str = "a list of entries") -> lis
 def read_entries(file: Path) -> Iterator[Row]:
     """The entries of a JSON list, which is read whole, or of a JSONL file, which is read line by line.
 
-    The key of an entry is the file's stem and its position, counted from 0 in either format.
-
     Raises:
-        DataError: The file is neither, or holds nothing.
+        DataError: The file is neither, or a list that holds nothing.
     """
-    if file.suffix != ".jsonl":
-        yield from rows_of(file, read_list(file))
-        return
-    number = -1
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines):
-            place = f"{file.name}:{number + 1}"
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{place}: is no JSON ({error}); get the file again") from error
-            yield Row(place, f"{file.stem}-{number}", entry, split_in(file.stem))
-    if number < 0:
-        raise DataError(f"{file}: holds nothing, expected a JSON object a line; get the file again")
+    return rows_of(file, read_jsonl(file, allow_cut=False) if file.suffix == ".jsonl" else read_list(file))
 
 
-def rows_of(file: Path, entries: list[Any]) -> Iterator[Row]:
-    """The entries of a JSON list, with their places and keys."""
+def rows_of(file: Path, entries: Iterable[Any]) -> Iterator[Row]:
+    """The entries of a JSON list or of a JSONL file, with their places and keys.
+
+    The key of an entry is the file's stem and its position, counted from 0 in either format.
+    """
     for number, entry in enumerate(entries):
-        yield Row(f"{file.name}: entry {number}", f"{file.stem}-{number}", entry, split_in(file.stem))
+        place = f"{file.name}:{number + 1}" if file.suffix == ".jsonl" else f"{file.name}: entry {number}"
+        yield Row(place, f"{file.stem}-{number}", entry, split_in(file.stem))
 
 
 def split_in(name: str) -> str | None:

@@ -11,31 +11,30 @@ images are assumed to be the hub's struct of bytes and path.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from earshot.data.public import Published
-from earshot.data.public.annotations import MEND, WINNER, Row, optional_text, pairs_of_rows, text_field
-from earshot.data.public.parquet import column_names, embedded_image, find_shards, read_rows, shards_absent
+from earshot.data.public.annotations import MEND, WINNER, Row, optional_text, text_field
+from earshot.data.public.parquet import Images, Layout, read_shards
 from earshot.errors import DataError, short
-from earshot.images import ImageFolder, Tolerance
+from earshot.images import Tolerance
 from earshot.types import Label, Pair
 
-_REQUIRED = ("prompt", "vote_type")
-_IMAGES = ("left_image", "right_image")
-_OPTIONAL = ("left_model", "right_model")
-_LABELS: dict[str, Label] = {
+LABELS: Mapping[str, Label] = {
     "leftvote": "first",
     "rightvote": "second",
     "tievote": "tie",
     "bothbad_vote": "both_bad",
 }
+"""What each vote says of the left image, which is the first, and the right one."""
 _OTHER = "this is BaiqiL's GenAI-Bench, of ratings from 1 to 5; expected TIGER-Lab/GenAI-Bench, of votes on pairs"
 _HINTS = {
     **dict.fromkeys(("HumanRatings", "Tags", "DALLE_3", "DALLE_3_HumanRating", "basic_skills"), _OTHER),
     "left_output_image": "this is the image editing task; give the folder image_generation",
     "left_video": "this is the video task; give the folder image_generation",
 }
+_LAYOUT = Layout(("prompt", "vote_type"), ("left_model", "right_model"), ("left_image", "right_image"), _HINTS)
 
 
 def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True) -> Published:
@@ -45,29 +44,22 @@ def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images
         InputError: There is no such folder, file or split.
         DataError: There are no shards, several splits and none chosen, a column is missing, or it is another set.
     """
-    source, by_rule = Path(source), Counter[str]()
+    source = Path(source)
     if (source / "image_generation").is_dir():
         source = source / "image_generation"
-    shards = find_shards(source, split)
-    present = column_names(shards, (*_REQUIRED, *(_IMAGES if images else ())), _HINTS)
-    if missing := shards_absent(shards):
-        by_rule["shards_absent"] = missing
-    folder = ImageFolder(source if source.is_dir() else source.parent)
-    rows = read_rows(shards, [*_REQUIRED, *(column for column in _OPTIONAL if column in present)], _IMAGES, images)
-    pairs = pairs_of_rows(rows, tolerance, lambda row: [_pair(row, folder, images)])
-    return Published(tuple(shard.file for shard in shards), pairs, embedded=True, by_rule=by_rule)
+    return read_shards(source, tolerance, _LAYOUT, _pairs, split=split, images=images)
 
 
-def _pair(row: Row, folder: ImageFolder, images: bool) -> Pair:
+def _pairs(row: Row, image: Images) -> Iterator[Pair]:
     vote = row.values["vote_type"]
-    if not isinstance(vote, str) or vote not in _LABELS:
-        raise DataError(f"{row.place}: vote_type is {short(vote)}, expected one of {', '.join(_LABELS)}; {MEND}")
-    label = _LABELS[vote]
-    return Pair(
+    if not isinstance(vote, str) or vote not in LABELS:
+        raise DataError(f"{row.place}: vote_type is {short(vote)}, expected one of {', '.join(LABELS)}; {MEND}")
+    label = LABELS[vote]
+    yield Pair(
         id=row.key,
         prompt=text_field(row.values, "prompt", row.place),
-        first=embedded_image(row, "left_image", folder, images),
-        second=embedded_image(row, "right_image", folder, images),
+        first=image("left_image"),
+        second=image("right_image"),
         votes=WINNER[label],
         axis="preference",
         split=row.split,

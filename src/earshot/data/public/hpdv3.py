@@ -12,7 +12,6 @@ are equal, the votes are tied, and the label alone says what the publisher says.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from earshot.data.public import Published
@@ -30,14 +29,13 @@ from earshot.data.public.annotations import (
     read_entries,
     text_field,
 )
-from earshot.data.public.parquet import column_names, find_shards, read_rows, shards_absent
+from earshot.data.public.parquet import Layout, read_shards
 from earshot.errors import DataError
 from earshot.images import ImageFolder, Tolerance
 from earshot.types import Pair, Votes
 
-_REQUIRED = ("prompt", "path1", "path2")
-_OPTIONAL = ("choice_dist", "model1", "model2")
 _HINTS = {"file_path": "this is hpdv2-train", "image_path": "this is hpdv2-test"}
+_LAYOUT = Layout(("prompt", "path1", "path2"), ("choice_dist", "model1", "model2"), hints=_HINTS)
 
 
 def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True) -> Published:
@@ -51,21 +49,20 @@ def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images
     """
     source, by_rule = Path(source), Counter[str]()
     folder = ImageFolder(source if source.is_dir() else source.parent)
+
+    def make(row: Row) -> list[Pair]:
+        return [_pair(row, folder, by_rule)]
+
     if source.suffix == ".parquet" or (source.is_dir() and not any(source.glob("*.json*"))):
-        shards = find_shards(source, split)
-        present = column_names(shards, _REQUIRED, _HINTS)
-        rows: Iterator[Row] = read_rows(shards, [*_REQUIRED, *(c for c in _OPTIONAL if c in present)], (), images)
-        files = tuple(shard.file for shard in shards)
-        if missing := shards_absent(shards):
-            by_rule["shards_absent"] = missing
-    else:
-        file = find_file(source, f"{split or '*'}.json*")
-        rows, files = read_entries(file), (file,)
-    return Published(files, pairs_of_rows(rows, tolerance, lambda row: [_pair(row, folder, by_rule)]), by_rule=by_rule)
+        return read_shards(
+            source, tolerance, _LAYOUT, lambda row, _: make(row), split=split, images=images, by_rule=by_rule
+        )
+    file = find_file(source, f"{split or '*'}.json*")
+    return Published((file,), pairs_of_rows(read_entries(file), tolerance, make), by_rule=by_rule)
 
 
 def _pair(row: Row, folder: ImageFolder, by_rule: Counter[str]) -> Pair:
-    entry = fields(row, *_REQUIRED, hints=_HINTS)
+    entry = fields(row, *_LAYOUT.required, hints=_HINTS)
     return Pair(
         id=row.key,
         prompt=text_field(entry, "prompt", row.place),

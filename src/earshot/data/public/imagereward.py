@@ -13,9 +13,11 @@ from pathlib import Path
 
 from earshot.data.public import Published
 from earshot.data.public.annotations import (
+    MEND,
     Row,
     fields,
     find_file,
+    list_field,
     locate,
     pairs_of_rows,
     read_list,
@@ -47,17 +49,10 @@ def _pairs_of_group(row: Row, folder: ImageFolder) -> list[Pair]:
     identity = text_field(group, "id", row.place)
     place = f"{row.place} ({identity})"
     prompt = text_field(group, "prompt", place)
-    names, ranks = group["generations"], group["ranking"]
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
-        raise DataError(
-            f"{place}: generations is {short(names)}, expected a list of at least 2 paths; "
-            "mend the group or tolerate it"
-        )
-    if not isinstance(ranks, list) or len(ranks) != len(names) or not all(type(rank) is int for rank in ranks):
-        raise DataError(
-            f"{place}: ranking is {short(ranks)}, expected a list of {len(names)} whole numbers; "
-            "mend the group or tolerate it"
-        )
+    names = list_field(group, "generations", place)
+    ranks = list_field(group, "ranking", place, len(names))
+    if not all(type(rank) is int for rank in ranks):
+        raise DataError(f"{place}: ranking is {short(ranks)}, expected whole numbers; {MEND}")
     paths = [locate(folder, name, place) for name in names]
     return [
         Pair(

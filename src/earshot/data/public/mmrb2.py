@@ -25,13 +25,13 @@ from earshot.data.public.annotations import (
     fields,
     find_file,
     list_field,
-    load_json,
     locate,
     no_split,
     optional_text,
     pairs_of_rows,
     text_field,
 )
+from earshot.data.row_files import read_json
 from earshot.errors import DataError, short
 from earshot.images import ImageFolder, Tolerance
 from earshot.types import Label, Pair, Votes
@@ -49,7 +49,7 @@ def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images
     """
     no_split(split, "mmrb2-t2i")
     file = find_file(Path(source), "t2i.json")
-    document = load_json(file)
+    document = read_json(file, "get the file again")
     pairs = check_list(document.get("pairs") if isinstance(document, Mapping) else None, file, "an object with 'pairs'")
     rows = (Row(f"{file.name}: pair {n}", f"mmrb2-{n}", pair) for n, pair in enumerate(pairs))
     folder = ImageFolder(file.parent)

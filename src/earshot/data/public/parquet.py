@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.data.public.annotations import Row, absent, locate
-from earshot.errors import DataError, ImageError, InputError, first_line, short
-from earshot.images import NO_IMAGE, ImageFolder
-from earshot.types import ImageSource
+from earshot.data.public import Published
+from earshot.data.public.annotations import Row, absent, locate, pairs_of_rows
+from earshot.data.row_files import open_parquet
+from earshot.errors import DataError, ImageError, InputError, short
+from earshot.images import NO_IMAGE, ImageFolder, Tolerance
+from earshot.types import ImageSource, Pair
 
 ALL = "all"
 """The split that stands for every split of a folder."""
@@ -38,6 +41,62 @@ class Shard(NamedTuple):
     """Split and number: what the ids of its rows begin with, wherever the file lies."""
     of: int | None
     """How many shards its split was published in; None where its name does not say."""
+
+
+class Layout(NamedTuple):
+    """The columns of a set's shards."""
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    """Embedded ones, which are required where images are wanted, and otherwise never read."""
+    hints: Mapping[str, str] = MappingProxyType({})
+    """What it means that one of these columns is there and a required one is not."""
+
+
+Images: TypeAlias = Callable[[str], ImageSource]
+"""Gives the image in a column of a row."""
+
+
+def read_shards(
+    source: Path,
+    tolerance: Tolerance,
+    layout: Layout,
+    make: Callable[[Row, Images], Iterable[Pair]],
+    *,
+    split: str | None,
+    images: bool,
+    by_rule: Counter[str] | None = None,
+) -> Published:
+    """Opens the shards of one split; see `Published`.
+
+    Args:
+        source: A folder or a parquet file.
+        tolerance: What bad rows go to.
+        layout: The columns.
+        make: The pairs of a row.
+        split: Which split, as `find_shards` takes it.
+        images: Off, no image is read.
+        by_rule: What `make` counts of the rows that it leaves out.
+
+    Raises:
+        InputError: There is no such folder, file or split.
+        DataError: There are no shards, several splits and none chosen, or a column is missing.
+    """
+    shards, by_rule = find_shards(source, split), Counter() if by_rule is None else by_rule
+    present = column_names(shards, layout.required, layout.hints)
+    if images:
+        bare = {layout.required[0]: "if this is the set without images, add --no-images"}
+        column_names(shards, layout.images, {**layout.hints, **bare})
+    if missing := shards_absent(shards):
+        by_rule["shards_absent"] = missing
+    folder = ImageFolder(source if source.is_dir() else source.parent)
+    columns = [*layout.required, *(column for column in layout.optional if column in present)]
+    rows = read_rows(shards, columns, layout.images, images)
+    pairs = pairs_of_rows(
+        rows, tolerance, lambda row: make(row, lambda column: embedded_image(row, column, folder, images))
+    )
+    return Published(tuple(shard.file for shard in shards), pairs, embedded=bool(layout.images), by_rule=by_rule)
 
 
 def find_shards(source: Path, split: str | None = None) -> list[Shard]:
@@ -119,20 +178,14 @@ def column_names(shards: Sequence[Shard], required: Sequence[str], hints: Mappin
     return common or set()
 
 
-def open_shard(file: Path) -> pq.ParquetFile:
+def open_shard(file: Path) -> AbstractContextManager[pq.ParquetFile]:
     """Opens a shard for reading in a stream.
 
     Raises:
-        DataError: It is no complete parquet file.
+        DataError: It is no complete parquet file, or damaged further in.
     """
-    try:
-        # Buffered, so that the compressed bytes of a row group are not held beside the decoded ones.
-        return pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{file}: is no complete parquet file ({first_line(error)}); get it again, "
-            "'git lfs pull' if it is a pointer"
-        ) from error
+    # Buffered, so that the compressed bytes of a row group are not held beside the decoded ones.
+    return open_parquet(file, "get it again, 'git lfs pull' if it is a pointer", buffer_size=1 << 20, pre_buffer=False)
 
 
 def read_rows(
@@ -148,15 +201,10 @@ def read_rows(
     for shard in shards:
         number = 0
         with open_shard(shard.file) as file:
-            try:
-                for batch in file.iter_batches(batch_size=size, columns=wanted, use_threads=False):
-                    for values in batch.to_pylist():
-                        number += 1
-                        yield Row(f"{shard.file.name} row {number}", f"{shard.key}-{number}", values, shard.split)
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(
-                    f"{shard.file}: cannot be read on after row {number} ({first_line(error)}); get it again"
-                ) from error
+            for batch in file.iter_batches(batch_size=size, columns=wanted, use_threads=False):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(f"{shard.file.name} row {number}", f"{shard.key}-{number}", values, shard.split)
 
 
 def embedded_image(row: Row, column: str, folder: ImageFolder, images: bool) -> ImageSource:

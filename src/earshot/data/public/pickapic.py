@@ -15,15 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from earshot.data.public import Published
-from earshot.data.public.annotations import MEND, WINNER, Row, number_field, optional_text, pairs_of_rows, text_field
-from earshot.data.public.parquet import column_names, embedded_image, find_shards, read_rows, shards_absent
+from earshot.data.public.annotations import MEND, WINNER, Row, number_field, optional_text, text_field
+from earshot.data.public.parquet import Images, Layout, read_shards
 from earshot.errors import DataError
-from earshot.images import ImageFolder, Tolerance
+from earshot.images import Tolerance
 from earshot.types import Label, Pair
 
-_REQUIRED = ("caption", "has_label", "label_0", "label_1")
-_IMAGES = ("jpg_0", "jpg_1")
-_OPTIONAL = ("model_0", "model_1")
+_LAYOUT = Layout(("caption", "has_label", "label_0", "label_1"), ("model_0", "model_1"), ("jpg_0", "jpg_1"))
 _LABELS: dict[tuple[float, float], Label] = {(1.0, 0.0): "first", (0.0, 1.0): "second", (0.5, 0.5): "tie"}
 
 
@@ -34,21 +32,15 @@ def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images
         InputError: There is no such folder, file or split.
         DataError: There are no shards, several splits and none chosen, or a column is missing.
     """
-    source, by_rule = Path(source), Counter({"has_label_false": 0})
-    shards = find_shards(source, split)
-    present = column_names(shards, _REQUIRED, {})
-    if images:
-        column_names(shards, _IMAGES, {"has_label": "if this is the set without images, add --no-images"})
-    if missing := shards_absent(shards):
-        by_rule["shards_absent"] = missing
-    folder = ImageFolder(source if source.is_dir() else source.parent)
-    columns = [*_REQUIRED, *(column for column in _OPTIONAL if column in present)]
-    rows = read_rows(shards, columns, _IMAGES, images)
-    pairs = pairs_of_rows(rows, tolerance, lambda row: _pairs(row, folder, images, by_rule))
-    return Published(tuple(shard.file for shard in shards), pairs, embedded=True, by_rule=by_rule)
+    by_rule = Counter({"has_label_false": 0})
+
+    def make(row: Row, image: Images) -> Iterator[Pair]:
+        return _pairs(row, image, by_rule)
+
+    return read_shards(Path(source), tolerance, _LAYOUT, make, split=split, images=images, by_rule=by_rule)
 
 
-def _pairs(row: Row, folder: ImageFolder, images: bool, by_rule: Counter[str]) -> Iterator[Pair]:
+def _pairs(row: Row, image: Images, by_rule: Counter[str]) -> Iterator[Pair]:
     if not isinstance(labelled := row.values["has_label"], bool):
         raise DataError(f"{row.place}: has_label is {labelled!r}, expected true or false; {MEND}")
     if not labelled:
@@ -58,8 +50,8 @@ def _pairs(row: Row, folder: ImageFolder, images: bool, by_rule: Counter[str]) -
     yield Pair(
         id=row.key,
         prompt=text_field(row.values, "caption", row.place),
-        first=embedded_image(row, "jpg_0", folder, images),
-        second=embedded_image(row, "jpg_1", folder, images),
+        first=image("jpg_0"),
+        second=image("jpg_1"),
         votes=WINNER[label],
         axis="preference",
         split=row.split,

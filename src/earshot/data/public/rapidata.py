@@ -14,67 +14,47 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from earshot.data.public import Published
-from earshot.data.public.annotations import (
-    MEND,
-    Row,
-    absent,
-    number_field,
-    optional_text,
-    pairs_of_rows,
-    text_field,
-)
-from earshot.data.public.parquet import Shard, column_names, embedded_image, find_shards, read_rows, shards_absent
+from earshot.data.public.annotations import MEND, Row, number_field, optional_text, text_field
+from earshot.data.public.parquet import Images, Layout, column_names, find_shards, read_shards
 from earshot.errors import DataError, short
-from earshot.images import ImageFolder, Tolerance
+from earshot.images import Tolerance
 from earshot.types import Pair, Votes
 
 _IMAGES = ("image1", "image2")
-_OPTIONAL = ("model1", "model2")
+_MODELS = ("model1", "model2")
 _VOTES = ("votes_image1", "votes_image2")
 _AXES = ("preference", "coherence", "alignment")
 _NEWER = {f"weighted_results_image1_{axis}": "this is the newer layout; import it as rapidata-t2i" for axis in _AXES}
 _OLDER = {"votes_image1": "this is a set of one question; import it as rapidata-style, -coherence or -alignment"}
 
 
-def read_style(source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True) -> Published:
-    """Opens the shards of the question about style; see `_read_votes`."""
-    return _read_votes(source, tolerance, "style", split, images)
-
-
-def read_coherence(source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True) -> Published:
-    """Opens the shards of the question about coherence; see `_read_votes`."""
-    return _read_votes(source, tolerance, "coherence", split, images)
-
-
-def read_alignment(source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True) -> Published:
-    """Opens the shards of the question about alignment; see `_read_votes`."""
-    return _read_votes(source, tolerance, "alignment", split, images)
-
-
-def _read_votes(source: Path, tolerance: Tolerance, axis: str, split: str | None, images: bool) -> Published:
-    """Opens shards with vote counts.
+def _read_votes(
+    source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True, axis: str
+) -> Published:
+    """Opens shards with vote counts, of the question about one axis.
 
     Raises:
         InputError: There is no such folder, file or split.
         DataError: There are no shards, several splits and none chosen, or a column is missing.
     """
-    source, by_rule = Path(source), Counter[str]()
-    shards = find_shards(source, split)
-    present = column_names(shards, ("prompt", *_VOTES, *(_IMAGES if images else ())), _NEWER)
-    folder = ImageFolder(source if source.is_dir() else source.parent)
 
-    def make(row: Row) -> list[Pair]:
+    def make(row: Row, image: Images) -> Iterator[Pair]:
         votes = _numbers(row, *_VOTES)
         if votes.total == 0:
             raise DataError(f"{row.place}: votes_image1 and votes_image2 are 0, expected at least one vote; {MEND}")
-        return [_pair(row, row.key, axis, votes, folder, images)]
+        yield _pair(row, row.key, axis, votes, image)
 
-    rows = _rows(shards, ["prompt", *_VOTES], present, images, by_rule)
-    pairs = pairs_of_rows(rows, tolerance, make)
-    return Published(tuple(shard.file for shard in shards), pairs, embedded=True, by_rule=by_rule)
+    layout = Layout(("prompt", *_VOTES), _MODELS, _IMAGES, _NEWER)
+    return read_shards(Path(source), tolerance, layout, make, split=split, images=images)
+
+
+read_style = partial(_read_votes, axis="style")
+read_coherence = partial(_read_votes, axis="coherence")
+read_alignment = partial(_read_votes, axis="alignment")
 
 
 def read_weighted(source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True) -> Published:
@@ -84,16 +64,11 @@ def read_weighted(source: Path, tolerance: Tolerance, *, split: str | None = Non
         InputError: There is no such folder, file or split.
         DataError: There are no shards, several splits and none chosen, or a column is missing.
     """
-    source, by_rule = Path(source), Counter[str]()
-    shards = find_shards(source, split)
-    present = column_names(shards, ("prompt", *(_IMAGES if images else ())), _OLDER)
-    folder = ImageFolder(source if source.is_dir() else source.parent)
+    by_rule = Counter[str]()
+    present = column_names(find_shards(Path(source), split), ("prompt",), _OLDER)
     columns = {axis: _weights(axis) for axis in _AXES if any(name in present for name in _weights(axis))}
-    wanted = [name for names in columns.values() for name in names]
-    if missing := [name for name in (wanted or _weights("preference")) if name not in present]:
-        raise absent(missing, present, str(shards[0].file), _OLDER)
 
-    def make(row: Row) -> Iterator[Pair]:
+    def make(row: Row, image: Images) -> Iterator[Pair]:
         for axis, names in columns.items():
             if all(row.values[name] is None for name in names):
                 by_rule[f"no_{axis}_results"] += 1
@@ -101,23 +76,15 @@ def read_weighted(source: Path, tolerance: Tolerance, *, split: str | None = Non
             votes = _numbers(row, *names)
             if votes.total == 0:
                 raise DataError(f"{row.place}: {names[0]} and {names[1]} are 0, expected any weight; {MEND}")
-            yield _pair(row, f"{row.key}-{axis}", axis, votes, folder, images)
+            yield _pair(row, f"{row.key}-{axis}", axis, votes, image)
 
-    rows = _rows(shards, ["prompt", *wanted], present, images, by_rule)
-    pairs = pairs_of_rows(rows, tolerance, make)
-    return Published(tuple(shard.file for shard in shards), pairs, embedded=True, by_rule=by_rule)
+    wanted = [name for names in columns.values() for name in names] or _weights("preference")
+    layout = Layout(("prompt", *wanted), _MODELS, _IMAGES, _OLDER)
+    return read_shards(Path(source), tolerance, layout, make, split=split, images=images, by_rule=by_rule)
 
 
 def _weights(axis: str) -> tuple[str, str]:
     return f"weighted_results_image1_{axis}", f"weighted_results_image2_{axis}"
-
-
-def _rows(
-    shards: list[Shard], columns: list[str], present: set[str], images: bool, by_rule: Counter[str]
-) -> Iterator[Row]:
-    if missing := shards_absent(shards):
-        by_rule["shards_absent"] = missing
-    return read_rows(shards, [*columns, *(column for column in _OPTIONAL if column in present)], _IMAGES, images)
 
 
 def _numbers(row: Row, first: str, second: str) -> Votes:
@@ -127,12 +94,12 @@ def _numbers(row: Row, first: str, second: str) -> Votes:
     return Votes(number_field(one, first, row.place), number_field(two, second, row.place))
 
 
-def _pair(row: Row, identity: str, axis: str, votes: Votes, folder: ImageFolder, images: bool) -> Pair:
+def _pair(row: Row, identity: str, axis: str, votes: Votes, image: Images) -> Pair:
     return Pair(
         id=identity,
         prompt=text_field(row.values, "prompt", row.place),
-        first=embedded_image(row, "image1", folder, images),
-        second=embedded_image(row, "image2", folder, images),
+        first=image("image1"),
+        second=image("image2"),
         votes=votes,
         axis=axis,
         split=row.split,
