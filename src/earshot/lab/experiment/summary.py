@@ -153,7 +153,9 @@ def read_plan(folder: Path) -> ExperimentConfig:
     """
     path = folder / PLAN_FILE
     tree = read_json_object(path, what="the plan of an experiment")
-    return build_config(ExperimentConfig, {**tree, "out": folder.as_posix()}, str(path))
+    # Older plans name keys of arms that are no more, all of them null.
+    arms = {name: {key: one for key, one in arm.items() if one is not None} for name, arm in tree["arms"].items()}
+    return build_config(ExperimentConfig, {**tree, "arms": arms, "out": folder.as_posix()}, str(path))
 
 
 def _about(plan: ExperimentConfig) -> dict[str, Any]:
