@@ -41,7 +41,8 @@ def test_it_writes_what_it_found_about_every_listener(folder: Path, tmp_path: Pa
     more = ["--listener", str(folder / "llava"), "--claims", str(folder / "llava"), "--redaction", "verdict"]
     assert call(folder, tmp_path / "run", *more) == 0
     shown = capsys.readouterr().out
-    assert "ours, redaction verdict" in shown and "llava, what its claims earn" in shown
+    assert "## ours, redaction `verdict`, plain" in shown and "## llava, redaction `verdict`, claims" in shown
+    assert "Each text apart" not in shown
     record = json.loads((tmp_path / "run" / "attack.json").read_text())
     assert (record["pairs"], sorted(record["listeners"]), sorted(record["models"])) == (
         3,

@@ -36,7 +36,7 @@ def attack_command(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     resamples: Annotated[int, typer.Option(min=1, help="Of the prompts, for the intervals.")] = 10_000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print attack.json instead of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print attack.json instead of the tables.")] = False,
 ) -> None:
     """Try to talk a listener into a side: how far each attack moves it, and what it would earn."""
     import json
@@ -56,10 +56,8 @@ def attack_command(
         for name, spec in parse_listeners(listener).items()
     }
     chosen = list(islice(read_pairs(data), pairs))
-    from rich.console import Console
-
-    from earshot.lab.attack import as_markdown, as_tables, materials, measure_attacks
-    from earshot.listener.build import Loaded, build_checker, build_listener, language_of, models_of
+    from earshot.lab.attack import as_markdown, materials, measure_attacks
+    from earshot.listener.build import Loaded, build_checker, build_listener, models_of
     from earshot.rundir import describe_environment, write_json, write_text
     from earshot.world.truth import read_truth
 
@@ -79,7 +77,6 @@ def attack_command(
         with progress_bar(f"attacking {name}") as tell:
             found[name] = measure_attacks(
                 reader, made, redactions=levels, claims=checker,  # type: ignore[arg-type]
-                swap=language_of(spec, loaded).swap,
                 resamples=resamples, seed=seed, batch=batch, progress=tell,
             )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -101,8 +98,7 @@ def attack_command(
     if as_json:
         typer.echo(json.dumps(record, indent=2))
         return
-    for table in as_tables(found):
-        Console().print(table)
+    typer.echo(as_markdown(found, texts=False))
     typer.echo(f"{out}: attack.json, attack.md")
 
 
