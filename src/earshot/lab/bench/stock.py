@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -45,8 +44,3 @@ def plain_generate(
         )
     texts: list[str] = vlm.tokenizer.batch_decode(ids[:, inputs["input_ids"].size(1) :], skip_special_tokens=True)
     return texts
-
-
-def texts_of(completions: Sequence[Any]) -> list[str]:
-    """The texts of completions as TRL gives them to a reward."""
-    return [completion if isinstance(completion, str) else completion[0]["content"] for completion in completions]
