@@ -67,7 +67,7 @@ def test_an_analysis_that_takes_seeds_for_independent_of_nothing_fails_the_contr
 
 
 def test_rates_pass_within_three_standard_errors_of_what_is_stated() -> None:
-    good = Rates(500, 0.8, 0.9, 0.9, 0.8, 0.05, 0.05, 0.95, 0.95)
+    good = Rates(500, 0.8, 0.8, 0.05, 0.95, 0.95)
     assert good.passed
     assert not good._replace(detected=0.74).passed  # 0.8 - 3 × 0.0179 = 0.746
     assert not good._replace(family_error=0.08).passed  # 0.05 + 3 × 0.0097 = 0.079
