@@ -8,6 +8,7 @@ import pytest
 from earshot.cli.main import main
 from earshot.config import to_yaml
 from earshot.lab.experiment.summary import summarise, write_summary
+from earshot.lab.experiment.tables import Results
 from tests.lab.experiment.made_up import make_experiment
 
 SMOKE = Path(__file__).resolve().parents[3] / "configs" / "experiments" / "smoke.yaml"
@@ -103,7 +104,8 @@ def test_the_smallest_plan_runs_from_the_world_to_the_figures_and_then_has_nothi
     assert main(["lab", "experiment", "run", str(SMOKE), f"out={out}"]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: 4 runs are done")  # and nothing before it
     assert main(["lab", "experiment", "report", str(out)]) == 0
-    numbers = json.loads((out / "results.json").read_text())
-    assert numbers["missing"] == [] and numbers["sets"]["test"]["pairs"] == 24
-    assert numbers["absolute"]["test"]["listener"]["disagreement.held-out"]["n"] > 0
-    assert {one["seeds"] for one in numbers["primary"]} == {2}
+    results = Results(summarise(out))
+    assert results.summary.about["missing"] == [] and results.summary.about["sets"]["test"]["pairs"] == 24
+    assert results.absolute["listener", "test", "disagreement.held-out"].n > 0
+    assert {decision.seeds for _, decision in results.primary} == {2}
+    assert (out / "results.md").read_text().startswith("# smoke: results")

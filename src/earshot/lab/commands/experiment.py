@@ -110,7 +110,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where it goes; by default into the same folder.")] = None,
     name: Annotated[str, typer.Option(help="The page's title; by default the folder's name.")] = "",
 ) -> None:
-    """Writes the tables (Markdown, JSON) and the two figures (SVG) of an experiment or of its recorded summary."""
+    """Writes the tables (Markdown) and the two figures (SVG) of an experiment or of its recorded summary."""
     from earshot.lab.experiment.report import write_results
     from earshot.lab.experiment.summary import load_summary
 
