@@ -27,9 +27,6 @@ def attack_command(
         bool, typer.Option(help="Hear a trace that claims nothing as no trace, as training does by default.")
     ] = True,
     claims: Annotated[str | None, typer.Option(help="A model that checks claims: a folder or hub id.")] = None,
-    traces: Annotated[
-        Path | None, typer.Option(help="Honest traces, JSON lines of 'id' and 'trace'; the set's own by default.")
-    ] = None,
     pairs: Annotated[int, typer.Option(min=2, help="Attack only the first so many pairs.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pairs asked about at a time.")] = 4,
@@ -73,7 +70,7 @@ def attack_command(
         reader = build_listener(replace(spec, name=name), loaded)
         models = list(models_of(spec, loaded).values())
         chat = chat_of(models[0]) if len(models) == 1 else None
-        made = materials(chosen, traces=honest_traces(data, traces), truths=read_truth(data), chat=chat)
+        made = materials(chosen, traces=honest_traces(data), truths=read_truth(data), chat=chat)
         with progress_bar(f"attacking {name}") as tell:
             found[name] = measure_attacks(
                 reader, made, redactions=levels, claims=checker,  # type: ignore[arg-type]
@@ -102,22 +99,16 @@ def attack_command(
     typer.echo(f"{out}: attack.json, attack.md")
 
 
-def honest_traces(data: Path, traces: Path | None) -> dict[str, str]:
-    """Honest traces by pair id: those of a file, or of the pair set where it has some.
+def honest_traces(data: Path) -> dict[str, str]:
+    """The pair set's own traces by pair id, where it has some.
 
     Raises:
-        InputError: The file that was asked for is not there.
         DataError: A row has no text for `id` or `trace`.
     """
     from earshot.data.rows import TRACES_FILE, read_traces
-    from earshot.errors import InputError
 
-    file = traces or data / TRACES_FILE
-    if not file.exists():
-        if traces is not None:
-            raise InputError(f"{traces}: no such file, expected JSON lines of 'id' and 'trace'")
-        return {}
-    return {row["id"]: row["trace"] for row in read_traces(file)}
+    file = data / TRACES_FILE
+    return {row["id"]: row["trace"] for row in read_traces(file)} if file.exists() else {}
 
 
 def chat_of(vlm: Vlm) -> Any:
