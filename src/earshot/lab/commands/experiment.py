@@ -153,7 +153,7 @@ def power(
 
 @app.command("control")
 def control(
-    pilot: Annotated[Path | None, typer.Option(help="Take the variances and accuracy of this pilot's set.")] = None,
+    pilot: Annotated[Path | None, typer.Option(help="Take the variances of this pilot's set.")] = None,
     set_name: Annotated[str, typer.Option("--set", help="Of the pilot.")] = "test",
     difference: Annotated[float, typer.Option(help="That is planted in half of the arms.")] = 0.03,
     seeds: Annotated[int, typer.Option(min=2, help="Of every arm.")] = 5,
@@ -173,12 +173,12 @@ def control(
     from earshot.lab.experiment.power import prompts_needed
     from earshot.stats import simultaneous_level
 
-    accuracy, components = (0.75, DEFAULT) if pilot is None else _from_pilot(pilot, set_name)
+    components = DEFAULT if pilot is None else _from_pilot(pilot, set_name)
     if prompts is None:
         prompts = prompts_needed(components, difference, seeds, power=0.8, level=simultaneous_level(arms))
         if prompts is None:
             raise InputError(f"no number of prompts shows {difference:g} at 80 % with {seeds} seeds; take more --seeds")
-    design = Design(seeds, prompts, 1, arms, accuracy, difference, components)
+    design = Design(seeds, prompts, arms, difference, components)
     rates = simulate(design, simulations, seed=seed)
     if as_json:
         told = {**design._asdict(), "components": design.components._asdict()}
@@ -189,7 +189,7 @@ def control(
         raise EarshotError("control: " + "; ".join(rates.failures()))
 
 
-def _from_pilot(pilot: Path, set_name: str) -> tuple[float, Components]:
+def _from_pilot(pilot: Path, set_name: str) -> Components:
     from earshot.errors import InputError
     from earshot.lab.experiment.power import pilot_components
     from earshot.lab.experiment.summary import load_summary
@@ -197,22 +197,15 @@ def _from_pilot(pilot: Path, set_name: str) -> tuple[float, Components]:
     summary = load_summary(pilot)
     if set_name not in summary.sets:
         raise InputError(f"--set {set_name}: not in this pilot, expected one of {', '.join(summary.sets)}")
-    reference = summary.about["reference"]
-    found = [
-        summary.statistic(reference, seed, set_name, "accuracy").value() for seed in summary.seeds(reference, set_name)
-    ]
-    if not found:
-        raise InputError(f"{pilot}: the reference '{reference}' was not evaluated on {set_name}; finish the pilot")
-    return sum(found) / len(found), pilot_components(summary, set_name, "accuracy")
+    return pilot_components(summary, set_name, "accuracy")
 
 
 def _print_rates(rates: Rates, design: Design) -> None:
     parts = design.components
     typer.echo(
         f"{rates.simulations} simulated experiments: a reference and {design.arms} arms × {design.seeds} seeds × "
-        f"{design.prompts} prompts, accuracy {design.accuracy:.3f}; {design.arms // 2} arms {design.difference:+.3f}, "
-        f"the others 0; sd of a difference: seeds {parts.seeds**0.5:.4f}, prompts {parts.prompts**0.5:.3f}, "
-        f"chance {parts.chance**0.5:.3f}"
+        f"{design.prompts} prompts; {design.arms // 2} arms {design.difference:+.3f}, the others 0; "
+        f"sd of a difference: seeds {parts.seeds**0.5:.4f}, prompts {parts.prompts**0.5:.3f}, chance {parts.chance**0.5:.3f}"
     )
     for words, rate, stated in (
         ("planted difference shown, corrected", rates.detected, f"at least {rates.expected:.1%} (one step of Holm's)"),
