@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from earshot.errors import ListenerUnavailable
-from earshot.lab.attack import Attack, Material, as_markdown, materials, measure_attacks
-from earshot.lab.attack.measure import Measured
+from earshot.lab.attack.measure import Measured, measure_attacks
+from earshot.lab.attack.table import as_markdown
+from earshot.lab.attack.traces import Attack, Material, materials
 from earshot.listener.claims import ClaimListener
 from earshot.protocol import Claim
 from earshot.types import Pair

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from earshot.lab.attack import Measured
+    from earshot.lab.attack.measure import Measured
     from earshot.vlm import Vlm
 
 
@@ -53,7 +53,9 @@ def attack_command(
         for name, spec in parse_listeners(listener).items()
     }
     chosen = list(islice(read_pairs(data), pairs))
-    from earshot.lab.attack import as_markdown, materials, measure_attacks
+    from earshot.lab.attack.measure import measure_attacks
+    from earshot.lab.attack.table import as_markdown
+    from earshot.lab.attack.traces import materials
     from earshot.listener.build import Loaded, build_checker, build_listener, models_of
     from earshot.rundir import describe_environment, write_json, write_text
     from earshot.world.truth import read_truth
