@@ -91,9 +91,7 @@ def measure_judge(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: N
     reasoner = Reasoner(vlm, max_new_tokens=shape.new_tokens)
     calls: dict[str, Callable[[], Any]] = {
         "ours": lambda: reasoner.judge(pairs, samples=shape.group),
-        "stock": lambda: plain_generate(
-            vlm, pairs, samples=shape.group, new_tokens=shape.new_tokens, suppressed=vlm.forbidden_ids
-        ),
+        "stock": lambda: plain_generate(vlm, pairs, samples=shape.group, new_tokens=shape.new_tokens),
     }
     return _of_calls(shape, "generate", calls, vlm, runs, on_run)
 
