@@ -205,7 +205,8 @@ def _print_rates(rates: Rates, design: Design) -> None:
     typer.echo(
         f"{rates.simulations} simulated experiments: a reference and {design.arms} arms × {design.seeds} seeds × "
         f"{design.prompts} prompts; {design.arms // 2} arms {design.difference:+.3f}, the others 0; "
-        f"sd of a difference: seeds {parts.seeds**0.5:.4f}, prompts {parts.prompts**0.5:.3f}, chance {parts.chance**0.5:.3f}"
+        f"sd of a difference: seeds {parts.seeds**0.5:.4f}, prompts {parts.prompts**0.5:.3f}, "
+        f"chance {parts.chance**0.5:.3f}"
     )
     for words, rate, stated in (
         ("planted difference shown, corrected", rates.detected, f"at least {rates.expected:.1%} (one step of Holm's)"),
