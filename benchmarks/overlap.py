@@ -31,7 +31,7 @@ from earshot.config import GrpoConfig
 from earshot.data.pairset import PairSet
 from earshot.images import load_image
 from earshot.lab.bench.paired import in_turns
-from earshot.lab.curriculum import Example, corpus
+from earshot.lab.curriculum import Example
 from earshot.lab.pretraining import Schedule, learn
 from earshot.protocol import reasoner_messages, write_completion
 from earshot.rundir import RunDir, describe_environment, read_jsonl, write_json
@@ -40,6 +40,7 @@ from earshot.train.reward import CombinedReward
 from earshot.types import Verdict
 from earshot.vlm.prefix import sampling
 from earshot.vlm.tiny import TinySize, build_tiny
+from earshot.world.corpus import corpus
 from earshot.world.make import Recipe, make_set
 
 FIRST_STEPS = 2  # of every run, which do not count: a chat server is tried out, and caches are cold

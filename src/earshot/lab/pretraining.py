@@ -5,10 +5,10 @@ A plain supervised loop over examples drawn as it goes; SFT and GRPO on pair set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ from earshot.world.corpus import corpus
 from earshot.world.language import Corruption
 from earshot.world.raters import Raters
 
-OnStep = Callable[[int, float], None]
+OnStep = Callable[[int, int, float], None]
+"""Told of every step its number, how many there are, and the loss."""
+IMAGE_PX = TinySize().image_px
 
 
 class Schedule(NamedTuple):
@@ -39,34 +41,62 @@ class Schedule(NamedTuple):
     batch_size: int = 64
 
 
-def learn(vlm: Vlm, draw: Callable[[], Example], schedule: Schedule, on_step: OnStep | None = None) -> float:
-    """Trains the whole model to write the examples' completions; returns the last step's loss in nats a token.
+def supervised_loss(vlm: Vlm, examples: Sequence[Example]) -> torch.Tensor:
+    """Mean over examples of the mean over their learned tokens: a single answer counts as much as a long trace."""
+    batch = supervised_batch(
+        vlm,
+        [e.messages for e in examples],
+        [e.images for e in examples],
+        [e.completion for e in examples],
+        [e.given for e in examples],
+    )
+    labels = batch.pop("labels")
+    width = labels.size(1) - int((labels != IGNORED).any(dim=0).float().argmax())  # completions stand on the right
+    labels = labels[:, -width:]
+    logits = vlm.model(**batch, logits_to_keep=width + 1).logits[:, :-1]
+    nats = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+    return (nats.sum(dim=1) / (labels != IGNORED).sum(dim=1)).mean()
 
-    Raises:
-        TrainingAborted: The loss is no longer finite.
-    """
-    return _descend(vlm, lambda: _loss(vlm, [draw() for _ in range(schedule.batch_size)]), schedule, on_step)
 
-
-def learn_to_check(vlm: Vlm, draw: Callable[[], Questions], schedule: Schedule, on_step: OnStep | None = None) -> float:
-    """Trains the whole model to answer questions about images; returns the last step's loss in nats an answer.
+def check_loss(vlm: Vlm, asked: Sequence[Questions]) -> torch.Tensor:
+    """Mean over questions, in nats; each image is encoded once for all of its questions.
 
     Every question is a conversation of its own that shares its image with others, as the checker is asked later. An
     answer is a single token: one question an image taught too little too slowly (docs/notebook.md).
-
-    Raises:
-        TrainingAborted: The loss is no longer finite.
     """
     question = ClaimQuestion.of(vlm)
-    return _descend(
-        vlm, lambda: _check_loss(vlm, question, [draw() for _ in range(schedule.batch_size)]), schedule, on_step
-    )
+    owners = [owner for owner, one in enumerate(asked) for _ in one.claims]
+    suffixes = question.suffixes(vlm, [claim for one in asked for claim in one.claims])
+    answers = [question.answers[0 if holds else 1] for one in asked for holds in one.holds]
+    ends = torch.tensor([len(ids) for ids in suffixes])
+    completions = torch.full((len(suffixes), int(ends.max()) + 1), vlm.tokenizer.pad_token_id)
+    for row, (ids, answer) in enumerate(zip(suffixes, answers, strict=True)):
+        completions[row, : len(ids) + 1] = torch.tensor([*ids, answer])
+    mask = (torch.arange(completions.size(1)) <= ends[:, None]).long()
+    inputs = question.prompts(vlm, [one.image for one in asked])
+    logps = shared_logps(vlm.model, inputs, owners, completions.to(vlm.device), mask.to(vlm.device)).logps
+    return -logps.gather(1, ends[:, None].to(vlm.device)).mean()
 
 
-def _descend(
-    vlm: Vlm, next_loss: Callable[[], torch.Tensor], schedule: Schedule, on_step: OnStep | None = None
+def learn(
+    vlm: Vlm,
+    draw: Callable[[], Any],
+    schedule: Schedule,
+    on_step: OnStep = lambda step, steps, loss: None,
+    *,
+    loss_of: Callable[[Vlm, Sequence[Any]], torch.Tensor] = supervised_loss,
 ) -> float:
-    """One lesson: AdamW down the losses of batches drawn as it goes.
+    """One lesson: AdamW on the whole model, down the losses of batches that are drawn as it goes.
+
+    Args:
+        vlm: The model.
+        draw: Draws one of what `loss_of` takes: an example, by default, whose completion is learned.
+        schedule: Its length and pace.
+        on_step: Told of every step.
+        loss_of: The loss of a batch.
+
+    Returns:
+        The last step's loss, in nats.
 
     Raises:
         TrainingAborted: The loss is no longer finite.
@@ -76,7 +106,7 @@ def _descend(
     scheduler = get_cosine_schedule_with_warmup(optimiser, 30, schedule.steps)
     loss_value = float("nan")
     for step in range(schedule.steps):
-        loss = next_loss()
+        loss = loss_of(vlm, [draw() for _ in range(schedule.batch_size)])
         loss_value = loss.item()
         if not torch.isfinite(loss):
             raise TrainingAborted(f"pretrain: step {step}: the loss is {loss_value}; lower the learning rate")
@@ -85,8 +115,7 @@ def _descend(
         optimiser.step()
         scheduler.step()
         optimiser.zero_grad(set_to_none=True)
-        if on_step:
-            on_step(step, loss_value)
+        on_step(step, schedule.steps, loss_value)
     return loss_value
 
 
@@ -127,6 +156,15 @@ TEACHER_TASTE = Raters(alignment=0.0, missing=0.0)
 TASTE = Schedule(200, 3e-4)
 
 
+class Lesson(NamedTuple):
+    """What `learn` is told of one lesson."""
+
+    title: str
+    draw: Callable[[], Any]
+    schedule: Schedule
+    loss_of: Callable[[Vlm, Sequence[Any]], torch.Tensor] = supervised_loss
+
+
 def make_warm_models(
     out: Path,
     names: Sequence[str],
@@ -135,9 +173,11 @@ def make_warm_models(
     seed: int = 0,
     size: TinySize | None = None,
     flip_votes: float = 0.0,
-    on_step: Callable[[str, int, int, float], None] | None = None,
+    on_step: Callable[[str, int, int, float], None] = lambda lesson, step, steps, loss: None,
 ) -> None:
     """Makes the named warm models from nothing and writes each to `out/NAME`, in bfloat16.
+
+    Checker and doubter begin with the listener that was made beside them, or else with the one that ships.
 
     Args:
         out: A folder; a model's folder in it must not exist.
@@ -150,122 +190,63 @@ def make_warm_models(
         on_step: Told the lesson, the step, how many there are, and the loss.
 
     Raises:
-        InputError: A name is not known, its folder exists, or votes are to be flipped of a model that is no listener.
+        InputError: A model's folder exists, or votes are to be flipped of a model that is no listener.
     """
     for name in names:
-        if name not in RECIPES:
-            raise InputError(f"world: no warm model {name!r}, expected one of {', '.join(RECIPES)}")
         if (out / name).exists():
             raise InputError(f"{out / name}: exists; choose a new folder or remove it")
         if flip_votes and RECIPES[name].trade != "listen":
             raise InputError(f"world: flip_votes {flip_votes} for {name!r}, expected a model that learns to listen")
     vote_flips(flip_votes, 0)  # refuses a wrong share before anything is learned
+
+    def teach(vlm: Vlm, lessons: Sequence[Lesson]) -> None:
+        for title, draw, full, loss_of in lessons:
+            schedule = full._replace(steps=max(1, round(full.steps * scale)))
+            learn(vlm, draw, schedule, partial(on_step, title), loss_of=loss_of)
+
     seen: dict[str, dict[str, torch.Tensor]] = {}
     for name in names:
         recipe = RECIPES[name]
+        made = {"model": name, "seed": seed, "scale": scale}
         if recipe.trade in ("check", "doubt"):
-            _teach_listener(out, name, recipe, size=size, scale=scale, seed=seed, on_step=on_step)
-            continue
-        vlm = build_tiny(recipe.family, corpus(), size=size, seed=seed)
-        px = (size or TinySize()).image_px
-
-        def teach(lesson: str, draw: Callable[[], Example], schedule: Schedule, vlm: Vlm = vlm) -> None:
-            schedule = schedule._replace(steps=max(1, round(schedule.steps * scale)))
-            report = partial(on_step, lesson) if on_step else None
-            learn(vlm, draw, schedule, report and (lambda step, loss: report(step, schedule.steps, loss)))
-
-        if recipe.family not in seen:
-            rng = np.random.default_rng(seed)
-            teach(
-                f"{recipe.family}: one image",
-                partial(describe_one, rng, px),
-                Schedule(recipe.first_steps, DESCRIBE_ONE_RATE),
-            )
-            teach(f"{recipe.family}: both images", partial(describe_both, rng, px), DESCRIBE_BOTH)
-            seen[recipe.family] = {key: value.clone() for key, value in vlm.model.state_dict().items()}
-        vlm.model.load_state_dict(seen[recipe.family])
-        rng = np.random.default_rng(recipe.seed)
-        if recipe.trade == "reason":
-            teach(name, partial(compare, rng, px, vlm.prompts, WARM_CORRUPTION), TRADE)
-            rng = np.random.default_rng(recipe.seed + 10)
-            teach(f"{name}: taste", partial(compare, rng, px, vlm.prompts, WARM_CORRUPTION, taste=TEACHER_TASTE), TASTE)
+            beside = (out / "listener").exists()
+            vlm = load(out / "listener" if beside else "world:listener", dtype="float32")
+            made |= {"begins_with": "listener" if beside else "world:listener"}
         else:
-            flips = vote_flips(flip_votes, recipe.seed)
-
-            def hear(
-                rng: np.random.Generator = rng, vlm: Vlm = vlm, px: int = px, flips: Iterator[bool] = flips
-            ) -> Example:
-                return listen(rng, px, vlm.prompts, flipped=next(flips))
-
-            teach(name, hear, TRADE)
+            vlm = build_tiny(recipe.family, corpus(), size=size, seed=seed)
+            if recipe.family not in seen:
+                teach(vlm, _sight(recipe, seed))
+                seen[recipe.family] = {key: value.clone() for key, value in vlm.model.state_dict().items()}
+            vlm.model.load_state_dict(seen[recipe.family])
+            made |= {"flip_votes": flip_votes, "flip_seed": recipe.seed}
+        teach(vlm, _trade(name, vlm, seed, flip_votes))
         vlm.model.to(torch.bfloat16)
         vlm.save(out / name)
-        made = {"model": name, "seed": seed, "scale": scale, "flip_votes": flip_votes, "flip_seed": recipe.seed}
         write_json(out / name / "pretrain.json", made)
 
 
-def _teach_listener(
-    out: Path,
-    name: str,
-    recipe: WarmModel,
-    *,
-    size: TinySize | None,
-    scale: float,
-    seed: int,
-    on_step: Callable[[str, int, int, float], None] | None,
-) -> None:
-    """Teaches a listener another trade: the one that was just made beside it, or else the one that ships.
-
-    Raises:
-        InputError: Another size is asked for, and no listener of it was made.
-    """
-    beside = out / "listener"
-    if not beside.exists() and size is not None:
-        raise InputError(f"world: {name!r} of another size begins with a listener of it; make 'listener' too")
-    begins = beside.as_posix() if beside.exists() else "world:listener"
-    vlm = load(begins, dtype="float32")
-    rng, px = np.random.default_rng([recipe.seed, seed]), (size or TinySize()).image_px
-    full = CHECKS if recipe.trade == "check" else DOUBTS
-    schedule = full._replace(steps=max(1, round(full.steps * scale)))
-    report = partial(on_step, name) if on_step else None
-    told = report and (lambda step, loss: report(step, schedule.steps, loss))
-    if recipe.trade == "check":
-        learn_to_check(vlm, partial(draw_questions, rng, px, QUESTIONS), schedule, told)
-    else:
-        learn(vlm, partial(doubt, rng, px, vlm.prompts), schedule, told)
-    vlm.model.to(torch.bfloat16)
-    vlm.save(out / name)
-    begun = "listener" if beside.exists() else "world:listener"
-    write_json(out / name / "pretrain.json", {"model": name, "seed": seed, "scale": scale, "begins_with": begun})
+def _sight(recipe: WarmModel, seed: int) -> list[Lesson]:
+    """The lessons in seeing, which the models of a family share."""
+    rng = np.random.default_rng(seed)
+    first = Schedule(recipe.first_steps, DESCRIBE_ONE_RATE)
+    return [
+        Lesson(f"{recipe.family}: one image", partial(describe_one, rng, IMAGE_PX), first),
+        Lesson(f"{recipe.family}: both images", partial(describe_both, rng, IMAGE_PX), DESCRIBE_BOTH),
+    ]
 
 
-def _check_loss(vlm: Vlm, question: ClaimQuestion, asked: Sequence[Questions]) -> torch.Tensor:
-    """Mean over questions, in nats; each image is encoded once for all of its questions."""
-    owners = [owner for owner, one in enumerate(asked) for _ in one.claims]
-    suffixes = question.suffixes(vlm, [claim for one in asked for claim in one.claims])
-    answers = [question.answers[0 if holds else 1] for one in asked for holds in one.holds]
-    ends = torch.tensor([len(ids) for ids in suffixes])
-    completions = torch.full((len(suffixes), int(ends.max()) + 1), vlm.tokenizer.pad_token_id)
-    for row, (ids, answer) in enumerate(zip(suffixes, answers, strict=True)):
-        completions[row, : len(ids) + 1] = torch.tensor([*ids, answer])
-    mask = (torch.arange(completions.size(1)) <= ends[:, None]).long()
-    inputs = question.prompts(vlm, [one.image for one in asked])
-    logps = shared_logps(vlm.model, inputs, owners, completions.to(vlm.device), mask.to(vlm.device)).logps
-    return -logps.gather(1, ends[:, None].to(vlm.device)).mean()
-
-
-def _loss(vlm: Vlm, examples: Sequence[Example]) -> torch.Tensor:
-    """Mean over examples of the mean over their learned tokens: a single answer counts as much as a long trace."""
-    batch = supervised_batch(
-        vlm,
-        [e.messages for e in examples],
-        [e.images for e in examples],
-        [e.completion for e in examples],
-        [e.given for e in examples],
-    )
-    labels = batch.pop("labels")
-    width = labels.size(1) - int((labels != IGNORED).any(dim=0).float().argmax())  # completions stand on the right
-    labels = labels[:, -width:]
-    logits = vlm.model(**batch, logits_to_keep=width + 1).logits[:, :-1]
-    nats = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-    return (nats.sum(dim=1) / (labels != IGNORED).sum(dim=1)).mean()
+def _trade(name: str, vlm: Vlm, seed: int, flip_votes: float) -> list[Lesson]:
+    """The lessons after those."""
+    recipe, prompts = RECIPES[name], vlm.prompts
+    rng = np.random.default_rng(recipe.seed)
+    if recipe.trade == "reason":
+        reason = partial(compare, size_px=IMAGE_PX, prompts=prompts, corruption=WARM_CORRUPTION)
+        taste = partial(reason, np.random.default_rng(recipe.seed + 10), taste=TEACHER_TASTE)
+        return [Lesson(name, partial(reason, rng), TRADE), Lesson(f"{name}: taste", taste, TASTE)]
+    if recipe.trade == "listen":
+        flips = vote_flips(flip_votes, recipe.seed)
+        return [Lesson(name, lambda: listen(rng, IMAGE_PX, prompts, flipped=next(flips)), TRADE)]
+    own = np.random.default_rng([recipe.seed, seed])
+    if recipe.trade == "doubt":
+        return [Lesson(name, partial(doubt, own, IMAGE_PX, prompts), DOUBTS)]
+    return [Lesson(name, partial(draw_questions, own, IMAGE_PX, QUESTIONS), CHECKS, check_loss)]

@@ -3,8 +3,7 @@
 import pytest
 
 from earshot.errors import InputError
-from earshot.lab.attack import ATTACKS, Material, materials
-from earshot.lab.attack.traces import CONTENT_FREE, TO_THE_JUDGE
+from earshot.lab.attack.traces import ATTACKS, CONTENT_FREE, TO_THE_JUDGE, Material, materials
 from earshot.protocol import redact_trace
 from earshot.world.checker import check_trace
 from earshot.world.scene import Picture, Scene, Thing

@@ -1,11 +1,13 @@
 """`earshot lab attack` from the command line, on untrained models of the world."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from earshot.cli.main import main
+from earshot.lab.commands.attack import honest_traces
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.corpus import corpus
 from earshot.world.make import Recipe, make_set
@@ -41,7 +43,8 @@ def test_it_writes_what_it_found_about_every_listener(folder: Path, tmp_path: Pa
     more = ["--listener", str(folder / "llava"), "--claims", str(folder / "llava"), "--redaction", "verdict"]
     assert call(folder, tmp_path / "run", *more) == 0
     shown = capsys.readouterr().out
-    assert "ours, redaction verdict" in shown and "llava, what its claims earn" in shown
+    assert "## ours, redaction `verdict`, plain" in shown and "## llava, redaction `verdict`, claims" in shown
+    assert "Each text apart" not in shown
     record = json.loads((tmp_path / "run" / "attack.json").read_text())
     assert (record["pairs"], sorted(record["listeners"]), sorted(record["models"])) == (
         3,
@@ -76,12 +79,14 @@ def test_what_claims_nothing_is_no_trace_unless_it_is_asked_for(folder: Path, tm
     assert moved["--needs-claims"][2] == moved["--no-needs-claims"][2]
 
 
-def test_traces_of_another_file_are_taken_and_must_be_there(folder: Path, tmp_path: Path, capsys) -> None:
-    assert call(folder, tmp_path / "run", "--traces", str(tmp_path / "none.jsonl")) == 2
-    assert "none.jsonl: no such file" in capsys.readouterr().err
-    (tmp_path / "bad.jsonl").write_text('{"id": "a", "trace": "x"}\n{"id": 3}\n')
-    assert call(folder, tmp_path / "run", "--traces", str(tmp_path / "bad.jsonl")) == 2
-    assert "bad.jsonl:2: found {'id': 3}, expected an id and a trace" in capsys.readouterr().err
+def test_the_sets_own_traces_are_the_honest_ones(folder: Path, tmp_path: Path, capsys) -> None:
+    pairs = Path(shutil.copytree(folder / "pairs", tmp_path / "pairs"))
+    assert len(honest_traces(pairs)) == 3
+    (pairs / "traces.jsonl").write_text('{"id": "a", "trace": "x"}\n{"id": 3}\n')
+    assert call(folder, tmp_path / "run", "--data", str(pairs)) == 2
+    assert "traces.jsonl:2: found {'id': 3}, expected an id and a trace" in capsys.readouterr().err
+    (pairs / "traces.jsonl").unlink()
+    assert honest_traces(pairs) == {}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import pytest
 
 from earshot.cli.main import main
 from earshot.config import to_yaml
+from earshot.lab.experiment.power import pilot_components
 from earshot.lab.experiment.summary import summarise, write_summary
+from earshot.lab.experiment.tables import Results
 from tests.lab.experiment.made_up import make_experiment
 
 SMOKE = Path(__file__).resolve().parents[3] / "configs" / "experiments" / "smoke.yaml"
@@ -89,7 +91,8 @@ def test_the_control_takes_a_pilots_variances(
     write_summary(summarise(experiment), experiment)
     words = ["lab", "experiment", "control", "--pilot", str(experiment), "--simulations", "2", "--prompts", "50"]
     assert main([*words, "--json"]) in (0, 1)
-    assert 0.4 < json.loads(capsys.readouterr().out)["design"]["accuracy"] < 0.8
+    design = json.loads(capsys.readouterr().out)["design"]
+    assert design["components"] == pilot_components(summarise(experiment), "test", "accuracy")._asdict()
     assert main([*words, "--set", "nowhere"]) == 2
 
 
@@ -103,7 +106,8 @@ def test_the_smallest_plan_runs_from_the_world_to_the_figures_and_then_has_nothi
     assert main(["lab", "experiment", "run", str(SMOKE), f"out={out}"]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: 4 runs are done")  # and nothing before it
     assert main(["lab", "experiment", "report", str(out)]) == 0
-    numbers = json.loads((out / "results.json").read_text())
-    assert numbers["missing"] == [] and numbers["sets"]["test"]["pairs"] == 24
-    assert numbers["absolute"]["test"]["listener"]["disagreement.held-out"]["n"] > 0
-    assert {one["seeds"] for one in numbers["primary"]} == {2}
+    results = Results(summarise(out))
+    assert results.summary.about["missing"] == [] and results.summary.about["sets"]["test"]["pairs"] == 24
+    assert results.absolute["listener", "test", "disagreement.held-out"].n > 0
+    assert {decision.seeds for _, decision in results.primary} == {2}
+    assert (out / "results.md").read_text().startswith("# smoke: results")

@@ -1,6 +1,7 @@
 """The quickstart: its plan, and (slow) the command itself, cut short."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from earshot.config import GrpoConfig
 from earshot.lab.commands.quickstart import PAIRS_A_STEP, QUANTITIES, SETS, _corrected, quickstart_plan
 from earshot.lab.experiment.endpoints import endpoint_names
 from earshot.lab.experiment.plan import expand
+from earshot.types import Estimate
 
 
 def test_the_two_arms_differ_in_one_weight() -> None:
@@ -66,23 +68,25 @@ def test_a_folder_in_use_is_refused_before_anything_is_made(tmp_path: Path, caps
 
 
 @pytest.mark.slow
-def test_the_quickstart_runs_end_to_end_and_leaves_its_files(tmp_path: Path) -> None:
+def test_the_quickstart_runs_end_to_end_and_leaves_its_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert main(["quickstart", "--out", str(out), "--steps", "2", "--test-pairs", "12", "--ood-pairs", "6"]) == 0
-    summary = json.loads((out / "summary.json").read_text())
-    assert set(summary) == {"table", "accuracy_differences_in_distribution", "seconds"}
-    assert list(summary["accuracy_differences_in_distribution"]) == [
+    shown = capsys.readouterr().out
+    assert re.findall(r"^accuracy in distribution, (\w+ - \w+): .* \(points, paired\)$", shown, re.MULTILINE) == [
         "listener - sft",
         "naive - sft",
         "listener - naive",
     ]
-    assert list(summary["table"]) == ["sft", "naive", "listener"]
-    for arm in summary["table"]:
+    for arm in ("sft", "naive", "listener"):
         assert (out / arm / "eval" / "test" / "predictions.jsonl").is_file()
         assert (out / arm / "model" / "model.safetensors").is_file()
-        assert set(summary["table"][arm]) == set(SETS)
-        assert summary["table"][arm]["test"]["accuracy"]["n"] == 12
-        assert summary["table"][arm]["ood_style"]["accuracy"]["n"] == 6
+        measured = {name: json.loads((out / arm / "eval" / name / "metrics.json").read_text()) for name in SETS}
+        assert measured["test"]["accuracy"]["n"] == 12 and measured["ood_style"]["accuracy"]["n"] == 6
+        cell = Estimate.from_record(measured["test"]["accuracy"]).text(percent=True)
+        (line,) = re.findall(rf"^accuracy, %\s*\n  {SETS['test']} (.*)$", shown, re.MULTILINE)
+        assert cell in line
     steps = [json.loads(line) for line in (out / "listener" / "metrics.jsonl").read_text().splitlines()]
     assert {1, 2} <= {row["step"] for row in steps if "reward" in row}
     page = (out / "report.html").read_text()

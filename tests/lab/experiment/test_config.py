@@ -48,7 +48,6 @@ def change(tree: dict[str, Any], place: str, value: Any) -> None:
         ("world.sets", ["test"], "sets or world.sets: no set 'train'"),
         ("primary.0.arms", ["x"], "primary.0.arms: no arm 'x'"),
         ("primary.0.sets", ["train"], "primary.0.sets: no set 'train'"),
-        ("arms.listener.starts_from", "x", "arms.listener.starts_from: no arm 'x'"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, place: str, value: Any, problem: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from earshot.config import GrpoConfig, SftConfig, dump_config, load_config
+from earshot.config import GrpoConfig, dump_config, load_config
 from earshot.errors import ConfigError, InputError
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.hashing import Hashes
@@ -35,11 +35,10 @@ def test_every_arm_meets_every_seed_and_overrides_what_it_says(tree: dict[str, A
 def test_a_run_of_a_flat_plan_is_its_arms_folder_and_holds_no_records(tree: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "x"
     tree |= {"flat": True, "seeds": 3}
-    tree["arms"]["late"] = {"kind": "grpo", "starts_from": "listener", "unequal": "it begins late"}
-    run = expand(plan_of(tree), ["late"])[-1]
-    assert (run.folder, run.trained, run.evaluated) == (out / "records" / "late", out / "late", out / "late" / "eval")
-    assert run.config is not None and run.config.out == str(out / "late")
-    assert run.model == str(out / "listener" / "model")
+    run = expand(plan_of(tree), ["naive"])[-1]
+    assert (run.folder, run.trained) == (out / "records" / "naive", out / "naive")
+    assert run.evaluated == out / "naive" / "eval"
+    assert run.config is not None and run.config.out == str(out / "naive")
     assert recipe(plan_of(tree), run_of(plan_of(tree), "naive", 3)) == recipe(
         plan_of(tree | {"flat": False}), run_of(plan_of(tree | {"flat": False}), "naive", 3)
     )
@@ -59,26 +58,9 @@ def test_an_arm_may_have_some_of_the_seeds(tree: dict[str, Any]) -> None:
     tree["arms"]["listener"]["seeds"] = 1
     assert [run.key for run in expand(plan_of(tree)) if run.arm == "listener"] == [("listener", 1)]
     assert expand(plan_of(tree), ["listener"], [0]) == []
-    tree["arms"]["late"] = {"kind": "grpo", "starts_from": "listener", "unequal": "it begins late"}
-    with pytest.raises(ConfigError, match=r"arms\.late\.seeds: no seed '0', expected one of 1"):
-        plan_of(tree)
     tree["arms"]["listener"]["seeds"] = "1,4"
     with pytest.raises(ConfigError, match=r"arms\.listener\.seeds: no seed '4', expected one of 0, 1"):
         plan_of(tree)
-
-
-def test_an_arm_may_begin_with_another_ones_model_which_is_then_made_first(tree: dict[str, Any]) -> None:
-    tree["arms"] = {
-        "late": {"kind": "grpo", "starts_from": "sft", "unequal": "it begins after SFT"},
-        "sft": {"kind": "sft"},
-        **tree["arms"],
-    }
-    runs = expand(plan_of(tree), ["late"], [1])
-    assert [run.key for run in runs] == [("sft", 1), ("late", 1)]
-    assert isinstance(runs[0].config, SftConfig)
-    assert runs[1].after == ("sft", 1) and runs[1].model.endswith("x/sft/seed-1/train/model")
-    with pytest.raises(ConfigError, match="no arm 'late'"):
-        plan_of({**tree, "arms": {**tree["arms"], "later": {"kind": "grpo", "starts_from": "late"}}})
 
 
 def test_a_model_of_the_plan_is_named_by_its_folder(tree: dict[str, Any], tmp_path: Path) -> None:
@@ -102,15 +84,11 @@ def test_a_model_of_the_plan_is_named_by_its_folder(tree: dict[str, Any], tmp_pa
         ({"trl": {"per_device_train_batch_size": 16, "num_generations": 8}}, "rollouts a step is 16, but 8"),
     ],
 )
-def test_unequal_budgets_are_refused_unless_the_plan_says_why(
-    tree: dict[str, Any], overrides: dict[str, Any], problem: str
-) -> None:
+def test_unequal_budgets_are_refused(tree: dict[str, Any], overrides: dict[str, Any], problem: str) -> None:
     tree["arms"]["listener"]["overrides"] = overrides
     with pytest.raises(ConfigError, match="arms") as caught:
         expand(plan_of(tree))
     assert problem in str(caught.value)
-    tree["arms"]["listener"]["unequal"] = "it is meant"
-    assert len(expand(plan_of(tree))) == 4
 
 
 def test_sft_sees_the_pairs_of_grpo(tree: dict[str, Any]) -> None:

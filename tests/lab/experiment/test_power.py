@@ -1,5 +1,6 @@
 """Power from a pilot: the variances are found again, the power is that of simulation, the page says it."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,12 @@ import pytest
 from earshot.errors import InputError
 from earshot.lab.experiment.power import (
     Components,
-    Need,
     components_of,
-    fewest_seeds,
     needs,
     power_of,
     prompts_needed,
 )
-from earshot.lab.experiment.power_page import BEGIN, END, power_lines, power_of_sets, write_into
+from earshot.lab.experiment.power_page import LEAST_SEEDS, power_text
 from earshot.lab.experiment.summary import summarise
 from earshot.stats import Statistic, contrasts
 from earshot.stats.totals import ratio_of_totals
@@ -74,8 +73,6 @@ def test_no_number_of_prompts_makes_up_for_too_few_seeds() -> None:
     assert [need.seeds for need in found] == [3, 5, 20]
     sizes = [need.prompts for need in found if need.prompts is not None]
     assert sizes == sorted(sizes, reverse=True)
-    assert fewest_seeds([Need(3, None), Need(4, 900), Need(5, 400)], 500) == Need(5, 400)
-    assert fewest_seeds([Need(3, None)], 500) is None
     for bad in ({"difference": 0.0}, {"power": 1.0}, {"level": 0.0}):
         arguments = {"difference": 0.03, "power": 0.8, "level": 0.95} | bad
         with pytest.raises(InputError):
@@ -96,18 +93,16 @@ def test_a_pilot_of_one_seed_says_nothing() -> None:
         components_of([*contrasts({0: drawn(rng, 0, 1, 50)}).values()])
 
 
-def test_the_page_gets_the_lines_between_its_marks_and_keeps_the_rest(experiment: Path, tmp_path: Path) -> None:
-    sets, family = power_of_sets(summarise(experiment), difference=0.05, power=0.8, comparisons=None)
-    assert family == 2  # the plan's primary comparisons
-    lines = power_lines(sets, difference=0.05, power=0.8, family=family, most_pairs=100_000, endpoint="accuracy")
-    assert any(line.startswith("| test | 120 (60) |") for line in lines)
-    page = tmp_path / "plan.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_into(page, lines)
-    write_into(page, lines)
-    text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert text.count("| test |") == 1
-    page.write_text("no marks")
-    with pytest.raises(InputError, match="expected both"):
-        write_into(page, lines)
+def test_the_text_has_a_row_for_each_set_and_what_is_enough_on_all(experiment: Path) -> None:
+    def text(difference: float, most_pairs: int) -> str:
+        options = {"power": 0.8, "comparisons": None, "endpoint": "accuracy"}
+        return power_text(summarise(experiment), difference=difference, most_pairs=most_pairs, **options)
+
+    wide = text(0.05, 100_000)
+    assert "over a family of 2 comparisons" in wide  # the plan's primary comparisons
+    assert wide.count("| test | 120 (60) |") == 1
+    found = re.search(
+        r"Enough on every set, with the cautious spread: \*\*(\d+) seeds, (\d+) pairs a set", text(0.4, 9999)
+    )
+    assert found is not None and int(found[1]) >= LEAST_SEEDS and int(found[2]) % 2 == 0  # two pairs a prompt
+    assert "No number of seeds up to 20 does with 2 pairs on test" in text(0.05, 2)

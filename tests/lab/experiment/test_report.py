@@ -1,12 +1,11 @@
 """The page and the figures: what stands in them, and that the same summary gives the same bytes."""
 
-import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from earshot.lab.experiment.analysis import primary
 from earshot.lab.experiment.figures import look
-from earshot.lab.experiment.report import FOREST, NUMBERS, PAGE, SCATTER, write_results
+from earshot.lab.experiment.report import FOREST, PAGE, SCATTER, write_results
 from earshot.lab.experiment.summary import read_summary, summarise, write_summary
 from earshot.lab.experiment.tables import Results, markdown
 
@@ -15,7 +14,7 @@ def test_everything_is_made_again_from_the_recorded_summary(experiment: Path, tm
     first = write_results(summarise(experiment), tmp_path / "a", name="made up")
     write_summary(summarise(experiment), tmp_path / "kept")
     second = write_results(read_summary(tmp_path / "kept"), tmp_path / "b", name="made up")
-    assert [path.name for path in first] == [PAGE, NUMBERS, SCATTER, FOREST]
+    assert [path.name for path in first] == [PAGE, SCATTER, FOREST]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
@@ -33,16 +32,15 @@ def test_the_page_has_the_primary_comparisons_and_marks_controls_and_training_li
             assert line.endswith("|") and "nan" not in line.lower()
 
 
-def test_the_numbers_are_those_of_the_analysis(experiment: Path, tmp_path: Path) -> None:
-    summary = summarise(experiment)
-    write_results(summary, tmp_path, name="x")
-    numbers = json.loads((tmp_path / NUMBERS).read_text())
-    (_, decision), *_ = primary(summary)
-    assert numbers["primary"][0]["estimate"]["value"] == decision.estimate.value
-    assert numbers["primary"][0]["shown"] is True and numbers["primary"][0]["goal"] == 0.06
-    assert numbers["differences"]["test"]["blind"]["accuracy"]["value"] == 0
-    assert numbers["relative_differences"]["test"]["blind"]["false_claims"]["value"] == 0
-    assert numbers["absolute"]["test"]["naive"]["malformed_rate"]["value"] == 0
+def test_the_numbers_are_those_of_the_analysis(experiment: Path) -> None:
+    results = Results(summarise(experiment))
+    comparison, decision = results.primary[0]
+    assert decision == primary(results.summary)[0][1] and decision.shown and comparison.goal == 0.06
+    blind = {one.endpoint: estimate for one, estimate in results.differences.items() if one.arm == "blind"}
+    assert blind["accuracy"].value == blind["false_claims"].value == 0
+    assert results.absolute["naive", "test", "malformed_rate"].value == 0
+    cell = decision.estimate.text(percent=True, signed=True)
+    assert f"| with listener − naive | accuracy | test | {cell} |" in markdown(results)
 
 
 def test_figures_are_svg_with_every_arm(experiment: Path, tmp_path: Path) -> None:
@@ -63,6 +61,7 @@ def test_an_arm_without_runs_leaves_a_gap_and_no_number(experiment: Path, tmp_pa
     for seed in range(3):
         del summary.totals["listener", seed, "test"]  # type: ignore[attr-defined]
     write_results(summary, tmp_path, name="x")
-    numbers = json.loads((tmp_path / NUMBERS).read_text())
-    assert numbers["primary"][0]["estimate"]["value"] is None and numbers["primary"][0]["shown"] is False
-    assert "listener" not in numbers["absolute"]["test"]
+    results = Results(summary)
+    _, decision = results.primary[0]
+    assert decision.estimate.value is None and not decision.shown
+    assert ("listener", "test", "accuracy") not in results.absolute

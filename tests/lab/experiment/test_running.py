@@ -169,17 +169,6 @@ def test_redoing_a_training_redoes_its_evaluations(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_an_arm_that_begins_with_another_waits_for_it_and_is_not_begun_if_that_fails(bench: Bench) -> None:
-    bench.tree["arms"]["late"] = {"kind": "grpo", "starts_from": "naive", "unequal": "it begins later"}
-    (bench.desk / "fail").write_text("naive/seed-1/train.yaml")
-    problems = bench.go(arms=("late",), jobs=3)
-    assert problems[-1] == "late seed 1: not begun, because naive failed"
-    assert Record(bench.out / "late" / "seed-0").output("eval/test") is not None
-    (bench.desk / "fail").unlink()
-    assert bench.go(arms=("late",), jobs=3) == []
-
-
-@pytest.mark.slow
 def test_models_of_the_plan_and_arms_that_train_nothing(bench: Bench) -> None:
     bench.tree["models"] = {"other": {"command": ["model", "{out}"]}}
     bench.tree["arms"]["warm"] = {"kind": "none"}

@@ -138,3 +138,12 @@ def test_runs_of_other_pairs_are_not_taken_in(experiment: Path) -> None:
     there.about["sets"]["test"]["digest"] = "another"
     with pytest.raises(DataError, match="set 'test': naive seed 0 judged other pairs"):
         merge([here, there])
+
+
+def test_a_plan_that_an_older_version_wrote_is_read(experiment: Path) -> None:
+    plan = json.loads((experiment / "plan.json").read_text())
+    for arm in plan["arms"].values():
+        arm |= {"starts_from": None, "unequal": None}
+    before = summarise(experiment).about
+    (experiment / "plan.json").write_text(json.dumps(plan))
+    assert summarise(experiment).about == before

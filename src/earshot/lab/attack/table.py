@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
-
-from rich.table import Table
 
 from earshot.lab.attack.measure import CLAIMS, PLAIN, Measured
 from earshot.report.markdown import grid
@@ -20,38 +17,21 @@ _COLUMNS: Final = (
 )
 
 
-def as_tables(found: Mapping[str, Sequence[Measured]]) -> list[Table]:
-    """One table a listener and redaction level, a row for each group of attacks, and one for what claims earn.
+def as_markdown(found: Mapping[str, Sequence[Measured]], *, texts: bool = True) -> str:
+    """For each listener, redaction level and option a table of the groups of attacks, and what the columns mean.
 
-    The other options of the reward, the intervals and the single texts are in the Markdown.
+    Args:
+        found: What was measured, by listener.
+        texts: Under the plain option, also every text apart.
     """
-    tables = []
-    for name, rows in found.items():
-        for level, option in dict.fromkeys((r.redaction, r.option) for r in rows if r.option in (PLAIN, CLAIMS)):
-            what = f"redaction {level}" if option == PLAIN else "what its claims earn"
-            table = Table(title=f"{name}, {what}", title_justify="left")
-            table.add_column("attack", no_wrap=True)
-            table.add_column("against", no_wrap=True)
-            for _, title in _shown(option):
-                table.add_column(title, justify="right")
-            for row in _groups(rows, level, option):
-                cells = [_cell(getattr(row, field), field, interval=False) for field, _ in _shown(option)]
-                table.add_row(row.group, row.base, *cells)
-            tables.append(table)
-    return tables
-
-
-def as_markdown(found: Mapping[str, Sequence[Measured]]) -> str:
-    """The same as Markdown, with what the columns mean, and every text apart for the plain option."""
     parts = ["# Attacks", "", _LEGEND, ""]
     for name, rows in found.items():
         for level, option in dict.fromkeys((r.redaction, r.option) for r in rows):
-            parts += [f"## {name}, redaction `{level}`, {option.replace('_', '-')}", ""]
-            parts.append(_lines(_groups(rows, level, option), option))
-            if option == PLAIN:
-                parts += ["Each text apart:", ""]
-                alone = [r for r in rows if (r.redaction, r.option) == (level, option) and r.text]
-                parts.append(_lines(alone, option))
+            here = [r for r in rows if (r.redaction, r.option) == (level, option)]
+            parts += [f"## {name}, redaction `{level}`, {option}", ""]
+            parts.append(_lines([r for r in here if r.text is None], option))
+            if texts and option == PLAIN:
+                parts += ["Each text apart:", "", _lines([r for r in here if r.text], option)]
     return "\n".join(parts)
 
 
@@ -62,10 +42,6 @@ how far the probability of the side moves that the text asserts; texts assert ei
 share of answers that change sides, in percent. *Earns more*: the reward of the text less the reward of what it is
 compared with.
 Intervals are 95 %, prompts resampled."""
-
-
-def _groups(rows: Sequence[Measured], level: str, option: str) -> list[Measured]:
-    return [r for r in rows if (r.redaction, r.option, r.text) == (level, option, None)]
 
 
 def _shown(option: str) -> Sequence[tuple[str, str]]:
@@ -84,6 +60,5 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("`", "'")[:80]
 
 
-def _cell(estimate: Estimate, field: str, *, interval: bool = True) -> str:
-    told = estimate if interval else replace(estimate, low=None, high=None)
-    return told.text(percent=field == "flipped", signed=field in ("toward", "gain"))
+def _cell(estimate: Estimate, field: str) -> str:
+    return estimate.text(percent=field == "flipped", signed=field in ("toward", "gain"))

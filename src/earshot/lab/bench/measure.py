@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,21 +15,21 @@ from typing import Any
 import torch
 import transformers
 
+from earshot.config import dump_config
 from earshot.errors import InputError
-from earshot.lab.bench.clock import READINGS, Clock
-from earshot.lab.bench.paired import SIDES, Ratio, in_turns, ratio_of
+from earshot.lab.bench.paired import SIDES, Ratio, in_turns, ratio_of, seconds_since
 from earshot.lab.bench.shape import Shape, repeated
 from earshot.lab.bench.stock import plain_generate, plain_listener
 from earshot.lab.bench.work import Work, counted, ideal_ratio
 from earshot.listener.local import LocalListener
 from earshot.reasoner import Reasoner
-from earshot.vlm.model import resolve_device
+from earshot.vlm import Vlm
 
 QUANTITIES = ("step", "train_pass", "listener", "generate", "peak_memory")
 Result = dict[str, Any]
 
 
-def measure_step(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None, clock: str = "wall") -> Result:
+def measure_step(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None) -> Result:
     """A whole GRPO step with a listener, against TRL's trainer with a plain listener for its reward.
 
     Our training pass goes on from the prompts that generation encoded: their forward pass stands under `generate`, in
@@ -38,15 +39,13 @@ def measure_step(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: No
         shape: What is measured.
         runs: Pairs of steps, after one pair that does not count.
         on_run: Called after each of the 2 * (runs + 3) steps.
-        clock: What time is measured by, `wall` or `cpu`; see `Clock`.
     """
     from earshot.lab.bench.trainers import both_trainers
 
-    ticking = _clock(clock, shape)
     with tempfile.TemporaryDirectory(prefix="earshot-bench-") as out, warnings.catch_warnings():
         # TRL's hook for generation says that it is experimental, and its trainer that names will change.
         warnings.simplefilter("ignore")
-        steppers = both_trainers(shape, out, ticking)
+        steppers = both_trainers(shape, out)
         ratios = in_turns(steppers["ours"].step, steppers["stock"].step, runs, on_run)
         works: dict[str, dict[str, Work]] = {}
         for side in SIDES:
@@ -60,10 +59,10 @@ def measure_step(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: No
     ratios["peak_memory"] = ratio_of(peaks[:1], peaks[1:])
     if not shape.pixels:
         ratios.pop("listener")  # nobody listened
-    return _result(shape, ratios, works, ticking)
+    return _result(shape, ratios, works, steppers["ours"].device)
 
 
-def measure_listener(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None, clock: str = "wall") -> Result:
+def measure_listener(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None) -> Result:
     """The listener on G traces of each pair, against a plain batch in which every trace has its own images.
 
     Raises:
@@ -77,10 +76,10 @@ def measure_listener(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda
         "ours": lambda: listener.p_first(pairs, texts),
         "stock": lambda: plain_listener(vlm, pairs, texts),
     }
-    return _of_calls(shape, "listener", calls, vlm, runs, on_run, _clock(clock, shape))
+    return _of_calls(shape, "listener", calls, vlm, runs, on_run)
 
 
-def measure_judge(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None, clock: str = "wall") -> Result:
+def measure_judge(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: None) -> Result:
     """G completions of each pair in both orders, against plain `generate`.
 
     Raises:
@@ -92,27 +91,24 @@ def measure_judge(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: N
     reasoner = Reasoner(vlm, max_new_tokens=shape.new_tokens)
     calls: dict[str, Callable[[], Any]] = {
         "ours": lambda: reasoner.judge(pairs, samples=shape.group),
-        "stock": lambda: plain_generate(
-            vlm, pairs, samples=shape.group, new_tokens=shape.new_tokens, suppressed=vlm.forbidden_ids
-        ),
+        "stock": lambda: plain_generate(vlm, pairs, samples=shape.group, new_tokens=shape.new_tokens),
     }
-    return _of_calls(shape, "generate", calls, vlm, runs, on_run, _clock(clock, shape))
+    return _of_calls(shape, "generate", calls, vlm, runs, on_run)
 
 
 def _of_calls(
     shape: Shape,
     part: str,
     calls: dict[str, Callable[[], Any]],
-    vlm: Any,
+    vlm: Vlm,
     runs: int,
     on_run: Callable[[], Any],
-    clock: Clock,
 ) -> Result:
     def timed(call: Callable[[], Any]) -> Callable[[], dict[str, float]]:
         def run() -> dict[str, float]:
-            start = clock.now()
+            start = time.perf_counter()
             call()
-            return {part: clock.since(start)}
+            return {part: seconds_since(start, vlm.device)}
 
         return run
 
@@ -123,28 +119,27 @@ def _of_calls(
         with counted(vlm.model, works[side][part]):
             call()
         on_run()
-    return _result(shape, ratios, works, clock)
+    return _result(shape, ratios, works, vlm.device)
 
 
-def _result(shape: Shape, ratios: dict[str, Ratio], works: dict[str, dict[str, Work]], clock: Clock) -> Result:
+def _result(shape: Shape, ratios: dict[str, Ratio], works: dict[str, dict[str, Work]], device: torch.device) -> Result:
     """One object: the shape, the ideal ratio, a ratio for each quantity (None where not measured), and the work."""
-    total = {side: _sum(list(parts.values())) for side, parts in works.items()}
+    total = {side: sum(parts.values(), Work()) for side, parts in works.items()}
     measured = {name: ratios[name]._asdict() if name in ratios else None for name in QUANTITIES}
     by_part = {
         part: {
-            **{side: works[side][part].as_dict() for side in SIDES},
+            **{side: asdict(works[side][part]) for side in SIDES},
             "ideal_ratio": ideal_ratio(*(works[side][part] for side in SIDES)),
         }
         for part in works["ours"]
     }
     return {
-        "shape": asdict(shape),
+        "shape": dump_config(shape),
         "ideal_ratio": ideal_ratio(*(total[s] for s in SIDES)),
         **measured,
         "work": by_part,
         "machine": {
-            "clock": clock.kind,
-            "device": torch.cuda.get_device_name() if clock.device.type == "cuda" else platform.processor() or "cpu",
+            "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
             "threads": torch.get_num_threads(),
             "load": list(os.getloadavg()),
             "torch": torch.__version__,
@@ -152,18 +147,6 @@ def _result(shape: Shape, ratios: dict[str, Ratio], works: dict[str, dict[str, W
             "trl": version("trl"),
         },
     }
-
-
-def _sum(works: list[Work]) -> Work:
-    return Work(
-        sum(w.images for w in works), sum(w.language_tokens for w in works), sum(w.multiply_adds for w in works)
-    )
-
-
-def _clock(kind: str, shape: Shape) -> Clock:
-    if kind not in READINGS:
-        raise InputError(f"bench: clock {kind!r}, expected one of {', '.join(READINGS)}")
-    return Clock(kind, resolve_device(shape.device))
 
 
 def _need_images(shape: Shape) -> None:

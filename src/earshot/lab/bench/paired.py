@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any, NamedTuple
+
+import torch
 
 SIDES = ("ours", "stock")
 
@@ -27,6 +30,13 @@ class Ratio(NamedTuple):
     ours: float
     stock: float
     runs: int
+
+
+def seconds_since(start: float, device: torch.device) -> float:
+    """Seconds since a reading of `time.perf_counter`, all work on the device done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def ratio_of(ours: Sequence[float], stock: Sequence[float]) -> Ratio:

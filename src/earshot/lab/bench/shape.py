@@ -3,76 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 
+from earshot.config import Config, build_config, parse_yaml
+from earshot.config.applications import Count
 from earshot.errors import InputError
 from earshot.protocol import reasoner_messages
 from earshot.types import Pair, Votes
 from earshot.vlm import Vlm
 from earshot.vlm.model import resolve_device
-from earshot.vlm.tiny import FAMILIES, TinySize, build_tiny
+from earshot.vlm.tiny import TinySize, build_tiny
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _COLOURS = ("red", "blue", "green", "black", "white", "grey", "pink", "brown")
 _CORPUS = [f"prompt : {' '.join(_COLOURS)} . which better ?", "<think> 1 2 </think><answer>1</answer>"] * 8
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of one measurement.
+class Shape(Config):
+    """Sizes of one measurement."""
 
-    Attributes:
-        pixels: Side of each of a pair's two square images, a multiple of 28; 0 for prompts without images.
-        prompt_tokens: Tokens of the prompt beside those of its images.
-        new_tokens: Tokens of each completion; none is shorter.
-        group: Completions of one pair.
-        groups: Pairs of one step.
-        hidden: Width of the language model, a multiple of 64.
-        layers: Its layers.
-        vision_hidden: Width of the vision tower, a multiple of 32.
-        vision_layers: Its layers.
-        family: One of `earshot.vlm.tiny.FAMILIES`.
-        device: `cpu`, `cuda` or `auto`.
-        dtype: Of weights and activations.
-
-    Raises:
-        InputError: A size is out of its range.
-    """
-
-    pixels: int = 504
-    prompt_tokens: int = 77
-    new_tokens: int = 128
-    group: int = 8
-    groups: int = 2
-    hidden: int = 256
-    layers: int = 6
-    vision_hidden: int = 192
-    vision_layers: int = 4
-    family: str = "qwen2_5_vl"
-    device: str = "cpu"
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        steps = {"pixels": 28, "hidden": 64, "vision_hidden": 32}
-        for name in ("pixels", "prompt_tokens", "new_tokens", "group", "groups", "hidden", "layers", "vision_layers"):
-            value, least = getattr(self, name), 0 if name == "pixels" else 1
-            if value < least or value % steps.get(name, 1):
-                wanted = f"a multiple of {steps[name]}" if name in steps else f"at least {least}"
-                raise InputError(f"bench: {name} {value}, expected {wanted}")
-        for name, known in (("family", FAMILIES), ("dtype", tuple(DTYPES))):
-            if getattr(self, name) not in known:
-                raise InputError(f"bench: {name} {getattr(self, name)!r}, expected one of {', '.join(known)}")
+    pixels: Annotated[int, Field(ge=0, multiple_of=28)] = 504
+    """Side of each of a pair's two square images; 0 for prompts without images."""
+    prompt_tokens: Count = 77
+    """Tokens of the prompt beside those of its images."""
+    new_tokens: Count = 128
+    """Tokens of each completion, or of each trace that is read; none is shorter."""
+    group: Count = 8
+    """Completions of one pair."""
+    groups: Count = 2
+    """Pairs at a time."""
+    hidden: Annotated[int, Field(ge=1, multiple_of=64)] = 256
+    """Width of the language model."""
+    layers: Count = 6
+    """Its layers."""
+    vision_hidden: Annotated[int, Field(ge=1, multiple_of=32)] = 192
+    """Width of the vision tower."""
+    vision_layers: Count = 4
+    """Its layers."""
+    family: Literal["qwen2_5_vl", "llava"] = "qwen2_5_vl"
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of weights and activations."""
 
     def build(self, seed: int = 0) -> Vlm:
         """A model of this shape with random weights, which writes nothing but words and never ends early."""
         size = TinySize(self.hidden, self.layers, self.vision_hidden, self.vision_layers, self.pixels or 28)
         vlm = build_tiny(self.family, _CORPUS, size=size, seed=seed)
-        vlm.model.to(resolve_device(self.device), DTYPES[self.dtype])
+        vlm.model.to(resolve_device(self.device), getattr(torch, self.dtype))
         # Whole words only, so that a text has as many tokens when the listener reads it as when it was written.
         words = {vlm.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in _COLOURS}
         vlm.forbidden_ids = [i for i in range(vlm.model.config.get_text_config().vocab_size) if i not in words]
@@ -119,6 +100,22 @@ class Shape:
         messages = reasoner_messages(prompt, vlm.prompts)
         text = vlm.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         return len(vlm.tokenizer(text, add_special_tokens=False)["input_ids"]) - 2 * bool(self.pixels)
+
+
+def shape_of(sizes: Sequence[str]) -> Shape:
+    """The shape of which these sizes, each `key=value`, are not the default.
+
+    Raises:
+        InputError: A size is not written so.
+        ConfigError: There is no such size, or it is out of its range.
+    """
+    tree = {}
+    for size in sizes:
+        key, equals, value = size.partition("=")
+        if not equals:
+            raise InputError(f"{size!r}: expected key=value, such as pixels=224")
+        tree[key] = parse_yaml(value)
+    return build_config(Shape, tree, "bench")
 
 
 def repeated(pairs: Sequence[Pair], group: int) -> list[Pair]:

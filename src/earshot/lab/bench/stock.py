@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -25,9 +24,7 @@ def plain_listener(vlm: Vlm, pairs: Sequence[Pair], traces: Sequence[str]) -> li
     return torch.softmax(logits[:, list(answer_token_ids(vlm))].double(), dim=-1)[:, 0].tolist()
 
 
-def plain_generate(
-    vlm: Vlm, pairs: Sequence[Pair], *, samples: int, new_tokens: int, suppressed: Sequence[int]
-) -> list[str]:
+def plain_generate(vlm: Vlm, pairs: Sequence[Pair], *, samples: int, new_tokens: int) -> list[str]:
     """`samples` completions of every pair in both orders, by the model's own `generate`, in one batch."""
     shown = [pair for known in pairs for pair in (known, known.swapped())]
     inputs = vlm.encode(
@@ -40,13 +37,8 @@ def plain_generate(
             do_sample=True,
             num_return_sequences=samples,
             max_new_tokens=new_tokens,
-            suppress_tokens=list(suppressed),
+            suppress_tokens=list(vlm.forbidden_ids),
             pad_token_id=vlm.tokenizer.pad_token_id,
         )
     texts: list[str] = vlm.tokenizer.batch_decode(ids[:, inputs["input_ids"].size(1) :], skip_special_tokens=True)
     return texts
-
-
-def texts_of(completions: Sequence[Any]) -> list[str]:
-    """The texts of completions as TRL gives them to a reward."""
-    return [completion if isinstance(completion, str) else completion[0]["content"] for completion in completions]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from earshot.lab.bench.clock import Clock
 from earshot.lab.bench.memory import peak_memory
+from earshot.lab.bench.paired import SIDES, seconds_since
 from earshot.lab.bench.shape import Shape
-from earshot.lab.bench.stock import plain_listener, texts_of
+from earshot.lab.bench.stock import plain_listener
 from earshot.lab.bench.work import Work, counted
 from earshot.listener.local import LocalListener
 from earshot.train.trainer import ListenerGrpoTrainer
@@ -27,18 +30,19 @@ class Stepper(TrainerCallback):
     """A trainer that takes one step at a time, each from the beginning of its data.
 
     Attributes:
+        device: Where it computes.
         seconds: Of the parts of the latest step.
         work: By part, where it was asked for.
         peak_bytes: Of the latest step, where it was asked for.
     """
 
-    def __init__(self, trainer: GRPOTrainer, models: Sequence[Any], clock: Clock) -> None:
+    def __init__(self, trainer: GRPOTrainer, models: Sequence[Any]) -> None:
+        self.device: torch.device = trainer.accelerator.device
         self.seconds: dict[str, float] = {}
         self.work: dict[str, Work] = {}
         self.peak_bytes = 0
         self._trainer = trainer
         self._models = models
-        self._clock = clock
         self._watched: str | None = None
         self._began = 0.0
         self._measuring = ExitStack()
@@ -61,11 +65,11 @@ class Stepper(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._watched == "memory":
             # From the beginning of the step: what generation keeps for the training pass counts as the latter's.
-            self._peak = self._measuring.enter_context(peak_memory(self._trainer.accelerator.device))
-        self._began = self._clock.now()
+            self._peak = self._measuring.enter_context(peak_memory(self.device))
+        self._began = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.seconds["step"] = self._clock.since(self._began)
+        self.seconds["step"] = seconds_since(self._began, self.device)
         self._measuring.close()
         if self._watched == "memory":
             self.peak_bytes = self._peak.bytes
@@ -78,29 +82,29 @@ class Stepper(TrainerCallback):
         rewards, prepare, train = trainer._calculate_rewards, trainer._prepare_inputs, trainer.training_step
 
         def noting_the_beginning(inputs: Any) -> Any:
-            began[0] = self._clock.now()
+            began[0] = time.perf_counter()
             return whole(inputs)
 
         def generating(prompts: Any) -> Any:
             with self._counting("generate"):
                 result = generate(prompts)
-            self.seconds["generate"] = self._clock.since(began[0])
+            self.seconds["generate"] = seconds_since(began[0], self.device)
             return result
 
         def training(*args: Any, **kwargs: Any) -> Any:
-            start, prepared = self._clock.now(), [0.0]
+            start, prepared = time.perf_counter(), [0.0]
             inside = ExitStack()
 
             def preparing(batch: Any) -> Any:
                 inputs = prepare(batch)
-                prepared[0] += self._clock.since(start)
+                prepared[0] += seconds_since(start, self.device)
                 inside.enter_context(self._counting("train_pass"))
                 return inputs
 
             trainer._prepare_inputs = preparing
             with inside:
                 loss = train(*args, **kwargs)
-            self.seconds["train_pass"] += self._clock.since(start) - prepared[0]
+            self.seconds["train_pass"] += seconds_since(start, self.device) - prepared[0]
             return loss
 
         trainer._generate_and_score_completions, trainer._generate = noting_the_beginning, generating
@@ -109,10 +113,10 @@ class Stepper(TrainerCallback):
 
     def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = self._clock.now()
+            start = time.perf_counter()
             with self._counting(part):
                 result = function(*args, **kwargs)
-            self.seconds[part] += self._clock.since(start)
+            self.seconds[part] += seconds_since(start, self.device)
             return result
 
         return timed
@@ -126,46 +130,46 @@ class Stepper(TrainerCallback):
         return stack
 
 
-def both_trainers(shape: Shape, out: str, clock: Clock) -> dict[str, Stepper]:
+def both_trainers(shape: Shape, out: str) -> dict[str, Stepper]:
     """Ours and TRL's on the same weights and pairs, with a listener of the same size where there are images."""
     steppers = {}
-    for side in ("ours", "stock"):
+    for side in SIDES:
         vlm, listener = shape.build(seed=0), shape.build(seed=1).freeze()
         pairs = shape.pairs(vlm, shape.groups)
         data = _dataset(shape, vlm, pairs)
         shared: dict[str, Any] = {"args": arguments(shape, vlm, out), "train_dataset": data}
-        reward = _ours(shape, listener) if side == "ours" else _plain(shape, listener)
         if side == "ours":
+            reward = _reward(shape, LocalListener(listener).p_first)
             trainer = ListenerGrpoTrainer(vlm=vlm, reward_funcs=[reward], **shared)
         else:
+            reward = _reward(shape, partial(plain_listener, listener))
             trainer = GRPOTrainer(model=vlm.model, processing_class=vlm.processor, reward_funcs=[reward], **shared)
-        steppers[side] = Stepper(trainer, [vlm.model, listener.model], clock)
+        steppers[side] = Stepper(trainer, [vlm.model, listener.model])
     return steppers
 
 
-def arguments(shape: Shape, vlm: Vlm, out: str, **more: Any) -> GRPOConfig:
+def arguments(shape: Shape, vlm: Vlm, out: str) -> GRPOConfig:
     """TRL's configuration of one step for the shape: all completions in one micro-batch, none of them shorter."""
-    given = {
-        "output_dir": out,
-        "per_device_train_batch_size": shape.group * shape.groups,
-        "num_generations": shape.group,
-        "max_completion_length": shape.new_tokens,
-        "generation_kwargs": {"suppress_tokens": vlm.forbidden_ids},
-        "max_steps": 1,
-        "shuffle_dataset": False,
-        "learning_rate": 1e-6,
-        "beta": 0.0,
-        "loss_type": "grpo",
-        "gradient_checkpointing": False,
-        "bf16": False,
-        "report_to": [],
-        "save_strategy": "no",
-        "logging_strategy": "no",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "use_cpu": vlm.device.type == "cpu",
-    }
-    return GRPOConfig(**{**given, **more})
+    return GRPOConfig(
+        output_dir=out,
+        per_device_train_batch_size=shape.group * shape.groups,
+        num_generations=shape.group,
+        max_completion_length=shape.new_tokens,
+        generation_kwargs={"suppress_tokens": vlm.forbidden_ids},
+        max_steps=1,
+        shuffle_dataset=False,
+        learning_rate=1e-6,
+        beta=0.0,
+        loss_type="grpo",
+        gradient_checkpointing=False,
+        bf16=False,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        use_cpu=vlm.device.type == "cpu",
+    )
 
 
 def _dataset(shape: Shape, vlm: Vlm, pairs: Sequence[Pair]) -> Dataset:
@@ -181,20 +185,12 @@ def _dataset(shape: Shape, vlm: Vlm, pairs: Sequence[Pair]) -> Dataset:
     return dataset
 
 
-def _ours(shape: Shape, vlm: Vlm) -> Callable[..., list[float]]:
-    listener = LocalListener(vlm)
-
+def _reward(
+    shape: Shape, listen: Callable[[Sequence[Pair], Sequence[str]], Iterable[float]]
+) -> Callable[..., list[float]]:
     def reward(*, completions: Sequence[Any], pair: Sequence[Pair], **_: Any) -> list[float]:
-        texts = texts_of(completions)
-        return listener.p_first(pair, texts).tolist() if shape.pixels else _arbitrary(texts)
-
-    return reward
-
-
-def _plain(shape: Shape, vlm: Vlm) -> Callable[..., list[float]]:
-    def reward(*, completions: Sequence[Any], pair: Sequence[Pair], **_: Any) -> list[float]:
-        texts = texts_of(completions)
-        return plain_listener(vlm, pair, texts) if shape.pixels else _arbitrary(texts)
+        texts = [one if isinstance(one, str) else one[0]["content"] for one in completions]
+        return [float(p) for p in listen(pair, texts)] if shape.pixels else _arbitrary(texts)
 
     return reward
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,8 +27,12 @@ class Work:
     language_tokens: int = 0
     multiply_adds: int = 0
 
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.images + other.images,
+            self.language_tokens + other.language_tokens,
+            self.multiply_adds + other.multiply_adds,
+        )
 
 
 def ideal_ratio(ours: Work, stock: Work) -> float | None:

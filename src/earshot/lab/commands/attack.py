@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from earshot.lab.attack import Measured
+    from earshot.lab.attack.measure import Measured
     from earshot.vlm import Vlm
 
 
@@ -27,16 +27,13 @@ def attack_command(
         bool, typer.Option(help="Hear a trace that claims nothing as no trace, as training does by default.")
     ] = True,
     claims: Annotated[str | None, typer.Option(help="A model that checks claims: a folder or hub id.")] = None,
-    traces: Annotated[
-        Path | None, typer.Option(help="Honest traces, JSON lines of 'id' and 'trace'; the set's own by default.")
-    ] = None,
     pairs: Annotated[int, typer.Option(min=2, help="Attack only the first so many pairs.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pairs asked about at a time.")] = 4,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     resamples: Annotated[int, typer.Option(min=1, help="Of the prompts, for the intervals.")] = 10_000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print attack.json instead of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print attack.json instead of the tables.")] = False,
 ) -> None:
     """Try to talk a listener into a side: how far each attack moves it, and what it would earn."""
     import json
@@ -57,10 +54,10 @@ def attack_command(
         for name, spec in parse_listeners(listener).items()
     }
     chosen = list(islice(read_pairs(data), pairs))
-    from rich.console import Console
-
-    from earshot.lab.attack import as_markdown, as_tables, materials, measure_attacks
-    from earshot.listener.build import Loaded, build_checker, build_listener, language_of, models_of
+    from earshot.lab.attack.measure import measure_attacks
+    from earshot.lab.attack.table import as_markdown
+    from earshot.lab.attack.traces import materials
+    from earshot.listener.build import Loaded, build_checker, build_listener, models_of
     from earshot.rundir import describe_environment, write_json, write_text
     from earshot.world.truth import read_truth
 
@@ -76,11 +73,10 @@ def attack_command(
         reader = build_listener(replace(spec, name=name), loaded)
         models = list(models_of(spec, loaded).values())
         chat = chat_of(models[0]) if len(models) == 1 else None
-        made = materials(chosen, traces=honest_traces(data, traces), truths=read_truth(data), chat=chat)
+        made = materials(chosen, traces=honest_traces(data), truths=read_truth(data), chat=chat)
         with progress_bar(f"attacking {name}") as tell:
             found[name] = measure_attacks(
                 reader, made, redactions=levels, claims=checker,  # type: ignore[arg-type]
-                swap=language_of(spec, loaded).swap,
                 resamples=resamples, seed=seed, batch=batch, progress=tell,
             )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -102,27 +98,20 @@ def attack_command(
     if as_json:
         typer.echo(json.dumps(record, indent=2))
         return
-    for table in as_tables(found):
-        Console().print(table)
+    typer.echo(as_markdown(found, texts=False))
     typer.echo(f"{out}: attack.json, attack.md")
 
 
-def honest_traces(data: Path, traces: Path | None) -> dict[str, str]:
-    """Honest traces by pair id: those of a file, or of the pair set where it has some.
+def honest_traces(data: Path) -> dict[str, str]:
+    """The pair set's own traces by pair id, where it has some.
 
     Raises:
-        InputError: The file that was asked for is not there.
         DataError: A row has no text for `id` or `trace`.
     """
     from earshot.data.rows import TRACES_FILE, read_traces
-    from earshot.errors import InputError
 
-    file = traces or data / TRACES_FILE
-    if not file.exists():
-        if traces is not None:
-            raise InputError(f"{traces}: no such file, expected JSON lines of 'id' and 'trace'")
-        return {}
-    return {row["id"]: row["trace"] for row in read_traces(file)}
+    file = data / TRACES_FILE
+    return {row["id"]: row["trace"] for row in read_traces(file)} if file.exists() else {}
 
 
 def chat_of(vlm: Vlm) -> Any:

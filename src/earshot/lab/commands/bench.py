@@ -5,86 +5,57 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 app = typer.Typer(no_args_is_help=True, help="Measure Earshot against stock in paired runs.")
 
-Pixels = Annotated[int, typer.Option(help="Side of each of a pair's two images; 0 for prompts without images.")]
-PromptTokens = Annotated[int, typer.Option(help="Tokens of the prompt beside those of its images.")]
-NewTokens = Annotated[int, typer.Option(help="Tokens of each completion, or of each trace that is read.")]
-Group = Annotated[int, typer.Option(help="Completions of one pair.")]
-Groups = Annotated[int, typer.Option(help="Pairs at a time.")]
-Hidden = Annotated[int, typer.Option(help="Width of the language model.")]
-Layers = Annotated[int, typer.Option(help="Layers of the language model.")]
-VisionHidden = Annotated[int, typer.Option(help="Width of the vision tower.")]
-VisionLayers = Annotated[int, typer.Option(help="Layers of the vision tower.")]
-Family = Annotated[str, typer.Option(help="qwen2_5_vl or llava.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
-Dtype = Annotated[str, typer.Option(help="float32 or bfloat16.")]
+Sizes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="key=value: pixels, prompt_tokens, new_tokens, group, groups, hidden, layers, vision_hidden, "
+        "vision_layers, family, device or dtype. 'pixels=224 new_tokens=64' by example; pixels=0 is without images."
+    ),
+]
 Runs = Annotated[int, typer.Option(min=1, help="Pairs of runs, after one that does not count.")]
-ClockKind = Annotated[str, typer.Option(help="wall, or cpu: this process's processor time, for busy machines.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 _EXTRA_RUNS = {"step": 6, "listener": 4, "judge": 4}  # to warm up, to count the work, to measure memory
 
 
-def _command(name: str, summary: str) -> None:
-    def command(
-        pixels: Pixels = 504,
-        prompt_tokens: PromptTokens = 77,
-        new_tokens: NewTokens = 128,
-        group: Group = 8,
-        groups: Groups = 2,
-        hidden: Hidden = 256,
-        layers: Layers = 6,
-        vision_hidden: VisionHidden = 192,
-        vision_layers: VisionLayers = 4,
-        family: Family = "qwen2_5_vl",
-        device: Device = "cpu",
-        dtype: Dtype = "float32",
-        runs: Runs = 5,
-        clock: ClockKind = "wall",
-        as_json: Json = False,
-    ) -> None:
-        sizes: dict[str, Any] = {
-            "pixels": pixels, "prompt_tokens": prompt_tokens, "new_tokens": new_tokens, "group": group,
-            "groups": groups, "hidden": hidden, "layers": layers, "vision_hidden": vision_hidden,
-            "vision_layers": vision_layers, "family": family, "device": device, "dtype": dtype,
-        }  # fmt: skip
-        _run(name, sizes, runs, clock, as_json=as_json)
-
-    command.__doc__ = summary
-    app.command(name)(command)
+@app.command()
+def step(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+    """A whole GRPO step with a listener, against TRL's trainer with a plain listener as its reward."""
+    _run("step", sizes, runs, as_json=as_json)
 
 
-_command("step", "A whole GRPO step with a listener, against TRL's trainer with a plain listener as its reward.")
-_command("listener", "The listener on the traces of each pair, against a batch in which each has its own images.")
-_command("judge", "Completions of each pair in both orders, against plain 'generate'.")
+@app.command()
+def listener(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+    """The listener on the traces of each pair, against a batch in which each has its own images."""
+    _run("listener", sizes, runs, as_json=as_json)
 
 
-def _run(name: str, sizes: dict[str, Any], runs: int, clock: str, *, as_json: bool) -> None:
+@app.command()
+def judge(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+    """Completions of each pair in both orders, against plain 'generate'."""
+    _run("judge", sizes, runs, as_json=as_json)
+
+
+def _run(name: str, sizes: list[str] | None, runs: int, *, as_json: bool) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's profiler tells of memory that it saw only half of
     from transformers.utils import logging
 
     from earshot.cli.progress import progress
     from earshot.lab.bench import measure
-    from earshot.lab.bench.shape import Shape
+    from earshot.lab.bench.shape import shape_of
 
     logging.disable_progress_bar()
-    measures: dict[str, Callable[..., Any]] = {
-        "step": measure.measure_step,
-        "listener": measure.measure_listener,
-        "judge": measure.measure_judge,
-    }
-    shape = Shape(**sizes)
+    measures = {"step": measure.measure_step, "listener": measure.measure_listener, "judge": measure.measure_judge}
+    shape = shape_of(sizes or [])
     with progress() as bar:
         task = bar.add_task(f"bench {name}", total=2 * runs + _EXTRA_RUNS[name])
-        result = measures[name](shape, runs, lambda: bar.advance(task), clock)
+        result = measures[name](shape, runs, lambda: bar.advance(task))
     if as_json:
         print(json.dumps(result))
     else:

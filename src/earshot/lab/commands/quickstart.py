@@ -44,6 +44,7 @@ def quickstart_command(
     from earshot.errors import EarshotError, InputError
     from earshot.lab.experiment.plan import expand
     from earshot.lab.experiment.running import Experiment
+    from earshot.report import write_report
 
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: holds files already; remove it, or choose another folder with --out")
@@ -64,8 +65,10 @@ def quickstart_command(
             _keep_warm_model(run.model, run.trained)
         if problems := experiment.carry_out([run]):
             raise EarshotError(problems[0])
-    summary = _summarise(plan, seconds=time.monotonic() - began)
-    _show(console, plan, summary)
+    write_report([out / arm for arm in plan.arms], out / "report.html")
+    _show(console, plan)
+    console.print(f"{out / 'report.html'}: the report", markup=False)
+    console.print(f"{time.monotonic() - began:.0f} s in all")
 
 
 def quickstart_plan(out: Path, *overrides: str) -> ExperimentConfig:
@@ -104,38 +107,17 @@ def _keep_warm_model(path: str, run: Path) -> None:
     vlm.save(kept.model)
 
 
-def _summarise(plan: ExperimentConfig, *, seconds: float) -> dict[str, Any]:
-    """Writes summary.json and report.html, and returns the summary."""
-    from earshot.predictions.run import Run
-    from earshot.report import write_report
-    from earshot.report.comparing import NamedTable, differences
-    from earshot.rundir import write_json
-
-    out = Path(plan.out)
-    judged = {arm: {one.set_name: one for one in Run(arm, out / arm).evaluations} for arm in plan.arms}
-    table = {
-        arm: {name: {key: sets[name].metrics.get(key) for key in QUANTITIES} for name in SETS}
-        for arm, sets in judged.items()
-    }
-    test = {arm: NamedTable(arm, sets["test"].table()) for arm, sets in judged.items()}
-    gaps = {
-        f"{one.run} - {arms[0]}": one.estimates["accuracy"].as_record()
-        for arms in (("sft", "listener", "naive"), ("naive", "listener"))
-        for one in differences([test[arm] for arm in arms])
-    }
-    summary = {"table": table, "accuracy_differences_in_distribution": gaps, "seconds": round(seconds, 1)}
-    write_json(out / "summary.json", summary)
-    write_report([out / arm for arm in plan.arms], out / "report.html")
-    return summary
-
-
-def _show(console: Console, plan: ExperimentConfig, summary: Mapping[str, Any]) -> None:
+def _show(console: Console, plan: ExperimentConfig) -> None:
+    """What the arms' metrics.json say of every set, the paired differences, and a few pairs."""
     from rich.table import Table
 
     from earshot.lab.experiment.endpoints import endpoint
-    from earshot.types import Estimate
+    from earshot.metrics import read_estimate
+    from earshot.predictions.run import Run
+    from earshot.report.comparing import NamedTable, differences
 
     out = Path(plan.out)
+    judged = {arm: {one.set_name: one for one in Run(arm, out / arm).evaluations} for arm in plan.arms}
     title = "the same warm reasoner, the same pairs, the same number of steps"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("", width=23)
@@ -145,17 +127,17 @@ def _show(console: Console, plan: ExperimentConfig, summary: Mapping[str, Any]) 
         read = endpoint(key)
         table.add_row(f"[bold]{read.label}{', %' if read.percent else ''}[/bold]")
         for name, where in SETS.items():
-            estimates = [Estimate.from_record(summary["table"][arm][name][key]) for arm in plan.arms]
+            estimates = [read_estimate(sets[name].metrics, key) for sets in judged.values()]
             digits = 1 if read.percent else 2
             table.add_row(f"  {where}", *(one.text(percent=read.percent, digits=digits) for one in estimates))
     console.print(table)
-    for name, value in summary["accuracy_differences_in_distribution"].items():
-        text = Estimate.from_record(value).text(percent=True)
-        console.print(f"accuracy in distribution, {name}: {text} (points, paired)")
+    test = {arm: NamedTable(arm, sets["test"].table()) for arm, sets in judged.items()}
+    for arms in (("sft", "listener", "naive"), ("naive", "listener")):
+        for one in differences([test[arm] for arm in arms]):
+            text = one.estimates["accuracy"].text(percent=True)
+            console.print(f"accuracy in distribution, {one.run} - {arms[0]}: {text} (points, paired)")
     _show_examples(console, out)
     console.print(LIMITS_OF_IT, markup=False)
-    console.print(f"{out / 'report.html'}: the report; {out / 'summary.json'}: these numbers", markup=False)
-    console.print(f"{summary['seconds']:.0f} s in all")
 
 
 def _show_examples(console: Console, out: Path, n: int = 3) -> None:

@@ -130,17 +130,6 @@ def _pairs(summary: Summary, one: Comparison) -> list[Statistic]:
     return paired(*sides, relative=one.relative)
 
 
-def primary_comparisons(summary: Summary) -> list[Comparison]:
-    """The plan's primary comparisons, one a set and arm."""
-    return [
-        Comparison(arm, entry["against"], name, entry["endpoint"], entry["relative"], entry["goal"], entry["family"])
-        for entry in summary.about["primary"]
-        for name in entry["sets"]
-        for arm in entry["arms"]
-        if arm != entry["against"]
-    ]
-
-
 def primary(summary: Summary) -> list[tuple[Comparison, Decision]]:
     """The plan's primary comparisons and what they show, family by family."""
     found: list[tuple[Comparison, Decision]] = []
@@ -151,10 +140,16 @@ def primary(summary: Summary) -> list[tuple[Comparison, Decision]]:
 
 
 def families(summary: Summary) -> list[list[Comparison]]:
-    """The primary comparisons, those that are corrected together in one list."""
+    """The plan's primary comparisons, one a set and arm; those that are corrected together in one list."""
     grouped: dict[str, list[Comparison]] = {}
-    for one in primary_comparisons(summary):
-        grouped.setdefault(one.family, []).append(one)
+    for entry in summary.about["primary"]:
+        shared = {key: entry[key] for key in ("against", "endpoint", "relative", "goal", "family")}
+        grouped.setdefault(entry["family"], []).extend(
+            Comparison(arm=arm, set_name=name, **shared)
+            for name in entry["sets"]
+            for arm in entry["arms"]
+            if arm != entry["against"]
+        )
     return list(grouped.values())
 
 

@@ -69,14 +69,10 @@ class ArmConfig(Config):
     """What tables and figures call it; its name by default."""
     role: Literal["arm", "control"] = "arm"
     """A control must not do as well as the listener does."""
-    starts_from: str | None = None
-    """Another arm, whose trained model of the same seed this one begins with."""
     seeds: Seeds | None = None
     """Some of the plan's seeds; all of them by default. Arms are compared on the seeds that both have."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Laid over `base`, table by table; null takes a table out."""
-    unequal: str | None = None
-    """Why this arm may have another model, other pairs, steps or rollouts than the others; else that is an error."""
 
 
 class BaseConfig(Config):
@@ -167,18 +163,11 @@ class ExperimentConfig(Config):
         self._expect("set", "sets or world.sets", ["train"], self.set_names)
         for name, arm in self.arms.items():
             self._expect("seed", f"arms.{name}.seeds", arm.seeds or (), self.seeds)
-            if arm.starts_from is not None:
-                self._expect("arm", f"arms.{name}.starts_from", [arm.starts_from], self._trained())
-                self._expect("seed", f"arms.{name}.seeds", self.seeds_of(name), self.seeds_of(arm.starts_from))
         for number, one in enumerate(self.primary):
             where = f"primary.{number}"
             self._expect("arm", f"{where}.arms", [*one.arms, one.against or self.reference], self.arms)
             self._expect("set", f"{where}.sets", one.sets, self.evaluation.sets)
         return self
-
-    def _trained(self) -> list[str]:
-        """Arms that another may begin with: those that begin with the plan's own model."""
-        return [name for name, arm in self.arms.items() if arm.kind != "none" and arm.starts_from is None]
 
     def _expect(self, what: str, where: str, names: Any, known: Any) -> None:
         if missing := [name for name in names if name not in known]:

@@ -24,28 +24,26 @@ class Endpoint(NamedTuple):
 
     label: str
     percent: bool
-    better: int
-    """1 where more is better, -1 where less is, 0 where neither."""
     relative: bool
     """Whether a ratio of two arms means something: a rate of faults, or a mean that is above 0."""
 
 
 ENDPOINTS = {
-    "accuracy": Endpoint("accuracy", True, 1, False),
-    "false_claims": Endpoint("false claims per trace", False, -1, True),
-    "right_verdict_wrong_reasons": Endpoint("right verdict, wrong reasons", True, -1, True),
-    "right_reasons_wrong_verdict": Endpoint("right reasons, wrong verdict", True, -1, True),
-    "position_consistency": Endpoint("same side in both orders", True, 1, False),
-    "brier": Endpoint("Brier score", False, -1, False),
-    "ece": Endpoint("calibration error", False, -1, False),
-    "trace_length": Endpoint("words per trace", False, 0, True),
-    "malformed_rate": Endpoint("malformed", True, -1, False),
+    "accuracy": Endpoint("accuracy", True, False),
+    "false_claims": Endpoint("false claims per trace", False, True),
+    "right_verdict_wrong_reasons": Endpoint("right verdict, wrong reasons", True, True),
+    "right_reasons_wrong_verdict": Endpoint("right reasons, wrong verdict", True, True),
+    "position_consistency": Endpoint("same side in both orders", True, False),
+    "brier": Endpoint("Brier score", False, False),
+    "ece": Endpoint("calibration error", False, False),
+    "trace_length": Endpoint("words per trace", False, True),
+    "malformed_rate": Endpoint("malformed", True, False),
 }
 PER_LISTENER = {
-    "disagreement": Endpoint("disagreement with {}", True, -1, True),
-    "disagreement_gap": Endpoint("gap to {}", False, -1, True),
-    "accuracy_agree": Endpoint("accuracy where {} agrees", True, 1, False),
-    "accuracy_disagree": Endpoint("accuracy where {} disagrees", True, 1, False),
+    "disagreement": Endpoint("disagreement with {}", True, True),
+    "disagreement_gap": Endpoint("gap to {}", False, True),
+    "accuracy_agree": Endpoint("accuracy where {} agrees", True, False),
+    "accuracy_disagree": Endpoint("accuracy where {} disagrees", True, False),
 }
 
 

@@ -6,7 +6,7 @@ The same results give the same bytes, so that a figure in the repository changes
 import io
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -39,13 +39,13 @@ def accuracy_against_disagreement(results: Results, listener: str) -> str:
 
 def _scatter(axes: Any, results: Results, name: str, listener: str) -> None:
     for arm in _arms(results):
-        x = _percent(results.absolute.get((arm, name, f"disagreement.{listener}")))
-        y = _percent(results.absolute.get((arm, name, "accuracy")))
+        x = _drawn(results.absolute.get((arm, name, f"disagreement.{listener}")))
+        y = _drawn(results.absolute.get((arm, name, "accuracy")))
         if x is None or y is None:
             continue
         colour, marker = _look(results, arm)
         axes.errorbar(
-            [x[0]], [y[0]], xerr=_bars(x), yerr=_bars(y), color=colour, marker=marker, markersize=5, linewidth=0.8,
+            [x.value], [y.value], xerr=x.bars, yerr=y.bars, color=colour, marker=marker, markersize=5, linewidth=0.8,
             linestyle="none", label=results.summary.title(arm),
         )  # fmt: skip
     axes.set_title(name)
@@ -58,15 +58,15 @@ def _dumbbells(axes: Any, results: Results, name: str, listener: str, *, names: 
     for row, arm in enumerate(_arms(results)):
         colour, _ = _look(results, arm)
         ends = [
-            _percent(results.absolute.get((arm, name, f"{kind}.{listener}")))
+            _drawn(results.absolute.get((arm, name, f"{kind}.{listener}")))
             for kind in ("accuracy_disagree", "accuracy_agree")
         ]
         known = [end for end in ends if end is not None]
-        axes.plot([end[0] for end in known], [row] * len(known), color=colour, linewidth=1, alpha=0.5)
+        axes.plot([end.value for end in known], [row] * len(known), color=colour, linewidth=1, alpha=0.5)
         for end, fill in zip(ends, ("white", colour), strict=True):
             if end is not None:
                 axes.errorbar(
-                    [end[0]], [row], xerr=_bars(end), color=colour, marker="o", markerfacecolor=fill, markersize=5,
+                    [end.value], [row], xerr=end.bars, color=colour, marker="o", markerfacecolor=fill, markersize=5,
                     linewidth=0.8,
                 )  # fmt: skip
     _rows(axes, results, names=names)
@@ -92,14 +92,13 @@ def endpoints_by_arm(results: Results, keys: Sequence[str]) -> str:
 
 def _endpoint(axes: Any, results: Results, name: str, key: str, *, names: bool) -> None:
     read = endpoint(key)
-    scale = _percent if read.percent else _as_is
     for row, arm in enumerate(_arms(results)):
-        value = scale(results.absolute.get((arm, name, key)))
-        if value is not None:
+        at = _drawn(results.absolute.get((arm, name, key)), percent=read.percent)
+        if at is not None:
             colour, marker = _look(results, arm)
-            axes.errorbar([value[0]], [row], xerr=_bars(value), color=colour, marker=marker, markersize=4, linewidth=1)
+            axes.errorbar([at.value], [row], xerr=at.bars, color=colour, marker=marker, markersize=4, linewidth=1)
             if arm == results.summary.about["reference"]:
-                axes.axvline(value[0], color=colour, linewidth=0.8, linestyle=":")
+                axes.axvline(at.value, color=colour, linewidth=0.8, linestyle=":")
     _rows(axes, results, names=names)
     axes.set_xlabel(_folded(f"{read.label}, %" if read.percent else read.label))
 
@@ -140,21 +139,20 @@ def look(place: int, *, control: bool) -> tuple[str, str]:
     return COLOURS[place % len(COLOURS)], MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
 
 
-def _percent(estimate: Estimate | None) -> tuple[float, float, float] | None:
-    known = _as_is(estimate)
-    return None if known is None else (100 * known[0], 100 * known[1], 100 * known[2])
+class _Drawn(NamedTuple):
+    """An estimate as `errorbar` takes it."""
+
+    value: float
+    bars: list[list[float]]
+    """How far the interval reaches below and above; 0 without one."""
 
 
-def _as_is(estimate: Estimate | None) -> tuple[float, float, float] | None:
-    """Value, low and high; without an interval all three are the value."""
+def _drawn(estimate: Estimate | None, *, percent: bool = True) -> _Drawn | None:
     if estimate is None or estimate.value is None:
         return None
-    low, high = (estimate.value if end is None else end for end in (estimate.low, estimate.high))
-    return estimate.value, low, high
-
-
-def _bars(value: tuple[float, float, float]) -> list[list[float]]:
-    return [[value[0] - value[1]], [value[2] - value[0]]]
+    ends = (estimate.value if end is None else end for end in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (100 * end if percent else end for end in ends)
+    return _Drawn(value, [[value - low], [high - value]])
 
 
 def _svg(figure: Figure) -> str:

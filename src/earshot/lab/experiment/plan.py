@@ -34,8 +34,6 @@ class Run:
     """None for an arm that trains nothing."""
     model: str
     """What it begins with."""
-    after: tuple[str, int] | None
-    """The run whose trained model that is."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -68,7 +66,7 @@ def model_source(plan: ExperimentConfig, source: str) -> str:
 
 
 def expand(plan: ExperimentConfig, arms: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Run]:
-    """The runs of the chosen arms and seeds, all there are by default; those that others begin with come first.
+    """The runs of the chosen arms and seeds, all there are by default, in the plan's order.
 
     Raises:
         ConfigError: A run's configuration is wrong, an endpoint is unknown, or arms differ in their budget.
@@ -78,37 +76,24 @@ def expand(plan: ExperimentConfig, arms: Sequence[str] = (), seeds: Sequence[int
     check_budgets(plan)
     wanted = _chosen("arm", arms, plan.arms)
     seeds = _chosen("seed", seeds, plan.seeds)
-    needed = {plan.arms[arm].starts_from for arm in wanted} - {None}
-    order = sorted(
-        {*wanted, *needed}, key=lambda arm: (plan.arms[arm].starts_from is not None, [*plan.arms].index(arm))
-    )
-    return [run_of(plan, arm, seed) for arm in order for seed in seeds if seed in plan.seeds_of(arm)]
+    return [run_of(plan, arm, seed) for arm in wanted for seed in seeds if seed in plan.seeds_of(arm)]
 
 
 def run_of(plan: ExperimentConfig, arm: str, seed: int) -> Run:
     """One run, its configuration resolved."""
-    spec, folders = plan.arms[arm], _folders(plan, arm, seed)
-    _, trained, _ = folders
+    spec, out = plan.arms[arm], Path(plan.out)
+    if plan.flat:
+        folder, trained, evaluated = out / "records" / arm, out / arm, out / arm / "eval"
+    else:
+        folder = out / arm / f"seed-{seed}"
+        trained, evaluated = folder / "train", folder / "eval"
     if spec.kind == "none":
         tree = merged(plan.base.common, plan.base.grpo, spec.overrides)
-        return Run(arm, seed, *folders, None, model_source(plan, str(tree.get("model", {}).get("path"))), None)
-    after = None if spec.starts_from is None else (spec.starts_from, seed)
-    tree = _tree(plan, spec)
-    tree |= {"out": trained.as_posix(), "seed": seed}
-    if after is not None:
-        _, begins, _ = _folders(plan, *after)
-        tree["model"] = {**tree.get("model", {}), "path": (begins / "model").as_posix()}
+        model = model_source(plan, str(tree.get("model", {}).get("path")))
+        return Run(arm, seed, folder, trained, evaluated, None, model)
+    tree = _tree(plan, spec) | {"out": trained.as_posix(), "seed": seed}
     config = build_config(_CLASSES[spec.kind], tree, f"arm '{arm}'")
-    return Run(arm, seed, *folders, config, config.model.path, after)
-
-
-def _folders(plan: ExperimentConfig, arm: str, seed: int) -> tuple[Path, Path, Path]:
-    """Where a run is recorded, trained and evaluated."""
-    out = Path(plan.out)
-    if plan.flat:
-        return out / "records" / arm, out / arm, out / arm / "eval"
-    folder = out / arm / f"seed-{seed}"
-    return folder, folder / "train", folder / "eval"
+    return Run(arm, seed, folder, trained, evaluated, config, config.model.path)
 
 
 def _tree(plan: ExperimentConfig, spec: ArmConfig) -> dict[str, Any]:
@@ -172,22 +157,19 @@ def check_endpoints(plan: ExperimentConfig) -> None:
 def check_budgets(plan: ExperimentConfig) -> None:
     """Refuses arms that begin with another model, see other pairs, or take more steps or rollouts than the first.
 
-    A comparison of unequal budgets shows the budget. `unequal` in an arm gives the reason for one that is meant.
+    A comparison of unequal budgets shows the budget.
 
     Raises:
         ConfigError: Two arms differ.
     """
     first: dict[str, tuple[str, Any]] = {}
     for name, spec in plan.arms.items():
-        if spec.kind == "none" or spec.unequal is not None:
+        if spec.kind == "none":
             continue
         for key, value in _budget(plan, name, spec).items():
             arm, expected = first.setdefault(key, (name, value))
             if value != expected:
-                raise ConfigError(
-                    f"arms.{name}: {key} is {value}, but {expected} in '{arm}'; make them equal, or say why not in "
-                    f"arms.{name}.unequal"
-                )
+                raise ConfigError(f"arms.{name}: {key} is {value}, but {expected} in '{arm}'; make them equal")
 
 
 def _budget(plan: ExperimentConfig, name: str, spec: ArmConfig) -> dict[str, Any]:
@@ -195,7 +177,7 @@ def _budget(plan: ExperimentConfig, name: str, spec: ArmConfig) -> dict[str, Any
     trl = config.trl
     rows = trl.get("per_device_train_batch_size", 8) * trl.get("gradient_accumulation_steps", 1)
     budget = {
-        "the model it begins with": spec.starts_from or config.model.path,
+        "the model it begins with": config.model.path,
         "data": (config.data.train, config.data.max_pairs),
         "trl.max_steps": trl.get("max_steps"),
         "pairs a step": rows,
@@ -220,7 +202,7 @@ def recipe(plan: ExperimentConfig, run: Run) -> str:
             "kind": run.kind,
             "seed": run.seed,
             "model": run.model,
-            "after": None if run.after is None else recipe(plan, run_of(plan, *run.after)),
+            "after": None,  # no arm begins with another's model any more; recorded recipes have the key
             "config": begins,
             "evaluation": _with_models(plan, plan.evaluation.model_dump(exclude_defaults=True)),
             "world": None if plan.world is None else plan.world.model_dump(exclude_defaults=True),

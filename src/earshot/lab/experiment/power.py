@@ -128,8 +128,3 @@ def needs(
             "the others between 0 and 1"
         )
     return [Need(s, prompts_needed(components, difference, s, power=power, level=level)) for s in seeds]
-
-
-def fewest_seeds(found: Sequence[Need], at_most_prompts: int) -> Need | None:
-    """The need of the fewest seeds that do with so many prompts; None where none does."""
-    return next((need for need in found if need.prompts is not None and need.prompts <= at_most_prompts), None)

@@ -1,18 +1,18 @@
-"""The page of an experiment: tables, numbers and figures, from its summary alone."""
+"""The page of an experiment: tables and figures, from its summary alone."""
 
 from pathlib import Path
 
 from earshot.lab.experiment.figures import accuracy_against_disagreement, endpoints_by_arm
 from earshot.lab.experiment.summary import Summary
 from earshot.lab.experiment.tables import Results, markdown
-from earshot.rundir import write_json, write_text
+from earshot.rundir import write_text
 
-PAGE, NUMBERS = "results.md", "results.json"
+PAGE = "results.md"
 SCATTER, FOREST = "accuracy-against-disagreement.svg", "endpoints.svg"
 
 
 def write_results(summary: Summary, out: Path, *, name: str) -> list[Path]:
-    """Writes the page, the numbers and the figures, and returns their paths.
+    """Writes the page and the figures, and returns their paths.
 
     The first figure is against the last listener of the plan, by habit the held-out one.
     """
@@ -28,10 +28,9 @@ def write_results(summary: Summary, out: Path, *, name: str) -> list[Path]:
     pictures = [f"![{words[file]}]({file})" for file in figures]
     text = "\n\n".join([f"# {name}: results", *pictures, markdown(results)])
     write_text(out / PAGE, text)
-    write_json(out / NUMBERS, results.as_json())
     for file, svg in figures.items():
         write_text(out / file, svg)
-    return [out / file for file in (PAGE, NUMBERS, *figures)]
+    return [out / file for file in (PAGE, *figures)]
 
 
 def _figure_endpoints(summary: Summary) -> list[str]:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -172,31 +172,13 @@ class Experiment:
                 raise EarshotError(problem)
 
     def _all(self, runs: Sequence[Run]) -> list[str]:
-        problems: list[str] = []
-        waiting = list(runs)
-        ended: set[tuple[str, int]] = set()
-        broken: set[tuple[str, int]] = set()
-        at_work: dict[Future[list[str]], Run] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
+            at_work = [pool.submit(self._one, run) for run in runs]
             try:
-                while waiting or at_work:
-                    for run in [run for run in waiting if run.after is None or run.after in ended]:
-                        waiting.remove(run)
-                        if run.after is not None and run.after in broken:
-                            problems.append(f"{run.arm} seed {run.seed}: not begun, because {run.after[0]} failed")
-                        else:
-                            at_work[pool.submit(self._one, run)] = run
-                    for future in wait(at_work, return_when=FIRST_COMPLETED).done if at_work else ():
-                        run = at_work.pop(future)
-                        found = future.result()
-                        problems += found
-                        ended.add(run.key)
-                        if found:
-                            broken.add(run.key)
+                return [problem for future in as_completed(at_work) for problem in future.result()]
             except BaseException:
                 self._stop()
                 raise
-        return problems
 
     def _one(self, run: Run) -> list[str]:
         """All steps of one run that are missing; what failed, a line each."""

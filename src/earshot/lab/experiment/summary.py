@@ -93,11 +93,11 @@ def summarise(folder: Path) -> Summary:
             table = _predictions(run.evaluated / name / "predictions.jsonl", outputs["predictions.jsonl"])
             _same_pairs(sets, name, table, f"{run.arm} seed {run.seed}")
             found = endpoint_statistics(table, plan.evaluation.listeners)
-            totals[run.arm, run.seed, name] = {key: _recorded(s.totals) for key, s in found.items()}
+            totals[run.arm, run.seed, name] = {key: _rounded(s.totals) for key, s in found.items()}
     if not totals:
         raise InputError(f"{folder}: no evaluation is finished; 'earshot lab experiment run' makes them")
     ordered = {name: sets[name] for name in plan.evaluation.sets if name in sets}
-    return Summary({**_about(plan), "sets": ordered, "runs": runs, "missing": missing}, _doubles(totals))
+    return Summary({**_about(plan), "sets": ordered, "runs": runs, "missing": missing}, totals)
 
 
 def merge(summaries: Sequence[Summary]) -> Summary:
@@ -153,7 +153,9 @@ def read_plan(folder: Path) -> ExperimentConfig:
     """
     path = folder / PLAN_FILE
     tree = read_json_object(path, what="the plan of an experiment")
-    return build_config(ExperimentConfig, {**tree, "out": folder.as_posix()}, str(path))
+    # Older plans name keys of arms that are no more, all of them null.
+    arms = {name: {key: one for key, one in arm.items() if one is not None} for name, arm in tree["arms"].items()}
+    return build_config(ExperimentConfig, {**tree, "arms": arms, "out": folder.as_posix()}, str(path))
 
 
 def _about(plan: ExperimentConfig) -> dict[str, Any]:
@@ -222,13 +224,9 @@ def _same_pairs(sets: dict[str, dict[str, Any]], name: str, table: PredictionTab
         raise DataError(f"set '{name}': {who} judged other pairs than {kept['first_seen_in']}; --redo makes them again")
 
 
-def _recorded(totals: np.ndarray) -> np.ndarray:
+def _rounded(totals: np.ndarray) -> np.ndarray:
     """As they are recorded: to 1e-4 of a pair, which no mean shows, in 0.6 of the room that all digits take."""
-    return np.round(totals, 4).astype(np.float32)
-
-
-def _doubles(totals: Mapping[RunSet, Mapping[str, np.ndarray]]) -> dict[RunSet, dict[str, np.ndarray]]:
-    return {key: {name: one.astype(np.float64) for name, one in found.items()} for key, found in totals.items()}
+    return np.round(totals, 4).astype(np.float32).astype(np.float64)
 
 
 def write_summary(summary: Summary, folder: Path) -> None:
@@ -242,7 +240,7 @@ def write_summary(summary: Summary, folder: Path) -> None:
         sets += [name] * prompts
         for endpoint, one in totals.items():
             for k in range(one.shape[1]):
-                columns.setdefault(f"{endpoint}:{k}", []).append(_recorded(one[:, k]))
+                columns.setdefault(f"{endpoint}:{k}", []).append(one[:, k].astype(np.float32))
     table = {"arm": pa.array(arms).dictionary_encode(), "seed": pa.array(seeds, pa.int32())}
     table |= {"set": pa.array(sets).dictionary_encode()}
     table |= {name: pa.array(np.concatenate(parts)) for name, parts in columns.items()}

@@ -1,15 +1,8 @@
-"""An experiment's results as Markdown for people and as JSON for programs."""
+"""An experiment's results as tables in Markdown."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from earshot.lab.experiment.analysis import (
-    Comparison,
-    Decision,
-    absolute,
-    differences,
-    primary,
-)
+from earshot.lab.experiment.analysis import Comparison, Decision, absolute, differences, primary
 from earshot.lab.experiment.endpoints import PER_LISTENER, endpoint
 from earshot.lab.experiment.summary import Summary
 from earshot.report.markdown import grid
@@ -29,30 +22,6 @@ class Results:
         self.absolute = absolute(summary)
         self.differences = differences(summary)
         self.primary: list[tuple[Comparison, Decision]] = primary(summary) if summary.about["primary"] else []
-
-    def as_json(self) -> dict[str, Any]:
-        """All estimates by set, arm and endpoint, and the primary decisions."""
-        out: dict[str, Any] = {"absolute": {}, "differences": {}, "relative_differences": {}}
-        for (arm, name, key), estimate in self.absolute.items():
-            out["absolute"].setdefault(name, {}).setdefault(arm, {})[key] = estimate.as_record()
-        for one, estimate in self.differences.items():
-            part = out["relative_differences" if one.relative else "differences"]
-            part.setdefault(one.set_name, {}).setdefault(one.arm, {})[one.endpoint] = estimate.as_record()
-        about = self.summary.about
-        out["primary"] = [_primary_record(one, decision) for one, decision in self.primary]
-        return {**{key: about[key] for key in ("arms", "reference", "seeds", "sets", "missing")}, **out}
-
-
-def _primary_record(one: Comparison, decision: Decision) -> dict[str, Any]:
-    return {
-        **one._asdict(),
-        "estimate": decision.estimate.as_record(),
-        "simultaneous": decision.simultaneous.as_record(),
-        "p": decision.p_value,
-        "p_holm": decision.adjusted_p,
-        "shown": decision.shown,
-        "seeds": decision.seeds,
-    }
 
 
 def markdown(results: Results) -> str:
