@@ -7,7 +7,6 @@ from earshot.errors import DataError
 from earshot.metrics.estimates import pair_statistics
 from earshot.report.comparing import (
     NamedTable,
-    Power,
     aligned,
     arms_of,
     differences,
@@ -17,7 +16,14 @@ from earshot.report.comparing import (
     resamples_for,
 )
 from earshot.report.views import is_clear, within_range
-from earshot.stats import bootstrap_runs, detectable_difference, intraclass_statistic, pairs_needed
+from earshot.stats import (
+    PairedPower,
+    bootstrap_runs,
+    design_effect,
+    detectable_difference,
+    intraclass_statistic,
+    pairs_needed,
+)
 from earshot.types import Estimate
 from tests.report.runs import RIGHT, WRONG, row, table
 
@@ -65,13 +71,14 @@ def test_power_is_of_the_pairs_on_which_one_is_right():
     first, second = judged("a", A), judged("b", B)
     found = power_of(second.table, first.table)
     assert found is not None
-    assert (found.n_pairs, found.n_prompts, found.discordance) == (8, 4, 4 / 8)
+    assert (found.pairs, found.prompts, found.discordance) == (8, 4, 4 / 8)
     # The gaps are 0 0, 1 1, -1 0, 0 1: two pairs a prompt, all prompts alike, so cv 0; the correlation is stats' own.
     gaps, clusters = np.array([0.0, 0, 1, 1, -1, 0, 0, 1]), np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    shape = {"pairs_per_prompt": 2.0, "correlation": intraclass_statistic(gaps, clusters, 4).value()}
-    assert shape["correlation"] > 0
-    assert found.detectable == detectable_difference(8, 0.5, **shape)
-    assert found.needed == pairs_needed(0.25, 0.5, **shape)
+    correlation = intraclass_statistic(gaps, clusters, 4).value()
+    assert correlation > 0
+    effect = design_effect(2.0, correlation)
+    assert found.detectable == detectable_difference(8, 0.5, effect=effect)
+    assert found.needed == pairs_needed(0.25, 0.5, effect=effect)
 
 
 def test_a_correlation_below_zero_counts_as_none():
@@ -81,18 +88,18 @@ def test_a_correlation_below_zero_counts_as_none():
     ]
     found = power_of(table(rows[0]), table(rows[1]))
     assert found is not None
-    assert found.detectable == detectable_difference(60, 1.0, pairs_per_prompt=2.0)
+    assert found.detectable == detectable_difference(60, 1.0)
     assert found.needed is None  # the accuracies are the same
 
 
 def test_power_is_told_in_words():
-    words = power_words(Power(600, 480, 0.2, 0.051, 1_234))
+    words = power_words(PairedPower(600, 480, 0.2, 0.051, 1_234))
     assert "20.0 % of 600 strict pairs of 480 prompts" in words
     assert "5.1 points would be shown with a chance of 80 %" in words
     assert "1,234 pairs" in words
-    assert "no size" in power_words(Power(4, 4, 0.2, None, None))
-    assert "nothing tells them apart" in power_words(Power(4, 4, 0.0, None, None))
-    assert power_of(judged("a", A).table, judged("a", A).table) == Power(8, 4, 0.0, None, None)
+    assert "no size" in power_words(PairedPower(4, 4, 0.2, None, None))
+    assert "nothing tells them apart" in power_words(PairedPower(4, 4, 0.0, None, None))
+    assert power_of(judged("a", A).table, judged("a", A).table) == PairedPower(8, 4, 0.0, None, None)
     ties = table([row("p", 0.9, (2, 2))])
     assert power_of(ties, ties) is None
 

@@ -14,14 +14,14 @@ from earshot.metrics import PredictionTable
 from earshot.metrics.estimates import table_statistics
 from earshot.predictions.sides import right
 from earshot.stats import (
+    POWER,
     RESAMPLES,
+    PairedPower,
     Statistic,
     bootstrap,
     bootstrap_runs,
-    detectable_difference,
     difference,
-    paired_design,
-    pairs_needed,
+    paired_power,
 )
 from earshot.types import Estimate
 
@@ -37,7 +37,6 @@ COMPARED = (
     "ece",
 )
 """Keys of metrics.json whose differences are told; one that ends in a dot is followed by a listener's name."""
-POWER = 0.8
 MOST_DRAWS = 200_000_000
 """Of prompts, over all resamples of one bootstrap: with more than twenty thousand prompts there are fewer resamples."""
 _SEED = re.compile(r"^(?P<arm>.*?)[-_./ ]?(?:seed|(?<=[-_./ ])s)[-_= ]?(?P<seed>\d+)$", re.IGNORECASE)
@@ -50,26 +49,13 @@ class NamedTable(NamedTuple):
     table: PredictionTable
 
 
-class Power(NamedTuple):
-    """What a test set can show of the difference between two runs' accuracies."""
-
-    n_pairs: int
-    n_prompts: int
-    discordance: float
-    """Share of the strict pairs on which exactly one of the two is right."""
-    detectable: float | None
-    """The smallest difference that is shown with a chance of 80 %; None where there is none."""
-    needed: int | None
-    """Pairs that would show the difference seen with that chance; None where none was seen."""
-
-
 class Difference(NamedTuple):
     """A run minus the first one."""
 
     run: str
     estimates: dict[str, Estimate]
     """By key of metrics.json; empty where the two cannot be compared."""
-    power: Power | None
+    power: PairedPower | None
     fault: str | None
     """Why they cannot be compared."""
 
@@ -134,36 +120,17 @@ def is_compared(key: str) -> bool:
     return any(key == known or (known.endswith(".") and key.startswith(known)) for known in COMPARED)
 
 
-def power_of(table: PredictionTable, first: PredictionTable) -> Power | None:
-    """What these pairs can show of the two runs' difference; None without strict pairs.
-
-    A correlation within prompts below 0 would make clustered pairs worth more than independent ones: it counts as 0.
-    """
+def power_of(table: PredictionTable, first: PredictionTable) -> PairedPower | None:
+    """What these pairs can show of the two runs' difference; None without strict pairs."""
     order, other = np.argsort(first.pair_hash), np.argsort(table.pair_hash)
-    strict = first.votes_first[order] != first.votes_second[order]
-    if not strict.any():
-        return None
+    strict = first.strict[order]
     a, b = (right(t.p_first, t.people)[i][strict].astype(np.float64) for t, i in ((table, other), (first, order)))
-    design = paired_design(a, b, first.cluster[order][strict])
-    if design.discordance == 0:
-        return Power(design.pairs, design.prompts, 0.0, None, None)
-    correlation = max(0.0, design.correlation)
-    shape = (design.pairs_per_prompt, correlation, design.size_cv)
-    detectable = detectable_difference(
-        design.pairs, design.discordance, pairs_per_prompt=shape[0], correlation=shape[1], size_cv=shape[2], power=POWER
-    )
-    needed = None
-    if design.difference:
-        needed = pairs_needed(
-            design.difference, design.discordance, pairs_per_prompt=shape[0], correlation=shape[1], size_cv=shape[2],
-            power=POWER,
-        )  # fmt: skip
-    return Power(design.pairs, design.prompts, design.discordance, detectable, needed)
+    return paired_power(a, b, first.cluster[order][strict])
 
 
-def power_words(power: Power) -> str:
+def power_words(power: PairedPower) -> str:
     """What a set could show, in a sentence."""
-    size = f"{power.n_pairs:,} strict pairs of {power.n_prompts:,} prompts"
+    size = f"{power.pairs:,} strict pairs of {power.prompts:,} prompts"
     if not power.discordance:
         return f"both are right on the same ones of {size}, so that nothing tells them apart."
     shown = (

@@ -9,10 +9,11 @@ needs.
 from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
 from earshot.stats.intervals import LEVEL
 from earshot.stats.power import (
-    PairedDesign,
+    POWER,
+    PairedPower,
     design_effect,
     detectable_difference,
-    paired_design,
+    paired_power,
     pairs_needed,
 )
 from earshot.stats.resampling import (
@@ -35,9 +36,10 @@ from earshot.stats.totals import (
 
 __all__ = [
     "LEVEL",
+    "POWER",
     "RESAMPLES",
     "Contrast",
-    "PairedDesign",
+    "PairedPower",
     "Statistic",
     "bootstrap",
     "bootstrap_mean",
@@ -53,7 +55,7 @@ __all__ = [
     "log_ratio",
     "macro_statistic",
     "mean_statistic",
-    "paired_design",
+    "paired_power",
     "pairs_needed",
     "ratio_of_totals",
     "resampled_totals",
