@@ -17,8 +17,9 @@ from earshot.report.comparing import (
 )
 from earshot.report.views import is_clear, within_range
 from earshot.stats import (
+    RESAMPLES,
     PairedPower,
-    bootstrap_runs,
+    contrasts,
     design_effect,
     detectable_difference,
     intraclass_statistic,
@@ -121,9 +122,10 @@ def test_seeds_are_pooled_as_stats_does():
     assert fault is None
     assert a.means["accuracy"].value == pytest.approx((4 / 8 + 6 / 8) / 2)
     accuracy = [pair_statistics(aligned(j.table, runs[0].table))["accuracy"] for j in runs]
-    assert a.means["accuracy"] == bootstrap_runs(accuracy[:2])
+    assert a.means["accuracy"] == contrasts({0: accuracy[:2]}, resamples=RESAMPLES)[0].estimate()
     assert (a.against, b.against) == (None, "a")
-    assert b.differences["accuracy"] == bootstrap_runs(accuracy[2:], accuracy[:2])
+    gap = contrasts({0: accuracy[2:]}, {0: accuracy[:2]}, resamples=RESAMPLES)[0]
+    assert b.differences["accuracy"] == gap.estimate()
     assert b.differences["accuracy"].value == pytest.approx(6 / 8 - 5 / 8)
 
 

@@ -19,7 +19,7 @@ from earshot.stats import (
     PairedPower,
     Statistic,
     bootstrap,
-    bootstrap_runs,
+    contrasts,
     difference,
     paired_power,
 )
@@ -173,18 +173,20 @@ def pooled(judged: Sequence[NamedTable]) -> tuple[list[Pooled], str | None]:
 def _pooled(
     arm: str, runs: list[str], base: str, base_runs: list[str], statistics: Mapping[str, Mapping[str, Statistic]]
 ) -> Pooled:
-    def shared(names: Sequence[str]) -> list[str]:
-        return [key for key in statistics[names[0]] if all(key in statistics[name] for name in names)]
+    def seeds_of(names: Sequence[str]) -> dict[str, list[Statistic]]:
+        """By quantity that both arms have, a statistic a seed."""
+        told = [key for key in statistics[runs[0]] if all(key in statistics[name] for name in {*names, *runs})]
+        return {key: [statistics[name][key] for name in names] for key in told}
 
-    first = statistics[runs[0]]
-    resamples = resamples_for(len(next(iter(first.values())).totals))
-    means = {key: bootstrap_runs([statistics[run][key] for run in runs], resamples=resamples) for key in shared(runs)}
+    def estimates(
+        quantities: Mapping[str, Sequence[Statistic]], against: Mapping[str, Sequence[Statistic]] | None = None
+    ) -> dict[str, Estimate]:
+        resamples = resamples_for(len(next(iter(statistics[runs[0]].values())).totals))
+        return {key: c.estimate() for key, c in contrasts(quantities, against, resamples=resamples).items()}
+
+    means = seeds_of(runs)
     if arm == base:
-        return Pooled(arm, runs, means, None, {})
-    gaps = {
-        key: bootstrap_runs(
-            [statistics[run][key] for run in runs], [statistics[run][key] for run in base_runs], resamples=resamples
-        )
-        for key in shared([*runs, *base_runs])
-    }
-    return Pooled(arm, runs, means, base, gaps)
+        return Pooled(arm, runs, estimates(means), None, {})
+    others = seeds_of(base_runs)
+    gaps = estimates({key: means[key] for key in others}, others)
+    return Pooled(arm, runs, estimates(means), base, gaps)

@@ -1,9 +1,8 @@
 """Estimates with intervals: a bootstrap that resamples prompts, because pairs of one prompt are not independent.
 
 A quantity is a `Statistic`: a row of totals per cluster (a cluster is a prompt) and what to make of the rows added up.
-`bootstrap` gives any number of them their intervals on the same resamples, `difference` pairs two of them,
-`bootstrap_runs` takes several seeds, `contrasts` many quantities of several seeds, and `power` says how many pairs it
-needs.
+`bootstrap` gives any number of them their intervals on the same resamples, `difference` pairs two of them, `contrasts`
+takes several seeds, and `power` says how many pairs it needs.
 """
 
 from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
@@ -22,7 +21,6 @@ from earshot.stats.resampling import (
     bootstrap_mean,
     resampled_totals,
 )
-from earshot.stats.seeds import bootstrap_runs
 from earshot.stats.totals import (
     Statistic,
     cluster_codes,
@@ -43,7 +41,6 @@ __all__ = [
     "Statistic",
     "bootstrap",
     "bootstrap_mean",
-    "bootstrap_runs",
     "cluster_codes",
     "cluster_totals",
     "contrasts",
