@@ -32,9 +32,8 @@ def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
 
     strict, hits = table.strict, right(table.p_first, table.people)
     both_orders = ~np.isnan(table.p_forward) & ~np.isnan(table.p_swapped)
-    total = table.votes_first + table.votes_second
-    voted = (total > 0) & ~np.isnan(table.p_first)
-    p, share, clusters = table.p_first[voted], table.votes_first[voted] / total[voted], table.cluster[voted]
+    voted = table.voted
+    p, share, clusters = table.p_first[voted], table.share[voted], table.cluster[voted]
     author = {"accuracy.author": mean(right(table.p_author, table.people), strict)} if table.read_decides else {}
     return {
         "accuracy": mean(hits, strict),

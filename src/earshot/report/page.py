@@ -88,7 +88,7 @@ def render_page(runs: Sequence[Run]) -> str:
 
 
 def _sets(
-    evaluations: Sequence[Evaluation], runs: Sequence[str], fitted: Mapping[str, Fitted], examples: ExampleViews
+    evaluations: Sequence[Evaluation], runs: Sequence[str], fitted: Mapping[str, Fitted | str], examples: ExampleViews
 ) -> list[SetView]:
     """Each test set in turn, so that the predictions of one are in memory at a time."""
     views = []

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from earshot.benchmarks.protocols import PROTOCOLS
 from earshot.metrics import PredictionTable, read_estimate
 from earshot.metrics.blind import warnings_of
@@ -151,7 +149,7 @@ def read_member(evaluation: Evaluation, index: int) -> Member:
     return Member(index, evaluation.run, evaluation, table, examples, fault)
 
 
-def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted]) -> SetView:
+def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted | str]) -> SetView:
     """Everything the page shows of a test set, but for its examples."""
     metrics = [m.evaluation.metrics for m in members]
     rows = summary_rows(metrics)
@@ -198,7 +196,7 @@ def protocol_rows(metrics: Sequence[Mapping[str, Any]]) -> list[ProtocolRow]:
     return rows
 
 
-def analyse(members: Sequence[Member], fitted: Mapping[str, Fitted]) -> Analysis:
+def analyse(members: Sequence[Member], fitted: Mapping[str, Fitted | str]) -> Analysis:
     """What predictions tell beyond metrics.json."""
     judged = [(m.place, NamedTable(m.run, m.table)) for m in members if m.table is not None]
     without = [m.run for m in members if m.table is None]
@@ -270,27 +268,24 @@ def within_range(key: str, estimate: Estimate) -> Estimate:
 
 
 def _reliability(index: int, judged: NamedTable, absent: dict[str, list[str]]) -> ReliabilityView | None:
-    table = judged.table
-    total = table.votes_first + table.votes_second
-    voted = (total > 0) & ~np.isnan(table.p_first)
+    table, voted = judged.table, judged.table.voted
     if not voted.any():
         absent.setdefault("calibration", []).append(f"{judged.run}: no pair has both votes and an answer")
         return None
-    share = table.votes_first[voted] / total[voted]
-    bins = reliability_bins(table.p_first[voted], share, table.cluster[voted], resamples=SLICE_RESAMPLES)
+    p, share, clusters = table.p_first[voted], table.share[voted], table.cluster[voted]
+    bins = reliability_bins(p, share, clusters, resamples=SLICE_RESAMPLES)
     return ReliabilityView(judged.run, reliability_chart(bins, index), [b for b in bins if b.share.n])
 
 
 def _temperature(
-    judged: NamedTable, fitted: Mapping[str, Fitted], absent: dict[str, list[str]]
+    judged: NamedTable, fitted: Mapping[str, Fitted | str], absent: dict[str, list[str]]
 ) -> tuple[Calibrated, list[Cell]] | None:
-    found = fitted.get(judged.run)
-    if found is None:
+    found = fitted[judged.run]
+    if isinstance(found, str):
+        absent.setdefault("temperature", []).append(found)
         return None
     told = calibrated(judged.run, judged.table, found)
     if told is None:
-        if found.fault:
-            absent.setdefault("temperature", []).append(found.fault)
         return None
     cells = [
         format_estimate(e[key], percent=False) for key in ("nll", "ece", "brier") for e in (told.before, told.after)
