@@ -2,8 +2,8 @@
 
 import pytest
 
-from earshot.metrics.slices import by_margin
-from earshot.report.slicing import MOST_ROWS, STRIP_PX, accuracy_strips, disagreement_slices, ranking_view, strip_of
+from earshot.metrics.slices import by_disagreement, by_margin
+from earshot.report.slicing import MOST_ROWS, STRIP_PX, accuracy_strips, ranking_view, strip_of
 from earshot.types import Estimate
 from tests.report.runs import row, table
 
@@ -66,9 +66,9 @@ def test_a_scale_of_equal_numbers_is_not_empty():
 
 def test_a_listener_that_was_not_heard_has_no_slices():
     heard = table([row("a", 0.9, heard={"kin": 0.8}), row("b", 0.1, heard={"kin": 0.9})])
-    slices = {s.name: s.accuracy.value for s in disagreement_slices(heard, "kin")}
+    slices = {s.name: s.accuracy.value for s in by_disagreement(heard, "kin")}
     assert slices == {"up to 0.1": 1.0, "0.7 to 0.8": 0.0, "agrees": 1.0, "disagrees": 0.0}
-    assert disagreement_slices(heard, "far") == []
+    assert by_disagreement(heard, "far") == []
 
 
 def contest() -> list[dict[str, object]]:

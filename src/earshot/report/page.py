@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from earshot.metrics.slices import SLICE_RESAMPLES
 from earshot.predictions.facts import label_against_votes
 from earshot.predictions.run import Evaluation, Run, read_runs
 from earshot.report.calibrating import Fitted, fitted_temperature
@@ -17,7 +18,6 @@ from earshot.report.comparing import power_words
 from earshot.report.drawing import Chart, line_style, numbered
 from earshot.report.examples import PER_RULE, RULES, Example, Pictures, shortened, shown_samples
 from earshot.report.provenance import data_facts, run_facts
-from earshot.report.slicing import SLICE_RESAMPLES
 from earshot.report.views import Member, SetView, read_member, set_view, test_sets
 from earshot.rundir import write_text
 

@@ -10,6 +10,7 @@ from earshot.benchmarks.protocols import PROTOCOLS
 from earshot.metrics import PredictionTable, read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.metrics.calibration import ReliabilityBin, reliability_bins
+from earshot.metrics.slices import SLICE_RESAMPLES, by_disagreement
 from earshot.predictions.run import Evaluation
 from earshot.report.calibrating import Calibrated, Fitted, calibrated
 from earshot.report.comparing import Difference, NamedTable, Pooled, differences, pooled
@@ -23,15 +24,7 @@ from earshot.report.plots import (
     reliability_chart,
     risk_chart,
 )
-from earshot.report.slicing import (
-    SLICE_RESAMPLES,
-    RankingView,
-    Strip,
-    accuracy_strips,
-    disagreement_slices,
-    ranking_view,
-    strip_of,
-)
+from earshot.report.slicing import RankingView, Strip, accuracy_strips, ranking_view, strip_of
 from earshot.report.tables import Cell, Row, estimate_rows, format_estimate, quantity_of, summary_rows
 from earshot.types import Estimate
 
@@ -296,7 +289,7 @@ def _temperature(
 def _disagreement(judged: Sequence[tuple[int, NamedTable]]) -> list[DisagreementView]:
     views = []
     for listener in sorted({name for _, j in judged for name in j.table.listeners}):
-        found = [(index, disagreement_slices(j.table, listener)) for index, j in judged]
+        found = [(index, by_disagreement(j.table, listener)) for index, j in judged]
         heard = [(index, slices) for index, slices in found if slices]
         if not heard:
             continue
