@@ -87,10 +87,10 @@ def test_generators_are_ranked_by_people_and_by_each_run():
     view, fault = ranking_view([(0, "run", predictions)])
     assert fault is None
     assert view is not None
-    assert [r.name for r in view.rows] == ["red", "green", "blue"]
+    assert list(view.ranks) == ["red", "green", "blue"]
     # People: wins 4 3 2 of 6. The run: red 2 + 1, green 1 + 2, blue 2 + 1, so all are level and share rank 1.
-    assert [r.places[0].split(" ")[0] for r in view.rows] == ["1", "2", "3"]
-    assert [r.places[1].split(" ")[0] for r in view.rows] == ["1", "1", "1"]
+    assert [ranks[0].split(" ")[0] for ranks in view.ranks.values()] == ["1", "2", "3"]
+    assert [ranks[1].split(" ")[0] for ranks in view.ranks.values()] == ["1", "1", "1"]
     assert [len(r.marks) for r in view.strip.rows] == [2, 2, 2]
     assert view.places_of_runs == [0]
     # People's ranking needs the third prompt and another: (2/3)³ + 1/27 of the resamples lack one of them.

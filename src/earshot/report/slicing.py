@@ -10,7 +10,7 @@ import numpy as np
 
 from earshot.errors import DataError
 from earshot.metrics import PredictionTable
-from earshot.metrics.ranking import RANKING_RESAMPLES, Generator, RankingComparison, compare_rankings
+from earshot.metrics.ranking import RANKING_RESAMPLES, Generator, Ranking, RankingComparison, compare_rankings
 from earshot.metrics.slices import (
     Slice,
     by_axis,
@@ -171,22 +171,16 @@ def strip_of(
     return Strip(title, meaning, lines, left_out, ticks, px(middle) if low <= middle <= high else None, height)
 
 
-class RankedRow(NamedTuple):
-    """A generator's place among people and each run."""
-
-    name: str
-    places: list[str]
-
-
 class RankingView(NamedTuple):
     """The generators as people rank them and as the runs do."""
 
     places_of_runs: list[int]
     """In the report, of the runs that could be ranked by."""
-    rows: list[RankedRow]
+    ranks: dict[str, list[str]]
+    """By generator, among people and in each run."""
     strip: Strip
-    agreement: list[tuple[str, Cell, Cell]]
-    """By run, Kendall's tau-b and Spearman's rho of its ranking with people's."""
+    agreement: list[tuple[Cell, Cell]]
+    """For each run, Kendall's tau-b and Spearman's rho of its ranking with people's."""
     notes: list[str]
 
 
@@ -225,11 +219,10 @@ def ranking_view(tables: Sequence[tuple[int, str, PredictionTable]]) -> tuple[Ra
     )
     strip = strip_of("Strength", meaning, [-1, *(index for index, _, _ in compared)], names, rows)
     agreement = [
-        (run, format_estimate(c.kendall, percent=False), format_estimate(c.spearman, percent=False))
-        for _, run, c in compared
+        (format_estimate(c.kendall, percent=False), format_estimate(c.spearman, percent=False)) for _, _, c in compared
     ]
-    ranked = [RankedRow(name, [_place(by.get(name)) for by in places]) for name in names]
-    return RankingView([index for index, _, _ in compared], ranked, strip, agreement, notes), None
+    ranks = {name: [_rank(by.get(name)) for by in places] for name in names}
+    return RankingView([index for index, _, _ in compared], ranks, strip, agreement, notes), None
 
 
 def _compared(table: PredictionTable) -> RankingComparison:
@@ -238,7 +231,7 @@ def _compared(table: PredictionTable) -> RankingComparison:
     return compare_rankings(first, second, table.share[use], table.p_first[use], table.cluster[use])
 
 
-def _place(generator: Generator | None) -> str:
+def _rank(generator: Generator | None) -> str:
     if generator is None:
         return "–"
     rank, low, high = generator.rank, generator.rank_low, generator.rank_high

@@ -111,9 +111,8 @@ def _contrasts(groups: Mapping[Key, Sequence[Sequence[Statistic]]], resamples: i
     out = {}
     for key, sides in groups.items():
         n, c = min(s.n for runs in sides for s in runs), prompts[key]
-        value = float(np.mean([s.value() for s in sides[0]])) - sum(
-            np.mean([s.value() for s in runs]) for runs in sides[1:]
-        )
+        means = [float(np.mean([s.value() for s in runs])) for runs in sides]
+        value = means[0] - sum(means[1:])
         known = n > 0 and math.isfinite(value)
         spread = None
         if known and key in several:

@@ -107,7 +107,7 @@ def _summarise(plan: ExperimentConfig, *, seconds: float) -> dict[str, Any]:
     """Writes summary.json and report.html, and returns the summary."""
     from earshot.predictions.run import Run
     from earshot.report import write_report
-    from earshot.report.comparing import NamedTable, differences
+    from earshot.report.comparing import differences
     from earshot.rundir import write_json
 
     out = Path(plan.out)
@@ -116,11 +116,11 @@ def _summarise(plan: ExperimentConfig, *, seconds: float) -> dict[str, Any]:
         arm: {name: {key: sets[name].metrics.get(key) for key in QUANTITIES} for name in SETS}
         for arm, sets in judged.items()
     }
-    test = {arm: NamedTable(arm, sets["test"].table()) for arm, sets in judged.items()}
+    test = {arm: sets["test"].table() for arm, sets in judged.items()}
     gaps = {
         f"{one.run} - {arms[0]}": one.estimates["accuracy"].as_record()
         for arms in (("sft", "listener", "naive"), ("naive", "listener"))
-        for one in differences([test[arm] for arm in arms])
+        for one in differences({arm: test[arm] for arm in arms})
     }
     summary = {"table": table, "accuracy_differences_in_distribution": gaps, "seconds": round(seconds, 1)}
     write_json(out / "summary.json", summary)
