@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from earshot.data.pairset import read_pairs
 from earshot.errors import EarshotError, ImageError
 from earshot.images import load_image
-from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of
+from earshot.predictions.facts import Row, is_flipped, listener_gaps, outcome_of
 from earshot.predictions.sides import differs, gap, side_of
 from earshot.types import ImageSource, Pair
 
@@ -20,8 +20,6 @@ PER_RULE = 3
 THUMBNAIL_PX = 320
 MAX_TRACE_CHARACTERS = 1_500
 MAX_SAMPLES = 4
-
-Row = Mapping[str, Any]
 
 
 def confident_mistake(row: Row) -> float | None:

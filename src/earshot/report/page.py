@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from earshot.metrics.slices import SLICE_RESAMPLES
-from earshot.predictions.facts import label_against_votes
+from earshot.predictions.facts import Row, label_against_votes
 from earshot.predictions.run import Evaluation, Run, read_runs
 from earshot.report.calibrating import Fitted, fitted_temperature
 from earshot.report.charts import training_charts
 from earshot.report.comparing import power_words
 from earshot.report.drawing import line_style, numbered
-from earshot.report.examples import PER_RULE, RULES, Budget, Pictures, Row, shortened, shown_samples
+from earshot.report.examples import PER_RULE, RULES, Budget, Pictures, shortened, shown_samples
 from earshot.report.plots import RELIABILITY_MEANING
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.tables import estimate_rows
@@ -112,24 +112,16 @@ def _run_view(run: Run, index: int) -> dict[str, Any]:
         "colour": colour,
         "dash": dash,
         "config": shortened(run.config, MAX_CONFIG_CHARACTERS),
-        "environment": shortened(
-            "\n".join(f"{k}: {_plain(v)}" for k, v in run.environment.items() if k != "packages"),
-            MAX_CONFIG_CHARACTERS,
-        ),
+        "environment": _lines({key: value for key, value in run.environment.items() if key != "packages"}),
         "packages": {str(k): str(v) for k, v in packages.items()} if isinstance(packages, Mapping) else {},
-        "settings": [
-            (
-                e.set_name,
-                shortened("\n".join(f"{k}: {_plain(v)}" for k, v in e.settings.items()), MAX_CONFIG_CHARACTERS),
-            )
-            for e in run.measured
-            if e.settings
-        ],
+        "settings": [(e.set_name, _lines(e.settings)) for e in run.measured if e.settings],
     }
 
 
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _lines(settings: Mapping[str, Any]) -> str:
+    """One a line, as text stands and everything else in JSON."""
+    told = [f"{k}: {v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)}" for k, v in settings.items()]
+    return shortened("\n".join(told), MAX_CONFIG_CHARACTERS)
 
 
 class ExampleViews:

@@ -12,16 +12,16 @@ from earshot.metrics import PredictionTable, read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.metrics.calibration import ReliabilityBin, reliability_bins
 from earshot.metrics.slices import SLICE_RESAMPLES, Slice, by_disagreement
+from earshot.predictions.facts import Row as Prediction
 from earshot.predictions.run import Evaluation
 from earshot.report.calibrating import Calibrated, Fitted, calibrated
 from earshot.report.comparing import Difference, Pooled, differences, pooled
 from earshot.report.drawing import Chart
 from earshot.report.examples import Chooser, find_pairs
-from earshot.report.examples import Row as ExampleRow
 from earshot.report.plots import (
     curve_of,
     disagreement_chart,
-    disagreement_line,
+    distances,
     reliability_chart,
     risk_chart,
 )
@@ -39,7 +39,7 @@ class Member(NamedTuple):
     run: str
     evaluation: Evaluation
     table: PredictionTable | None
-    examples: Mapping[str, list[ExampleRow]]
+    examples: Mapping[str, list[Prediction]]
     """By the title of their rule."""
     pairs: Mapping[str, Pair]
     """Those of the examples, by id."""
@@ -113,12 +113,8 @@ class SetView(NamedTuple):
 
 def test_sets(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[Evaluation]]]:
     """The evaluations by test set, those called `test…` first; of one set in the order of the runs."""
-    ordered = sorted(evaluations, key=_set_order)
+    ordered = sorted(evaluations, key=lambda e: (not e.set_name.startswith("test"), e.set_name))
     return [(name, list(group)) for name, group in groupby(ordered, key=lambda e: e.set_name)]
-
-
-def _set_order(evaluation: Evaluation) -> tuple[bool, str]:
-    return not evaluation.set_name.startswith("test"), evaluation.set_name
 
 
 def read_member(evaluation: Evaluation, index: int) -> Member:
@@ -238,7 +234,7 @@ def _disagreement(judged: Sequence[Judged]) -> list[DisagreementView]:
     places = [j.place for j in judged]
     for listener in sorted({name for j in judged for name in j.table.listeners}):
         found = [by_disagreement(j.table, listener) for j in judged]
-        lines = [disagreement_line(place, slices) for place, slices in zip(places, found, strict=True) if slices]
+        lines = [(place, distances(slices)) for place, slices in zip(places, found, strict=True) if slices]
         if not lines:
             continue
         rows = [[_named(slices, side) for slices in found] for side in ("agrees", "disagrees")]
