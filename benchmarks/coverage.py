@@ -28,7 +28,7 @@ from rich.table import Table
 from scipy import special
 
 from earshot.rundir import describe_environment, write_json
-from earshot.stats import LEVEL, Statistic, bootstrap, bootstrap_runs, ratio_of_totals
+from earshot.stats import LEVEL, Statistic, bootstrap, contrasts, ratio_of_totals
 from earshot.stats.intervals import NO_INTERVAL, Interval, expanded_interval
 from earshot.stats.resampling import multiplicities
 from earshot.stats.totals import macro_of_totals
@@ -193,7 +193,8 @@ def coverage_of_seeds(n_seeds: int, simulations: int, resamples: int, *, seed: i
                 means = prompts[side] + lucky + rng.normal(0, 0.4 / np.sqrt(m), size=c)
                 runs.append(Statistic(np.stack([m * means, np.full(c, m)], axis=1), ratio_of_totals, int(c * m)))
             sides.append(runs)
-        found = bootstrap_runs(*sides, resamples=resamples, seed=seed * simulations + number)
+        ours, theirs = ({"mean": side} for side in sides)
+        found = contrasts(ours, theirs, resamples=resamples, seed=seed * simulations + number)["mean"].estimate()
         count.add((found.low, found.high), 0.0)
     return count
 

@@ -1,4 +1,4 @@
-"""A temperature finds the scale that was put in, and cannot be used on the pairs that it was fitted on."""
+"""A temperature finds the scale that was put in, and changes no side."""
 
 import numpy as np
 import pytest
@@ -6,62 +6,53 @@ from scipy import optimize, special
 
 from earshot.errors import DataError
 from earshot.metrics.calibration import nll
-from earshot.metrics.temperature import fit_temperature
+from earshot.metrics.temperature import at_temperature, fit_temperature
 
 RNG = np.random.default_rng(0)
 LOG_ODDS = RNG.normal(size=500)
 SHARE = special.expit(LOG_ODDS)
-IDS = np.arange(500)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
-    fitted = fit_temperature(special.expit(temperature * LOG_ODDS), SHARE, IDS)
-    assert fitted.value == pytest.approx(temperature, rel=1e-5)
-    assert fitted.apply(special.expit(temperature * LOG_ODDS), 1000 + IDS) == pytest.approx(SHARE, abs=1e-4)
+    fitted = fit_temperature(special.expit(temperature * LOG_ODDS), SHARE)
+    assert fitted == pytest.approx(temperature, rel=1e-5)
+    assert at_temperature(special.expit(temperature * LOG_ODDS), fitted) == pytest.approx(SHARE, abs=1e-4)
 
 
 def test_two_pairs_by_hand() -> None:
     # Log-odds ln 4 with votes 2 : 1 for it; the best is ln 2 = ln 4 / 2. Either side shown first.
-    fitted = fit_temperature(np.array([0.8, 0.2]), np.array([2 / 3, 1 / 3]), np.array([5, 6]))
-    assert fitted.value == pytest.approx(2.0, rel=1e-6)
-    assert fitted.apply(np.array([0.8, 16 / 17]), np.array([7, 8])) == pytest.approx([2 / 3, 0.8])
+    fitted = fit_temperature(np.array([0.8, 0.2]), np.array([2 / 3, 1 / 3]))
+    assert fitted == pytest.approx(2.0, rel=1e-6)
+    assert at_temperature(np.array([0.8, 16 / 17]), fitted) == pytest.approx([2 / 3, 0.8])
 
 
 def test_no_other_temperature_is_better() -> None:
     p, share = RNG.random(80), RNG.integers(0, 5, size=80) / 4
     share = np.where(RNG.random(80) < 0.7, (p > 0.5).astype(float), share)
-    fitted = fit_temperature(p, share, IDS[:80])
+    fitted = fit_temperature(p, share)
     z = special.logit(p)
     best = optimize.brute(lambda t: nll(special.expit(z / t[0]), share).mean(), [slice(0.1, 20, 0.01)], finish=None)
-    assert fitted.value == pytest.approx(float(best), abs=0.01)
-
-
-def test_it_is_refused_on_the_pairs_that_it_was_fitted_on() -> None:
-    fitted = fit_temperature(special.expit(2 * LOG_ODDS), SHARE, IDS)
-    with pytest.raises(DataError, match="1 of 2 pairs are among the 500 it was fitted on"):
-        fitted.apply(np.array([0.4, 0.6]), np.array([499, 500]))
+    assert fitted == pytest.approx(float(best), abs=0.01)
 
 
 def test_sides_stay_and_swapping_commutes() -> None:
-    fitted = fit_temperature(special.expit(2 * LOG_ODDS), SHARE, IDS)
-    p, other = np.array([0.0, 0.3, 0.5, 0.9, 1.0, np.nan]), 1000 + np.arange(6)
-    cooled = fitted.apply(p, other)
+    p = np.array([0.0, 0.3, 0.5, 0.9, 1.0, np.nan])
+    cooled = at_temperature(p, 2.0)
     assert np.array_equal(np.sign(cooled - 0.5), np.sign(p - 0.5), equal_nan=True)
-    assert fitted.apply(1 - p, other) == pytest.approx(1 - cooled, nan_ok=True)
+    assert at_temperature(1 - p, 2.0) == pytest.approx(1 - cooled, nan_ok=True)
 
 
 @pytest.mark.parametrize(
-    ("p", "share", "ids", "message"),
+    ("p", "share", "message"),
     [
-        ([], [], [], "no validation pairs"),
-        ([np.nan], [1.0], [1], r"outside \[0, 1\] or NaN"),
-        ([0.5], [2.0], [1], r"outside \[0, 1\] or NaN"),
-        ([0.6, 0.7], [1.0, 0.5], [1, 1], "2 predictions of 1 pairs"),
-        ([0.6, 0.3], [1.0, 0.0], [1, 2], r"at 0\.01, the end of its range"),  # all right: the surer the better
-        ([0.6, 0.3], [0.0, 1.0], [1, 2], "at 100, the end of its range"),  # all wrong
+        ([], [], "no validation pairs"),
+        ([np.nan], [1.0], r"outside \[0, 1\] or NaN"),
+        ([0.5], [2.0], r"outside \[0, 1\] or NaN"),
+        ([0.6, 0.3], [1.0, 0.0], r"at 0\.01, the end of its range"),  # all right: the surer the better
+        ([0.6, 0.3], [0.0, 1.0], "at 100, the end of its range"),  # all wrong
     ],
 )
-def test_what_has_no_temperature_is_refused(p: list, share: list, ids: list, message: str) -> None:
+def test_what_has_no_temperature_is_refused(p: list, share: list, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        fit_temperature(np.array(p, dtype=float), np.array(share, dtype=float), np.array(ids, dtype=int))
+        fit_temperature(np.array(p, dtype=float), np.array(share, dtype=float))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from earshot.predictions.run import Run
-from earshot.report.calibrating import NO_VALIDATION, calibrated, fitted_temperature, is_validation
+from earshot.report.calibrating import NO_VALIDATION, Fitted, calibrated, fitted_temperature, is_validation
 from earshot.rundir import write_json
 from tests.report.runs import row, table, write_evaluation
 
@@ -19,8 +19,8 @@ def test_the_temperature_is_that_of_the_validation_split(tmp_path: Path):
     write_evaluation(tmp_path / "eval" / "validation", validation_rows())
     write_evaluation(tmp_path / "eval" / "test", [row("t0", 0.2)])
     found = fitted_temperature(Run("run", tmp_path))
-    assert found.temperature is not None
-    assert found.temperature.value == pytest.approx(2.0, rel=1e-4)
+    assert isinstance(found, Fitted)
+    assert found.temperature == pytest.approx(2.0, rel=1e-4)
     assert found.set_name == "validation"
     told = calibrated("run", table([row("t0", 0.9, (4, 0)), row("t1", 0.9, (4, 0))]), found)
     assert told is not None
@@ -31,20 +31,21 @@ def test_the_temperature_is_that_of_the_validation_split(tmp_path: Path):
 def test_it_is_not_used_on_the_pairs_it_was_fitted_on(tmp_path: Path):
     write_evaluation(tmp_path / "eval" / "validation", validation_rows())
     found = fitted_temperature(Run("run", tmp_path))
+    assert isinstance(found, Fitted)
     assert calibrated("run", table(validation_rows()), found) is None
+    assert calibrated("run", table([*validation_rows(1), row("t0", 0.9)]), found) is None
 
 
 def test_without_a_validation_split_there_is_none(tmp_path: Path):
     write_evaluation(tmp_path / "eval" / "test", validation_rows())
-    found = fitted_temperature(Run("run", tmp_path))
-    assert (found.temperature, found.fault) == (None, NO_VALIDATION)
+    assert fitted_temperature(Run("run", tmp_path)) == NO_VALIDATION
 
 
 def test_a_validation_split_that_gives_none_says_why(tmp_path: Path):
     write_evaluation(tmp_path / "eval" / "val", [row("v", 0.1, (4, 0))])  # wrong: the less sure the better
     found = fitted_temperature(Run("run", tmp_path))
-    assert found.temperature is None
-    assert "end of its range" in str(found.fault)
+    assert isinstance(found, str)
+    assert "end of its range" in found
 
 
 def test_a_validation_split_is_known_by_name_or_by_its_set(tmp_path: Path):

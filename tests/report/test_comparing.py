@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
+from earshot.metrics import PredictionTable
 from earshot.metrics.estimates import pair_statistics
 from earshot.report.comparing import (
-    NamedTable,
-    Power,
     aligned,
     arms_of,
     differences,
@@ -15,9 +14,17 @@ from earshot.report.comparing import (
     power_of,
     power_words,
     resamples_for,
+    within_range,
 )
-from earshot.report.views import is_clear, within_range
-from earshot.stats import bootstrap_runs, detectable_difference, intraclass_statistic, pairs_needed
+from earshot.stats import (
+    RESAMPLES,
+    PairedPower,
+    contrasts,
+    design_effect,
+    detectable_difference,
+    intraclass_statistic,
+    pairs_needed,
+)
 from earshot.types import Estimate
 from tests.report.runs import RIGHT, WRONG, row, table
 
@@ -26,13 +33,12 @@ A = (RIGHT, RIGHT, WRONG, WRONG, RIGHT, WRONG, RIGHT, WRONG)  # 4 of 8 right
 B = (RIGHT, RIGHT, RIGHT, RIGHT, WRONG, WRONG, RIGHT, RIGHT)  # 6 of 8 right; one of the two is right on p2 p3 p4 p7
 
 
-def judged(run: str, predictions: tuple[float, ...]) -> NamedTable:
-    return NamedTable(run, table([row(f"p{i}", p, prompt=PROMPTS[i]) for i, p in enumerate(predictions)]))
+def judged(predictions: tuple[float, ...], votes: tuple[float, float] = (3, 1)) -> PredictionTable:
+    return table([row(f"p{i}", p, votes, prompt=PROMPTS[i]) for i, p in enumerate(predictions)])
 
 
 def test_a_difference_is_the_runs_minus_the_first():
-    first, second = judged("a", A), judged("b", B)
-    (found,) = differences([first, second])
+    (found,) = differences({"a": judged(A), "b": judged(B)})
     assert found.run == "b"
     assert found.estimates["accuracy"].value == pytest.approx(2 / 8)
     # Brier: votes 3 : 1, so (0.9 - 0.75)² = 0.0225 where right and (0.1 - 0.75)² = 0.4225 where not; two rows fewer.
@@ -40,38 +46,35 @@ def test_a_difference_is_the_runs_minus_the_first():
 
 
 def test_the_order_of_the_rows_and_the_prompts_numbers_change_nothing():
-    first, second = judged("a", A), judged("b", B)
-    rows = [row(f"p{i}", B[i], prompt=PROMPTS[i]) for i in (7, 2, 5, 0, 1, 6, 3, 4)]
-    shuffled = NamedTable("b", table(rows))
-    assert shuffled.table.cluster.tolist() != second.table.cluster.tolist()
-    (one,), (other,) = differences([first, second]), differences([first, shuffled])
+    first, second = judged(A), judged(B)
+    shuffled = table([row(f"p{i}", B[i], prompt=PROMPTS[i]) for i in (7, 2, 5, 0, 1, 6, 3, 4)])
+    assert shuffled.cluster.tolist() != second.cluster.tolist()
+    (one,), (other,) = differences({"a": first, "b": second}), differences({"a": first, "b": shuffled})
     assert one.estimates["accuracy"] == other.estimates["accuracy"]
     assert one.power == other.power
 
 
 def test_runs_of_other_pairs_or_votes_are_not_compared():
-    first = judged("a", A)
-    fewer = NamedTable("few", table([row(f"p{i}", 0.9, prompt=PROMPTS[i]) for i in range(6)]))
-    other = NamedTable("votes", table([row(f"p{i}", p, (1, 3), prompt=PROMPTS[i]) for i, p in enumerate(A)]))
-    few, votes = differences([first, fewer, other])
+    first, fewer = judged(A), judged((0.9,) * 6)
+    few, votes = differences({"a": first, "few": fewer, "votes": judged(A, (1, 3))})
     assert few.fault == "judged 6 and 8 pairs, 6 of them the same"
     assert votes.fault == "the same pairs have different votes"
     assert not few.estimates
     with pytest.raises(DataError, match="6 of them the same"):
-        aligned(first.table, fewer.table)
+        aligned(first, fewer)
 
 
 def test_power_is_of_the_pairs_on_which_one_is_right():
-    first, second = judged("a", A), judged("b", B)
-    found = power_of(second.table, first.table)
+    found = power_of(judged(B), judged(A))
     assert found is not None
-    assert (found.n_pairs, found.n_prompts, found.discordance) == (8, 4, 4 / 8)
+    assert (found.pairs, found.prompts, found.discordance) == (8, 4, 4 / 8)
     # The gaps are 0 0, 1 1, -1 0, 0 1: two pairs a prompt, all prompts alike, so cv 0; the correlation is stats' own.
     gaps, clusters = np.array([0.0, 0, 1, 1, -1, 0, 0, 1]), np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    shape = {"pairs_per_prompt": 2.0, "correlation": intraclass_statistic(gaps, clusters, 4).value()}
-    assert shape["correlation"] > 0
-    assert found.detectable == detectable_difference(8, 0.5, **shape)
-    assert found.needed == pairs_needed(0.25, 0.5, **shape)
+    correlation = intraclass_statistic(gaps, clusters, 4).value()
+    assert correlation > 0
+    effect = design_effect(2.0, correlation)
+    assert found.detectable == detectable_difference(8, 0.5, effect=effect)
+    assert found.needed == pairs_needed(0.25, 0.5, effect=effect)
 
 
 def test_a_correlation_below_zero_counts_as_none():
@@ -81,18 +84,18 @@ def test_a_correlation_below_zero_counts_as_none():
     ]
     found = power_of(table(rows[0]), table(rows[1]))
     assert found is not None
-    assert found.detectable == detectable_difference(60, 1.0, pairs_per_prompt=2.0)
+    assert found.detectable == detectable_difference(60, 1.0)
     assert found.needed is None  # the accuracies are the same
 
 
 def test_power_is_told_in_words():
-    words = power_words(Power(600, 480, 0.2, 0.051, 1_234))
+    words = power_words(PairedPower(600, 480, 0.2, 0.051, 1_234))
     assert "20.0 % of 600 strict pairs of 480 prompts" in words
     assert "5.1 points would be shown with a chance of 80 %" in words
     assert "1,234 pairs" in words
-    assert "no size" in power_words(Power(4, 4, 0.2, None, None))
-    assert "nothing tells them apart" in power_words(Power(4, 4, 0.0, None, None))
-    assert power_of(judged("a", A).table, judged("a", A).table) == Power(8, 4, 0.0, None, None)
+    assert "no size" in power_words(PairedPower(4, 4, 0.2, None, None))
+    assert "nothing tells them apart" in power_words(PairedPower(4, 4, 0.0, None, None))
+    assert power_of(judged(A), judged(A)) == PairedPower(8, 4, 0.0, None, None)
     ties = table([row("p", 0.9, (2, 2))])
     assert power_of(ties, ties) is None
 
@@ -109,38 +112,31 @@ def test_seeds_of_an_arm_are_known_by_their_names():
 
 
 def test_seeds_are_pooled_as_stats_does():
-    runs = [judged("a-seed0", A), judged("a-seed1", B), judged("b-seed0", B), judged("b-seed1", B)]
+    runs = {"a-seed0": judged(A), "a-seed1": judged(B), "b-seed0": judged(B), "b-seed1": judged(B)}
     (a, b), fault = pooled(runs)
     assert fault is None
     assert a.means["accuracy"].value == pytest.approx((4 / 8 + 6 / 8) / 2)
-    accuracy = [pair_statistics(aligned(j.table, runs[0].table))["accuracy"] for j in runs]
-    assert a.means["accuracy"] == bootstrap_runs(accuracy[:2])
+    accuracy = [pair_statistics(aligned(one, runs["a-seed0"]))["accuracy"] for one in runs.values()]
+    mean = contrasts({0: accuracy[:2]}, resamples=RESAMPLES)[0].estimate()
+    assert a.means["accuracy"] == within_range("accuracy", mean)
     assert (a.against, b.against) == (None, "a")
-    assert b.differences["accuracy"] == bootstrap_runs(accuracy[2:], accuracy[:2])
+    gap = contrasts({0: accuracy[2:]}, {0: accuracy[:2]}, resamples=RESAMPLES)[0]
+    assert b.differences["accuracy"] == gap.estimate()
     assert b.differences["accuracy"].value == pytest.approx(6 / 8 - 5 / 8)
 
 
 def test_seeds_of_other_pairs_are_not_pooled():
-    fewer = NamedTable("a-seed1", table([row("p0", 0.9)]))
-    found, fault = pooled([judged("a-seed0", A), fewer])
+    found, fault = pooled({"a-seed0": judged(A), "a-seed1": judged((0.9,))})
     assert found == []
     assert fault is not None
     assert "not of the same pairs" in fault
-    assert pooled([judged("a", A), judged("b", B)]) == ([], None)
+    assert pooled({"a": judged(A), "b": judged(B)}) == ([], None)
 
 
 def test_an_interval_is_cut_to_what_a_share_can_be():
     assert within_range("accuracy", Estimate(0.9, 0.4, 1.4, 3)) == Estimate(0.9, 0.4, 1.0, 3)
     assert within_range("false_claims", Estimate(1.0, -2.0, 4.0, 3)) == Estimate(1.0, 0.0, 4.0, 3)
     assert within_range("accuracy", Estimate.missing()) == Estimate.missing()
-
-
-def test_a_difference_is_clear_where_its_interval_leaves_zero_out():
-    assert is_clear(Estimate(0.2, 0.1, 0.3, 5))
-    assert is_clear(Estimate(-0.2, -0.3, -0.1, 5))
-    assert not is_clear(Estimate(0.2, 0.0, 0.4, 5))
-    assert not is_clear(Estimate(0.2, None, None, 5))
-    assert not is_clear(None)
 
 
 def test_resamples_are_fewer_where_prompts_are_many():

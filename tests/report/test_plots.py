@@ -11,10 +11,9 @@ from earshot.report.drawing import COLOURS, draw, numbered
 from earshot.report.plots import (
     FEWEST_ANSWERED,
     MOST_POINTS,
-    Line,
     curve_of,
     disagreement_chart,
-    disagreement_line,
+    distances,
     reliability_chart,
     risk_chart,
     thinned_curve,
@@ -26,7 +25,7 @@ from tests.report.runs import row, table
 def charts() -> list[object]:
     predictions = table([row(f"p{i}", (i % 10) / 10, heard={"<b>zebra</b>": 0.3}) for i in range(40)])
     bins = reliability_bins(predictions.p_first, np.full(40, 0.75), predictions.cluster, resamples=50)
-    line = disagreement_line(0, by_disagreement(predictions, "<b>zebra</b>"))
+    line = (0, distances(by_disagreement(predictions, "<b>zebra</b>")))
     curve = curve_of(predictions)
     assert curve is not None
     return [reliability_chart(bins, 0), risk_chart([(0, curve)]), disagreement_chart([line])]
@@ -68,15 +67,14 @@ def test_a_title_is_text():
 
 def test_bins_of_distance_stand_at_their_middle():
     predictions = table([row("a", 0.9, heard={"l": 0.85}), row("b", 0.1, heard={"l": 0.9})])
-    line = disagreement_line(3, by_disagreement(predictions, "l"))
+    points = distances(by_disagreement(predictions, "l"))
     # |0.85 - 0.9| = 0.05 is in the first tenth, |0.9 - 0.1| = 0.8 in the eighth; agreeing and not are no distances.
-    assert [(round(x, 2), e.value) for x, e in line.points] == [(0.05, 1.0), (0.75, 0.0)]
-    assert line.place == 3
+    assert [(round(x, 2), e.value) for x, e in points] == [(0.05, 1.0), (0.75, 0.0)]
 
 
 def test_a_line_without_points_or_intervals_is_drawn():
-    assert "<svg" in disagreement_chart([Line(0, [])]).svg
-    assert "<svg" in disagreement_chart([Line(0, [(0.1, Estimate(0.5, None, None, 1)), (0.2, Estimate.missing())])]).svg
+    assert "<svg" in disagreement_chart([(0, [])]).svg
+    assert "<svg" in disagreement_chart([(0, [(0.1, Estimate(0.5, None, None, 1)), (0.2, Estimate.missing())])]).svg
 
 
 def test_a_risk_curve_begins_with_a_few_pairs_and_keeps_its_end():

@@ -15,7 +15,7 @@ from earshot.predictions.run import Curve, read_runs
 from earshot.report import render_summary_table, write_report
 from earshot.report.charts import MAX_POINTS, smoothed, thinned, training_charts
 from earshot.report.drawing import line_style
-from earshot.report.examples import Chooser, Pictures, confident_mistake, listener_gap, order_flip, shortened
+from earshot.report.examples import Budget, Chooser, Pictures, confident_mistake, listener_gap, order_flip, shortened
 from earshot.report.tables import format_estimate, summary_rows
 from earshot.rundir import append_jsonl, write_text
 from earshot.types import Estimate
@@ -193,24 +193,24 @@ def test_a_listener_gap_needs_different_sides() -> None:
 
 def test_the_largest_are_chosen_and_of_equals_the_earlier() -> None:
     rows = [prediction(p, id=f"p{i}") for i, p in enumerate((0.4, 0.1, 0.9, 0.1, 0.0, 0.3))]
-    chooser = Chooser(per_rule=3)
+    chooser = Chooser()
     assert list(chooser.passing(rows)) == rows
-    assert [example.row["id"] for example in chooser.chosen()["Most confident mistakes"]] == ["p4", "p1", "p3"]
+    assert [row["id"] for row in chooser.chosen()["Most confident mistakes"]] == ["p4", "p1", "p3"]
 
 
 def test_pictures_are_embedded_once_and_within_the_budget(three_runs: list[Path]) -> None:
     image = three_runs[0].parent / "data" / "images" / "0_a.png"
-    pictures = Pictures(budget_bytes=100_000)
+    pictures = Pictures(Budget(100_000))
     first = pictures.url(("set", "p0"), image)
     assert first is not None
     assert first.startswith("data:image/webp;base64,")
-    left = pictures.budget_bytes
+    left = pictures.budget.left
     assert pictures.url(("set", "p0"), image) == first
-    assert pictures.budget_bytes == left == 100_000 - len(first)
-    poor = Pictures(budget_bytes=10)
+    assert pictures.budget.left == left == 100_000 - len(first)
+    poor = Pictures(Budget(10))
     assert poor.url(("set", "p0"), image) is None
-    assert poor.left_out == 1
-    assert Pictures(10**6).url(("set", "x"), b"no image") is None
+    assert poor.budget.refused == 1
+    assert Pictures(Budget(10**6)).url(("set", "x"), b"no image") is None
 
 
 def test_long_text_says_how_much_was_cut() -> None:
@@ -219,10 +219,10 @@ def test_long_text_says_how_much_was_cut() -> None:
 
 
 def test_estimates_are_told_in_words() -> None:
-    assert format_estimate(Estimate(0.7126, 0.68, 0.745, 800), percent=True) == ("71.3 %", "68.0 to 74.5", 800)
-    assert format_estimate(Estimate(0.25, None, None, 3), percent=False) == ("0.250", "", 3)
-    assert format_estimate(Estimate(21.34, 20.0, 22.0, 3), percent=False) == ("21.3", "20.0 to 22.0", 3)
-    assert format_estimate(Estimate.missing(), percent=True) == ("–", "", 0)
+    assert format_estimate(Estimate(0.7126, 0.68, 0.745, 800), percent=True) == ("71.3 %", "68.0 to 74.5", 800, False)
+    assert format_estimate(Estimate(0.25, None, None, 3), percent=False) == ("0.250", "", 3, False)
+    assert format_estimate(Estimate(21.34, 20.0, 22.0, 3), percent=False) == ("21.3", "20.0 to 22.0", 3, False)
+    assert format_estimate(Estimate.missing(), percent=True) == ("–", "", 0, False)
 
 
 def test_differences_carry_their_sign_and_nothing_has_none() -> None:
@@ -230,11 +230,24 @@ def test_differences_carry_their_sign_and_nothing_has_none() -> None:
         "+2.3 points",
         "−0.7 to +5.4",
         9,
+        False,
     )
     assert format_estimate(Estimate(-0.0001, -0.0002, 0.0, 9), percent=False, signed=True)[:2] == (
         "0.000",
         "0.000 to 0.000",
     )
+
+
+def test_a_difference_is_clear_where_its_interval_leaves_zero_out() -> None:
+    def clear(estimate: Estimate, *, signed: bool = True) -> bool:
+        return format_estimate(estimate, percent=True, signed=signed).clear
+
+    assert clear(Estimate(0.2, 0.1, 0.3, 5))
+    assert clear(Estimate(-0.2, -0.3, -0.1, 5))
+    assert not clear(Estimate(0.2, 0.0, 0.4, 5))
+    assert not clear(Estimate(0.2, None, None, 5))
+    assert not clear(Estimate.missing())
+    assert not clear(Estimate(0.2, 0.1, 0.3, 5), signed=False)
 
 
 def test_rows_are_those_that_could_be_computed_somewhere() -> None:

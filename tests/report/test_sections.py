@@ -11,8 +11,8 @@ import pytest
 from earshot.predictions.facts import label_against_votes
 from earshot.predictions.run import Run
 from earshot.report import write_report
-from earshot.report.drawing import Chart
-from earshot.report.page import ChartBudget, ExampleViews
+from earshot.report.examples import Budget
+from earshot.report.page import ExampleViews
 from earshot.report.views import read_member
 from earshot.rundir import append_jsonl, write_json
 from tests.report.conftest import make_three_runs
@@ -205,12 +205,12 @@ def test_examples_and_charts_end_where_their_room_ends(tmp_path: Path) -> None:
     views = ExampleViews(text_bytes=2 * (2 * 500 + 12))
     views.add("test", member)
     assert [len(found) for found in views.groups[0]["rules"].values()] == [2]
-    assert views.left_out == 1
-    budget = ChartBudget(10)
-    assert budget.allows(Chart("a", "", "x" * 8))
-    assert not budget.allows(Chart("b", "", "x" * 3))
-    assert budget.allows(Chart("c", "", "xx"))
-    assert (budget.shown, budget.left_out) == (2, 1)
+    assert views.text.refused == 1
+    budget = Budget(10)
+    assert budget.takes(8)
+    assert not budget.takes(3)
+    assert budget.takes(2)
+    assert (budget.taken, budget.refused) == (2, 1)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from earshot.metrics.slices import by_margin
-from earshot.report.slicing import MOST_ROWS, STRIP_PX, accuracy_strips, disagreement_slices, ranking_view, strip_of
+from earshot.metrics.slices import by_disagreement, by_margin
+from earshot.report.slicing import MOST_ROWS, STRIP_PX, accuracy_strips, ranking_view, strip_of
 from earshot.types import Estimate
 from tests.report.runs import row, table
 
@@ -66,9 +66,9 @@ def test_a_scale_of_equal_numbers_is_not_empty():
 
 def test_a_listener_that_was_not_heard_has_no_slices():
     heard = table([row("a", 0.9, heard={"kin": 0.8}), row("b", 0.1, heard={"kin": 0.9})])
-    slices = {s.name: s.accuracy.value for s in disagreement_slices(heard, "kin")}
+    slices = {s.name: s.accuracy.value for s in by_disagreement(heard, "kin")}
     assert slices == {"up to 0.1": 1.0, "0.7 to 0.8": 0.0, "agrees": 1.0, "disagrees": 0.0}
-    assert disagreement_slices(heard, "far") == []
+    assert by_disagreement(heard, "far") == []
 
 
 def contest() -> list[dict[str, object]]:
@@ -87,10 +87,10 @@ def test_generators_are_ranked_by_people_and_by_each_run():
     view, fault = ranking_view([(0, "run", predictions)])
     assert fault is None
     assert view is not None
-    assert [r.name for r in view.rows] == ["red", "green", "blue"]
+    assert list(view.ranks) == ["red", "green", "blue"]
     # People: wins 4 3 2 of 6. The run: red 2 + 1, green 1 + 2, blue 2 + 1, so all are level and share rank 1.
-    assert [r.places[0].split(" ")[0] for r in view.rows] == ["1", "2", "3"]
-    assert [r.places[1].split(" ")[0] for r in view.rows] == ["1", "1", "1"]
+    assert [ranks[0].split(" ")[0] for ranks in view.ranks.values()] == ["1", "2", "3"]
+    assert [ranks[1].split(" ")[0] for ranks in view.ranks.values()] == ["1", "1", "1"]
     assert [len(r.marks) for r in view.strip.rows] == [2, 2, 2]
     assert view.places_of_runs == [0]
     # People's ranking needs the third prompt and another: (2/3)³ + 1/27 of the resamples lack one of them.

@@ -10,8 +10,9 @@ from earshot.stats import (
     bootstrap,
     design_effect,
     detectable_difference,
+    intraclass_statistic,
     mean_statistic,
-    paired_design,
+    paired_power,
     pairs_needed,
 )
 
@@ -25,20 +26,20 @@ def test_connors_formula_by_hand() -> None:
 def test_prompts_of_many_pairs_need_more_pairs() -> None:
     # 1 + 9 · 0.2 = 2.8; 154.6 · 2.8 = 432.9 pairs.
     assert design_effect(10.0, 0.2) == pytest.approx(2.8)
-    assert pairs_needed(0.1, 0.2, pairs_per_prompt=10.0, correlation=0.2) == 433
+    assert pairs_needed(0.1, 0.2, effect=2.8) == 433
     assert design_effect(10.0, 0.2, size_cv=0.5) == pytest.approx(1 + (1.25 * 10 - 1) * 0.2)
 
 
 def test_a_0_6_point_difference_on_imagereward_is_out_of_reach() -> None:
-    needed = pairs_needed(0.006, 0.25, pairs_per_prompt=13.7, correlation=0.05, size_cv=0.58)
+    needed = pairs_needed(0.006, 0.25, effect=design_effect(13.7, 0.05, size_cv=0.58))
     assert needed > 10 * 6_399
 
 
-@pytest.mark.parametrize("clustering", [{}, {"pairs_per_prompt": 14.0, "correlation": 0.1, "size_cv": 0.6}])
-def test_what_a_set_can_show_is_the_inverse_of_how_large_it_must_be(clustering: dict[str, float]) -> None:
-    smallest = detectable_difference(5_000, 0.3, **clustering)
+@pytest.mark.parametrize("effect", [1.0, design_effect(14.0, 0.1, size_cv=0.6)])
+def test_what_a_set_can_show_is_the_inverse_of_how_large_it_must_be(effect: float) -> None:
+    smallest = detectable_difference(5_000, 0.3, effect=effect)
     assert smallest is not None
-    assert pairs_needed(smallest, 0.3, **clustering) == 5_000
+    assert pairs_needed(smallest, 0.3, effect=effect) == 5_000
 
 
 def test_too_small_a_set_shows_nothing() -> None:
@@ -59,7 +60,7 @@ def test_sets_of_the_size_asked_for_show_the_difference_as_often_as_promised() -
 
     # Variance of a prompt's mean difference (0.3 · 2 · 0.2)² over that of a pair, 0.3 - 0.08².
     correlation = 0.12**2 / (0.3 - 0.08**2)
-    size = pairs_needed(difference, 0.3, pairs_per_prompt=float(m), correlation=correlation)
+    size = pairs_needed(difference, 0.3, effect=design_effect(float(m), correlation))
     prompts, shown = math.ceil(size / m), 0
     for number in range(250):
         gaps = answers(prompts)
@@ -70,12 +71,23 @@ def test_sets_of_the_size_asked_for_show_the_difference_as_often_as_promised() -
 
 
 def test_the_design_is_read_off_two_models() -> None:
-    a, b = np.array([1.0, 1, 0, 0, 1]), np.array([1.0, 0, 0, 1, 0])
-    design = paired_design(a, b, np.array([0, 0, 0, 4, 4]))
-    assert (design.pairs, design.prompts, design.pairs_per_prompt) == (5, 2, 2.5)
-    assert (design.difference, design.discordance) == pytest.approx((0.2, 0.6))
-    assert design.size_cv == pytest.approx(0.5 / 2.5)
-    assert paired_design(a[:1], b[:1], np.array([0])).correlation == 0.0
+    """Sizes 50 and 30: mean 40, cv 10/40. Gaps +1 in the first 30 pairs, -1 in the last 10."""
+    clusters = np.repeat([0, 4], [50, 30])
+    a, b = np.repeat([1.0, 0, 0], [30, 40, 10]), np.repeat([0.0, 0, 1], [30, 40, 10])
+    found = paired_power(a, b, clusters)
+    assert found is not None
+    assert (found.pairs, found.prompts, found.discordance) == (80, 2, 0.5)
+    correlation = intraclass_statistic(a - b, np.repeat([0, 1], [50, 30]), 2).value()
+    effect = design_effect(40.0, correlation, size_cv=10 / 40)
+    assert found.needed == pairs_needed(20 / 80, 0.5, effect=effect)
+    assert found.detectable == detectable_difference(80, 0.5, effect=effect)
+
+
+def test_one_pair_has_no_correlation_and_no_pairs_have_no_power() -> None:
+    one = paired_power(np.ones(1), np.zeros(1), np.array([0]))
+    # All of one pair: (1.960 + 0)² = 3.84 pairs.
+    assert one == (1, 1, 1.0, None, 4)
+    assert paired_power(np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)) is None
 
 
 @pytest.mark.parametrize(
@@ -92,11 +104,7 @@ def test_rates_that_cannot_be_are_refused(arguments: tuple[float, float], messag
 
 
 def test_hostile_designs_are_refused() -> None:
-    with pytest.raises(InputError, match=r"power 1\.0, expected one between 0 and 1"):
-        pairs_needed(0.1, 0.2, power=1.0)
     with pytest.raises(InputError, match=r"0\.5 pairs a prompt"):
         design_effect(0.5, 0.1)
     with pytest.raises(InputError, match="cannot be"):
         design_effect(10.0, -0.5)
-    with pytest.raises(InputError, match="no pairs"):
-        paired_design(np.zeros(0), np.zeros(0), np.zeros(0, dtype=int))

@@ -15,7 +15,7 @@ import numpy as np
 
 from earshot.metrics.blind import blind_statistics, leak_warnings
 from earshot.metrics.calibration import calibration_statistics
-from earshot.metrics.ceiling import ceiling_statistics, countable
+from earshot.metrics.ceiling import ceiling_statistics
 from earshot.metrics.selective import confidence_of, selective_statistics
 from earshot.predictions.sides import differ, flips, right, signs_of
 from earshot.predictions.table import PredictionTable
@@ -32,10 +32,8 @@ def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
 
     strict, hits = table.strict, right(table.p_first, table.people)
     both_orders = ~np.isnan(table.p_forward) & ~np.isnan(table.p_swapped)
-    total = table.votes_first + table.votes_second
-    voted = (total > 0) & ~np.isnan(table.p_first)
-    raters = strict & countable(table.votes_first, table.votes_second)
-    p, share, clusters = table.p_first[voted], table.votes_first[voted] / total[voted], table.cluster[voted]
+    voted = table.voted
+    p, share, clusters = table.p_first[voted], table.share[voted], table.cluster[voted]
     author = {"accuracy.author": mean(right(table.p_author, table.people), strict)} if table.read_decides else {}
     return {
         "accuracy": mean(hits, strict),
@@ -44,7 +42,7 @@ def pair_statistics(table: PredictionTable) -> dict[str, Statistic]:
         "position_consistency": mean(~flips(table.p_forward, table.p_swapped), both_orders),
         **calibration_statistics(p, share, clusters, n),
         **selective_statistics(confidence_of(table.p_first[strict]), hits[strict], table.cluster[strict], n),
-        **ceiling_statistics(table.votes_first[raters], table.votes_second[raters], table.cluster[raters], n),
+        **ceiling_statistics(table.votes_first[strict], table.votes_second[strict], table.cluster[strict], n),
         **blind_statistics(table),
     }
 

@@ -43,8 +43,15 @@ class Ranking(NamedTuple):
     """Generators from strongest to weakest."""
 
     generators: list[Generator]
-    n_disconnected: int
-    """Resamples left out, in which some generators beat others without ever losing, so that strengths are infinite."""
+    strengths: Float[np.ndarray, " g"]
+    """Of the generators in the order in which the pairs name them."""
+    draws: Float[np.ndarray, "r g"]
+    """The same in each resample; NaN where some beat others without ever losing, so that strengths are infinite."""
+
+    @property
+    def n_disconnected(self) -> int:
+        """Resamples without finite strengths, which are left out."""
+        return int(np.isnan(self.draws[:, 0]).sum())
 
 
 class RankingComparison(NamedTuple):
@@ -55,12 +62,6 @@ class RankingComparison(NamedTuple):
     kendall: Estimate
     """Kendall's tau-b of the two lists of strengths, in [-1, 1]; `n` counts generators."""
     spearman: Estimate
-
-
-class _Fit(NamedTuple):
-    value: Float[np.ndarray, " g"]
-    draws: Float[np.ndarray, "r g"]
-    """NaN in a resample without finite strengths."""
 
 
 def compare_rankings(
@@ -87,24 +88,29 @@ def compare_rankings(
         seed: Of the resamples.
 
     Raises:
-        DataError: No pair is left, a p_first is no probability, or the generators fall into groups of which one never
-            lost to another, so that the data do not say how far apart they are.
+        DataError: No pair is left, or the generators fall into groups of which one never lost to another, so that the
+            data do not say how far apart they are.
 
     Source: Bradley and Terry 1952 (Biometrika 39).
     """
-    both = [_matches(model_first, model_second, wins, clusters) for wins in (share, p_first)]
-    fits = [_fit(matches, resamples, seed) for matches in both]
-    people, reasoner = (_ranking(matches, fit) for matches, fit in zip(both, fits, strict=True))
-    finite = ~np.isnan(fits[0].draws[:, 0] + fits[1].draws[:, 0])
-    a, b = (fit.draws[finite] for fit in fits)
-    n_clusters = both[0].n_clusters
+    names = list(dict.fromkeys([*model_first, *model_second]))
+    first, second = np.split(cluster_codes([*model_first, *model_second]), 2)
+    differ = first != second
+    if not differ.any():
+        raise DataError("ranking: no pair of two different generators, expected at least one")
+    first, second, clusters = first[differ], second[differ], clusters[differ]
+    people, reasoner = (
+        _ranking(names, first, second, p[differ], clusters, resamples=resamples, seed=seed) for p in (share, p_first)
+    )
+    finite = ~np.isnan(people.draws[:, 0] + reasoner.draws[:, 0])
+    a, b = people.draws[finite], reasoner.draws[finite]
 
     def agreement(measure: Callable[[np.ndarray, np.ndarray], float]) -> Estimate:
         draws = np.array([measure(x, y) for x, y in zip(a, b, strict=True)], dtype=np.float64)
-        value = measure(fits[0].value, fits[1].value)
+        value = measure(people.strengths, reasoner.strengths)
         if np.isnan(value):
             return Estimate.missing()
-        return Estimate(value, *_interval(draws, n_clusters), len(people.generators))
+        return Estimate(value, *_interval(draws, len(np.unique(clusters))), len(names))
 
     return RankingComparison(people, reasoner, agreement(_kendall), agreement(_spearman))
 
@@ -120,72 +126,43 @@ def _spearman(a: Float[np.ndarray, " g"], b: Float[np.ndarray, " g"]) -> float:
     return float((x * y).sum() / scale) if scale > 0 else float("nan")
 
 
-class _Matches(NamedTuple):
-    names: list[str]
-    wins: Float[np.ndarray, "c gg"]
-    """By prompt: how often the row's generator beat the column's, rows one after another."""
-
-    @property
-    def n_clusters(self) -> int:
-        return int(np.count_nonzero(self.wins.sum(axis=1)))
-
-
-def _matches(
-    model_first: Sequence[str], model_second: Sequence[str], p_first: np.ndarray, clusters: np.ndarray
-) -> _Matches:
-    if not len(model_first) == len(model_second) == len(p_first) == len(clusters):
-        raise DataError(
-            f"ranking: {len(model_first)} and {len(model_second)} generators of {len(p_first)} pairs, expected as many"
-        )
-    if not ((p_first >= 0) & (p_first <= 1)).all():
-        raise DataError("ranking: a p_first is outside [0, 1] or NaN; leave out what is missing")
-    codes = cluster_codes([*model_first, *model_second])
-    first, second = codes[: len(p_first)], codes[len(p_first) :]
-    differ = first != second
-    if not differ.any():
-        raise DataError("ranking: no pair of two different generators, expected at least one")
-    names = list(dict.fromkeys([*model_first, *model_second]))
-    first, second, wins, clusters = (
-        first[differ],
-        second[differ],
-        (signs_of(p_first[differ]) + 1) / 2,
-        clusters[differ],
-    )
+def _ranking(
+    names: Sequence[str],
+    first: Int[np.ndarray, " n"],
+    second: Int[np.ndarray, " n"],
+    p_first: Float[np.ndarray, " n"],
+    clusters: Int[np.ndarray, " n"],
+    *,
+    resamples: int,
+    seed: int,
+) -> Ranking:
     g, c = len(names), int(clusters.max()) + 1
-    cells = [(wins, first * g + second), (1 - wins, second * g + first)]
-    totals = sum(cell_totals(won, clusters, cell, c, g * g) for won, cell in cells)
-    return _Matches(names, np.asarray(totals))
-
-
-def _fit(matches: _Matches, resamples: int, seed: int) -> _Fit:
-    g = len(matches.names)
-    wins = matches.wins.sum(axis=0).reshape(g, g)
+    won = (signs_of(p_first) + 1) / 2
+    # By prompt: how often the row's generator beat the column's, rows one after another.
+    rows = cell_totals(won, clusters, first * g + second, c, g * g)
+    rows += cell_totals(1 - won, clusters, second * g + first, c, g * g)
+    wins = rows.sum(axis=0).reshape(g, g)
     value = fit_strengths(wins, prior=0.0).value
     if np.isnan(value).any():
         n, group = csgraph.connected_components(wins > 0, connection="strong")
-        some = ", ".join(name for name, of in zip(matches.names, group, strict=True) if of == group[0])
+        some = ", ".join(name for name, of in zip(names, group, strict=True) if of == group[0])
         raise DataError(
             f"ranking: the {g} generators fall into {n} groups of which one never lost to another (one is {some}), "
             "expected each to lose to another; leave out those that always win or lose"
         )
-    drawn = resampled_totals(matches.wins, resamples=resamples, seed=seed)
-    return _Fit(value, np.stack([fit_strengths(totals.reshape(g, g), prior=0.0).value for totals in drawn]))
-
-
-def _ranking(matches: _Matches, fit: _Fit) -> Ranking:
-    finite = fit.draws[~np.isnan(fit.draws[:, 0])]
-    g = len(matches.names)
-    wins = matches.wins.sum(axis=0).reshape(g, g)
+    drawn = resampled_totals(rows, resamples=resamples, seed=seed)
+    draws = np.stack([fit_strengths(totals.reshape(g, g), prior=0.0).value for totals in drawn])
+    finite = draws[~np.isnan(draws[:, 0])]
     played = np.rint((wins + wins.T).sum(axis=1)).astype(int)
-    ranks, drawn_ranks = stats.rankdata(-fit.value, method="min"), stats.rankdata(-finite, method="min", axis=1)
-    rows = []
-    for i in np.argsort(-fit.value, kind="stable"):
-        low, high = _interval(finite[:, i], matches.n_clusters)
-        rank_low, rank_high = _interval(drawn_ranks[:, i].astype(np.float64), matches.n_clusters)
-        strength = Estimate(float(fit.value[i]), low, high, int(played[i]))
+    ranks, drawn_ranks = stats.rankdata(-value, method="min"), stats.rankdata(-finite, method="min", axis=1)
+    n_clusters = len(np.unique(clusters))
+    generators = []
+    for i in np.argsort(-value, kind="stable"):
+        strength = Estimate(float(value[i]), *_interval(finite[:, i], n_clusters), int(played[i]))
+        rank_low, rank_high = _interval(drawn_ranks[:, i].astype(np.float64), n_clusters)
         bounds = (None, None) if rank_low is None or rank_high is None else (round(rank_low), round(rank_high))
-        rows.append(Generator(matches.names[i], strength, int(ranks[i]), *bounds))
-    return Ranking(rows, len(fit.draws) - len(finite))
+        generators.append(Generator(names[i], strength, int(ranks[i]), *bounds))
+    return Ranking(generators, value, draws)
 
 
 def _interval(draws: np.ndarray, n_clusters: int) -> tuple[float | None, float | None]:

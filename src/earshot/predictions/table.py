@@ -93,6 +93,17 @@ class PredictionTable:
         """Which pairs people have a side on."""
         return self.votes_first != self.votes_second
 
+    @property
+    def share(self) -> Float[np.ndarray, " p"]:
+        """The share of the votes that went to the first image; NaN without votes."""
+        total = self.votes_first + self.votes_second
+        return np.divide(self.votes_first, total, out=np.full(len(total), np.nan), where=total > 0)
+
+    @property
+    def voted(self) -> Bool[np.ndarray, " p"]:
+        """Which pairs have votes and an answer."""
+        return ~np.isnan(self.share) & ~np.isnan(self.p_first)
+
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], *, where: str = "predictions") -> PredictionTable:
         """Build a table from rows of predictions.jsonl.

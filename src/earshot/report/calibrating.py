@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from earshot.errors import DataError, EarshotError
+from earshot.errors import DataError
 from earshot.metrics import PredictionTable
 from earshot.metrics.calibration import calibration_statistics
-from earshot.metrics.temperature import Temperature, fit_temperature
+from earshot.metrics.temperature import at_temperature, fit_temperature
 from earshot.predictions.run import Evaluation, Run
 from earshot.report.comparing import resamples_for
 from earshot.stats import bootstrap
@@ -18,36 +19,37 @@ from earshot.types import Estimate
 NO_VALIDATION = "no evaluation on a validation split, and a temperature may not be fitted on the test set"
 
 
+class Fitted(NamedTuple):
+    """The temperature that a run's evaluation of a validation split gives."""
+
+    temperature: float
+    set_name: str
+    pairs: Int[np.ndarray, " n"]
+    """Hashes of the ids of the pairs that it was fitted on."""
+
+
 class Calibrated(NamedTuple):
     """What a run's temperature does on one test set."""
 
     run: str
-    temperature: Temperature
-    fitted_on: str
+    fitted: Fitted
     before: dict[str, Estimate]
     """`nll`, `ece` and `brier` of the predictions as they are."""
     after: dict[str, Estimate]
 
 
-class Fitted(NamedTuple):
-    """A run's temperature and the set it was fitted on; or why there is none."""
-
-    temperature: Temperature | None
-    set_name: str
-    fault: str | None
-
-
-def fitted_temperature(run: Run) -> Fitted:
-    """The temperature that the run's evaluation of a validation split gives."""
+def fitted_temperature(run: Run) -> Fitted | str:
+    """The temperature of the run's evaluation of a validation split; or why there is none."""
     for evaluation in run.measured:
         if is_validation(evaluation) and evaluation.files():
             table = evaluation.table()
-            p, share, where = _voted(table)
+            voted = table.voted
             try:
-                return Fitted(fit_temperature(p, share, table.pair_hash[where]), evaluation.set_name, None)
+                temperature = fit_temperature(table.p_first[voted], table.share[voted])
             except DataError as error:
-                return Fitted(None, evaluation.set_name, str(error).removeprefix("temperature: "))
-    return Fitted(None, "", NO_VALIDATION)
+                return str(error)
+            return Fitted(temperature, evaluation.set_name, table.pair_hash[voted])
+    return NO_VALIDATION
 
 
 def is_validation(evaluation: Evaluation) -> bool:
@@ -58,27 +60,15 @@ def is_validation(evaluation: Evaluation) -> bool:
 
 
 def calibrated(run: str, table: PredictionTable, fitted: Fitted) -> Calibrated | None:
-    """What the temperature does to the predictions; None where there is none or these pairs were fitted on."""
-    if fitted.temperature is None:
+    """What the temperature does to the predictions; None where some of these pairs are those it was fitted on."""
+    voted = table.voted
+    if np.isin(table.pair_hash[voted], fitted.pairs).any():
         return None
-    p, share, where = _voted(table)
-    try:
-        scaled = fitted.temperature.apply(p, table.pair_hash[where])
-    except EarshotError:
-        return None
-    clusters, n, resamples = table.cluster[where], table.n_clusters, resamples_for(table.n_clusters)
-    before, after = (
-        bootstrap(
-            {k: s for k, s in calibration_statistics(q, share, clusters, n).items() if k in ("nll", "ece", "brier")},
-            resamples=resamples,
-        )
-        for q in (p, scaled)
-    )
-    return Calibrated(run, fitted.temperature, fitted.set_name, before, after)
+    p, share, clusters = table.p_first[voted], table.share[voted], table.cluster[voted]
 
+    def estimates(p_first: Float[np.ndarray, " n"]) -> dict[str, Estimate]:
+        statistics = calibration_statistics(p_first, share, clusters, table.n_clusters)
+        told = {key: statistics[key] for key in ("nll", "ece", "brier")}
+        return bootstrap(told, resamples=resamples_for(table.n_clusters))
 
-def _voted(table: PredictionTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictions and shares of the pairs that have votes and an answer, and which those are."""
-    total = table.votes_first + table.votes_second
-    where = np.flatnonzero((total > 0) & ~np.isnan(table.p_first))
-    return table.p_first[where], table.votes_first[where] / total[where], where
+    return Calibrated(run, fitted, estimates(p), estimates(at_temperature(p, fitted.temperature)))

@@ -13,15 +13,16 @@ from earshot.errors import DataError
 from earshot.metrics import PredictionTable
 from earshot.metrics.estimates import table_statistics
 from earshot.predictions.sides import right
+from earshot.report.tables import quantity_of
 from earshot.stats import (
+    POWER,
     RESAMPLES,
+    PairedPower,
     Statistic,
     bootstrap,
-    bootstrap_runs,
-    detectable_difference,
+    contrasts,
     difference,
-    paired_design,
-    pairs_needed,
+    paired_power,
 )
 from earshot.types import Estimate
 
@@ -37,30 +38,9 @@ COMPARED = (
     "ece",
 )
 """Keys of metrics.json whose differences are told; one that ends in a dot is followed by a listener's name."""
-POWER = 0.8
 MOST_DRAWS = 200_000_000
 """Of prompts, over all resamples of one bootstrap: with more than twenty thousand prompts there are fewer resamples."""
 _SEED = re.compile(r"^(?P<arm>.*?)[-_./ ]?(?:seed|(?<=[-_./ ])s)[-_= ]?(?P<seed>\d+)$", re.IGNORECASE)
-
-
-class NamedTable(NamedTuple):
-    """A run's predictions on a test set."""
-
-    run: str
-    table: PredictionTable
-
-
-class Power(NamedTuple):
-    """What a test set can show of the difference between two runs' accuracies."""
-
-    n_pairs: int
-    n_prompts: int
-    discordance: float
-    """Share of the strict pairs on which exactly one of the two is right."""
-    detectable: float | None
-    """The smallest difference that is shown with a chance of 80 %; None where there is none."""
-    needed: int | None
-    """Pairs that would show the difference seen with that chance; None where none was seen."""
 
 
 class Difference(NamedTuple):
@@ -69,7 +49,7 @@ class Difference(NamedTuple):
     run: str
     estimates: dict[str, Estimate]
     """By key of metrics.json; empty where the two cannot be compared."""
-    power: Power | None
+    power: PairedPower | None
     fault: str | None
     """Why they cannot be compared."""
 
@@ -91,20 +71,25 @@ def resamples_for(n_clusters: int) -> int:
     return max(1_000, min(RESAMPLES, MOST_DRAWS // max(1, n_clusters)))
 
 
-def differences(judged: Sequence[NamedTable]) -> list[Difference]:
-    """Every run after the first against it, paired on the same pairs."""
-    return [_difference(judged[0], other) for other in judged[1:]]
+def differences(tables: Mapping[str, PredictionTable]) -> list[Difference]:
+    """Every run after the first against it, paired on the same pairs.
+
+    Args:
+        tables: The predictions on one test set, by run.
+    """
+    first, *others = tables
+    return [_difference(other, tables[other], tables[first]) for other in others]
 
 
-def _difference(first: NamedTable, other: NamedTable) -> Difference:
+def _difference(run: str, table: PredictionTable, first: PredictionTable) -> Difference:
     try:
-        table = aligned(other.table, first.table)
+        table = aligned(table, first)
     except DataError as error:
-        return Difference(other.run, {}, None, str(error))
-    a, b = statistics_of(table), statistics_of(first.table)
+        return Difference(run, {}, None, str(error))
+    a, b = statistics_of(table), statistics_of(first)
     gaps = {key: difference(a[key], b[key]) for key in a if key in b}
     estimates = bootstrap(gaps, resamples=resamples_for(table.n_clusters))
-    return Difference(other.run, estimates, power_of(table, first.table), None)
+    return Difference(run, estimates, power_of(table, first), None)
 
 
 def aligned(table: PredictionTable, to: PredictionTable) -> PredictionTable:
@@ -131,39 +116,21 @@ def statistics_of(table: PredictionTable) -> dict[str, Statistic]:
 
 def is_compared(key: str) -> bool:
     """Whether differences of this key of metrics.json are told."""
-    return any(key == known or (known.endswith(".") and key.startswith(known)) for known in COMPARED)
+    found = quantity_of(key)
+    return found is not None and found[0] in COMPARED
 
 
-def power_of(table: PredictionTable, first: PredictionTable) -> Power | None:
-    """What these pairs can show of the two runs' difference; None without strict pairs.
-
-    A correlation within prompts below 0 would make clustered pairs worth more than independent ones: it counts as 0.
-    """
+def power_of(table: PredictionTable, first: PredictionTable) -> PairedPower | None:
+    """What these pairs can show of the two runs' difference; None without strict pairs."""
     order, other = np.argsort(first.pair_hash), np.argsort(table.pair_hash)
-    strict = first.votes_first[order] != first.votes_second[order]
-    if not strict.any():
-        return None
+    strict = first.strict[order]
     a, b = (right(t.p_first, t.people)[i][strict].astype(np.float64) for t, i in ((table, other), (first, order)))
-    design = paired_design(a, b, first.cluster[order][strict])
-    if design.discordance == 0:
-        return Power(design.pairs, design.prompts, 0.0, None, None)
-    correlation = max(0.0, design.correlation)
-    shape = (design.pairs_per_prompt, correlation, design.size_cv)
-    detectable = detectable_difference(
-        design.pairs, design.discordance, pairs_per_prompt=shape[0], correlation=shape[1], size_cv=shape[2], power=POWER
-    )
-    needed = None
-    if design.difference:
-        needed = pairs_needed(
-            design.difference, design.discordance, pairs_per_prompt=shape[0], correlation=shape[1], size_cv=shape[2],
-            power=POWER,
-        )  # fmt: skip
-    return Power(design.pairs, design.prompts, design.discordance, detectable, needed)
+    return paired_power(a, b, first.cluster[order][strict])
 
 
-def power_words(power: Power) -> str:
+def power_words(power: PairedPower) -> str:
     """What a set could show, in a sentence."""
-    size = f"{power.n_pairs:,} strict pairs of {power.n_prompts:,} prompts"
+    size = f"{power.pairs:,} strict pairs of {power.prompts:,} prompts"
     if not power.discordance:
         return f"both are right on the same ones of {size}, so that nothing tells them apart."
     shown = (
@@ -188,36 +155,40 @@ def arms_of(runs: Sequence[str]) -> dict[str, list[str]]:
     return {arm: members for arm, members in arms.items() if len(members) > 1}
 
 
-def pooled(judged: Sequence[NamedTable]) -> tuple[list[Pooled], str | None]:
+def pooled(tables: Mapping[str, PredictionTable]) -> tuple[list[Pooled], str | None]:
     """The seeds of each arm together, against the first arm's; and why they are not, where they cannot be."""
-    arms = arms_of([j.run for j in judged])
+    arms = arms_of(list(tables))
     if not arms:
         return [], None
-    tables = {j.run: j.table for j in judged}
-    to = tables[next(iter(arms.values()))[0]]
+    base = next(iter(arms))
+    to = tables[arms[base][0]]
     try:
         statistics = {r: statistics_of(aligned(tables[r], to)) for members in arms.values() for r in members}
     except DataError as error:
         return [], f"the seeds are not of the same pairs: {error}"
-    base = next(iter(arms))
-    return [_pooled(arm, members, base, arms[base], statistics) for arm, members in arms.items()], None
+    resamples = resamples_for(to.n_clusters)
+
+    def seeds_of(runs: Sequence[str], others: Sequence[str] = ()) -> dict[str, list[Statistic]]:
+        """By quantity that all of them have, a statistic a seed of the former."""
+        keys = [key for key in statistics[runs[0]] if all(key in statistics[r] for r in (*runs, *others))]
+        return {key: [statistics[r][key] for r in runs] for key in keys}
+
+    found = []
+    for arm, runs in arms.items():
+        means = contrasts(seeds_of(runs), resamples=resamples)
+        told = {key: within_range(key, mean.estimate()) for key, mean in means.items()}
+        if arm == base:
+            found.append(Pooled(arm, runs, told, None, {}))
+            continue
+        gaps = contrasts(seeds_of(runs, arms[base]), seeds_of(arms[base], runs), resamples=resamples)
+        found.append(Pooled(arm, runs, told, base, {key: gap.estimate() for key, gap in gaps.items()}))
+    return found, None
 
 
-def _pooled(
-    arm: str, runs: list[str], base: str, base_runs: list[str], statistics: Mapping[str, Mapping[str, Statistic]]
-) -> Pooled:
-    def shared(names: Sequence[str]) -> list[str]:
-        return [key for key in statistics[names[0]] if all(key in statistics[name] for name in names)]
-
-    first = statistics[runs[0]]
-    resamples = resamples_for(len(next(iter(first.values())).totals))
-    means = {key: bootstrap_runs([statistics[run][key] for run in runs], resamples=resamples) for key in shared(runs)}
-    if arm == base:
-        return Pooled(arm, runs, means, None, {})
-    gaps = {
-        key: bootstrap_runs(
-            [statistics[run][key] for run in runs], [statistics[run][key] for run in base_runs], resamples=resamples
-        )
-        for key in shared([*runs, *base_runs])
-    }
-    return Pooled(arm, runs, means, base, gaps)
+def within_range(key: str, estimate: Estimate) -> Estimate:
+    """The estimate with its interval cut to what the quantity can be: with two seeds t reaches far beyond it."""
+    found = quantity_of(key)
+    if estimate.low is None or estimate.high is None or found is None:
+        return estimate
+    high = min(estimate.high, 1.0) if found[1].percent else estimate.high
+    return Estimate(estimate.value, max(estimate.low, 0.0), high, estimate.n)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import heapq
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from earshot.data.pairset import read_pairs
 from earshot.errors import EarshotError, ImageError
 from earshot.images import load_image
-from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of
+from earshot.predictions.facts import Row, is_flipped, listener_gaps, outcome_of
 from earshot.predictions.sides import differs, gap, side_of
 from earshot.types import ImageSource, Pair
 
@@ -22,8 +20,6 @@ PER_RULE = 3
 THUMBNAIL_PX = 320
 MAX_TRACE_CHARACTERS = 1_500
 MAX_SAMPLES = 4
-
-Row = Mapping[str, Any]
 
 
 def confident_mistake(row: Row) -> float | None:
@@ -78,55 +74,27 @@ RULES = (
 )
 
 
-class Example(NamedTuple):
-    """One pair to show."""
-
-    row: Row
-    size: float
-    pair: Pair | None
-
-
 class Chooser:
     """Keeps the rows that each rule ranks highest while rows go by; of equals, the earlier."""
 
-    def __init__(self, per_rule: int = PER_RULE) -> None:
-        self._per_rule = per_rule
-        self._heaps: dict[str, list[tuple[float, int, Row]]] = {rule.title: [] for rule in RULES}
+    def __init__(self) -> None:
+        self._kept: dict[str, list[tuple[float, Row]]] = {rule.title: [] for rule in RULES}
 
     def passing(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows as they are, each looked at once it was taken: a bad one is the taker's to refuse."""
-        for number, row in enumerate(rows):
+        for row in rows:
             yield row
-            self._consider(number, row)
+            for rule in RULES:
+                size = rule.size(row)
+                if size is not None:
+                    kept = self._kept[rule.title]
+                    kept.append((size, row))
+                    kept.sort(key=lambda one: -one[0])
+                    del kept[PER_RULE:]
 
-    def _consider(self, number: int, row: Row) -> None:
-        for rule in RULES:
-            size = rule.size(row)
-            if size is None:
-                continue
-            heap = self._heaps[rule.title]
-            if len(heap) < self._per_rule:
-                heapq.heappush(heap, (size, -number, row))
-            elif (size, -number) > heap[0][:2]:
-                heapq.heapreplace(heap, (size, -number, row))
-
-    def chosen(self) -> dict[str, list[Example]]:
+    def chosen(self) -> dict[str, list[Row]]:
         """The examples by their rule's title, the largest first."""
-        return {
-            title: [Example(row, size, None) for size, _, row in sorted(heap, key=lambda item: item[:2], reverse=True)]
-            for title, heap in self._heaps.items()
-        }
-
-
-def with_pairs(chosen: Mapping[str, list[Example]], folder: Path | None) -> tuple[dict[str, list[Example]], str | None]:
-    """The examples with their pairs; and why those are not at hand, if they are not."""
-    wanted = {str(example.row["id"]) for examples in chosen.values() for example in examples}
-    pairs, fault = find_pairs(folder, wanted)
-    found = {
-        title: [example._replace(pair=pairs.get(str(example.row["id"]))) for example in examples]
-        for title, examples in chosen.items()
-    }
-    return found, fault
+        return {title: [row for _, row in kept] for title, kept in self._kept.items()}
 
 
 def find_pairs(folder: Path | None, ids: set[str]) -> tuple[dict[str, Pair], str | None]:
@@ -145,13 +113,29 @@ def find_pairs(folder: Path | None, ids: set[str]) -> tuple[dict[str, Pair], str
     return found, None
 
 
-@dataclass
-class Pictures:
-    """Turns images into data URLs until a budget is spent, so that the page stays small whatever is in it."""
+class Budget:
+    """Room for one kind of thing on the page, so that it stays small whatever is in it; what found none is counted."""
 
-    budget_bytes: int
-    left_out: int = 0
-    _known: dict[tuple[str, str], str] = field(default_factory=dict)
+    def __init__(self, size_bytes: int) -> None:
+        self.left = size_bytes
+        self.taken = self.refused = 0
+
+    def takes(self, size_bytes: int) -> bool:
+        """Whether there is room, which is then taken; a thing is asked about once."""
+        if size_bytes > self.left:
+            self.refused += 1
+            return False
+        self.left -= size_bytes
+        self.taken += 1
+        return True
+
+
+class Pictures:
+    """Turns images into data URLs until a budget is spent."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._known: dict[tuple[str, str], str] = {}
 
     def url(self, key: tuple[str, str], source: ImageSource) -> str | None:
         """A small WebP as a data URL, once for each key; None where the image is refused or the budget spent."""
@@ -165,10 +149,8 @@ class Pictures:
         out = io.BytesIO()
         picture.save(out, format="WEBP", quality=78)
         url = "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
-        if len(url) > self.budget_bytes:
-            self.left_out += 1
+        if not self.budget.takes(len(url)):
             return None
-        self.budget_bytes -= len(url)
         self._known[key] = url
         return url
 

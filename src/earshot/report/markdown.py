@@ -16,7 +16,7 @@ import yaml
 from earshot.metrics import read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.predictions.run import Evaluation, Run, read_runs
-from earshot.report.comparing import NamedTable, differences, power_words
+from earshot.report.comparing import differences, power_words
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.tables import Cell, Row, estimate_rows, quantity_of, summary_rows
 from earshot.report.views import protocol_rows, test_sets
@@ -113,7 +113,7 @@ def _metric_name(key: str) -> str:
     if key.startswith("protocol."):
         return f"accuracy by the protocol {key.removeprefix('protocol.')}"
     found = quantity_of(key)
-    return key if found is None else found[0].label.format(key.partition(".")[2])
+    return key if found is None else found[1].label.format(key[len(found[0]) :])
 
 
 def _what_was_run(runs: Sequence[Run]) -> str:
@@ -131,7 +131,8 @@ def _results(name: str, evaluations: Sequence[Evaluation]) -> str:
     metrics = [e.metrics for e in evaluations]
     runs = [e.run for e in evaluations]
     parts = [f"## Results on {text(name)}\n", "Values with 95 % intervals, prompts resampled.\n"]
-    parts.append(table(["", *runs], [_row(row) for row in summary_rows(metrics) if _is_told(row)]))
+    # The parts of a Brier score are for the page, where there is room to say what they are.
+    parts.append(table(["", *runs], [_row(row) for row in summary_rows(metrics) if row.place != "calibration"]))
     protocols = [[p.name, *(_cell(c) for c in p.cells), p.rules] for p in protocol_rows(metrics)]
     if protocols:
         parts.append(table(["protocol", *runs, "rules"], protocols))
@@ -140,7 +141,7 @@ def _results(name: str, evaluations: Sequence[Evaluation]) -> str:
 
 
 def _differences(evaluations: Sequence[Evaluation]) -> list[str]:
-    judged = [NamedTable(e.run, e.table()) for e in evaluations if e.files()] if len(evaluations) > 1 else []
+    judged = {e.run: e.table() for e in evaluations if e.files()} if len(evaluations) > 1 else {}
     if len(judged) < 2:
         return []
     found = differences(judged)
@@ -148,16 +149,10 @@ def _differences(evaluations: Sequence[Evaluation]) -> list[str]:
     parts = [f"Not compared, {text(gap.run)}: {text(gap.fault)}.\n" for gap in found if gap.fault]
     if compared:
         rows = [_row(row) for row in estimate_rows([gap.estimates for gap in compared], signed=True)]
-        parts.append(f"Difference from {text(judged[0].run)}, on the same pairs.\n")
+        parts.append(f"Difference from {text(next(iter(judged)))}, on the same pairs.\n")
         parts.append(table(["", *(gap.run for gap in compared)], rows))
     parts += [f"Power, {text(gap.run)}: {power_words(gap.power)}\n" for gap in compared if gap.power]
     return parts
-
-
-def _is_told(row: Row) -> bool:
-    """Whether the quantity is for a card: the parts of a Brier score are not."""
-    found = quantity_of(row.key)
-    return found is not None and found[0].place != "calibration"
 
 
 def _row(row: Row) -> list[str]:

@@ -9,15 +9,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from earshot.predictions.facts import label_against_votes
+from earshot.metrics.slices import SLICE_RESAMPLES
+from earshot.predictions.facts import Row, label_against_votes
 from earshot.predictions.run import Evaluation, Run, read_runs
 from earshot.report.calibrating import Fitted, fitted_temperature
 from earshot.report.charts import training_charts
 from earshot.report.comparing import power_words
-from earshot.report.drawing import Chart, line_style, numbered
-from earshot.report.examples import PER_RULE, RULES, Example, Pictures, shortened, shown_samples
+from earshot.report.drawing import line_style, numbered
+from earshot.report.examples import PER_RULE, RULES, Budget, Pictures, shortened, shown_samples
+from earshot.report.plots import RELIABILITY_MEANING
 from earshot.report.provenance import data_facts, run_facts
-from earshot.report.slicing import SLICE_RESAMPLES
+from earshot.report.tables import estimate_rows
 from earshot.report.views import Member, SetView, read_member, set_view, test_sets
 from earshot.rundir import write_text
 
@@ -66,7 +68,8 @@ def render_page(runs: Sequence[Run]) -> str:
     environment.filters["grouped"] = lambda number: f"{number:,}"
     environment.filters["power_words"] = power_words
     environment.filters["numbered"] = numbered
-    budget = ChartBudget(CHART_BUDGET_BYTES)
+    environment.globals["estimate_rows"] = estimate_rows
+    budget = Budget(CHART_BUDGET_BYTES)
     evaluations = [evaluation for run in runs for evaluation in run.measured]
     fitted = {run.name: fitted_temperature(run) for run in runs}
     examples = ExampleViews()
@@ -83,45 +86,22 @@ def render_page(runs: Sequence[Run]) -> str:
         rules=RULES,
         per_rule=PER_RULE,
         slice_resamples=SLICE_RESAMPLES,
+        reliability_meaning=RELIABILITY_MEANING,
     )
     return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _sets(
-    evaluations: Sequence[Evaluation], runs: Sequence[str], fitted: Mapping[str, Fitted], examples: ExampleViews
+    evaluations: Sequence[Evaluation], runs: Sequence[str], fitted: Mapping[str, Fitted | str], examples: ExampleViews
 ) -> list[SetView]:
     """Each test set in turn, so that the predictions of one are in memory at a time."""
     views = []
     for name, group in test_sets(evaluations):
         members = [read_member(evaluation, runs.index(evaluation.run)) for evaluation in group]
-        views.append(_without_tables(set_view(name, members, fitted)))
+        views.append(set_view(name, members, fitted))
         for member in members:
             examples.add(name, member)
     return views
-
-
-def _without_tables(view: SetView) -> SetView:
-    members, read = ([m._replace(table=None, examples={}) for m in group] for group in (view.members, view.read))
-    return view._replace(members=members, read=read)
-
-
-class ChartBudget:
-    """Lets charts through until a number of bytes is spent."""
-
-    def __init__(self, budget_bytes: int) -> None:
-        self._left = budget_bytes
-        self.left_out = 0
-        self.shown = 0
-
-    def allows(self, chart: Chart) -> bool:
-        """Whether there is room for the chart; a chart is asked about once."""
-        size = len(chart.svg)
-        if size > self._left:
-            self.left_out += 1
-            return False
-        self._left -= size
-        self.shown += 1
-        return True
 
 
 def _run_view(run: Run, index: int) -> dict[str, Any]:
@@ -132,24 +112,16 @@ def _run_view(run: Run, index: int) -> dict[str, Any]:
         "colour": colour,
         "dash": dash,
         "config": shortened(run.config, MAX_CONFIG_CHARACTERS),
-        "environment": shortened(
-            "\n".join(f"{k}: {_plain(v)}" for k, v in run.environment.items() if k != "packages"),
-            MAX_CONFIG_CHARACTERS,
-        ),
+        "environment": _lines({key: value for key, value in run.environment.items() if key != "packages"}),
         "packages": {str(k): str(v) for k, v in packages.items()} if isinstance(packages, Mapping) else {},
-        "settings": [
-            (
-                e.set_name,
-                shortened("\n".join(f"{k}: {_plain(v)}" for k, v in e.settings.items()), MAX_CONFIG_CHARACTERS),
-            )
-            for e in run.measured
-            if e.settings
-        ],
+        "settings": [(e.set_name, _lines(e.settings)) for e in run.measured if e.settings],
     }
 
 
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _lines(settings: Mapping[str, Any]) -> str:
+    """One a line, as text stands and everything else in JSON."""
+    told = [f"{k}: {v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)}" for k, v in settings.items()]
+    return shortened("\n".join(told), MAX_CONFIG_CHARACTERS)
 
 
 class ExampleViews:
@@ -157,36 +129,32 @@ class ExampleViews:
 
     def __init__(self, picture_bytes: int = PICTURE_BUDGET_BYTES, text_bytes: int = EXAMPLE_TEXT_BUDGET_BYTES) -> None:
         self.groups: list[dict[str, Any]] = []
-        self.left_out = 0
-        self.pictures = Pictures(picture_bytes)
-        self._text_left = text_bytes
+        self.pictures = Pictures(Budget(picture_bytes))
+        self.text = Budget(text_bytes)
 
     def add(self, set_name: str, member: Member) -> None:
         """The examples of one run on one set, but for those that there is no room for."""
         rules: dict[str, list[dict[str, Any]]] = {}
         for title, found in member.examples.items():
-            for example in found:
-                view = self._view(member.evaluation, example)
-                if view is None:
-                    self.left_out += 1
-                else:
+            for row in found:
+                view = self._view(member, row)
+                if view is not None:
                     rules.setdefault(title, []).append(view)
         if rules:
             self.groups.append({"run": member.run, "name": set_name, "rules": rules, "fault": member.fault})
 
-    def _view(self, evaluation: Evaluation, example: Example) -> dict[str, Any] | None:
-        row, pair = example.row, example.pair
+    def _view(self, member: Member, row: Row) -> dict[str, Any] | None:
+        pair = member.pairs.get(str(row["id"]))
         samples = shown_samples(row["samples"])
         prompt = shortened(str(row["prompt_id"]) if pair is None else pair.prompt)
         words = [prompt, *(s["trace"] for s in samples), *(heard["name"] for s in samples for heard in s["heard"])]
         size = sum(len(escape(text).encode("utf-8", "replace")) for text in words)
-        if size > self._text_left:
+        if not self.text.takes(size):
             return None
-        self._text_left -= size
         urls: dict[str, str | None] = {"first": None, "second": None}
         if pair is not None:
             # Runs are judged on the same sets: a picture of the same pair is embedded once for all of them.
-            place = str(evaluation.data_folder)
+            place = str(member.evaluation.data_folder)
             urls["first"] = self.pictures.url((place, f"{pair.id}/first"), pair.first)
             urls["second"] = self.pictures.url((place, f"{pair.id}/second"), pair.second)
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -27,11 +27,7 @@ RELIABILITY_MEANING = (
 )
 
 
-class Line(NamedTuple):
-    """One run's part of a chart; its place in the report gives the colour."""
-
-    place: int
-    points: Sequence[tuple[float, Estimate]]
+Points: TypeAlias = Sequence[tuple[float, Estimate]]
 
 
 def reliability_chart(bins: Sequence[ReliabilityBin], index: int) -> Chart:
@@ -43,7 +39,7 @@ def reliability_chart(bins: Sequence[ReliabilityBin], index: int) -> Chart:
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
         widths = [(b.low + b.high) / 2 for b in bins]
         axes.bar(widths, [0.3 * b.share.n / total for b in bins], width=1 / len(bins) * 0.9, color=INK, alpha=0.13)
-        _dots(axes, Line(index, points), joined=False)
+        _dots(axes, index, points, joined=False)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="predicted p(first)", ylabel="share of votes for first")
 
     filled = sum(b.share.n > 0 for b in bins)
@@ -67,14 +63,18 @@ def risk_chart(curves: Sequence[tuple[int, RiskCoverage]]) -> Chart:
     return draw(plot, "Risk and coverage", meaning + "to the left")
 
 
-def disagreement_chart(lines: Sequence[Line]) -> Chart:
-    """Accuracy of completions against how far the listener is from the reasoner: the paper's own figure."""
+def disagreement_chart(lines: Sequence[tuple[int, Points]]) -> Chart:
+    """Accuracy of completions against how far the listener is from the reasoner: the paper's own figure.
+
+    Args:
+        lines: Each with the place of its run in the report, which gives the colour.
+    """
 
     def plot(axes: Any) -> None:
         axes.axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
-        for number, line in enumerate(lines):
+        for number, (index, points) in enumerate(lines):
             shift = 0.012 * (number - (len(lines) - 1) / 2)
-            _dots(axes, Line(line.place, [(x + shift, e) for x, e in line.points]))
+            _dots(axes, index, [(x + shift, e) for x, e in points])
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.set(xlabel="|p listener − p reasoner|", ylabel="accuracy of completions")
         percent_axis(axes.yaxis)
@@ -83,10 +83,9 @@ def disagreement_chart(lines: Sequence[Line]) -> Chart:
     return draw(plot, "Accuracy against disagreement", f"{meaning}, in tenths; dashed, a coin")
 
 
-def disagreement_line(index: int, slices: Sequence[Slice]) -> Line:
+def distances(slices: Sequence[Slice]) -> Points:
     """The slices by distance as points at the middle of their bins, which are tenths."""
-    by_distance = [s for s in slices if s.high is not None]
-    return Line(index, [(s.high - 0.05, s.accuracy) for s in by_distance if s.high is not None])
+    return [(s.high - 0.05, s.accuracy) for s in slices if s.high is not None]
 
 
 def curve_of(table: PredictionTable) -> RiskCoverage | None:
@@ -106,11 +105,11 @@ def thinned_curve(curve: RiskCoverage, n: int) -> RiskCoverage:
     return RiskCoverage(curve.coverage[at], curve.risk[at])
 
 
-def _dots(axes: Any, line: Line, *, joined: bool = True) -> None:
+def _dots(axes: Any, index: int, points: Points, *, joined: bool = True) -> None:
     """Values with their intervals; hollow where there is none, as of a single prompt."""
-    style = line_options(line.place)
+    style = line_options(index)
     colour = style["color"]
-    known = [(x, e.value, e.low, e.high) for x, e in line.points if e.value is not None]
+    known = [(x, e.value, e.low, e.high) for x, e in points if e.value is not None]
     if joined:
         axes.plot([x for x, *_ in known], [y for _, y, *_ in known], linewidth=1.0, alpha=0.7, **style)
     for x, y, low, high in known:

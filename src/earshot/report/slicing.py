@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from earshot.errors import DataError
 from earshot.metrics import PredictionTable
-from earshot.metrics.ranking import RANKING_RESAMPLES, Ranking, RankingComparison, compare_rankings
+from earshot.metrics.ranking import RANKING_RESAMPLES, Generator, Ranking, RankingComparison, compare_rankings
 from earshot.metrics.slices import (
-    Bootstrap,
     Slice,
     by_axis,
     by_category,
-    by_disagreement,
     by_generators,
     by_margin,
     by_trace_length,
@@ -26,20 +25,39 @@ from earshot.report.drawing import line_style
 from earshot.report.tables import Cell, format_estimate
 from earshot.types import Estimate
 
-SLICE_RESAMPLES = 1_000
-"""Of the prompts, for the intervals of slices and bins: a report has hundreds."""
 MOST_ROWS = 15
 MOST_GENERATORS = 30
 """Beyond these a ranking takes longer than anyone waits, and is longer than anyone reads."""
 
-TITLES: Mapping[str, tuple[str, str]] = {
-    "margin": ("Vote margin", "|first − second| / all votes; 1 is unanimous. n counts pairs"),
-    "hard": ("Hard pairs", "votes at most 0.2 apart; the reasoner's side changing with the order. n counts pairs"),
-    "axis": ("Question asked", "what the raters were asked for. n counts pairs"),
-    "category": ("Category of the prompt", "the publisher's kind of prompt. n counts pairs"),
-    "generators": ("Generators compared", "which two models made the images. n counts pairs"),
-    "trace_length": ("Words of the trace", "fifths of the runs' completions. n counts well-formed completions"),
-}
+
+class Slicing(NamedTuple):
+    """What pairs or completions are told apart by."""
+
+    title: str
+    meaning: str
+    slices: Callable[[PredictionTable], list[Slice]]
+    fewest: int
+    """Fewer slices are not shown: votes of one person are all unanimous, and tell nothing apart."""
+
+
+def slicings(tables: Sequence[PredictionTable]) -> list[Slicing]:
+    """All there are; traces are told apart by lengths that the tables share."""
+    by_length = partial(by_trace_length, edges=trace_length_edges(tables))
+    return [
+        Slicing("Vote margin", "|first − second| / all votes; 1 is unanimous. n counts pairs", by_margin, 2),
+        Slicing(
+            "Hard pairs",
+            "votes at most 0.2 apart; the reasoner's side changing with the order. n counts pairs",
+            hard_pairs,
+            1,
+        ),
+        Slicing("Question asked", "what the raters were asked for. n counts pairs", by_axis, 2),
+        Slicing("Category of the prompt", "the publisher's kind of prompt. n counts pairs", by_category, 2),
+        Slicing("Generators compared", "which two models made the images. n counts pairs", by_generators, 1),
+        Slicing(
+            "Words of the trace", "fifths of the runs' completions. n counts well-formed completions", by_length, 1
+        ),
+    ]
 
 
 class Mark(NamedTuple):
@@ -86,26 +104,12 @@ def accuracy_strips(tables: Sequence[tuple[int, PredictionTable]]) -> list[Strip
     Args:
         tables: Of the runs, each with the index that gives its colour.
     """
-    draws = Bootstrap(SLICE_RESAMPLES)
     strips = []
-    edges = trace_length_edges([table for _, table in tables]) if tables else []
-    for by, (title, meaning) in TITLES.items():
-        found = [_sliced(by, table, draws, edges) for _, table in tables]
-        if any(len(slices) > (by in ("axis", "category")) for slices in found):
-            strips.append(_strip(title, meaning, [index for index, _ in tables], found))
+    for by in slicings([table for _, table in tables]):
+        found = [by.slices(table) for _, table in tables]
+        if any(len(slices) >= by.fewest for slices in found):
+            strips.append(_strip(by.title, by.meaning, [index for index, _ in tables], found))
     return strips
-
-
-def _sliced(by: str, table: PredictionTable, draws: Bootstrap, edges: Sequence[float]) -> list[Slice]:
-    if by == "margin":
-        # Votes of one person are all unanimous: there is nothing to tell apart.
-        slices = by_margin(table, bootstrap=draws)
-        return slices if len(slices) > 1 else []
-    if by == "trace_length":
-        return by_trace_length(table, bootstrap=draws, edges=edges)
-    if by == "generators":
-        return by_generators(table, bootstrap=draws)
-    return {"axis": by_axis, "category": by_category, "hard": hard_pairs}[by](table, draws)
 
 
 def _strip(title: str, meaning: str, indices: Sequence[int], found: Sequence[Sequence[Slice]]) -> Strip:
@@ -167,28 +171,16 @@ def strip_of(
     return Strip(title, meaning, lines, left_out, ticks, px(middle) if low <= middle <= high else None, height)
 
 
-def disagreement_slices(table: PredictionTable, listener: str) -> list[Slice]:
-    """Accuracy by the listener's distance and by whether it agrees; none where it was not heard."""
-    heard = listener in table.listeners
-    return by_disagreement(table, listener, bootstrap=Bootstrap(SLICE_RESAMPLES)) if heard else []
-
-
-class RankedRow(NamedTuple):
-    """A generator's place among people and each run."""
-
-    name: str
-    places: list[str]
-
-
 class RankingView(NamedTuple):
     """The generators as people rank them and as the runs do."""
 
     places_of_runs: list[int]
     """In the report, of the runs that could be ranked by."""
-    rows: list[RankedRow]
+    ranks: dict[str, list[str]]
+    """By generator, among people and in each run."""
     strip: Strip
-    agreement: list[tuple[str, Cell, Cell]]
-    """By run, Kendall's tau-b and Spearman's rho of its ranking with people's."""
+    agreement: list[tuple[Cell, Cell]]
+    """For each run, Kendall's tau-b and Spearman's rho of its ranking with people's."""
     notes: list[str]
 
 
@@ -227,24 +219,20 @@ def ranking_view(tables: Sequence[tuple[int, str, PredictionTable]]) -> tuple[Ra
     )
     strip = strip_of("Strength", meaning, [-1, *(index for index, _, _ in compared)], names, rows)
     agreement = [
-        (run, format_estimate(c.kendall, percent=False), format_estimate(c.spearman, percent=False))
-        for _, run, c in compared
+        (format_estimate(c.kendall, percent=False), format_estimate(c.spearman, percent=False)) for _, _, c in compared
     ]
-    ranked = [RankedRow(name, [_place(by, name) for by in places]) for name in names]
-    return RankingView([index for index, _, _ in compared], ranked, strip, agreement, notes), None
+    ranks = {name: [_rank(by.get(name)) for by in places] for name in names}
+    return RankingView([index for index, _, _ in compared], ranks, strip, agreement, notes), None
 
 
 def _compared(table: PredictionTable) -> RankingComparison:
-    total = table.votes_first + table.votes_second
-    use = (table.model_first >= 0) & (table.model_second >= 0) & (total > 0) & ~np.isnan(table.p_first)
+    use = (table.model_first >= 0) & (table.model_second >= 0) & table.voted
     first, second = ([table.models[code] for code in codes[use]] for codes in (table.model_first, table.model_second))
-    share = table.votes_first[use] / total[use]
-    return compare_rankings(first, second, share, table.p_first[use], table.cluster[use])
+    return compare_rankings(first, second, table.share[use], table.p_first[use], table.cluster[use])
 
 
-def _place(by: Mapping[str, object], name: str) -> str:
-    generator = by.get(name)
+def _rank(generator: Generator | None) -> str:
     if generator is None:
         return "–"
-    rank, low, high = (getattr(generator, key) for key in ("rank", "rank_low", "rank_high"))
+    rank, low, high = generator.rank, generator.rank_low, generator.rank_high
     return f"{rank}" if low is None or (low == high == rank) else f"{rank} ({low} to {high})"

@@ -23,10 +23,6 @@ class Quantity(NamedTuple):
     place: Place
     meaning: str
 
-    @property
-    def headline(self) -> bool:
-        return self.place == "headline"
-
 
 QUANTITIES = {
     "accuracy": Quantity("accuracy", True, "headline", "pairs with a majority whose side was named; unparsed is wrong"),
@@ -115,7 +111,7 @@ class Row(NamedTuple):
     key: str
     label: str
     meaning: str
-    headline: bool
+    place: Place
     cells: list[Cell]
 
 
@@ -125,13 +121,15 @@ class Cell(NamedTuple):
     value: str
     interval: str
     n: int
+    clear: bool = False
+    """Whether it is a difference whose interval leaves 0 out."""
 
 
-def quantity_of(key: str) -> tuple[Quantity, str] | None:
-    """How a key is shown, and its label with the listener's name in it; None for a key that is not shown."""
+def quantity_of(key: str) -> tuple[str, Quantity] | None:
+    """The entry of `QUANTITIES` by which a key is shown; None for a key that is not."""
     for known, quantity in QUANTITIES.items():
         if key == known or (known.endswith(".") and key.startswith(known)):
-            return quantity, quantity.label.format(key[len(known) :])
+            return known, quantity
     return None
 
 
@@ -149,7 +147,7 @@ def estimate_rows(columns: Sequence[Mapping[str, Estimate]], *, signed: bool = F
             if any(e.n for e in estimates):
                 cells = [format_estimate(e, percent=quantity.percent, signed=signed) for e in estimates]
                 label = quantity.label.format(key[len(known) :])
-                rows.append(Row(key, label, quantity.meaning, quantity.headline, cells))
+                rows.append(Row(key, label, quantity.meaning, quantity.place, cells))
     return rows
 
 
@@ -172,7 +170,8 @@ def format_estimate(estimate: Estimate, *, percent: bool, signed: bool = False) 
         return Cell("–", "", 0)
     value, *ends = estimate.numbers(percent=percent, signed=signed)
     unit = "" if not percent else " points" if signed else " %"
-    return Cell(value + unit, " to ".join(ends), estimate.n)
+    apart = estimate.low is not None and estimate.high is not None and (estimate.low > 0 or estimate.high < 0)
+    return Cell(value + unit, " to ".join(ends), estimate.n, signed and apart)
 
 
 def render_summary_table(metrics: Mapping[str, Mapping[str, Any]], *, title: str | None = None) -> Table:
@@ -190,8 +189,7 @@ def render_summary_table(metrics: Mapping[str, Mapping[str, Any]], *, title: str
     for name in metrics:
         table.add_column(Text(name), justify="right")
     for row in summary_rows(list(metrics.values())):
-        found = quantity_of(row.key)
-        if found is None or found[0].place not in ("headline", "more"):
+        if row.place not in ("headline", "more"):
             continue  # parts of a score are for the page, where there is room to say what they are
         cells = [Text(f"{c.value}  [{c.interval}]" if c.interval else c.value) for c in row.cells]
         table.add_row(Text(row.label), *cells)

@@ -2,61 +2,64 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from earshot.benchmarks.protocols import PROTOCOLS
 from earshot.metrics import PredictionTable, read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.metrics.calibration import ReliabilityBin, reliability_bins
+from earshot.metrics.slices import SLICE_RESAMPLES, Slice, by_disagreement
+from earshot.predictions.facts import Row as Prediction
 from earshot.predictions.run import Evaluation
 from earshot.report.calibrating import Calibrated, Fitted, calibrated
-from earshot.report.comparing import Difference, NamedTable, Pooled, differences, pooled
+from earshot.report.comparing import Difference, Pooled, differences, pooled
 from earshot.report.drawing import Chart
-from earshot.report.examples import Chooser, Example, with_pairs
+from earshot.report.examples import Chooser, find_pairs
 from earshot.report.plots import (
-    RELIABILITY_MEANING,
     curve_of,
     disagreement_chart,
-    disagreement_line,
+    distances,
     reliability_chart,
     risk_chart,
 )
-from earshot.report.slicing import (
-    SLICE_RESAMPLES,
-    RankingView,
-    Strip,
-    accuracy_strips,
-    disagreement_slices,
-    ranking_view,
-    strip_of,
-)
-from earshot.report.tables import Cell, Row, estimate_rows, format_estimate, quantity_of, summary_rows
-from earshot.types import Estimate
+from earshot.report.slicing import RankingView, Strip, accuracy_strips, ranking_view, strip_of
+from earshot.report.tables import Cell, Row, format_estimate, summary_rows
+from earshot.types import Estimate, Pair
 
 COUNTS = ("n_pairs", "n_ties", "n_samples", "n_malformed", "n_listener_missing", "n_refused")
 
 
 class Member(NamedTuple):
-    """A run on the test set; its place in the report gives the colour."""
+    """A run's predictions on a test set, and the examples among them."""
 
     place: int
     run: str
     evaluation: Evaluation
     table: PredictionTable | None
-    examples: Mapping[str, list[Example]]
+    examples: Mapping[str, list[Prediction]]
+    """By the title of their rule."""
+    pairs: Mapping[str, Pair]
+    """Those of the examples, by id."""
     fault: str | None
     """Why the examples have no pictures."""
 
 
-class DifferenceRow(NamedTuple):
-    """A quantity's differences; `clear` says of each whether its interval leaves 0 out."""
+class Head(NamedTuple):
+    """A run at the head of a column; its place in the report gives the colour."""
 
-    row: Row
-    clear: list[bool]
+    place: int
+    run: str
+
+
+class Judged(NamedTuple):
+    """A run whose predictions are there."""
+
+    place: int
+    run: str
+    table: PredictionTable
 
 
 class ProtocolRow(NamedTuple):
@@ -66,16 +69,6 @@ class ProtocolRow(NamedTuple):
     rules: str
     cells: list[Cell]
     counts: str
-
-
-class PooledView(NamedTuple):
-    """An arm's seeds together."""
-
-    arm: str
-    runs: list[str]
-    means: list[Row]
-    against: str | None
-    differences: list[DifferenceRow]
 
 
 class ReliabilityView(NamedTuple):
@@ -91,30 +84,12 @@ class DisagreementView(NamedTuple):
     """Where the listener agrees and where it does not."""
 
 
-class Analysis(NamedTuple):
-    """What is computed from predictions, and a line for each thing that could not be."""
-
-    differences: list[Difference]
-    difference_rows: list[DifferenceRow]
-    first: str
-    pooled: list[PooledView]
-    reliability: list[ReliabilityView]
-    reliability_meaning: str
-    temperatures: list[tuple[Calibrated, list[Cell]]]
-    risk: Chart | None
-    disagreement: list[DisagreementView]
-    strips: list[Strip]
-    ranking: RankingView | None
-    absent: dict[str, list[str]]
-    """By section, why something is not there."""
-
-
 class SetView(NamedTuple):
-    """One test set."""
+    """One test set; what is computed from predictions, and a line for each thing that could not be."""
 
     name: str
-    members: list[Member]
-    read: list[Member]
+    members: list[Head]
+    read: list[Head]
     """Those whose predictions are there; the columns of all that is computed from them."""
     counts: list[dict[str, int]]
     headline: list[Row]
@@ -124,17 +99,22 @@ class SetView(NamedTuple):
     ceiling: bool
     warnings: list[tuple[str, str]]
     protocols: list[ProtocolRow]
-    analysis: Analysis
+    differences: list[Difference]
+    pooled: list[Pooled]
+    reliability: list[ReliabilityView]
+    temperatures: list[tuple[Calibrated, list[Cell]]]
+    risk: Chart | None
+    disagreement: list[DisagreementView]
+    strips: list[Strip]
+    ranking: RankingView | None
+    absent: dict[str, list[str]]
+    """By section, why something is not there."""
 
 
 def test_sets(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[Evaluation]]]:
     """The evaluations by test set, those called `test…` first; of one set in the order of the runs."""
-    ordered = sorted(evaluations, key=_set_order)
+    ordered = sorted(evaluations, key=lambda e: (not e.set_name.startswith("test"), e.set_name))
     return [(name, list(group)) for name, group in groupby(ordered, key=lambda e: e.set_name)]
-
-
-def _set_order(evaluation: Evaluation) -> tuple[bool, str]:
-    return not evaluation.set_name.startswith("test"), evaluation.set_name
 
 
 def read_member(evaluation: Evaluation, index: int) -> Member:
@@ -144,35 +124,61 @@ def read_member(evaluation: Evaluation, index: int) -> Member:
         DataError: The predictions are not what `earshot eval` writes.
     """
     if not evaluation.files():
-        return Member(index, evaluation.run, evaluation, None, {}, None)
+        return Member(index, evaluation.run, evaluation, None, {}, {}, None)
     chooser = Chooser()
     table = evaluation.table(chooser.passing)
-    examples, fault = with_pairs(chooser.chosen(), evaluation.data_folder)
-    return Member(index, evaluation.run, evaluation, table, examples, fault)
+    examples = chooser.chosen()
+    pairs, fault = find_pairs(evaluation.data_folder, {str(row["id"]) for rows in examples.values() for row in rows})
+    return Member(index, evaluation.run, evaluation, table, examples, pairs, fault)
 
 
-def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted]) -> SetView:
+def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted | str]) -> SetView:
     """Everything the page shows of a test set, but for its examples."""
     metrics = [m.evaluation.metrics for m in members]
     rows = summary_rows(metrics)
-    by_place: dict[str, list[Row]] = {}
-    for row in rows:
-        if found := quantity_of(row.key):
-            by_place.setdefault(found[0].place, []).append(row)
+    judged = [Judged(m.place, m.run, m.table) for m in members if m.table is not None]
+    tables = {j.run: j.table for j in judged}
+    absent: defaultdict[str, list[str]] = defaultdict(list)
+    if without := [m.run for m in members if m.table is None]:
+        absent["results"].append(
+            f"predictions.jsonl is not there, so there are no plots and examples: {', '.join(without)}"
+        )
+    gaps = differences(tables) if judged else []
+    absent["results"] += [f"{gap.run} is not compared: {gap.fault}" for gap in gaps if gap.fault]
+    seeds, seeds_fault = pooled(tables)
+    if seeds_fault:
+        absent["results"].append(seeds_fault)
+    curves = [(j.place, curve) for j in judged if (curve := curve_of(j.table)) is not None]
+    if judged and not curves:
+        absent["selective"].append("no pair has a majority, so there is no risk–coverage curve")
+    ranking, ranking_fault = ranking_view(judged) if judged else (None, None)
+    if ranking_fault:
+        absent["ranking"].append(f"no ranking of generators: {ranking_fault}")
+    heard = _disagreement(judged)
+    if judged and not heard:
+        absent["disagreement"].append("no listener was heard, so there is nothing to hold accuracy against")
     return SetView(
         name=name,
-        members=list(members),
-        read=[m for m in members if m.table is not None],
+        members=[Head(m.place, m.run) for m in members],
+        read=[Head(j.place, j.run) for j in judged],
         counts=[{key: count_of(m, key) for key in COUNTS} for m in metrics],
-        headline=by_place.get("headline", []),
-        more=by_place.get("more", []),
-        calibration=[row for row in by_place.get("more", []) if row.key in ("brier", "ece", "nll")]
-        + by_place.get("calibration", []),
-        selective=by_place.get("selective", []),
+        headline=[row for row in rows if row.place == "headline"],
+        more=[row for row in rows if row.place == "more"],
+        calibration=[row for key in ("brier", "ece", "nll") for row in rows if row.key == key]
+        + [row for row in rows if row.place == "calibration"],
+        selective=[row for row in rows if row.place == "selective"],
         ceiling=any(read_estimate(m, "ceiling.leave_one_out").n for m in metrics),
         warnings=[(member.run, text) for member in members for text in warnings_of(member.evaluation.metrics)],
         protocols=protocol_rows(metrics),
-        analysis=analyse(members, fitted),
+        differences=[gap for gap in gaps if not gap.fault],
+        pooled=seeds,
+        reliability=[view for j in judged if (view := _reliability(j, absent)) is not None],
+        temperatures=[told for j in judged if (told := _temperature(j, fitted[j.run], absent)) is not None],
+        risk=risk_chart(curves) if curves else None,
+        disagreement=heard,
+        strips=accuracy_strips([(j.place, j.table) for j in judged]),
+        ranking=ranking,
+        absent=absent,
     )
 
 
@@ -198,99 +204,24 @@ def protocol_rows(metrics: Sequence[Mapping[str, Any]]) -> list[ProtocolRow]:
     return rows
 
 
-def analyse(members: Sequence[Member], fitted: Mapping[str, Fitted]) -> Analysis:
-    """What predictions tell beyond metrics.json."""
-    judged = [(m.place, NamedTable(m.run, m.table)) for m in members if m.table is not None]
-    without = [m.run for m in members if m.table is None]
-    absent: dict[str, list[str]] = {}
-    if without:
-        absent["results"] = [
-            f"predictions.jsonl is not there, so there are no plots and examples: {', '.join(without)}"
-        ]
-    gaps = differences([j for _, j in judged]) if len(judged) > 1 else []
-    absent.setdefault("results", []).extend(f"{gap.run} is not compared: {gap.fault}" for gap in gaps if gap.fault)
-    seeds, seeds_fault = pooled([j for _, j in judged])
-    if seeds_fault:
-        absent["results"].append(seeds_fault)
-    reliability = [_reliability(index, j, absent) for index, j in judged]
-    temperatures = [_temperature(j, fitted, absent) for _, j in judged]
-    curves = [(index, curve) for index, j in judged if (curve := curve_of(j.table)) is not None]
-    if judged and not curves:
-        absent.setdefault("selective", []).append("no pair has a majority, so there is no risk–coverage curve")
-    ranking, ranking_fault = ranking_view([(i, j.run, j.table) for i, j in judged]) if judged else (None, None)
-    if ranking_fault:
-        absent["ranking"] = [f"no ranking of generators: {ranking_fault}"]
-    heard = _disagreement(judged)
-    if judged and not heard:
-        absent["disagreement"] = ["no listener was heard, so there is nothing to hold accuracy against"]
-    return Analysis(
-        differences=[gap for gap in gaps if not gap.fault],
-        difference_rows=difference_rows([gap.estimates for gap in gaps if not gap.fault]),
-        first=judged[0][1].run if judged else "",
-        pooled=[_pooled_view(arm) for arm in seeds],
-        reliability=[view for view in reliability if view is not None],
-        reliability_meaning=RELIABILITY_MEANING,
-        temperatures=[found for found in temperatures if found is not None],
-        risk=risk_chart(curves) if curves else None,
-        disagreement=heard,
-        strips=accuracy_strips([(i, j.table) for i, j in judged]),
-        ranking=ranking,
-        absent=absent,
-    )
-
-
-def difference_rows(columns: Sequence[Mapping[str, Estimate]]) -> list[DifferenceRow]:
-    """A row for each quantity that can be compared, with what is clear of chance."""
-    return [
-        DifferenceRow(row, [is_clear(column.get(row.key)) for column in columns])
-        for row in estimate_rows(columns, signed=True)
-    ]
-
-
-def is_clear(estimate: Estimate | None) -> bool:
-    """Whether the interval leaves 0 out."""
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return False
-    return estimate.low > 0 or estimate.high < 0
-
-
-def _pooled_view(arm: Pooled) -> PooledView:
-    gaps = difference_rows([arm.differences]) if arm.differences else []
-    means = {key: within_range(key, estimate) for key, estimate in arm.means.items()}
-    return PooledView(arm.arm, arm.runs, estimate_rows([means]), arm.against, gaps)
-
-
-def within_range(key: str, estimate: Estimate) -> Estimate:
-    """The estimate with its interval cut to what the quantity can be: with two seeds t reaches far beyond it."""
-    found = quantity_of(key)
-    if estimate.low is None or estimate.high is None or found is None:
-        return estimate
-    high = min(estimate.high, 1.0) if found[0].percent else estimate.high
-    return Estimate(estimate.value, max(estimate.low, 0.0), high, estimate.n)
-
-
-def _reliability(index: int, judged: NamedTable, absent: dict[str, list[str]]) -> ReliabilityView | None:
-    table = judged.table
-    total = table.votes_first + table.votes_second
-    voted = (total > 0) & ~np.isnan(table.p_first)
+def _reliability(judged: Judged, absent: dict[str, list[str]]) -> ReliabilityView | None:
+    table, voted = judged.table, judged.table.voted
     if not voted.any():
-        absent.setdefault("calibration", []).append(f"{judged.run}: no pair has both votes and an answer")
+        absent["calibration"].append(f"{judged.run}: no pair has both votes and an answer")
         return None
-    share = table.votes_first[voted] / total[voted]
-    bins = reliability_bins(table.p_first[voted], share, table.cluster[voted], resamples=SLICE_RESAMPLES)
-    return ReliabilityView(judged.run, reliability_chart(bins, index), [b for b in bins if b.share.n])
+    p, share, clusters = table.p_first[voted], table.share[voted], table.cluster[voted]
+    bins = reliability_bins(p, share, clusters, resamples=SLICE_RESAMPLES)
+    return ReliabilityView(judged.run, reliability_chart(bins, judged.place), [b for b in bins if b.share.n])
 
 
 def _temperature(
-    judged: NamedTable, fitted: Mapping[str, Fitted], absent: dict[str, list[str]]
+    judged: Judged, fitted: Fitted | str, absent: dict[str, list[str]]
 ) -> tuple[Calibrated, list[Cell]] | None:
-    found = fitted.get(judged.run)
-    if found is None:
+    if isinstance(fitted, str):
+        absent["temperature"].append(fitted)
         return None
-    told = calibrated(judged.run, judged.table, found)
+    told = calibrated(judged.run, judged.table, fitted)
     if told is None:
-        if found.fault:
-            absent.setdefault("temperature", []).append(found.fault)
         return None
     cells = [
         format_estimate(e[key], percent=False) for key in ("nll", "ece", "brier") for e in (told.before, told.after)
@@ -298,21 +229,19 @@ def _temperature(
     return told, cells
 
 
-def _disagreement(judged: Sequence[tuple[int, NamedTable]]) -> list[DisagreementView]:
+def _disagreement(judged: Sequence[Judged]) -> list[DisagreementView]:
     views = []
-    for listener in sorted({name for _, j in judged for name in j.table.listeners}):
-        found = [(index, disagreement_slices(j.table, listener)) for index, j in judged]
-        heard = [(index, slices) for index, slices in found if slices]
-        if not heard:
+    places = [j.place for j in judged]
+    for listener in sorted({name for j in judged for name in j.table.listeners}):
+        found = [by_disagreement(j.table, listener) for j in judged]
+        lines = [(place, distances(slices)) for place, slices in zip(places, found, strict=True) if slices]
+        if not lines:
             continue
-        chart = disagreement_chart([disagreement_line(index, slices) for index, slices in heard])
-        sides = ["agrees", "disagrees"]
-        rows = [[_named(slices, side) for _, slices in found] for side in sides]
-        words = ["it agrees with the verdict", "it does not"]
-        strip = strip_of("", "", [index for index, _ in found], words, rows, share=True)
-        views.append(DisagreementView(listener, chart, strip))
+        rows = [[_named(slices, side) for slices in found] for side in ("agrees", "disagrees")]
+        strip = strip_of("", "", places, ["it agrees with the verdict", "it does not"], rows, share=True)
+        views.append(DisagreementView(listener, disagreement_chart(lines), strip))
     return views
 
 
-def _named(slices: Sequence[Any], name: str) -> Estimate:
+def _named(slices: Sequence[Slice], name: str) -> Estimate:
     return next((s.accuracy for s in slices if s.name == name), Estimate.missing())

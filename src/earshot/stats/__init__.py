@@ -1,18 +1,18 @@
 """Estimates with intervals: a bootstrap that resamples prompts, because pairs of one prompt are not independent.
 
 A quantity is a `Statistic`: a row of totals per cluster (a cluster is a prompt) and what to make of the rows added up.
-`bootstrap` gives any number of them their intervals on the same resamples, `difference` pairs two of them,
-`bootstrap_runs` takes several seeds, `contrasts` many quantities of several seeds, and `power` says how many pairs it
-needs.
+`bootstrap` gives any number of them their intervals on the same resamples, `difference` pairs two of them, `contrasts`
+takes several seeds, and `power` says how many pairs it needs.
 """
 
 from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
 from earshot.stats.intervals import LEVEL
 from earshot.stats.power import (
-    PairedDesign,
+    POWER,
+    PairedPower,
     design_effect,
     detectable_difference,
-    paired_design,
+    paired_power,
     pairs_needed,
 )
 from earshot.stats.resampling import (
@@ -21,7 +21,6 @@ from earshot.stats.resampling import (
     bootstrap_mean,
     resampled_totals,
 )
-from earshot.stats.seeds import bootstrap_runs
 from earshot.stats.totals import (
     Statistic,
     cluster_codes,
@@ -35,13 +34,13 @@ from earshot.stats.totals import (
 
 __all__ = [
     "LEVEL",
+    "POWER",
     "RESAMPLES",
     "Contrast",
-    "PairedDesign",
+    "PairedPower",
     "Statistic",
     "bootstrap",
     "bootstrap_mean",
-    "bootstrap_runs",
     "cluster_codes",
     "cluster_totals",
     "contrasts",
@@ -53,7 +52,7 @@ __all__ = [
     "log_ratio",
     "macro_statistic",
     "mean_statistic",
-    "paired_design",
+    "paired_power",
     "pairs_needed",
     "ratio_of_totals",
     "resampled_totals",

@@ -1,12 +1,13 @@
 """Many quantities of runs that share their prompts, and what is left of their p-values when so many are looked at.
 
 A quantity is a list of statistics, one a seed: of one method, or of the difference of two methods that share a seed's
-data and random numbers (`difference`, `log_ratio`). Its mean over seeds gets the spread of `earshot.stats.seeds`, all
-quantities on the same resamples of the prompts.
+data and random numbers (`difference`, `log_ratio`); where they share none, it is held against another list. Its mean
+over seeds gets the spread of `earshot.stats.seeds`, all quantities on the same resamples of the prompts.
 
 Axes: c clusters (prompts), s seeds, k columns of totals, r resamples, m quantities.
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -16,7 +17,7 @@ from scipy import stats
 
 from earshot.errors import DataError
 from earshot.stats.intervals import LEVEL
-from earshot.stats.resampling import multiplicities
+from earshot.stats.resampling import resampled_together
 from earshot.stats.seeds import Spread, spread_of_runs
 from earshot.stats.totals import Statistic
 from earshot.types import Estimate
@@ -37,6 +38,7 @@ class Contrast(NamedTuple):
     n: int
     """Observations of the seed that has the fewest."""
     seeds: int
+    """Of the method itself."""
     prompts: int
     """Clusters with observations."""
     spread: Spread | None
@@ -60,68 +62,67 @@ class Contrast(NamedTuple):
 
 
 def contrasts(
-    quantities: Mapping[Key, Sequence[Statistic]], *, resamples: int = SPREAD_RESAMPLES, seed: int = 0
+    quantities: Mapping[Key, Sequence[Statistic]],
+    against: Mapping[Key, Sequence[Statistic]] | None = None,
+    *,
+    resamples: int = SPREAD_RESAMPLES,
+    seed: int = 0,
 ) -> dict[Key, Contrast]:
     """Every quantity's mean over its seeds with its spread, all on the same resamples of the same clusters.
 
     Args:
         quantities: By name, a statistic a seed; all over the same clusters.
+        against: By the same names, what each is minus: the statistics of another method's seeds. The prompts are
+            paired; the seeds are not.
         resamples: Draws of the clusters.
         seed: Of the draws.
 
     Raises:
         DataError: A quantity has no seed, or the clusters differ.
     """
-    if empty := [key for key, runs in quantities.items() if not runs]:
+    groups = {key: [runs] if against is None else [runs, against[key]] for key, runs in quantities.items()}
+    if empty := [key for key, sides in groups.items() if not all(sides)]:
         raise DataError(f"{empty[0]}: no seeds, expected at least one run")
-    counts = {len(s.totals) for runs in quantities.values() for s in runs}
+    counts = {len(s.totals) for sides in groups.values() for runs in sides for s in runs}
     if len(counts) > 1:
         raise DataError(f"quantities over {sorted(counts)} clusters, expected the same; number all prompts together")
     found: dict[Key, Contrast] = {}
-    part: dict[Key, Sequence[Statistic]] = {}
+    part: dict[Key, Sequence[Sequence[Statistic]]] = {}
     width = 0
-    for key, runs in quantities.items():
-        part[key] = runs
-        width += sum(s.totals.shape[1] for s in runs)
+    for key, sides in groups.items():
+        part[key] = sides
+        width += sum(s.totals.shape[1] for runs in sides for s in runs)
         if width >= COLUMNS_AT_ONCE:
             found |= _contrasts(part, resamples, seed)
             part, width = {}, 0
     return found | _contrasts(part, resamples, seed)
 
 
-def _contrasts(quantities: Mapping[Key, Sequence[Statistic]], resamples: int, seed: int) -> dict[Key, Contrast]:
-    rows = {key: [s.rows() for s in runs] for key, runs in quantities.items()}
-    several = [key for key, runs in quantities.items() if len(runs) > 1 and _prompts(rows[key]) > 1]
-    drawn = _drawn(several, rows, resamples, seed)
+def _contrasts(groups: Mapping[Key, Sequence[Sequence[Statistic]]], resamples: int, seed: int) -> dict[Key, Contrast]:
+    rows = {
+        (key, side, i): s.rows()
+        for key, sides in groups.items()
+        for side, runs in enumerate(sides)
+        for i, s in enumerate(runs)
+    }
+    prompts = {key: int(np.count_nonzero(rows[key, 0, 0][:, -1])) for key in groups}
+    several = {key for key, sides in groups.items() if prompts[key] > 1 and all(len(runs) > 1 for runs in sides)}
+    drawn = resampled_together({at: r for at, r in rows.items() if at[0] in several}, resamples=resamples, seed=seed)
     out = {}
-    for key, runs in quantities.items():
-        n, c = min(s.n for s in runs), _prompts(rows[key])
-        values = np.array([s.value() for s in runs])
-        known = n > 0 and bool(np.isfinite(values).all())
+    for key, sides in groups.items():
+        n, c = min(s.n for runs in sides for s in runs), prompts[key]
+        means = [float(np.mean([s.value() for s in runs])) for runs in sides]
+        value = means[0] - sum(means[1:])
+        known = n > 0 and math.isfinite(value)
         spread = None
-        if known and key in drawn:
-            pairs = zip(runs, drawn[key], strict=True)
-            spread = spread_of_runs([runs], [np.stack([s.combine(d) for s, d in pairs], axis=1)], c)
-        out[key] = Contrast(float(values.mean()) if known else None, n if known else 0, len(runs), c, spread)
+        if known and key in several:
+            values = [
+                np.stack([s.combine(drawn[key, side, i]) for i, s in enumerate(runs)], axis=1)
+                for side, runs in enumerate(sides)
+            ]
+            spread = spread_of_runs(sides, values, c)
+        out[key] = Contrast(value if known else None, n if known else 0, len(sides[0]), c, spread)
     return out
-
-
-def _prompts(rows: Sequence[Float[np.ndarray, "c _"]]) -> int:
-    return int(np.count_nonzero(rows[0][:, -1]))
-
-
-def _drawn(
-    keys: Sequence[Key], rows: Mapping[Key, Sequence[np.ndarray]], resamples: int, seed: int
-) -> dict[Key, list[Float[np.ndarray, "r _"]]]:
-    """The resampled totals of each seed of each quantity: one matrix product per chunk of resamples for them all."""
-    flat = [one for key in keys for one in rows[key]]
-    if not flat:
-        return {}
-    side_by_side = np.concatenate(flat, axis=1)
-    totals = np.concatenate([times @ side_by_side for times in multiplicities(len(side_by_side), resamples, seed)])
-    ends = np.cumsum([one.shape[1] for one in flat])[:-1]
-    parts = iter(np.split(totals, ends, axis=1))
-    return {key: [next(parts) for _ in rows[key]] for key in keys}
 
 
 def log_ratio(a: Statistic, b: Statistic) -> Statistic:

@@ -15,24 +15,33 @@ from earshot.errors import InputError
 from earshot.stats.intervals import LEVEL
 from earshot.stats.totals import cluster_totals, intraclass_statistic
 
+POWER = 0.8
+"""The chance of showing a difference, two-sided with 95 % intervals, that everything here is told for."""
 
-class PairedDesign(NamedTuple):
-    """What power depends on, read off two models' answers to the same pairs."""
+
+class PairedPower(NamedTuple):
+    """What a set can show of the difference between two models' accuracies, read off their answers to it."""
 
     pairs: int
     prompts: int
-    difference: float
     discordance: float
     """Share of pairs on which exactly one of the two is right."""
-    pairs_per_prompt: float
-    size_cv: float
-    """Standard deviation of the prompts' numbers of pairs over their mean."""
-    correlation: float
-    """Within-prompt correlation of the two models' difference; 0 where it cannot be told."""
+    detectable: float | None
+    """The smallest difference that is shown with the chance `POWER`; None where there is none."""
+    needed: int | None
+    """Pairs that would show the difference seen with that chance; None where none was seen."""
 
 
 def design_effect(pairs_per_prompt: float, correlation: float, size_cv: float = 0.0) -> float:
     """By how much clustering multiplies the variance: 1 + ((cv² + 1) m - 1) ρ, and 1 + (m - 1) ρ for equal prompts.
+
+    Args:
+        pairs_per_prompt: Mean number of pairs of a prompt.
+        correlation: Within-prompt correlation of the two models' difference (`intraclass_statistic` of it).
+        size_cv: Standard deviation of the prompts' numbers of pairs over their mean.
+
+    Raises:
+        InputError: A value is outside its range.
 
     Source: Kish 1965; Eldridge, Ashby and Kerry 2006 (International Journal of Epidemiology 35) for unequal sizes.
     """
@@ -47,96 +56,70 @@ def design_effect(pairs_per_prompt: float, correlation: float, size_cv: float = 
     return effect
 
 
-def pairs_needed(
-    difference: float,
-    discordance: float,
-    *,
-    pairs_per_prompt: float = 1.0,
-    correlation: float = 0.0,
-    size_cv: float = 0.0,
-    power: float = 0.8,
-) -> int:
-    """How many pairs show, two-sided with 95 % intervals, that one model is right `difference` more often than another.
+def pairs_needed(difference: float, discordance: float, *, effect: float = 1.0) -> int:
+    """How many pairs show that one model is right `difference` more often than another.
 
     Args:
         difference: Of the two accuracies, not 0; its sign does not matter.
         discordance: Share of pairs on which exactly one of the two is right, at least |difference|.
-        pairs_per_prompt: Mean number of pairs of a prompt.
-        correlation: Within-prompt correlation of the difference (`intraclass_statistic` of it, or `paired_design`).
-        size_cv: Standard deviation of the prompts' sizes over their mean.
-        power: Chance of showing it, in (0, 1).
+        effect: Of clustering, from `design_effect`.
 
     Raises:
-        InputError: A value is outside its range.
+        InputError: A rate is outside its range.
 
     Source: Connor 1987 (Biometrics 43), equation 3, after Miettinen 1968 (Biometrics 24), times the design effect.
     """
-    _check_rates(difference, discordance, power)
-    effect = design_effect(pairs_per_prompt, correlation, size_cv)
-    return math.ceil(effect * _independent_pairs(abs(difference), discordance, power) - 1e-9)
+    return math.ceil(effect * _independent_pairs(abs(difference), discordance) - 1e-9)
 
 
-def detectable_difference(
-    pairs: int,
-    discordance: float,
-    *,
-    pairs_per_prompt: float = 1.0,
-    correlation: float = 0.0,
-    size_cv: float = 0.0,
-    power: float = 0.8,
-) -> float | None:
+def detectable_difference(pairs: int, discordance: float, *, effect: float = 1.0) -> float | None:
     """The smallest difference that a set of so many pairs shows; None where it shows none with this discordance."""
-    _check_rates(discordance, discordance, power)
-    independent = pairs / design_effect(pairs_per_prompt, correlation, size_cv)
-    if _independent_pairs(discordance, discordance, power) > independent:
+    independent = pairs / effect
+    if _independent_pairs(discordance, discordance) > independent:
         return None
-
-    def excess(difference: float) -> float:
-        return _independent_pairs(difference, discordance, power) - independent
-
-    return float(optimize.brentq(excess, 1e-9, discordance, xtol=1e-12))
+    return float(
+        optimize.brentq(lambda d: _independent_pairs(d, discordance) - independent, 1e-9, discordance, xtol=1e-12)
+    )
 
 
-def paired_design(
+def paired_power(
     a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"]
-) -> PairedDesign:
-    """What `pairs_needed` asks for, from whether each of two models was right on the same pairs.
+) -> PairedPower | None:
+    """What the pairs can show, from whether each of two models was right on them; None without pairs.
+
+    A correlation within prompts below 0 would make clustered pairs worth more than independent ones: it counts as 0,
+    and so does one that cannot be told.
 
     Args:
         a: 1 where the first model was right, else 0.
         b: The same of the second.
         clusters: The number of each pair's prompt.
-
-    Raises:
-        InputError: There are no pairs.
     """
     if a.size == 0:
-        raise InputError("power: no pairs, expected at least one that both models judged")
+        return None
     gap, n_clusters = a - b, int(clusters.max()) + 1
     sizes = cluster_totals(np.ones((len(a), 1)), clusters, n_clusters)[:, 0]
     sizes = sizes[sizes > 0]
+    discordance, difference = float((gap != 0).mean()), float(gap.mean())
+    if discordance == 0:
+        return PairedPower(len(a), len(sizes), 0.0, None, None)
     correlation = intraclass_statistic(gap, clusters, n_clusters).value()
-    return PairedDesign(
-        pairs=len(a),
-        prompts=len(sizes),
-        difference=float(gap.mean()),
-        discordance=float((gap != 0).mean()),
-        pairs_per_prompt=float(sizes.mean()),
-        size_cv=float(sizes.std() / sizes.mean()),
-        correlation=0.0 if math.isnan(correlation) else correlation,
+    effect = design_effect(
+        float(sizes.mean()),
+        0.0 if math.isnan(correlation) else max(0.0, correlation),
+        float(sizes.std() / sizes.mean()),
     )
+    detectable = detectable_difference(len(a), discordance, effect=effect)
+    needed = pairs_needed(difference, discordance, effect=effect) if difference else None
+    return PairedPower(len(a), len(sizes), discordance, detectable, needed)
 
 
-def _independent_pairs(d: float, discordance: float, power: float) -> float:
-    z_level, z_power = special.ndtri((1 + LEVEL) / 2), special.ndtri(power)
-    return float(((z_level * math.sqrt(discordance) + z_power * math.sqrt(discordance - d**2)) / d) ** 2)
-
-
-def _check_rates(difference: float, discordance: float, power: float) -> None:
-    if not 0 < abs(difference) <= discordance <= 1:
+def _independent_pairs(difference: float, discordance: float) -> float:
+    if not 0 < difference <= discordance <= 1:
         raise InputError(
             f"power: difference {difference} with discordance {discordance}, expected one of at most the discordance, "
             "which is at most 1, and not 0"
         )
-    if not 0 < power < 1:
-        raise InputError(f"power: power {power}, expected one between 0 and 1")
+    z_level, z_power = special.ndtri((1 + LEVEL) / 2), special.ndtri(POWER)
+    spread = z_level * math.sqrt(discordance) + z_power * math.sqrt(discordance - difference**2)
+    return float((spread / difference) ** 2)

@@ -7,7 +7,8 @@ the intervals here agree with its.
 Axes: n observations, c clusters, k columns of totals, r resamples, b resamples at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,6 +21,8 @@ from earshot.types import Estimate
 RESAMPLES = 10_000
 # Draws held at once: 2**20 indices and their counts are about 25 MB, whatever the number of clusters.
 CHUNK_CELLS = 2**20
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def multiplicities(c: int, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "b c"]]:
@@ -46,6 +49,17 @@ def resampled_totals(
     return np.concatenate([times @ rows for times in multiplicities(len(rows), resamples, seed)])
 
 
+def resampled_together(
+    rows: Mapping[Key, Float[np.ndarray, "c _"]], *, resamples: int, seed: int
+) -> dict[Key, Float[np.ndarray, "r _"]]:
+    """The totals of all rows in the same draws, by one matrix product per chunk of resamples."""
+    if not rows:
+        return {}
+    ends = np.cumsum([r.shape[1] for r in rows.values()])
+    drawn = resampled_totals(np.concatenate(list(rows.values()), axis=1), resamples=resamples, seed=seed)
+    return dict(zip(rows, np.split(drawn, ends[:-1], axis=1), strict=True))
+
+
 def bootstrap(
     statistics: Mapping[str, Statistic],
     *,
@@ -70,21 +84,12 @@ def bootstrap(
     rows = {name: s.rows() for name, s in statistics.items()}
     seen = {name: int(np.count_nonzero(r[:, -1])) for name, r in rows.items()}
     rows = {name: r for name, r in rows.items() if seen[name] > 1}
-    drawn = _shared_draws(rows, resamples, seed)
+    # By the identity of the rows: they are drawn once however many statistics are made of them.
+    drawn = resampled_together({id(r): r for r in rows.values()}, resamples=resamples, seed=seed)
     intervals = {
         name: expanded_interval(statistics[name].combine(drawn[id(r)]), seen[name]) for name, r in rows.items()
     }
     return {name: _estimate(s, *intervals.get(name, NO_INTERVAL)) for name, s in statistics.items()}
-
-
-def _shared_draws(rows: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[int, Float[np.ndarray, "r k"]]:
-    """Resampled totals by the identity of the rows, each once however many statistics are made of them."""
-    once = {id(r): r for r in rows.values()}
-    if not once:
-        return {}
-    ends = np.cumsum([r.shape[1] for r in once.values()])
-    drawn = resampled_totals(np.concatenate(list(once.values()), axis=1), resamples=resamples, seed=seed)
-    return dict(zip(once, np.split(drawn, ends[:-1], axis=1), strict=True))
 
 
 def _estimate(statistic: Statistic, low: float | None, high: float | None) -> Estimate:

@@ -11,6 +11,12 @@ as prompts + (seeds - cells), so that chance counts once. Drawing seeds and prom
 Owen and Eckles 2012, Annals of Applied Statistics 6) counts it three times: with three seeds its nominal 95 % covered
 99.7 % in the simulation of docs/statistics.md.
 
+`earshot.stats.comparisons` makes an interval of it, the value ± t standard errors, with Satterthwaite's degrees of
+freedom for t, because the spread between three seeds is itself known to within a factor of two only.
+
+Sources: Cameron, Gelbach and Miller 2011 (Journal of Business and Economic Statistics 29) for adding up the two ways of
+clustering less their cells; Satterthwaite 1946 (Biometrics Bulletin 2).
+
 Axes: s seeds, r resamples.
 """
 
@@ -19,55 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
-from earshot.errors import DataError
-from earshot.stats.intervals import LEVEL
-from earshot.stats.resampling import RESAMPLES, multiplicities
 from earshot.stats.totals import Statistic
-from earshot.types import Estimate
-
-
-def bootstrap_runs(
-    runs: Sequence[Statistic],
-    against: Sequence[Statistic] | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
-    """The mean over seeds of a quantity, or how much it differs from that of another method's seeds.
-
-    The interval is the value ± t standard errors, with Satterthwaite's degrees of freedom for t, because the spread
-    between three seeds is itself known to within a factor of two only.
-
-    Args:
-        runs: The same quantity of each seed's run, all over the same clusters; micro, macro or any other statistic.
-        against: The same of another method, over the same clusters. The prompts are paired; the seeds are not.
-        resamples: Draws of the clusters.
-        seed: Of the draws.
-
-    Returns:
-        Mean over the seeds; `n` is that of the run with the fewest observations.
-
-    Raises:
-        DataError: A method has one seed only, which says nothing of others; or the clusters differ.
-
-    Source: Cameron, Gelbach and Miller 2011 (Journal of Business and Economic Statistics 29) for adding up the two
-        ways of clustering less their cells; Satterthwaite 1946 (Biometrics Bulletin 2).
-    """
-    groups = [list(runs)] + ([list(against)] if against is not None else [])
-    _check(groups)
-    n = min(s.n for group in groups for s in group)
-    if n == 0:
-        return Estimate.missing()
-    means = [float(np.mean([s.value() for s in group])) for group in groups]
-    value = means[0] - sum(means[1:])
-    c = int(np.count_nonzero(groups[0][0].rows()[:, -1]))
-    if c < 2:
-        return Estimate(value, None, None, n)
-    spread = spread_of_runs(groups, _values(groups, resamples, seed), c)
-    half = spread.error * float(stats.t.ppf((1 + LEVEL) / 2, spread.df))
-    return Estimate(value, value - half, value + half, n)
 
 
 class Spread(NamedTuple):
@@ -126,22 +85,3 @@ def _seed_variance(group: Sequence[Statistic], drawn: Float[np.ndarray, "r s"], 
     gaps = drawn - drawn.mean(axis=1, keepdims=True)
     chance = float(np.nanvar(gaps, axis=0).sum()) / (s - 1) / s * c / (c - 1)
     return _SeedVariance(between, max(0.0, between - chance), chance, s - 1)
-
-
-def _check(groups: list[list[Statistic]]) -> None:
-    for group in groups:
-        if len(group) < 2:
-            raise DataError(f"{len(group)} seed of a run, expected at least 2; with one, bootstrap over prompts alone")
-    counts = {len(s.totals) for group in groups for s in group}
-    if len(counts) > 1:
-        raise DataError(f"runs over {sorted(counts)} clusters, expected the same; number the prompts of all together")
-
-
-def _values(groups: list[list[Statistic]], resamples: int, seed: int) -> list[Float[np.ndarray, "r s"]]:
-    """The quantity of each seed in each resample of the clusters, which all seeds share."""
-    rows = [[s.rows() for s in group] for group in groups]
-    parts: list[list[np.ndarray]] = [[] for _ in groups]
-    for times in multiplicities(len(rows[0][0]), resamples, seed):
-        for part, group, own in zip(parts, groups, rows, strict=True):
-            part.append(np.stack([s.combine(times @ r) for s, r in zip(group, own, strict=True)], axis=1))
-    return [np.concatenate(part) for part in parts]

@@ -57,16 +57,9 @@ def cluster_codes(names: Iterable[str]) -> Int[np.ndarray, " n"]:
 def cluster_totals(
     columns: Float[np.ndarray, "n k"], clusters: Int[np.ndarray, " n"], n_clusters: int
 ) -> Float[np.ndarray, "c k"]:
-    """Columns added up within each cluster.
-
-    Raises:
-        DataError: A value is not finite, or a cluster's number is outside 0 .. n_clusters - 1.
-    """
-    if not np.isfinite(columns).all():
-        raise DataError("a statistic was given NaN or infinity, expected finite values; leave out what is missing")
-    check_clusters(clusters, n_clusters)
-    sums = [np.bincount(clusters, weights=column, minlength=n_clusters) for column in columns.T]
-    return np.stack(sums, axis=1).astype(np.float64)  # bincount of nothing counts in integers
+    """Columns added up within each cluster; refused as `cell_totals` does."""
+    whole = np.zeros_like(clusters)
+    return np.concatenate([cell_totals(column, clusters, whole, n_clusters, 1) for column in columns.T], axis=1)
 
 
 def cell_totals(
@@ -79,21 +72,16 @@ def cell_totals(
     """Values added up within each cluster and cell (a bin), one column per cell.
 
     Raises:
-        DataError: As `cluster_totals`.
+        DataError: A value is not finite, or a cluster's number is outside 0 .. n_clusters - 1.
     """
     if not np.isfinite(values).all():
         raise DataError("a statistic was given NaN or infinity, expected finite values; leave out what is missing")
-    check_clusters(clusters, n_clusters)
-    sums = np.bincount(clusters * n_cells + cells, weights=values, minlength=n_clusters * n_cells)
-    return sums.reshape(n_clusters, n_cells).astype(np.float64)
-
-
-def check_clusters(clusters: Int[np.ndarray, " n"], n_clusters: int) -> None:
-    """Refuse cluster numbers outside 0 .. n_clusters - 1."""
     if clusters.size and (clusters.min() < 0 or clusters.max() >= n_clusters):
         raise DataError(
             f"cluster numbers run from {clusters.min()} to {clusters.max()}, expected 0 to {n_clusters - 1}"
         )
+    sums = np.bincount(clusters * n_cells + cells, weights=values, minlength=n_clusters * n_cells)
+    return sums.reshape(n_clusters, n_cells).astype(np.float64)  # bincount of nothing counts in integers
 
 
 def mean_statistic(values: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"], n_clusters: int) -> Statistic:

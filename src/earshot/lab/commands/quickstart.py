@@ -114,7 +114,7 @@ def _show(console: Console, plan: ExperimentConfig) -> None:
     from earshot.lab.experiment.endpoints import endpoint
     from earshot.metrics import read_estimate
     from earshot.predictions.run import Run
-    from earshot.report.comparing import NamedTable, differences
+    from earshot.report.comparing import differences
 
     out = Path(plan.out)
     judged = {arm: {one.set_name: one for one in Run(arm, out / arm).evaluations} for arm in plan.arms}
@@ -131,9 +131,9 @@ def _show(console: Console, plan: ExperimentConfig) -> None:
             digits = 1 if read.percent else 2
             table.add_row(f"  {where}", *(one.text(percent=read.percent, digits=digits) for one in estimates))
     console.print(table)
-    test = {arm: NamedTable(arm, sets["test"].table()) for arm, sets in judged.items()}
+    test = {arm: sets["test"].table() for arm, sets in judged.items()}
     for arms in (("sft", "listener", "naive"), ("naive", "listener")):
-        for one in differences([test[arm] for arm in arms]):
+        for one in differences({arm: test[arm] for arm in arms}):
             text = one.estimates["accuracy"].text(percent=True)
             console.print(f"accuracy in distribution, {one.run} - {arms[0]}: {text} (points, paired)")
     _show_examples(console, out)
