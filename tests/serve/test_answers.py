@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 import earshot
 from earshot.judging import RewardModel
@@ -66,7 +66,7 @@ def test_the_listener_is_asked_about_the_images_as_given(client: TestClient) -> 
 def test_without_a_listener_there_is_none_to_ask() -> None:
     from tests.judging.opinions import Opinionated
 
-    client = TestClient(Server(RewardModel(Opinionated())).app, base_url=ADDRESS)
+    client = TestClient(Server(RewardModel(Opinionated())), base_url=ADDRESS)
     refusal(client.post("/v1/listen", json={**PAIR, "trace": "a"}), 404, "no_listener")
 
 
@@ -106,7 +106,7 @@ def test_the_shipped_model_gives_one_p_first_by_python_and_http() -> None:
     server = Server(model)
     server.start()
     try:
-        client = TestClient(server.app, base_url=ADDRESS)
+        client = TestClient(server, base_url=ADDRESS)
         told = client.post("/v1/compare", json={**PAIR, "seed": 1}).json()
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=1)
     finally:

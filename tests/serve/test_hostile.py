@@ -5,11 +5,12 @@ import json
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 from earshot.images import ImageLimits
 from earshot.judging import RewardModel
 from earshot.serve import Limits, Server
+from earshot.serve.admission import Place
 from tests.judging.opinions import Opinionated
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, png, refusal
 
@@ -132,7 +133,7 @@ def test_a_blank_or_broken_prompt_is_refused(client: TestClient) -> None:
 
 def small(**limits: Any) -> TestClient:
     """A server that takes little, and has no thread that would answer."""
-    return TestClient(Server(RewardModel(Opinionated()), limits=Limits(**limits)).app, base_url=ADDRESS)
+    return TestClient(Server(RewardModel(Opinionated()), limits=Limits(**limits)), base_url=ADDRESS)
 
 
 def test_limits_are_heeded_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +168,9 @@ def test_a_chunked_body_without_an_end_is_given_up_at_the_limit() -> None:
 
 def test_a_full_server_says_when_to_come_back() -> None:
     server = Server(RewardModel(Opinionated()), limits=Limits(together=Limits().together._replace(requests=1)))
-    client = TestClient(server.app, base_url=ADDRESS)
-    place = server.admission.enter()
+    client = TestClient(server, base_url=ADDRESS)
+    place = Place(server.admission)
+    place.take(requests=1)
     answer = client.post("/v1/compare", json=PAIR)
     assert refusal(answer, 429, "no_room_for_requests")["retryable"]
     assert int(answer.headers["retry-after"]) >= 1
@@ -181,7 +183,7 @@ def test_a_full_server_says_when_to_come_back() -> None:
 
 def test_a_request_that_is_late_is_told_so_and_gives_its_place_back() -> None:
     server = Server(RewardModel(Opinionated()))  # nothing is ever answered
-    client = TestClient(server.app, base_url=ADDRESS)
+    client = TestClient(server, base_url=ADDRESS)
     told = refusal(client.post("/v1/compare", json={**PAIR, "timeout_s": 0.05}), 504, "deadline_exceeded")
     assert told["retryable"]
     assert (server.admission.now.requests, server.batcher.waiting()) == (0, 0)
@@ -196,7 +198,7 @@ def test_a_forged_host_is_refused_everywhere(client: TestClient, host: str) -> N
 
 def test_names_of_a_server_for_others_are_its_addresses_and_what_it_was_told() -> None:
     server = Server(RewardModel(Opinionated()), host="0.0.0.0", names=("Rewards.example",), key=b"k" * 16)
-    client = TestClient(server.app, base_url="http://10.1.2.3:80")
+    client = TestClient(server, base_url="http://10.1.2.3:80")
     for host, status in (("10.1.2.3", 200), ("rewards.example:1", 200), ("[fe80::1]", 200), ("evil.example", 403)):
         assert client.get("/livez", headers={"host": host}).status_code == status
 
@@ -207,7 +209,7 @@ def test_another_sites_page_may_ask_nothing(client: TestClient) -> None:
 
 def test_every_route_but_health_needs_the_key() -> None:
     server = Server(RewardModel(Opinionated()), key=b"correct-horse-battery")
-    client = TestClient(server.app, base_url=ADDRESS)
+    client = TestClient(server, base_url=ADDRESS)
     for path in ("/livez", "/readyz", "/health"):
         assert client.get(path).status_code in (200, 503)
     wrong = [
@@ -237,7 +239,7 @@ def test_a_fault_of_ours_says_nothing_of_itself(monkeypatch: pytest.MonkeyPatch,
         raise RuntimeError("secret in /home/someone at 0x7f00")
 
     monkeypatch.setattr("earshot.serve.app.understand", broken)
-    answer = TestClient(server.app, base_url=ADDRESS).post("/v1/compare", json=PAIR)
+    answer = TestClient(server, base_url=ADDRESS).post("/v1/compare", json=PAIR)
     refusal(answer, 500, "internal")
     assert "secret" not in answer.text and "0x" not in answer.text
     assert server.admission.now.requests == 0

@@ -17,7 +17,7 @@ from earshot import __version__
 PARTS = {
     "core": ["numpy", "scipy", "pillow", "pyarrow", "pydantic", "pyyaml", "typer", "rich", "jaxtyping"],
     "train": ["torch", "transformers", "trl", "accelerate", "peft", "datasets", "safetensors", "httpx2", "stamina"],
-    "serve": ["fastapi", "uvicorn", "uvloop", "prometheus-client", "python-multipart"],
+    "serve": ["fastapi", "uvicorn", "uvloop", "prometheus-client", "python-multipart", "starlette"],
     "report": ["matplotlib", "jinja2"],
     "ray": ["ray"],
     "dev": [

@@ -7,22 +7,22 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, TypeVar
 
-from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
+from starlette.requests import Request
 
 from earshot.errors import ImageError
 from earshot.images import ImageLimits, read_header
 from earshot.judging import Picture, take_picture
 from earshot.serve.admission import Limits, Place
 from earshot.serve.refusals import ClientGone, Refusal
+from earshot.web import Receive
 
-Message = MutableMapping[str, Any]
 B = TypeVar("B", bound=BaseModel)
 
 _MAX_PARTS = 1024
@@ -83,10 +83,10 @@ async def read_body(request: Request, limits: Limits, place: Place, timeout_s: f
                 if not message.get("more_body", False):
                     return b"".join(chunks)
     except TimeoutError:
-        raise Refusal(408, "body_too_slow", "the body did not arrive in time", retryable=True) from None
+        raise Refusal(408, "body_too_slow", "the body did not arrive in time") from None
 
 
-async def drain(receive: Callable[[], Awaitable[Message]], most_bytes: int) -> None:
+async def drain(receive: Receive, most_bytes: int) -> None:
     """Reads what little is left of a refused body: a client that is still writing may not get to read why."""
     total = 0
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -46,13 +47,9 @@ class Metrics:
     def watch(self, admission: Admission) -> None:
         """Tells what is under way."""
         under_way = Gauge("earshot_under_way", "What was let in.", ["quantity"], registry=self._registry)
-        for index, name in enumerate(admission.now._fields):
-            under_way.labels(name).set_function(partial(_part, admission, index))
+        for name in admission.now._fields:
+            under_way.labels(name).set_function(partial(attrgetter(f"now.{name}"), admission))
 
     def text(self) -> bytes:
         """In the text format."""
         return generate_latest(self._registry)
-
-
-def _part(admission: Admission, index: int) -> float:
-    return float(admission.now[index])
