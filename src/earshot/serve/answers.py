@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from earshot import __version__
 from earshot.judging import ImageRanking, Judgement, Picture, Question
-from earshot.judging.ranking import rank_images
+from earshot.judging.ranking import rank_images, score_images
 from earshot.judging.tournament import ALL_PAIRS_UP_TO, n_rounds
 from earshot.serve.admission import Limits, Place
 from earshot.serve.batching import Batcher, Engine, Hearing
@@ -27,7 +27,6 @@ from earshot.serve.requests import (
     ScoreItem,
     ScoreRequest,
 )
-from earshot.types import Pair, Votes
 
 T = TypeVar("T")
 
@@ -89,8 +88,9 @@ class Answers:
     """The longest completion, for the count of tokens."""
 
     def compare(self, asked: CompareRequest, call: Call) -> dict[str, Any]:
-        pictures = self._pictures(call, asked.prompt, [("first", asked.first), ("second", asked.second)], games=1)
-        return self._play(call, asked.prompt, pictures, asked.seed)([(0, 1)])[0].as_dict()
+        images = [("first", asked.first), ("second", asked.second)]
+        first, second = self._pictures(call, asked.prompt, images, games=1)
+        return self._ask(call, [Question.of(asked.prompt, first, second, asked.seed)])[0].as_dict()
 
     def rank(self, asked: RankRequest, call: Call) -> dict[str, Any]:
         return self._rank(call, asked.prompt, _numbered("images", asked.images), asked.seed).as_dict()
@@ -109,31 +109,25 @@ class Answers:
             return {"scores": [image.strength.value for image in ranking.images]}
         theirs = _numbered("references", asked.references)
         pictures = self._pictures(call, asked.prompt, [*images, *theirs], games=len(images) * len(theirs))
-        couples = [(i, len(images) + j) for i in range(len(images)) for j in range(len(theirs))]
-        answers = iter(self._play(call, asked.prompt, pictures, asked.seed)(couples))
-        known = [[p for _ in theirs if (p := next(answers).p_first) is not None] for _ in images]
-        return {"scores": [sum(row) / len(row) if row else None for row in known]}
+        mine, references = pictures[: len(images)], pictures[len(images) :]
+        ask = partial(self._ask, call)
+        return {"scores": score_images(asked.prompt, mine, references, ask, seed=asked.seed)}
 
     def listen(self, asked: ListenRequest, call: Call) -> dict[str, Any]:
         if self.model.listener is None:
             raise Refusal(404, "no_listener", "this server has no listener; start it with --listener")
-        if asked.traces is not None and asked.trace is not None:
-            raise Refusal(422, "invalid_request", "trace and traces are both given, expected one", param="traces")
-        traces = [asked.trace] if asked.traces is None else asked.traces
-        for k, trace in enumerate(traces):
+        for k, trace in enumerate(asked.traces):
             if trace is not None:
-                check_text(trace, self.limits, "trace" if asked.traces is None else f"traces.{k}")
+                check_text(trace, self.limits, f"traces.{k}")
         check_prompt(asked.prompt, self.limits)
-        call.place.take(tokens=sum(len(asked.prompt.encode()) + len((trace or "").encode()) for trace in traces))
+        call.place.take(tokens=sum(len(asked.prompt.encode()) + len((trace or "").encode()) for trace in asked.traces))
         sources: list[tuple[str, str | bytes]] = [("first", asked.first), ("second", asked.second)]
         first, second = decode_images(sources, self.limits, call.place)
-        key = "\0".join([asked.prompt, first.digest, second.digest])
-        pair = Pair(
-            hashlib.sha256(key.encode()).hexdigest()[:32], asked.prompt, first.image, second.image, Votes(0.0, 0.0)
-        )
-        hearings = [Hearing(pair, trace) for trace in traces]
+        question = Question.of(asked.prompt, first, second, seed=0)
+        pair = question.pair.swapped() if question.turned else question.pair  # the images as given
+        hearings = [Hearing(pair, trace) for trace in asked.traces]
         p_first = call.wait(lambda: self.batcher.listen(hearings, call.deadline))
-        return {"p_first": p_first[0] if asked.traces is None else p_first, "listener": self.model.listener.name}
+        return {"p_first": p_first, "listener": self.model.listener.name}
 
     def compute(self, asked: ComputeRequest, call: Call) -> dict[str, Any]:
         """Flow-Factory: `src/flow_factory/rewards/my_reward_remote.py` in X-GenGroup/Flow-Factory (commit 696af07)."""
@@ -180,8 +174,7 @@ class Answers:
         n = len(images)
         games = n * (n - 1) // 2 if n <= ALL_PAIRS_UP_TO else n_rounds(n) * (n // 2)
         pictures = self._pictures(call, prompt, images, games=games)
-        play = self._play(call, prompt, pictures, seed)
-        return rank_images([picture.digest for picture in pictures], play, seed=seed)
+        return rank_images(prompt, pictures, partial(self._ask, call), seed=seed)
 
     def _pictures(self, call: Call, prompt: str, images: list[tuple[str, str | bytes]], *, games: int) -> list[Picture]:
         """Checks and decodes, once there is room for so many comparisons."""
@@ -191,14 +184,8 @@ class Answers:
         call.place.take(tokens=games * (2 * len(prompt.encode()) + completions * written))
         return decode_images(images, self.limits, call.place)
 
-    def _play(
-        self, call: Call, prompt: str, pictures: list[Picture], seed: int
-    ) -> Callable[[Sequence[tuple[int, int]]], list[Judgement]]:
-        def play(couples: Sequence[tuple[int, int]]) -> list[Judgement]:
-            questions = [Question.of(prompt, pictures[i], pictures[j], seed) for i, j in couples]
-            return call.wait(lambda: self.batcher.compare(questions, call.deadline))
-
-        return play
+    def _ask(self, call: Call, questions: Sequence[Question]) -> list[Judgement]:
+        return call.wait(lambda: self.batcher.compare(questions, call.deadline))
 
 
 _LONELY = "the only image of its prompt in the request has no win rate; send a prompt's images together"

@@ -70,14 +70,13 @@ class ScoreRequest(_Asked):
 
 
 class ListenRequest(Body):
-    """What the listener concludes from a trace about the images as given, or from each of several."""
+    """What the listener concludes from each of several traces about the images as given."""
 
-    example = {"prompt": "a red square", "first": RED, "second": BLUE, "trace": "the first image shows a red square ."}
+    example = {"prompt": "a red square", "first": RED, "second": BLUE, "traces": ["the first shows a red square ."]}
     prompt: Prompt
     first: Image
     second: Image
-    trace: Annotated[str | None, Field(description="Already redacted; null asks without a trace.")] = None
-    traces: Annotated[list[str | None], Field(min_length=1, max_length=256)] | None = None
+    traces: Annotated[list[str | None], Field(min_length=1, max_length=256, description="Already redacted, or null.")]
     timeout_s: Annotated[float, Field(gt=0)] | None = None
 
 
