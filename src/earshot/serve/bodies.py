@@ -33,25 +33,7 @@ _FORM = {
     "UPLOAD_ERROR_ON_BAD_CTE": True,
 }
 _LISTS = frozenset({"images", "references", "traces"})
-# A scheme, as in file:, http: and C:, or a dot, as in a file name; base64 has neither.
-_LINK = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+-]{0,30}:|~|[^.]{0,1000}\.)")
 _DATA = re.compile(r"data:image/[a-z+.-]{1,20};base64,")
-_WRONG = {
-    "missing": "is missing",
-    "extra_forbidden": "is not known here",
-    "json_invalid": "is no JSON",
-    "too_short": "has too few items",
-    "too_long": "has too many items",
-    "string_too_short": "is empty",
-    "string_type": "is no text",
-    "int_type": "is no whole number",
-    "int_parsing": "is no whole number",
-    "list_type": "is no list",
-    "greater_than": "is too small",
-    "greater_than_equal": "is too small",
-    "less_than_equal": "is too large",
-    "none_required": "is not supported, so it must be null or left out",
-}
 
 
 async def read_body(request: Request, limits: Limits, place: Place, timeout_s: float) -> bytes:
@@ -117,12 +99,7 @@ def understand(body: bytes, content_type: str, model: type[B], *, multipart: boo
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         param = ".".join(str(part) for part in first["loc"] if part not in ("str", "bytes"))[:100] or None
-        wrong = _WRONG.get(first["type"], "is not what is expected")
-        raise Refusal(
-            422, "invalid_request", f"{'this field' if param else 'the body'} {wrong}; /docs has examples", param=param
-        ) from None
-    except RecursionError:
-        raise Refusal(422, "invalid_request", "the body is nested too deeply; /docs has examples") from None
+        raise Refusal(422, "invalid_request", f"{first['msg']}; /docs has examples", param=param) from None
 
 
 def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
@@ -214,14 +191,11 @@ def _file(name: str, source: str | bytes, limits: Limits) -> bytes:
     if isinstance(source, bytes):
         return source
     data = _DATA.match(source)
-    if data is None and _LINK.match(source):
-        raise Refusal(
-            422, "image_is_link", "this is a link or a path, and none is opened; send the file in base64", param=name
-        )
     try:
         decoded = base64.b64decode(source[data.end() if data else 0 :].strip(), validate=True)
     except (binascii.Error, ValueError):
-        raise Refusal(422, "image_not_base64", "this is no base64; send the file in base64", param=name) from None
+        text = "this is no base64; send the file itself in base64, for no link and no path is opened"
+        raise Refusal(422, "image_not_base64", text, param=name) from None
     return _file(name, decoded, limits)
 
 

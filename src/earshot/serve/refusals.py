@@ -24,7 +24,8 @@ class Refused(BaseModel):
 class Refusal(Exception):
     """A request that is not answered.
 
-    Its message is written here, in this package: exception texts of libraries name paths and addresses.
+    Its message is written here, in this package: exception texts of libraries name paths and addresses. Pydantic's, of
+    a field that is not what its schema says, name neither.
 
     Attributes:
         status: Of HTTP.
