@@ -44,11 +44,6 @@ class Call:
     _futures: list[Future[Any]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def shorten(self, start: float, timeout_s: float | None) -> None:
-        """Heeds the client's own deadline, where it is the earlier one."""
-        if timeout_s is not None:
-            self.deadline = min(self.deadline, start + timeout_s)
-
     def wait(self, submit: Callable[[], Future[T]]) -> T:
         """The result of what is submitted.
 
@@ -133,10 +128,10 @@ class Answers:
         """Flow-Factory: `src/flow_factory/rewards/my_reward_remote.py` in X-GenGroup/Flow-Factory (commit 696af07)."""
         if len(asked.prompt) != len(asked.image):
             raise Refusal(422, "invalid_request", "there are not as many prompts as images", param="image")
-        rates = self._group_rates(call, list(asked.prompt), _numbered("image", asked.image), asked.prompt)
-        if lonely := [k for k, rate in enumerate(rates) if isinstance(rate, Refusal)]:
+        rates = self._win_rates(call, asked.prompt, _numbered("image", asked.image), asked.prompt)
+        if lonely := [k for k in range(len(asked.image)) if k not in rates]:
             raise Refusal(422, "group_of_one", _LONELY, param=f"image.{lonely[0]}")
-        return {"rewards": rates}
+        return {"rewards": [rates[k] for k in range(len(asked.image))]}
 
     def score_batch(self, asked: BatchScoreRequest, call: Call) -> dict[str, Any]:
         """UniRL: `unirl/reward/remote.py` in Tencent-Hunyuan/UniRL (commit 0e713d6)."""
@@ -144,8 +139,9 @@ class Answers:
         turns = [item.history[0] for item in items]
         images = [(f"requests.{k}.history.0.image_b64", turn.image_b64) for k, turn in enumerate(turns)]
         keys = [(item.group_id, turn.text) for item, turn in zip(items, turns, strict=True)]
-        rates = self._group_rates(call, keys, images, [turn.text for turn in turns])
-        told = [_told(item, rate) for item, rate in zip(items, rates, strict=True)]
+        rates = self._win_rates(call, keys, images, [turn.text for turn in turns])
+        why = ["no comparison of the image came out" if k in rates else _LONELY for k in range(len(items))]
+        told = [_told(item, rates.get(k), why[k]) for k, item in enumerate(items)]
         return {
             "protocol_version": "1",
             "results": [results for results, _ in told],
@@ -153,21 +149,20 @@ class Answers:
             "identities": [_identity(item) for item in items],
         }
 
-    def _group_rates(
+    def _win_rates(
         self, call: Call, keys: Sequence[Any], images: list[tuple[str, str | bytes]], prompts: Sequence[str]
-    ) -> list[float | Refusal | None]:
-        """Each image's win rate among those of its key; None where no comparison came out."""
+    ) -> dict[int, float | None]:
+        """The images' win rates among those of their key; None where no comparison came out. One alone has no place."""
         groups: dict[Any, list[int]] = {}
         for k, key in enumerate(keys):
             groups.setdefault(key, []).append(k)
         if len(images) > self.limits.images:
             raise Refusal(413, "too_many_images", f"there are more than {self.limits.images} images; send fewer")
-        rates: list[float | Refusal | None] = [Refusal(422, "group_of_one", _LONELY)] * len(images)
+        rates: dict[int, float | None] = {}
         for places in groups.values():
             if len(places) > 1:
                 ranking = self._rank(call, prompts[places[0]], [images[k] for k in places], seed=0)
-                for k, image in zip(places, ranking.images, strict=True):
-                    rates[k] = image.win_rate
+                rates |= zip(places, (image.win_rate for image in ranking.images), strict=True)
         return rates
 
     def _rank(self, call: Call, prompt: str, images: list[tuple[str, str | bytes]], seed: int) -> ImageRanking:
@@ -195,20 +190,19 @@ def _numbered(name: str, images: Sequence[str | bytes]) -> list[tuple[str, str |
     return [(f"{name}.{k}", image) for k, image in enumerate(images)]
 
 
-def _told(item: ScoreItem, rate: float | Refusal | None) -> tuple[dict[str, Any], dict[str, str]]:
+def _told(item: ScoreItem, rate: float | None, why_none: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Results and errors of one image; what is in neither would be a 0 to the client."""
     results: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for name in item.required_rewards:
         if name != WIN_RATE:
             errors[name] = f"there is no such reward here; expected {WIN_RATE}"
-        elif isinstance(rate, float):
+        elif rate is not None:
             results[name] = {WIN_RATE: rate}
         else:
-            errors[name] = rate.message if isinstance(rate, Refusal) else "no comparison of the image came out"
+            errors[name] = why_none
     return results, errors
 
 
 def _identity(item: ScoreItem) -> dict[str, Any]:
-    names = ("request_id", "sample_id", "group_id", "source_rank", "policy_version", "idempotency_key")
-    return {name: getattr(item, name) for name in names} | {"scorer_version": f"earshot-{__version__}"}
+    return {**item.model_dump(exclude={"history", "required_rewards"}), "scorer_version": f"earshot-{__version__}"}

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,7 +25,7 @@ from earshot.serve.answers import WIN_RATE, Answers, Call
 from earshot.serve.batching import Batcher, Engine
 from earshot.serve.bodies import drain, read_body, understand
 from earshot.serve.guard import check_caller
-from earshot.serve.metrics import CONTENT_TYPE, Metrics
+from earshot.serve.metrics import Metrics
 from earshot.serve.openapi import describe
 from earshot.serve.refusals import ClientGone, Refusal, internal, late
 from earshot.serve.requests import (
@@ -57,14 +58,6 @@ _STATES = {
     "/readyz": "Whether it has made a first comparison, has a model, and is not going away.",
     "/health": "The same, and the names of its rewards.",
 }
-
-
-class _Route(NamedTuple):
-    """A route that takes a body."""
-
-    body: type[Body]
-    answer: Callable[[Any, Call], dict[str, Any]]
-    multipart: bool = False
 
 
 class Server:
@@ -102,7 +95,8 @@ class Server:
         self._limits = limits = limits or Limits()
         self._names = names_of(host, names)
         self._key = key
-        self._metrics = Metrics()
+        self.admission = Admission(limits.together, lambda: self.batcher.retry_after_s())
+        self._metrics = Metrics(self.admission)
         self.batcher = Batcher(
             model,
             batch=batch,
@@ -110,27 +104,25 @@ class Server:
             observe=self._metrics.batch,
             let_in=lambda: self.admission.now.requests,
         )
-        self.admission = Admission(limits.together, self.batcher.retry_after_s)
-        self._metrics.watch(self.admission)
         # A request waits in a thread of its own; there are never more of them than places.
         self._threads = ThreadPoolExecutor(limits.together.requests, thread_name_prefix="earshot-serve")
         self.ready = threading.Event()
         self._up = up
         self._answers = answers = Answers(model, self.batcher, limits, max_new_tokens)
-        self._posts = {
-            "/v1/compare": _Route(CompareRequest, answers.compare, multipart=True),
-            "/v1/rank": _Route(RankRequest, answers.rank, multipart=True),
-            "/v1/score": _Route(ScoreRequest, answers.score, multipart=True),
-            "/v1/listen": _Route(ListenRequest, answers.listen, multipart=True),
-            "/compute": _Route(ComputeRequest, answers.compute),
-            "/score": _Route(BatchScoreRequest, answers.score_batch),
+        self._posts: dict[str, tuple[type[Body], Callable[[Any, Call], dict[str, Any]]]] = {
+            "/v1/compare": (CompareRequest, answers.compare),
+            "/v1/rank": (RankRequest, answers.rank),
+            "/v1/score": (ScoreRequest, answers.score),
+            "/v1/listen": (ListenRequest, answers.listen),
+            "/compute": (ComputeRequest, answers.compute),
+            "/score": (BatchScoreRequest, answers.score_batch),
         }
-        described = describe({path: route.body for path, route in self._posts.items()}, _STATES)
+        described = describe({path: body for path, (body, _) in self._posts.items()}, _STATES)
         self._gets: dict[str, Callable[[], Response]] = {
             "/livez": lambda: _json({"status": "ok"}),
             "/readyz": self._state,
             "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
-            "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE),
+            "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
             "/openapi.json": lambda: _json(described),
             **{path: partial(Response, (_STATIC / name).read_bytes(), media_type=kind) for path, name, kind in _FILES},
         }
@@ -199,18 +191,19 @@ class Server:
         if method == "GET":
             return self._gets[path]()
         place.take(requests=1)
-        return _json(await self._work(request, self._posts[path], place, start))
+        return _json(await self._work(request, place, start))
 
-    async def _work(self, request: Request, route: _Route, place: Place, start: float) -> dict[str, Any]:
+    async def _work(self, request: Request, place: Place, start: float) -> dict[str, Any]:
+        model, answer = self._posts[request.scope["path"]]
         limit = self._limits.timeout_s
         body = await read_body(request, self._limits, place, max(0.0, start + limit - time.monotonic()))
         call = Call(place, start + limit)
         content_type = request.headers.get("content-type", "")
 
         def work() -> dict[str, Any]:
-            asked = understand(body, content_type, route.body, multipart=route.multipart)
-            call.shorten(start, getattr(asked, "timeout_s", None))
-            return route.answer(asked, call)
+            asked = understand(body, content_type, model)
+            call.deadline = start + min(limit, getattr(asked, "timeout_s", None) or limit)
+            return answer(asked, call)
 
         working = asyncio.get_running_loop().run_in_executor(self._threads, work)
         working.add_done_callback(_heed)

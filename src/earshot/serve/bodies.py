@@ -7,23 +7,22 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.requests import Request
 
 from earshot.errors import ImageError
-from earshot.images import ImageLimits, read_header
+from earshot.images import read_header
 from earshot.judging import Picture, take_picture
 from earshot.serve.admission import Limits, Place
 from earshot.serve.refusals import ClientGone, Refusal
+from earshot.serve.requests import Body
 from earshot.web import Receive
 
-B = TypeVar("B", bound=BaseModel)
+B = TypeVar("B", bound=Body)
 
 _MAX_PARTS = 1024
 _FORM = {
@@ -82,7 +81,7 @@ async def drain(receive: Receive, most_bytes: int) -> None:
         return
 
 
-def understand(body: bytes, content_type: str, model: type[B], *, multipart: bool = True) -> B:
+def understand(body: bytes, content_type: str, model: type[B]) -> B:
     """A body as what it is to be.
 
     Raises:
@@ -90,10 +89,10 @@ def understand(body: bytes, content_type: str, model: type[B], *, multipart: boo
     """
     kind, options = parse_options_header(content_type)
     try:
-        if multipart and kind == b"multipart/form-data":
+        if model.multipart and kind == b"multipart/form-data":
             return model.model_validate(_parts(body, options.get(b"boundary", b"")))
         if kind != b"application/json":
-            expected = "application/json or multipart/form-data" if multipart else "application/json"
+            expected = "application/json or multipart/form-data" if model.multipart else "application/json"
             raise Refusal(415, "media_type", f"the body is of another media type; expected {expected}")
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
@@ -173,14 +172,22 @@ def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place:
         raise Refusal(413, "too_many_images", f"the request has more than {limits.images} images; send fewer at once")
     place.take(images=len(sources))
     files = [(name, _file(name, source, limits)) for name, source in sources]
-    for name, data in files:
-        with _refusing(name, limits.image):
-            header = read_header(data, limits=limits.image, where=name)
-        place.take(pixels=header.width_px * header.height_px)
     pictures = []
-    for name, data in files:
-        with _refusing(name, limits.image):
+    try:
+        for name, data in files:
+            header = read_header(data, limits=limits.image, where=name)
+            place.take(pixels=header.width_px * header.height_px)
+        for name, data in files:
             pictures.append(take_picture(data, argument=name, limits=limits.image))
+    except ImageError:  # not told as the decoder says it, which may hold addresses
+        most = limits.image
+        raise Refusal(
+            422,
+            "image_refused",
+            f"this is no image that is taken; expected a whole {', '.join(most.formats)} of one frame, at most "
+            f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
+            param=name,
+        ) from None
     return pictures
 
 
@@ -197,18 +204,3 @@ def _file(name: str, source: str | bytes, limits: Limits) -> bytes:
         text = "this is no base64; send the file itself in base64, for no link and no path is opened"
         raise Refusal(422, "image_not_base64", text, param=name) from None
     return _file(name, decoded, limits)
-
-
-@contextmanager
-def _refusing(name: str, most: ImageLimits) -> Iterator[None]:
-    """Tells a refused image without what the decoder says, which may hold addresses."""
-    try:
-        yield
-    except ImageError:
-        raise Refusal(
-            422,
-            "image_refused",
-            f"this is no image that is taken; expected a whole {', '.join(most.formats)} of one frame, at most "
-            f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
-            param=name,
-        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -12,20 +13,8 @@ from earshot import __version__
 from earshot.serve.refusals import Refused
 from earshot.serve.requests import Body
 
-REFUSALS: Final = {
-    400: "The request is no HTTP that is understood.",
-    401: "The key is missing or wrong.",
-    403: "The Host header, or the site, is not ours.",
-    404: "There is no listener.",
-    408: "The body did not arrive in time.",
-    413: "More than one request may hold.",
-    415: "Another media type.",
-    422: "Not what is expected.",
-    429: "No room; see Retry-After.",
-    500: "Our fault.",
-    503: "The listener broke, or the server is going away.",
-    504: "The deadline passed.",
-}
+REFUSALS: Final = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+"""What a request with a body may be answered instead; docs/serve.md says when."""
 
 
 def describe(posts: Mapping[str, type[Body]], states: Mapping[str, str]) -> dict[str, Any]:
@@ -40,8 +29,8 @@ def describe(posts: Mapping[str, type[Body]], states: Mapping[str, str]) -> dict
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     refusal = schemas[Refused, "validation"]
-    refused = {str(status): _answer(text, refusal) for status, text in REFUSALS.items()}
-    paths = {path: {"get": _operation(path, text, {"503": _answer("Not now.")})} for path, text in states.items()}
+    refused = {str(status): _answer(HTTPStatus(status).phrase, refusal) for status in REFUSALS}
+    paths = {path: {"get": _operation(path, text, {"503": _answer("Not now")})} for path, text in states.items()}
     for path, body in posts.items():
         content = {"schema": schemas[body, "validation"], "example": body.example}
         operation = _operation(path, (body.__doc__ or "").partition("\n")[0], refused)
@@ -57,7 +46,7 @@ def describe(posts: Mapping[str, type[Body]], states: Mapping[str, str]) -> dict
 
 def _operation(path: str, summary: str, otherwise: Mapping[str, Any]) -> dict[str, Any]:
     name = path.strip("/").replace("/", "_")
-    return {"summary": summary, "operationId": name, "responses": {"200": _answer("The answer."), **otherwise}}
+    return {"summary": summary, "operationId": name, "responses": {"200": _answer("The answer"), **otherwise}}
 
 
 def _answer(text: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     example: ClassVar[dict[str, Any]]
     """One that runs."""
+    multipart: ClassVar[bool] = True
+    """Whether it may be a form, with files for images."""
 
 
 class _Asked(Body):
@@ -84,6 +86,7 @@ class ComputeRequest(Body):
     """Flow-Factory's remote reward: images and, for each, its prompt; those of one prompt are compared."""
 
     model_config = ConfigDict(extra="ignore")
+    multipart = False
     example = {"prompt": ["a red square", "a red square"], "image": [RED, BLUE]}
     prompt: Annotated[list[Prompt], Field(min_length=1)]
     image: Annotated[list[Image], Field(min_length=1)]
@@ -116,6 +119,7 @@ class BatchScoreRequest(Body):
     """UniRL's remote reward: images that share group and prompt are compared."""
 
     model_config = ConfigDict(extra="ignore")
+    multipart = False
     example = {
         "protocol_version": "1",
         "requests": [
