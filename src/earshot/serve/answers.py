@@ -111,11 +111,9 @@ class Answers:
     def listen(self, asked: ListenRequest, call: Call) -> dict[str, Any]:
         if self.model.listener is None:
             raise Refusal(404, "no_listener", "this server has no listener; start it with --listener")
-        for k, trace in enumerate(asked.traces):
-            if trace is not None:
-                check_text(trace, self.limits, f"traces.{k}")
+        traces = [check_text(trace or "", self.limits, f"traces.{k}") for k, trace in enumerate(asked.traces)]
         check_prompt(asked.prompt, self.limits)
-        call.place.take(tokens=sum(len(asked.prompt.encode()) + len((trace or "").encode()) for trace in asked.traces))
+        call.place.take(tokens=sum(len(asked.prompt.encode()) + len(trace.encode()) for trace in traces))
         sources: list[tuple[str, str | bytes]] = [("first", asked.first), ("second", asked.second)]
         first, second = decode_images(sources, self.limits, call.place)
         question = Question.of(asked.prompt, first, second, seed=0)
@@ -174,9 +172,8 @@ class Answers:
     def _pictures(self, call: Call, prompt: str, images: list[tuple[str, str | bytes]], *, games: int) -> list[Picture]:
         """Checks and decodes, once there is room for so many comparisons."""
         check_prompt(prompt, self.limits)
-        completions = 2 * self.model.samples  # in both orders
-        written = self.max_new_tokens
-        call.place.take(tokens=games * (2 * len(prompt.encode()) + completions * written))
+        in_an_order = len(prompt.encode()) + self.model.samples * self.max_new_tokens
+        call.place.take(tokens=2 * games * in_an_order)
         return decode_images(images, self.limits, call.place)
 
     def _ask(self, call: Call, questions: Sequence[Question]) -> list[Judgement]:

@@ -50,6 +50,7 @@ _FILES = (
     ("/page.js", "page.js", "text/javascript"),
     ("/docs", "docs.html", "text/html"),
     ("/docs.js", "docs.js", "text/javascript"),
+    ("/element.js", "element.js", "text/javascript"),
     ("/style.css", "style.css", "text/css"),
     ("/icon.svg", "icon.svg", "image/svg+xml"),
 )
@@ -202,7 +203,7 @@ class Server:
 
         def work() -> dict[str, Any]:
             asked = understand(body, content_type, model)
-            call.deadline = start + min(limit, getattr(asked, "timeout_s", None) or limit)
+            call.deadline = start + min(limit, asked.timeout_s or limit)
             return answer(asked, call)
 
         working = asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -36,6 +36,7 @@ class Body(BaseModel):
     """What a route takes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    timeout_s: Annotated[float, Field(gt=0, description="No answer is wanted later than this.")] | None = None
     example: ClassVar[dict[str, Any]]
     """One that runs."""
     multipart: ClassVar[bool] = True
@@ -45,7 +46,6 @@ class Body(BaseModel):
 class _Asked(Body):
     prompt: Prompt
     seed: Seed = 0
-    timeout_s: Annotated[float, Field(gt=0, description="No answer is wanted later than this.")] | None = None
 
 
 class CompareRequest(_Asked):
@@ -79,7 +79,6 @@ class ListenRequest(Body):
     first: Image
     second: Image
     traces: Annotated[list[str | None], Field(min_length=1, max_length=256, description="Already redacted, or null.")]
-    timeout_s: Annotated[float, Field(gt=0)] | None = None
 
 
 class ComputeRequest(Body):
