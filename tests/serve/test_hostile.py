@@ -75,6 +75,11 @@ def test_what_is_not_expected_is_refused_by_its_field(client: TestClient, body: 
     assert told["param"] == param
 
 
+def test_a_refused_field_is_told_with_its_limit(client: TestClient) -> None:
+    told = refusal(client.post("/v1/compare", json={**PAIR, "seed": 2**63}), 422, "invalid_request")
+    assert told["message"] == f"Input should be less than or equal to {2**63 - 1}; /docs has examples"
+
+
 @pytest.mark.parametrize("path", POSTS)
 def test_no_route_understands_another_media_type(client: TestClient, path: str) -> None:
     for content_type in ("text/plain", "application/x-python-pickle", "application/octet-stream"):
