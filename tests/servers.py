@@ -75,7 +75,7 @@ def answering(answer: Answering, port: int = 0) -> Iterator[str]:
 @contextmanager
 def served(server: Server) -> Iterator[str]:
     """The address of an `earshot serve` in a thread."""
-    http = uvicorn.Server(uvicorn.Config(server.app, port=0, log_level="error", lifespan="off"))
+    http = uvicorn.Server(uvicorn.Config(server, port=0, log_level="error", lifespan="off"))
     server.start()
     thread = threading.Thread(target=http.run, daemon=True)
     thread.start()

@@ -44,6 +44,7 @@ OUTSIDE: dict[int, set[str]] = {
         "accelerate",
         "datasets",
         "fastapi",
+        "starlette",
         "uvicorn",
         "matplotlib",
         "jinja2",

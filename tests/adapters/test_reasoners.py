@@ -68,19 +68,10 @@ def verl(listener, **changed):
     return verl_listener_reward(listener)(**(given | changed))
 
 
-def test_verl_gets_a_float_for_one_and_a_list_for_a_batch(tmp_path):
+def test_verl_gets_a_float():
     assert verl(Hears()) == pytest.approx(0.8808, abs=1e-4)
     assert verl(Hears(), ground_truth="1") == pytest.approx(0.1192, abs=1e-4)
     assert verl(Hears(), solution_str="no idea") == 0.0
-    info = np.array([{"caption": "a grey square", "images": IMAGES}] * 2, dtype=object)
-    # As verl's batch reward manager calls.
-    scores = verl_listener_reward(Hears())(
-        data_sources=np.array(["pairs"] * 2),
-        solution_strs=[GOOD, "no idea"],
-        ground_truths=["second", "second"],
-        extra_infos=info,
-    )
-    assert scores == pytest.approx([0.8808, 0.0], abs=1e-4)
 
 
 def test_rows_without_what_the_listener_needs_are_refused():

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'earshot[train]'")
 
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 from earshot.judging.model import RewardModel
 from earshot.serve import Server
@@ -48,7 +48,7 @@ def server(model: RewardModel) -> Iterator[Server]:
 
 @pytest.fixture()
 def client(server: Server) -> TestClient:
-    return TestClient(server.app, base_url=ADDRESS)
+    return TestClient(server, base_url=ADDRESS)
 
 
 def refusal(answer: Any, status: int, code: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 import earshot
 from earshot.judging.model import RewardModel
@@ -56,18 +56,17 @@ def test_scores_are_pythons_with_references_and_without(client: TestClient, mode
 
 def test_the_listener_is_asked_about_the_images_as_given(client: TestClient) -> None:
     # σ(-40 / 20) = 0.1192
-    told = client.post("/v1/listen", json={**PAIR, "trace": "the second is brighter ."}).json()
-    assert told == {"p_first": pytest.approx(0.1192, abs=1e-4), "listener": "hears"}
+    told = client.post("/v1/listen", json={**PAIR, "traces": ["the second is brighter ."]}).json()
+    assert told == {"p_first": [pytest.approx(0.1192, abs=1e-4)], "listener": "hears"}
     several = client.post("/v1/listen", json={**PAIR, "traces": ["a", None]}).json()
-    assert several["p_first"] == [told["p_first"]] * 2
-    assert refusal(client.post("/v1/listen", json={**PAIR, "trace": "a", "traces": ["b"]}), 422, "invalid_request")
+    assert several["p_first"] == told["p_first"] * 2
 
 
 def test_without_a_listener_there_is_none_to_ask() -> None:
     from tests.judging.opinions import Opinionated
 
-    client = TestClient(Server(RewardModel(Opinionated())).app, base_url=ADDRESS)
-    refusal(client.post("/v1/listen", json={**PAIR, "trace": "a"}), 404, "no_listener")
+    client = TestClient(Server(RewardModel(Opinionated())), base_url=ADDRESS)
+    refusal(client.post("/v1/listen", json={**PAIR, "traces": ["a"]}), 404, "no_listener")
 
 
 def test_flow_factory_gets_a_win_rate_for_each_image_of_a_group(client: TestClient, model: RewardModel) -> None:
@@ -106,7 +105,7 @@ def test_the_shipped_model_gives_one_p_first_by_python_and_http() -> None:
     server = Server(model)
     server.start()
     try:
-        client = TestClient(server.app, base_url=ADDRESS)
+        client = TestClient(server, base_url=ADDRESS)
         told = client.post("/v1/compare", json={**PAIR, "seed": 1}).json()
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=1)
     finally:

@@ -5,11 +5,12 @@ import json
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 from earshot.images import ImageLimits
 from earshot.judging.model import RewardModel
 from earshot.serve import Limits, Server
+from earshot.serve.admission import Place
 from tests.judging.opinions import Opinionated
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, png, refusal
 
@@ -20,13 +21,13 @@ JSON = {"content-type": "application/json"}
 @pytest.mark.parametrize(
     ("image", "code"),
     [
-        ("http://127.0.0.1/a.png", "image_is_link"),
-        ("file:///etc/passwd", "image_is_link"),
-        ("FTP://x/y", "image_is_link"),
-        ("/etc/os-release.png", "image_is_link"),
-        ("../secret.png", "image_is_link"),
-        ("C:\\secret.png", "image_is_link"),
-        ("data:text/html;base64,AAAA", "image_is_link"),
+        ("http://127.0.0.1/a.png", "image_not_base64"),
+        ("file:///etc/passwd", "image_not_base64"),
+        ("FTP://x/y", "image_not_base64"),
+        ("/etc/os-release.png", "image_not_base64"),
+        ("../secret.png", "image_not_base64"),
+        ("C:\\secret.png", "image_not_base64"),
+        ("data:text/html;base64,AAAA", "image_not_base64"),
         ("/etc/passwd", "image_not_base64"),
         ("not base64!", "image_not_base64"),
         ("é", "image_not_base64"),
@@ -72,6 +73,11 @@ def test_an_image_may_be_a_data_uri_because_it_opens_nothing(client: TestClient)
 def test_what_is_not_expected_is_refused_by_its_field(client: TestClient, body: bytes, param: str | None) -> None:
     told = refusal(client.post("/v1/compare", content=body, headers=JSON), 422, "invalid_request")
     assert told["param"] == param
+
+
+def test_a_refused_field_is_told_with_its_limit(client: TestClient) -> None:
+    told = refusal(client.post("/v1/compare", json={**PAIR, "seed": 2**63}), 422, "invalid_request")
+    assert told["message"] == f"Input should be less than or equal to {2**63 - 1}; /docs has examples"
 
 
 @pytest.mark.parametrize("path", POSTS)
@@ -132,7 +138,7 @@ def test_a_blank_or_broken_prompt_is_refused(client: TestClient) -> None:
 
 def small(**limits: Any) -> TestClient:
     """A server that takes little, and has no thread that would answer."""
-    return TestClient(Server(RewardModel(Opinionated()), limits=Limits(**limits)).app, base_url=ADDRESS)
+    return TestClient(Server(RewardModel(Opinionated()), limits=Limits(**limits)), base_url=ADDRESS)
 
 
 def test_limits_are_heeded_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +173,9 @@ def test_a_chunked_body_without_an_end_is_given_up_at_the_limit() -> None:
 
 def test_a_full_server_says_when_to_come_back() -> None:
     server = Server(RewardModel(Opinionated()), limits=Limits(together=Limits().together._replace(requests=1)))
-    client = TestClient(server.app, base_url=ADDRESS)
-    place = server.admission.enter()
+    client = TestClient(server, base_url=ADDRESS)
+    place = Place(server.admission)
+    place.take(requests=1)
     answer = client.post("/v1/compare", json=PAIR)
     assert refusal(answer, 429, "no_room_for_requests")["retryable"]
     assert int(answer.headers["retry-after"]) >= 1
@@ -181,7 +188,7 @@ def test_a_full_server_says_when_to_come_back() -> None:
 
 def test_a_request_that_is_late_is_told_so_and_gives_its_place_back() -> None:
     server = Server(RewardModel(Opinionated()))  # nothing is ever answered
-    client = TestClient(server.app, base_url=ADDRESS)
+    client = TestClient(server, base_url=ADDRESS)
     told = refusal(client.post("/v1/compare", json={**PAIR, "timeout_s": 0.05}), 504, "deadline_exceeded")
     assert told["retryable"]
     assert (server.admission.now.requests, server.batcher.waiting()) == (0, 0)
@@ -196,7 +203,7 @@ def test_a_forged_host_is_refused_everywhere(client: TestClient, host: str) -> N
 
 def test_names_of_a_server_for_others_are_its_addresses_and_what_it_was_told() -> None:
     server = Server(RewardModel(Opinionated()), host="0.0.0.0", names=("Rewards.example",), key=b"k" * 16)
-    client = TestClient(server.app, base_url="http://10.1.2.3:80")
+    client = TestClient(server, base_url="http://10.1.2.3:80")
     for host, status in (("10.1.2.3", 200), ("rewards.example:1", 200), ("[fe80::1]", 200), ("evil.example", 403)):
         assert client.get("/livez", headers={"host": host}).status_code == status
 
@@ -207,7 +214,7 @@ def test_another_sites_page_may_ask_nothing(client: TestClient) -> None:
 
 def test_every_route_but_health_needs_the_key() -> None:
     server = Server(RewardModel(Opinionated()), key=b"correct-horse-battery")
-    client = TestClient(server.app, base_url=ADDRESS)
+    client = TestClient(server, base_url=ADDRESS)
     for path in ("/livez", "/readyz", "/health"):
         assert client.get(path).status_code in (200, 503)
     wrong = [
@@ -237,7 +244,7 @@ def test_a_fault_of_ours_says_nothing_of_itself(monkeypatch: pytest.MonkeyPatch,
         raise RuntimeError("secret in /home/someone at 0x7f00")
 
     monkeypatch.setattr("earshot.serve.app.understand", broken)
-    answer = TestClient(server.app, base_url=ADDRESS).post("/v1/compare", json=PAIR)
+    answer = TestClient(server, base_url=ADDRESS).post("/v1/compare", json=PAIR)
     refusal(answer, 500, "internal")
     assert "secret" not in answer.text and "0x" not in answer.text
     assert server.admission.now.requests == 0

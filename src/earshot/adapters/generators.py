@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -52,23 +51,19 @@ def group_win_rates(model: RewardModel, *, references: References | None = None,
         for prompt, places in groups.items():
             members = [pictures[k] for k in places]
             if references is None:
-                rates = _win_rates(model, prompt, members, seed)
+                if len(members) == 1:
+                    raise InputError(
+                        f"prompt {prompt[:40]!r} has 1 image in this call, expected a group of at least 2: this model "
+                        "compares, so gather a prompt's images into one call, or give references"
+                    )
+                rates = [image.win_rate for image in model.rank(prompt=prompt, images=members, seed=seed).images]
             else:
                 about = metadata[places[0]] if metadata else {}
                 rates = model.score(prompt=prompt, images=members, references=references(prompt, about), seed=seed)
-            scores[places] = [math.nan if rate is None else rate for rate in rates]
+            scores[places] = np.array(rates, dtype=float)  # in which None is NaN
         return scores, {}
 
     return reward
-
-
-def _win_rates(model: RewardModel, prompt: str, members: list[PictureLike], seed: int) -> list[float | None]:
-    if len(members) == 1:
-        raise InputError(
-            f"prompt {prompt[:40]!r} has 1 image in this call, expected a group of at least 2: this model compares, so "
-            "gather a prompt's images into one call, or give references"
-        )
-    return [image.win_rate for image in model.rank(prompt=prompt, images=members, seed=seed).images]
 
 
 def unstack(images: Any) -> list[PictureLike]:

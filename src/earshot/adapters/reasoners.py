@@ -49,48 +49,29 @@ def trl_listener_reward(
     return earshot_listener
 
 
-def verl_listener_reward(listener: Listener, *, redaction: RedactionLevel = "verdict") -> Callable[..., Any]:
+def verl_listener_reward(listener: Listener, *, redaction: RedactionLevel = "verdict") -> Callable[..., float]:
     """A `compute_score` for verl (`custom_reward_function.path` and `.name`): the listener's confidence, as above.
 
     `ground_truth` is `first` or `second`; `extra_info` holds `caption` and `images` (paths or bytes, the first and the
-    second). Both of verl's calls are answered: one completion at a time, with a float, and a batch, with a list.
+    second).
 
     Returns:
-        The function. verl has no missing reward: where the listener is down it raises a ListenerUnavailable, so that
-        the step fails. Some versions of verl's batch manager catch that and write 0; use the naive one.
+        The function, for the naive reward manager, which asks for one completion at a time. verl has no missing reward:
+        where the listener is down it raises a ListenerUnavailable, so that the step fails; some versions of the batch
+        manager would catch that and write 0.
 
-    Source of the shapes: `verl/workers/reward_manager/naive.py` and `batch.py` in volcengine/verl (commits 0df61dc and
-    0ffc057).
+    Source of the shape: `verl/workers/reward_manager/naive.py` in volcengine/verl (commit 0df61dc).
     """
 
     def compute_score(
-        data_source: Any = None,
-        solution_str: str | None = None,
-        ground_truth: str | None = None,
-        extra_info: Mapping[str, Any] | None = None,
-        *,
-        data_sources: Any = None,  # a batch of any of these is a list or an array of objects
-        solution_strs: Any = None,
-        ground_truths: Any = None,
-        extra_infos: Any = None,
-        **_: Any,
-    ) -> Any:
-        batched = solution_strs is not None
-        texts = list(solution_strs) if solution_strs is not None else [solution_str or ""]
-        sides = list(ground_truths) if ground_truths is not None else [str(ground_truth)]
-        infos = list(extra_infos) if extra_infos is not None else [extra_info]
-        for info in infos:
-            if info is None or not {"caption", "images"} <= info.keys():
-                raise InputError(
-                    "extra_info: has no caption and images, expected both; put them into the data's extra_info"
-                )
-        pairs = [
-            _pair(info["caption"], info["images"], side)
-            for info, side in zip(infos, sides, strict=True)
-            if info is not None
-        ]
-        rewards = _rewards(listener, pairs, texts, redaction)
-        return rewards if batched else rewards[0]
+        data_source: Any, solution_str: str, ground_truth: str, extra_info: Mapping[str, Any] | None = None, **_: Any
+    ) -> float:
+        if extra_info is None or not {"caption", "images"} <= extra_info.keys():
+            raise InputError(
+                "extra_info: has no caption and images, expected both; put them into the data's extra_info"
+            )
+        pair = _pair(extra_info["caption"], extra_info["images"], ground_truth)
+        return _rewards(listener, [pair], [solution_str], redaction)[0]
 
     return compute_score
 

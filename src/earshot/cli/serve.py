@@ -27,7 +27,7 @@ def serve_command(
 
     from earshot.errors import InputError
 
-    needed = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
+    needed = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot[serve]'")

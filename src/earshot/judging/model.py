@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
 from earshot.judging.pictures import PictureLike, take_picture
 from earshot.judging.question import Question, check_prompt, check_seed
-from earshot.judging.ranking import ImageRanking, rank_images
+from earshot.judging.ranking import ImageRanking, rank_images, score_images
 from earshot.listener import Listener, ask
 from earshot.listener.build import Loaded, build_checker, build_listener, describe_checker, describe_listener
 from earshot.listener.claims import ClaimListener
@@ -110,11 +110,7 @@ class RewardModel:
         check_prompt(prompt)
         check_seed(seed)
         pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
-
-        def play(couples: Sequence[tuple[int, int]]) -> list[Judgement]:
-            return self.answer([Question.of(prompt, pictures[i], pictures[j], seed) for i, j in couples])
-
-        return rank_images([picture.digest for picture in pictures], play, seed=seed)
+        return rank_images(prompt, pictures, self.answer, seed=seed)
 
     def score(
         self,
@@ -156,9 +152,7 @@ class RewardModel:
             raise InputError("references: none given, expected at least 1 image of the prompt")
         mine = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
         theirs = [take_picture(x, argument=f"references[{k}]") for k, x in enumerate(references)]
-        answers = iter(self.answer([Question.of(prompt, a, b, seed) for a in mine for b in theirs]))
-        known = [[p for _ in theirs if (p := next(answers).p_first) is not None] for _ in mine]
-        return [sum(row) / len(row) if row else None for row in known]
+        return score_images(prompt, mine, theirs, self.answer, seed=seed)
 
     def question(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Question:
         """A question that has been checked and decoded, for `answer`; no model is asked yet.

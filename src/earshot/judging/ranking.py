@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from earshot.judging.pictures import Picture
+from earshot.judging.question import Question
 from earshot.judging.tournament import ALL_PAIRS_UP_TO, all_pairs, cycles, n_rounds, swiss_round
 from earshot.predictions.judgement import Judgement
 from earshot.stats.bradley_terry import Strengths, fit_strengths
@@ -19,8 +21,8 @@ from earshot.types import Estimate
 _EQUAL_DECIMALS = 6
 """Strengths that agree to so many decimals share a rank."""
 
-Play: TypeAlias = Callable[[Sequence[tuple[int, int]]], Sequence[Judgement]]
-"""Compares the images of each couple, by their places in the list."""
+Answer: TypeAlias = Callable[[Sequence[Question]], Sequence[Judgement]]
+"""Judges questions together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,16 @@ class ImageRanking:
         }
 
 
-def rank_images(digests: Sequence[str], play: Play, *, seed: int) -> ImageRanking:
+def score_images(
+    prompt: str, images: Sequence[Picture], references: Sequence[Picture], answer: Answer, *, seed: int
+) -> list[float | None]:
+    """For each image the mean probability of being preferred to a reference; None where no comparison came out."""
+    answers = iter(answer([Question.of(prompt, a, b, seed) for a in images for b in references]))
+    known = [[p for _ in references if (p := next(answers).p_first) is not None] for _ in images]
+    return [sum(row) / len(row) if row else None for row in known]
+
+
+def rank_images(prompt: str, images: Sequence[Picture], answer: Answer, *, seed: int) -> ImageRanking:
     """Rank images by what comes out of comparing them.
 
     Up to eight meet each other once; more play 2⌈log2 n⌉ Swiss rounds, neighbours by strength, each couple at most
@@ -83,18 +94,20 @@ def rank_images(digests: Sequence[str], play: Play, *, seed: int) -> ImageRankin
     another order get the same ranks.
 
     Args:
-        digests: Of the images' pixels.
-        play: Compares couples.
-        seed: Breaks ties in the schedule.
+        prompt: What the images were made from.
+        images: Two or more.
+        answer: Who is asked.
+        seed: Of the sampling, and of the schedule among equals.
     """
+    digests = [image.digest for image in images]
     players = sorted(set(digests))
     places = [digests.index(digest) for digest in players]  # an image that stands for the player
     wins = np.zeros((len(players), len(players)))
     met = np.zeros(wins.shape, dtype=np.int64)
     games: list[tuple[int, int, Judgement]] = []
     for couples in _schedule(wins, met, seed):
-        played = play([(places[i], places[j]) for i, j in couples.tolist()])
-        for (i, j), game in zip(couples.tolist(), played, strict=True):
+        asked = [Question.of(prompt, images[places[i]], images[places[j]], seed) for i, j in couples.tolist()]
+        for (i, j), game in zip(couples.tolist(), answer(asked), strict=True):
             games.append((places[i], places[j], game))
             met[i, j] = met[j, i] = 1
             if game.p_first is not None:

@@ -61,92 +61,68 @@ class Limits:
     drain_bytes: int = 2**18
 
 
-class Place:
-    """One request's part of what is let in."""
-
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-        self.held = Load()
-
-    def take(self, **more: int) -> None:
-        """Holds more.
-
-        Raises:
-            Refusal: There is no room now (429), or there never is for so much (413).
-        """
-        self._admission._take(self, Load(**more))
-
-    def leave(self) -> None:
-        """Gives back all that is held."""
-        self._admission._give(self)
-
-
 class Admission:
     """Keeps count of what is under way.
 
     Args:
         most: What there may be at a time.
         retry_after_s: When there may be room again.
+
+    Attributes:
+        now: What is under way.
+        closed: Whether nobody is let in any more.
+        changed: Held while one of these changes.
     """
 
     def __init__(self, most: Load, retry_after_s: Callable[[], int] = lambda: 1) -> None:
-        self._most = most
-        self._retry_after_s = retry_after_s
-        self._changed = threading.Condition()
-        self._now = Load()
-        self._closed = False
-
-    @property
-    def now(self) -> Load:
-        """What is under way."""
-        return self._now
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    def enter(self) -> Place:
-        """A place for one request.
-
-        Raises:
-            Refusal: All are taken (429), or the server is going away (503).
-        """
-        place = Place(self)
-        self._take(place, Load(requests=1))
-        return place
+        self.most = most
+        self.retry_after_s = retry_after_s
+        self.changed = threading.Condition()
+        self.now = Load()
+        self.closed = False
 
     def close(self) -> None:
         """Lets nobody in any more."""
-        with self._changed:
-            self._closed = True
+        with self.changed:
+            self.closed = True
 
     def wait_empty(self, timeout_s: float | None = None) -> bool:
         """Waits until nothing is under way; whether that came to be."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._now.requests == 0, timeout_s)
+        with self.changed:
+            return self.changed.wait_for(lambda: self.now.requests == 0, timeout_s)
 
-    def _take(self, place: Place, more: Load) -> None:
-        if name := place.held.plus(more).beyond(self._most):
+
+class Place:
+    """One request's part of what is let in."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._held = Load()
+
+    def take(self, **more: int) -> None:
+        """Holds more.
+
+        Raises:
+            Refusal: There is no room now (429), there never is for so much (413), or it is a request and the server is
+                going away (503).
+        """
+        admission, load = self._admission, Load(**more)
+        if name := self._held.plus(load).beyond(admission.most):
             raise Refusal(413, f"too_many_{name}", f"the request needs more {name} than the server ever has; split it")
-        retry_after_s = self._retry_after_s()
-        with self._changed:
-            if self._closed and more.requests:
-                raise Refusal(
-                    503, "shutting_down", "the server is going away; ask another", retryable=True, retry_after_s=5
-                )
-            if name := self._now.plus(more).beyond(self._most):
-                raise Refusal(
-                    429,
-                    f"no_room_for_{name}",
-                    f"the server has all the {name} under way that it takes; try again later",
-                    retryable=True,
-                    retry_after_s=retry_after_s,
-                )
-            self._now = self._now.plus(more)
-            place.held = place.held.plus(more)
+        retry_after_s = admission.retry_after_s()
+        with admission.changed:
+            if admission.closed and load.requests:
+                text = "the server is going away; ask another"
+                raise Refusal(503, "shutting_down", text, headers={"retry-after": "5"})
+            if name := admission.now.plus(load).beyond(admission.most):
+                text = f"the server has all the {name} under way that it takes; try again later"
+                raise Refusal(429, f"no_room_for_{name}", text, headers={"retry-after": str(retry_after_s)})
+            admission.now = admission.now.plus(load)
+            self._held = self._held.plus(load)
 
-    def _give(self, place: Place) -> None:
-        with self._changed:
-            self._now = self._now.minus(place.held)
-            place.held = Load()
-            self._changed.notify_all()
+    def leave(self) -> None:
+        """Gives back all that is held."""
+        with self._admission.changed:
+            self._admission.now = self._admission.now.minus(self._held)
+            self._held = Load()
+            self._admission.changed.notify_all()

@@ -5,95 +5,64 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
 
-from earshot import __version__
 from earshot.rundir import plain
 from earshot.serve.admission import Admission, Limits, Place
 from earshot.serve.answers import WIN_RATE, Answers, Call
 from earshot.serve.batching import Batcher, Engine
 from earshot.serve.bodies import drain, read_body, understand
-from earshot.serve.guard import Guard, refused
-from earshot.serve.metrics import CONTENT_TYPE, Metrics
+from earshot.serve.guard import check_caller
+from earshot.serve.metrics import Metrics
+from earshot.serve.openapi import describe
 from earshot.serve.refusals import ClientGone, Refusal, internal, late
 from earshot.serve.requests import (
     BLUE,
     RED,
     BatchScoreRequest,
+    Body,
     CompareRequest,
     ComputeRequest,
     ListenRequest,
     RankRequest,
     ScoreRequest,
 )
-from earshot.web import names_of
+from earshot.web import Message, Receive, Send, content_policy, guarded, names_of
 
 log = logging.getLogger("earshot.serve")
 
+_POLICY = content_policy(images="'self' blob:")
 _STATIC = Path(__file__).parent / "static"
-_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/docs": ("docs.html", "text/html; charset=utf-8"),
-    "/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
+_FILES = (
+    ("/", "index.html", "text/html"),
+    ("/page.js", "page.js", "text/javascript"),
+    ("/docs", "docs.html", "text/html"),
+    ("/docs.js", "docs.js", "text/javascript"),
+    ("/element.js", "element.js", "text/javascript"),
+    ("/style.css", "style.css", "text/css"),
+    ("/icon.svg", "icon.svg", "image/svg+xml"),
+)
+_STATES = {
+    "/livez": "Whether it lives.",
+    "/readyz": "Whether it has made a first comparison, has a model, and is not going away.",
+    "/health": "The same, and the names of its rewards.",
 }
-_ERROR_SCHEMA = {
-    "type": "object",
-    "required": ["code", "message", "param", "request_id", "retryable"],
-    "properties": {
-        "code": {"type": "string"},
-        "message": {"type": "string"},
-        "param": {"type": ["string", "null"]},
-        "request_id": {"type": "string"},
-        "retryable": {"type": "boolean"},
-    },
-}
-_STATUSES = {
-    400: "The request is no HTTP that is understood.",
-    401: "The key is missing or wrong.",
-    403: "The Host header, or the site, is not ours.",
-    404: "There is no listener.",
-    408: "The body did not arrive in time.",
-    413: "More than one request may hold.",
-    415: "Another media type.",
-    422: "Not what is expected.",
-    429: "No room; see Retry-After.",
-    500: "Our fault.",
-    503: "The listener broke, or the server is going away.",
-    504: "The deadline passed.",
-}
-
-
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The answer.", "content": {"application/json": {"schema": {"type": "object"}}}},
-    **{
-        status: {"description": text, "content": {"application/json": {"schema": _ERROR_SCHEMA}}}
-        for status, text in _STATUSES.items()
-    },
-}
-
-
-class _Route(NamedTuple):
-    path: str
-    body: type[BaseModel]
-    answer: Callable[[Any, Call], dict[str, Any]]
-    multipart: bool
 
 
 class Server:
-    """A reward model as an ASGI application: `app`, and what its life needs.
+    """A reward model as an ASGI application, and what its life needs.
 
     Args:
         model: Who is asked.
@@ -107,7 +76,6 @@ class Server:
         up: Whether there is a model to ask.
 
     Attributes:
-        app: The application, guarded.
         admission: Close it to let nobody in.
         ready: Whether a first comparison has been made.
     """
@@ -126,7 +94,10 @@ class Server:
         up: Callable[[], bool] = lambda: True,
     ) -> None:
         self._limits = limits = limits or Limits()
-        self._metrics = Metrics()
+        self._names = names_of(host, names)
+        self._key = key
+        self.admission = Admission(limits.together, lambda: self.batcher.retry_after_s())
+        self._metrics = Metrics(self.admission)
         self.batcher = Batcher(
             model,
             batch=batch,
@@ -134,21 +105,28 @@ class Server:
             observe=self._metrics.batch,
             let_in=lambda: self.admission.now.requests,
         )
-        self.admission = Admission(limits.together, self.batcher.retry_after_s)
-        self._metrics.watch(self.admission)
-        self._answers = Answers(model, self.batcher, limits, max_new_tokens)
         # A request waits in a thread of its own; there are never more of them than places.
         self._threads = ThreadPoolExecutor(limits.together.requests, thread_name_prefix="earshot-serve")
         self.ready = threading.Event()
         self._up = up
-        self.app = Guard(
-            self._routes(),
-            names=names_of(host, names),
-            key=key,
-            admission=self.admission,
-            limits=limits,
-            metrics=self._metrics,
-        )
+        self._answers = answers = Answers(model, self.batcher, limits, max_new_tokens)
+        self._posts: dict[str, tuple[type[Body], Callable[[Any, Call], dict[str, Any]]]] = {
+            "/v1/compare": (CompareRequest, answers.compare),
+            "/v1/rank": (RankRequest, answers.rank),
+            "/v1/score": (ScoreRequest, answers.score),
+            "/v1/listen": (ListenRequest, answers.listen),
+            "/compute": (ComputeRequest, answers.compute),
+            "/score": (BatchScoreRequest, answers.score_batch),
+        }
+        described = describe({path: body for path, (body, _) in self._posts.items()}, _STATES)
+        self._gets: dict[str, Callable[[], Response]] = {
+            "/livez": lambda: _json({"status": "ok"}),
+            "/readyz": self._state,
+            "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
+            "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
+            "/openapi.json": lambda: _json(described),
+            **{path: partial(Response, (_STATIC / name).read_bytes(), media_type=kind) for path, name, kind in _FILES},
+        }
 
     def start(self) -> None:
         """Starts asking the model."""
@@ -170,65 +148,63 @@ class Server:
         self.batcher.stop()
         self._threads.shutdown()
 
-    def _routes(self) -> FastAPI:
-        app = FastAPI(title="Earshot", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-        answers = self._answers
-        for route in (
-            _Route("/v1/compare", CompareRequest, answers.compare, True),
-            _Route("/v1/rank", RankRequest, answers.rank, True),
-            _Route("/v1/score", ScoreRequest, answers.score, True),
-            _Route("/v1/listen", ListenRequest, answers.listen, True),
-            _Route("/compute", ComputeRequest, answers.compute, False),
-            _Route("/score", BatchScoreRequest, answers.score_batch, False),
-        ):
-            self._add(app, route)
-        self._add_health(app)
-        described = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        _add_json(app, "/openapi.json", lambda: (200, described))
-        for path, (name, media_type) in _FILES.items():
-            _add_file(app, path, (_STATIC / name).read_bytes(), media_type)
-        _tell_errors(app)
-        return app
-
-    def _add(self, app: FastAPI, route: _Route) -> None:
-        async def endpoint(request: Request) -> Response:
-            return await self._respond(request, route)
-
-        app.add_api_route(
-            route.path,
-            endpoint,
-            methods=["POST"],
-            summary=(route.body.__doc__ or "").partition("\n")[0],
-            operation_id=route.path.strip("/").replace("/", "_"),
-            response_class=Response,
-            responses=_RESPONSES,
-            openapi_extra={"requestBody": _described(route)},
-        )
-
-    async def _respond(self, request: Request, route: _Route) -> Response:
-        state = request.scope["state"]
-        request_id = state["request_id"]
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        start = time.monotonic()
+        request_id = secrets.token_hex(8)
+        send = guarded(send, _POLICY, {b"x-request-id": request_id.encode()})
+        place = Place(self.admission)
+        status = 0
         try:
-            return _json(await self._work(request, route, state["place"], state["start"]))
-        except Refusal as refusal:
-            await drain(request.receive, self._limits.drain_bytes)
-            return refused(refusal, request_id)
+            response = await self._respond(Request(scope, receive), request_id, place, start)
+            status = response.status_code
+            await response(scope, receive, send)
+        finally:
+            place.leave()
+            path = scope["path"] if scope["path"] in {*self._posts, *self._gets} else "none"
+            self._metrics.request(path, status, time.monotonic() - start)
+
+    async def _respond(self, request: Request, request_id: str, place: Place, start: float) -> Response:
+        """The answer to any request, or why there is none."""
+        try:
+            return await self._route(request, place, start)
+        except Refusal as error:
+            refusal = error
         except ClientGone:
             return Response(status_code=499)
         except Exception:
             log.exception("request %s failed", request_id)
-            return refused(internal(), request_id)
+            refusal = internal()
+        if request.method == "POST":
+            await drain(request.receive, self._limits.drain_bytes)
+        return _json(refusal.told(request_id).model_dump(), refusal.status, refusal.headers)
 
-    async def _work(self, request: Request, route: _Route, place: Place, start: float) -> dict[str, Any]:
+    async def _route(self, request: Request, place: Place, start: float) -> Response:
+        check_caller(request.scope, self._names, self._key)
+        path = request.scope["path"]
+        method = "POST" if path in self._posts else "GET"
+        if path not in self._posts and path not in self._gets:
+            raise Refusal(404, "no_route", "there is no such route; /docs lists them")
+        if request.method != method:
+            text = "this route has another method; /docs lists them"
+            raise Refusal(405, "method", text, headers={"allow": method})
+        if method == "GET":
+            return self._gets[path]()
+        place.take(requests=1)
+        return _json(await self._work(request, place, start))
+
+    async def _work(self, request: Request, place: Place, start: float) -> dict[str, Any]:
+        model, answer = self._posts[request.scope["path"]]
         limit = self._limits.timeout_s
         body = await read_body(request, self._limits, place, max(0.0, start + limit - time.monotonic()))
         call = Call(place, start + limit)
         content_type = request.headers.get("content-type", "")
 
         def work() -> dict[str, Any]:
-            asked = understand(body, content_type, route.body, multipart=route.multipart)
-            call.shorten(start, getattr(asked, "timeout_s", None))
-            return route.answer(asked, call)
+            asked = understand(body, content_type, model)
+            call.deadline = start + min(limit, asked.timeout_s or limit)
+            return answer(asked, call)
 
         working = asyncio.get_running_loop().run_in_executor(self._threads, work)
         working.add_done_callback(_heed)
@@ -246,25 +222,15 @@ class Server:
             with suppress(asyncio.CancelledError):
                 await gone
 
-    def _add_health(self, app: FastAPI) -> None:
-        def ready() -> tuple[int, dict[str, Any]]:
-            if self.admission.closed:
-                return 503, {"status": "shutting down"}
-            if not self.ready.is_set():
-                return 503, {"status": "warming up"}
-            return (200, {"status": "ok"}) if self._up() else (503, {"status": "without a model"})
-
-        def health() -> tuple[int, dict[str, Any]]:
-            status, told = ready()
-            return status, told | {"rewards": {WIN_RATE: [WIN_RATE]}}
-
-        _add_json(app, "/livez", lambda: (200, {"status": "ok"}))
-        _add_json(app, "/readyz", ready)
-        _add_json(app, "/health", health)
-
-        @app.get("/metrics", include_in_schema=False)
-        async def metrics() -> Response:
-            return Response(self._metrics.text(), media_type=CONTENT_TYPE)
+    def _state(self, **more: Any) -> Response:
+        """Whether it is as well to ask."""
+        if self.admission.closed:
+            status = "shutting down"
+        elif not self.ready.is_set():
+            status = "warming up"
+        else:
+            status = "ok" if self._up() else "without a model"
+        return _json({"status": status, **more}, 200 if status == "ok" else 503)
 
 
 def _heed(working: asyncio.Future[Any]) -> None:
@@ -278,58 +244,6 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _described(route: _Route) -> dict[str, Any]:
-    schema = route.body.model_json_schema(ref_template="#/components/schemas/{model}")
-    example = schema.pop("example")
-    content = {"application/json": {"schema": _inlined(schema), "example": example}}
-    return {"required": True, "content": content}
-
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its definitions put where they are used."""
-    definitions = schema.pop("$defs", {})
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, dict):
-            if "$ref" in value:
-                return walk(definitions[value["$ref"].rpartition("/")[2]])
-            return {key: walk(inner) for key, inner in value.items()}
-        return [walk(inner) for inner in value] if isinstance(value, list) else value
-
-    return dict(walk(schema))
-
-
-def _add_json(app: FastAPI, path: str, answer: Callable[[], tuple[int, Any]]) -> None:
-    @app.get(path, operation_id=path.strip("/").replace(".", "_"), include_in_schema=path != "/openapi.json")
-    async def endpoint() -> Response:
-        status, value = answer()
-        return _json(value, status)
-
-
-def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
-    @app.get(path, include_in_schema=False)
-    async def file() -> Response:
-        return Response(content, media_type=media_type)
-
-
-def _tell_errors(app: FastAPI) -> None:
-    """The router's own refusals in our form."""
-
-    @app.exception_handler(404)
-    async def missing(request: Request, error: Exception) -> Response:
-        return refused(Refusal(404, "no_route", "there is no such route; /docs lists them"), _id(request))
-
-    @app.exception_handler(405)
-    async def method(request: Request, error: Exception) -> Response:
-        answer = refused(Refusal(405, "method", "this route has another method; /docs lists them"), _id(request))
-        answer.headers.update(getattr(error, "headers", None) or {})
-        return answer
-
-
-def _id(request: Request) -> str:
-    return str(request.scope["state"]["request_id"])
-
-
-def _json(value: Any, status: int = 200) -> Response:
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     # In ASCII, because half an emoji, which models do write, has no UTF-8.
-    return Response(json.dumps(plain(value), allow_nan=False), status, media_type="application/json")
+    return Response(json.dumps(plain(value), allow_nan=False), status, headers, media_type="application/json")

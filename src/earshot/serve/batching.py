@@ -253,7 +253,7 @@ class Batcher:
 def _told(error: Exception) -> Refusal:
     if isinstance(error, ListenerUnavailable):
         log.warning("the listener broke", exc_info=error)
-        return Refusal(503, "listener_unavailable", "the listener gave no answer", retryable=True, retry_after_s=5)
+        return Refusal(503, "listener_unavailable", "the listener gave no answer", headers={"retry-after": "5"})
     if isinstance(error, InputError):  # such as a prompt that is longer than the model's context
         return Refusal(422, "invalid_request", str(error))
     log.error("the model failed", exc_info=error)

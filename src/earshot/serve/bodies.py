@@ -7,23 +7,22 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, TypeVar
 
-from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
+from starlette.requests import Request
 
 from earshot.errors import ImageError
-from earshot.images import SUFFIXES, ImageLimits, read_header
+from earshot.images import SUFFIXES, read_header
 from earshot.judging.pictures import Picture, take_picture
 from earshot.serve.admission import Limits, Place
 from earshot.serve.refusals import ClientGone, Refusal
+from earshot.serve.requests import Body
+from earshot.web import Receive
 
-Message = MutableMapping[str, Any]
-B = TypeVar("B", bound=BaseModel)
+B = TypeVar("B", bound=Body)
 
 _MAX_PARTS = 1024
 _FORM = {
@@ -33,25 +32,7 @@ _FORM = {
     "UPLOAD_ERROR_ON_BAD_CTE": True,
 }
 _LISTS = frozenset({"images", "references", "traces"})
-# A scheme, as in file:, http: and C:, or a dot, as in a file name; base64 has neither.
-_LINK = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+-]{0,30}:|~|[^.]{0,1000}\.)")
 _DATA = re.compile(r"data:image/[a-z+.-]{1,20};base64,")
-_WRONG = {
-    "missing": "is missing",
-    "extra_forbidden": "is not known here",
-    "json_invalid": "is no JSON",
-    "too_short": "has too few items",
-    "too_long": "has too many items",
-    "string_too_short": "is empty",
-    "string_type": "is no text",
-    "int_type": "is no whole number",
-    "int_parsing": "is no whole number",
-    "list_type": "is no list",
-    "greater_than": "is too small",
-    "greater_than_equal": "is too small",
-    "less_than_equal": "is too large",
-    "none_required": "is not supported, so it must be null or left out",
-}
 
 
 async def read_body(request: Request, limits: Limits, place: Place, timeout_s: float) -> bytes:
@@ -83,10 +64,10 @@ async def read_body(request: Request, limits: Limits, place: Place, timeout_s: f
                 if not message.get("more_body", False):
                     return b"".join(chunks)
     except TimeoutError:
-        raise Refusal(408, "body_too_slow", "the body did not arrive in time", retryable=True) from None
+        raise Refusal(408, "body_too_slow", "the body did not arrive in time") from None
 
 
-async def drain(receive: Callable[[], Awaitable[Message]], most_bytes: int) -> None:
+async def drain(receive: Receive, most_bytes: int) -> None:
     """Reads what little is left of a refused body: a client that is still writing may not get to read why."""
     total = 0
     try:
@@ -100,7 +81,7 @@ async def drain(receive: Callable[[], Awaitable[Message]], most_bytes: int) -> N
         return
 
 
-def understand(body: bytes, content_type: str, model: type[B], *, multipart: bool = True) -> B:
+def understand(body: bytes, content_type: str, model: type[B]) -> B:
     """A body as what it is to be.
 
     Raises:
@@ -108,21 +89,16 @@ def understand(body: bytes, content_type: str, model: type[B], *, multipart: boo
     """
     kind, options = parse_options_header(content_type)
     try:
-        if multipart and kind == b"multipart/form-data":
+        if model.multipart and kind == b"multipart/form-data":
             return model.model_validate(_parts(body, options.get(b"boundary", b"")))
         if kind != b"application/json":
-            expected = "application/json or multipart/form-data" if multipart else "application/json"
+            expected = "application/json or multipart/form-data" if model.multipart else "application/json"
             raise Refusal(415, "media_type", f"the body is of another media type; expected {expected}")
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         param = ".".join(str(part) for part in first["loc"] if part not in ("str", "bytes"))[:100] or None
-        wrong = _WRONG.get(first["type"], "is not what is expected")
-        raise Refusal(
-            422, "invalid_request", f"{'this field' if param else 'the body'} {wrong}; /docs has examples", param=param
-        ) from None
-    except RecursionError:
-        raise Refusal(422, "invalid_request", "the body is nested too deeply; /docs has examples") from None
+        raise Refusal(422, "invalid_request", f"{first['msg']}; /docs has examples", param=param) from None
 
 
 def _parts(body: bytes, boundary: bytes) -> dict[str, Any]:
@@ -196,14 +172,22 @@ def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place:
         raise Refusal(413, "too_many_images", f"the request has more than {limits.images} images; send fewer at once")
     place.take(images=len(sources))
     files = [(name, _file(name, source, limits)) for name, source in sources]
-    for name, data in files:
-        with _refusing(name, limits.image):
-            header = read_header(data, limits=limits.image, where=name)
-        place.take(pixels=header.width_px * header.height_px)
     pictures = []
-    for name, data in files:
-        with _refusing(name, limits.image):
+    try:
+        for name, data in files:
+            header = read_header(data, limits=limits.image, where=name)
+            place.take(pixels=header.width_px * header.height_px)
+        for name, data in files:
             pictures.append(take_picture(data, argument=name, limits=limits.image))
+    except ImageError:  # not told as the decoder says it, which may hold addresses
+        most = limits.image
+        raise Refusal(
+            422,
+            "image_refused",
+            f"this is no image that is taken; expected a whole {', '.join(SUFFIXES)} of one frame, at most "
+            f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
+            param=name,
+        ) from None
     return pictures
 
 
@@ -214,27 +198,9 @@ def _file(name: str, source: str | bytes, limits: Limits) -> bytes:
     if isinstance(source, bytes):
         return source
     data = _DATA.match(source)
-    if data is None and _LINK.match(source):
-        raise Refusal(
-            422, "image_is_link", "this is a link or a path, and none is opened; send the file in base64", param=name
-        )
     try:
         decoded = base64.b64decode(source[data.end() if data else 0 :].strip(), validate=True)
     except (binascii.Error, ValueError):
-        raise Refusal(422, "image_not_base64", "this is no base64; send the file in base64", param=name) from None
+        text = "this is no base64; send the file itself in base64, for no link and no path is opened"
+        raise Refusal(422, "image_not_base64", text, param=name) from None
     return _file(name, decoded, limits)
-
-
-@contextmanager
-def _refusing(name: str, most: ImageLimits) -> Iterator[None]:
-    """Tells a refused image without what the decoder says, which may hold addresses."""
-    try:
-        yield
-    except ImageError:
-        raise Refusal(
-            422,
-            "image_refused",
-            f"this is no image that is taken; expected a whole {', '.join(SUFFIXES)} of one frame, at most "
-            f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
-            param=name,
-        ) from None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from earshot.serve.admission import Admission
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -17,7 +16,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 class Metrics:
     """Counters of one server; routes are told by their pattern, so that no client can make up new ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, admission: Admission) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "earshot_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
@@ -33,6 +32,10 @@ class Metrics:
             "earshot_batch_seconds", "What a batch took.", ["kind"], buckets=_SECONDS, registry=self._registry
         )
 
+        under_way = Gauge("earshot_under_way", "What was let in.", ["quantity"], registry=self._registry)
+        for name in admission.now._fields:
+            under_way.labels(name).set_function(partial(attrgetter(f"now.{name}"), admission))
+
     def request(self, route: str, status: int, seconds: float) -> None:
         """A request has been answered; status 0 is a client that left."""
         self._requests.labels(route, str(status)).inc()
@@ -43,16 +46,6 @@ class Metrics:
         self._sizes.labels(kind).observe(n)
         self._model.labels(kind).observe(seconds)
 
-    def watch(self, admission: Admission) -> None:
-        """Tells what is under way."""
-        under_way = Gauge("earshot_under_way", "What was let in.", ["quantity"], registry=self._registry)
-        for index, name in enumerate(admission.now._fields):
-            under_way.labels(name).set_function(partial(_part, admission, index))
-
     def text(self) -> bytes:
         """In the text format."""
         return generate_latest(self._registry)
-
-
-def _part(admission: Admission, index: int) -> float:
-    return float(admission.now[index])

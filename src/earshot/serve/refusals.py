@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import BaseModel
+
+RETRYABLE: Final = frozenset({408, 429, 503, 504})
+"""Statuses after which the same request may succeed later."""
+
+
+class Refused(BaseModel):
+    """The body of the answer to a request that is refused."""
+
+    code: str
+    message: str
+    param: str | None
+    request_id: str
+    retryable: bool
 
 
 class Refusal(Exception):
     """A request that is not answered.
 
-    Its message is written here, in this package: exception texts of libraries name paths and addresses.
+    Its message is written here, in this package: exception texts of libraries name paths and addresses. Pydantic's, of
+    a field that is not what its schema says, name neither.
 
     Attributes:
         status: Of HTTP.
         code: For programs; docs/serve.md lists them.
         message: For people: what was found, what was expected, the next step.
         param: The field of the request it is about; None for the request as a whole.
-        retryable: Whether the same request may succeed later.
-        retry_after_s: When, as far as is known.
+        headers: Of the answer, such as when to come back.
     """
 
     def __init__(
@@ -26,26 +42,24 @@ class Refusal(Exception):
         message: str,
         *,
         param: str | None = None,
-        retryable: bool = False,
-        retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
-        self.retryable = retryable
-        self.retry_after_s = retry_after_s
+        self.headers = headers or {}
 
-    def as_dict(self, request_id: str) -> dict[str, Any]:
-        """The body of the answer."""
-        return {
-            "code": self.code,
-            "message": self.message,
-            "param": self.param,
-            "request_id": request_id,
-            "retryable": self.retryable,
-        }
+    def told(self, request_id: str) -> Refused:
+        """What the client reads."""
+        return Refused(
+            code=self.code,
+            message=self.message,
+            param=self.param,
+            request_id=request_id,
+            retryable=self.status in RETRYABLE,
+        )
 
 
 class ClientGone(Exception):
@@ -54,7 +68,7 @@ class ClientGone(Exception):
 
 def late() -> Refusal:
     """The deadline has passed."""
-    return Refusal(504, "deadline_exceeded", "the deadline passed before the answer was there", retryable=True)
+    return Refusal(504, "deadline_exceeded", "the deadline passed before the answer was there")
 
 
 def internal() -> Refusal:

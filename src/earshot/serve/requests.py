@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import PIL.Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -32,24 +32,26 @@ Prompt: TypeAlias = Annotated[str, Field(min_length=1, description="What the ima
 Seed: TypeAlias = Annotated[int, Field(ge=0, le=MAX_SEED, description="Of the sampling.")]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What a route takes."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+    timeout_s: Annotated[float, Field(gt=0, description="No answer is wanted later than this.")] | None = None
+    example: ClassVar[dict[str, Any]]
+    """One that runs."""
+    multipart: ClassVar[bool] = True
+    """Whether it may be a form, with files for images."""
 
 
-class _Asked(_Body):
+class _Asked(Body):
     prompt: Prompt
     seed: Seed = 0
-    timeout_s: Annotated[float, Field(gt=0, description="No answer is wanted later than this.")] | None = None
-
-
-def _example(**values: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"example": values})
 
 
 class CompareRequest(_Asked):
     """Which of two images people prefer."""
 
-    model_config = _example(prompt="a red square", first=RED, second=BLUE, seed=0)
+    example = {"prompt": "a red square", "first": RED, "second": BLUE, "seed": 0}
     first: Image
     second: Image
 
@@ -57,36 +59,34 @@ class CompareRequest(_Asked):
 class RankRequest(_Asked):
     """Several images of one prompt, best first."""
 
-    model_config = _example(prompt="a red square", images=[RED, BLUE, GREEN], seed=0)
+    example = {"prompt": "a red square", "images": [RED, BLUE, GREEN], "seed": 0}
     images: Annotated[list[Image], Field(min_length=2)]
 
 
 class ScoreRequest(_Asked):
     """A number for each image: against each other, or against references."""
 
-    model_config = _example(prompt="a red square", images=[RED, BLUE], references=[GREEN], seed=0)
+    example = {"prompt": "a red square", "images": [RED, BLUE], "references": [GREEN], "seed": 0}
     images: Annotated[list[Image], Field(min_length=1)]
     references: Annotated[list[Image], Field(min_length=1)] | None = None
 
 
-class ListenRequest(_Body):
-    """What the listener concludes from a trace about the images as given, or from each of several."""
+class ListenRequest(Body):
+    """What the listener concludes from each of several traces about the images as given."""
 
-    model_config = _example(prompt="a red square", first=RED, second=BLUE, trace="the first image shows a red square .")
+    example = {"prompt": "a red square", "first": RED, "second": BLUE, "traces": ["the first shows a red square ."]}
     prompt: Prompt
     first: Image
     second: Image
-    trace: Annotated[str | None, Field(description="Already redacted; null asks without a trace.")] = None
-    traces: Annotated[list[str | None], Field(min_length=1, max_length=256)] | None = None
-    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    traces: Annotated[list[str | None], Field(min_length=1, max_length=256, description="Already redacted, or null.")]
 
 
-class ComputeRequest(BaseModel):
+class ComputeRequest(Body):
     """Flow-Factory's remote reward: images and, for each, its prompt; those of one prompt are compared."""
 
-    model_config = _example(prompt=["a red square", "a red square"], image=[RED, BLUE]) | ConfigDict(
-        frozen=True, extra="ignore"
-    )
+    model_config = ConfigDict(extra="ignore")
+    multipart = False
+    example = {"prompt": ["a red square", "a red square"], "image": [RED, BLUE]}
     prompt: Annotated[list[Prompt], Field(min_length=1)]
     image: Annotated[list[Image], Field(min_length=1)]
     video: None = None
@@ -97,7 +97,6 @@ class ComputeRequest(BaseModel):
 class Turn(BaseModel):
     """A prompt and the image that was made from it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
     text: Prompt
     image_b64: Image
 
@@ -105,7 +104,6 @@ class Turn(BaseModel):
 class ScoreItem(BaseModel):
     """One image of UniRL's remote reward."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
     history: Annotated[list[Turn], Field(min_length=1, max_length=1)]
     required_rewards: list[str]
     request_id: str | None = None
@@ -116,15 +114,17 @@ class ScoreItem(BaseModel):
     idempotency_key: str | None = None
 
 
-class BatchScoreRequest(BaseModel):
+class BatchScoreRequest(Body):
     """UniRL's remote reward: images that share group and prompt are compared."""
 
-    model_config = _example(
-        protocol_version="1",
-        requests=[
+    model_config = ConfigDict(extra="ignore")
+    multipart = False
+    example = {
+        "protocol_version": "1",
+        "requests": [
             {"history": [{"text": "a red square", "image_b64": image}], "required_rewards": ["win_rate"]}
             for image in (RED, BLUE)
         ],
-    ) | ConfigDict(frozen=True, extra="ignore")
+    }
     protocol_version: Literal["1"] = "1"
     requests: Annotated[list[ScoreItem], Field(min_length=1)]

@@ -66,7 +66,7 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
     with listen(host, port) as listener:
         http = uvicorn.Server(
             uvicorn.Config(
-                server.app,
+                server,
                 log_level="warning",
                 access_log=False,
                 server_header=False,

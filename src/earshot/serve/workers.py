@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -31,6 +31,9 @@ log = logging.getLogger("earshot.serve")
 
 Loader: TypeAlias = Callable[[int], Engine]
 """Makes the model of the k-th process, in that process; what it is bound to is pickled."""
+Task: TypeAlias = Callable[[Engine, Wanted], Any]
+"""What a process is to do with its model; pickled. A number on the line instead says that nobody waits any more for
+the question at that place in the task under way."""
 
 TELL_S = 0.02
 """How often a process is told which of its questions nobody waits for any more."""
@@ -43,33 +46,15 @@ _AGAIN_S = (0.0, 1.0, 5.0, 30.0)
 _processes = multiprocessing.get_context("spawn")
 
 
-class _Told(NamedTuple):
-    """What a process has loaded."""
-
-    samples: int
-    listener: str | None
+def _compare(questions: Sequence[Question], model: Engine, wanted: Wanted) -> list[Judgement]:
+    return model.answer(questions, wanted)
 
 
-class _Drop(NamedTuple):
-    """Nobody waits for the k-th question any more."""
-
-    k: int
-
-
-class _Compare(NamedTuple):
-    questions: Sequence[Question]
-
-    def put_to(self, model: Engine, wanted: Wanted) -> list[Judgement]:
-        return model.answer(self.questions, wanted)
-
-
-class _Hear(NamedTuple):
-    pairs: Sequence[Pair]
-    traces: Sequence[str | None]
-
-    def put_to(self, model: Engine, wanted: Wanted) -> Float[np.ndarray, " n"]:
-        assert model.listener is not None
-        return model.listener.p_first(self.pairs, self.traces)
+def _hear(
+    pairs: Sequence[Pair], traces: Sequence[str | None], model: Engine, wanted: Wanted
+) -> Float[np.ndarray, " n"]:
+    assert model.listener is not None
+    return model.listener.p_first(pairs, traces)
 
 
 class WorkerDied(EarshotError):
@@ -85,6 +70,9 @@ class Workers:
         load: Makes the model, in each process.
         n: How many processes there are.
     """
+
+    samples: int
+    listener: _Listener | None
 
     def __init__(self, load: Loader, n: int = 1) -> None:
         self._load = load
@@ -106,7 +94,8 @@ class Workers:
         except BaseException:
             self._end(0.0)
             raise
-        self._told = told[0]
+        self.samples, listener = told[0]
+        self.listener = None if listener is None else _Listener(listener, self)
         for worker in self._workers:
             self._free.put(worker)
         return self
@@ -114,23 +103,15 @@ class Workers:
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end(10.0 if error is None else 0.0)
 
-    @property
-    def samples(self) -> int:
-        return self._told.samples
-
-    @property
-    def listener(self) -> _Listener | None:
-        return None if self._told.listener is None else _Listener(self._told.listener, self)
-
     def up(self) -> bool:
         """Whether any of the processes lives and has its model."""
         return any(worker.up() for worker in self._workers)
 
     def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
-        answers: list[Judgement] = self.ask(_Compare(questions), len(questions), wanted)
+        answers: list[Judgement] = self.ask(partial(_compare, questions), len(questions), wanted)
         return answers
 
-    def ask(self, task: _Compare | _Hear, n: int, wanted: Wanted | None) -> Any:
+    def ask(self, task: Task, n: int, wanted: Wanted | None) -> Any:
         """What a process that is free makes of a task about `n` questions.
 
         Raises:
@@ -187,7 +168,7 @@ class _Listener:
     workers: Workers
 
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
-        heard: Float[np.ndarray, " n"] = self.workers.ask(_Hear(pairs, traces), len(pairs), None)
+        heard: Float[np.ndarray, " n"] = self.workers.ask(partial(_hear, pairs, traces), len(pairs), None)
         return heard
 
 
@@ -204,24 +185,23 @@ class _Worker:
         self._process.start()
         theirs.close()  # so that the line breaks when the process ends
 
-    def told(self) -> _Told:
-        """Waits until the model is loaded."""
-        told: _Told = self._result()
+    def told(self) -> tuple[int, str | None]:
+        """Waits until the model is loaded: its samples, and its listener's name."""
+        told: tuple[int, str | None] = self._result()
         self._loaded = True
         return told
 
     def up(self) -> bool:
         return self._loaded and self._process.is_alive()
 
-    def ask(self, task: _Compare | _Hear, n: int, wanted: Wanted | None) -> Any:
+    def ask(self, task: Task, n: int, wanted: Wanted | None) -> Any:
         try:
             self._line.send(task)
             left = list(range(n))
             while not self._line.poll(TELL_S):
-                gone = [k for k in left if wanted is not None and not wanted(k)]
-                for k in gone:
-                    self._line.send(_Drop(k))
-                left = [k for k in left if k not in gone]
+                for k in [k for k in left if wanted is not None and not wanted(k)]:
+                    self._line.send(k)
+                    left.remove(k)
         except OSError as error:
             raise self._died() from error
         return self._result()
@@ -257,9 +237,9 @@ def _work(line: Connection, load: Loader, number: int) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the server has gone
         models: list[Engine] = []
 
-        def begin() -> _Told:
+        def begin() -> tuple[int, str | None]:
             models.append(model := load(number))
-            return _Told(model.samples, None if model.listener is None else model.listener.name)
+            return model.samples, None if model.listener is None else model.listener.name
 
         line.send_bytes(pack(begin))
         # What is there by now stays; a collection that looked through all of it would hold a batch up.
@@ -267,22 +247,20 @@ def _work(line: Connection, load: Loader, number: int) -> None:
         gc.freeze()
         while models:
             task = line.recv()
-            if not isinstance(task, _Drop):  # or one that came when its answer was on the way
-                line.send_bytes(pack(partial(task.put_to, models[0], _Heed(line))))
+            if not isinstance(task, int):  # which came when its answer was on the way
+                line.send_bytes(pack(partial(task, models[0], _wanted(line))))
 
 
-class _Heed:
-    """Whether a question of the task in hand is still waited for, as far as the server has told."""
+def _wanted(line: Connection) -> Wanted:
+    """Whether a question of the task in hand is still waited for, as far as the server has told; none is without it."""
+    dropped: set[int] = set()
 
-    def __init__(self, line: Connection) -> None:
-        self._line = line
-        self._dropped: set[int] = set()
-        self._alone = False
-
-    def __call__(self, k: int) -> bool:
+    def wanted(k: int) -> bool:
         try:
-            while not self._alone and self._line.poll():
-                self._dropped.add(self._line.recv().k)
+            while line.poll():
+                dropped.add(line.recv())
         except (EOFError, OSError):
-            self._alone = True
-        return not self._alone and k not in self._dropped
+            return False
+        return k not in dropped
+
+    return wanted

@@ -1,22 +1,17 @@
-const made = (tag, text, attributes = {}) => {
-  const element = document.createElement(tag);
-  if (text !== null) element.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-};
+import { element } from "./element.js";
 
 function add(path, method, about) {
-  const section = made("section", null);
+  const section = element("section", null);
   const title = `${method.toUpperCase()} ${path}`;
-  section.append(made("h2", title), made("p", about.summary ?? ""));
+  section.append(element("h2", title), element("p", about.summary ?? ""));
   const example = about.requestBody?.content["application/json"].example;
-  const body = made("textarea", null, { "aria-label": `Body of ${title}`, spellcheck: "false" });
+  const body = element("textarea", null, { "aria-label": `Body of ${title}`, spellcheck: "false" });
   if (example) {
     body.value = JSON.stringify(example, null, 2);
     section.append(body);
   }
-  const run = made("button", "Run", { type: "button", "aria-label": `Run ${title}` });
-  const told = made("pre", "", { role: "status", "aria-label": `Answer of ${title}` });
+  const run = element("button", "Run", { type: "button", "aria-label": `Run ${title}` });
+  const told = element("pre", "", { role: "status", "aria-label": `Answer of ${title}` });
   run.addEventListener("click", async () => {
     told.textContent = "…";
     try {
@@ -27,7 +22,7 @@ function add(path, method, about) {
       told.textContent = "The server cannot be reached.";
     }
   });
-  section.append(made("p", null));
+  section.append(element("p", null));
   section.lastChild.append(run);
   section.append(told);
   document.getElementById("routes").append(section);

@@ -1,14 +1,9 @@
+import { element } from "./element.js";
+
 // Everything that comes from models or files is put into the page as text, never as markup.
 const MAX_IMAGES = 32;
 const at = (id) => document.getElementById(id);
 const images = []; // {file, name, url}
-
-function element(tag, text, attributes = {}) {
-  const made = document.createElement(tag);
-  if (text !== null) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
 
 const say = (text, bad = false) => {
   at("status").textContent = text;
