@@ -22,9 +22,24 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_places_are_counted_by_machine():
     machine = {"CPU": 8.0, "GPU": 3.0}
-    assert (on_ray._places(machine, "cpu"), on_ray._places(machine, "cuda")) == (8, 3)
-    assert on_ray._places({"CPU": 2.0, "GPU": 3.0}, "cuda") == 2  # a worker needs a CPU too
-    assert on_ray._places({"CPU": 4.0}, "cuda") == on_ray._places({}, "cpu") == 0
+    # 3 GPUs hold one worker of 2, not one and a half; two thirds of a GPU leave a third of it unused.
+    for gpus, places in ((0.0, 8), (1.0, 3), (2.0, 1), (3.0, 1), (4.0, 0), (0.5, 6), (0.67, 3), (0.1, 8)):
+        assert on_ray._places(machine, gpus) == places
+    assert on_ray._places({"CPU": 4.0}, 1.0) == 0
+    assert on_ray._places({}, 0.0) == 0
+
+
+def test_a_worker_has_a_gpu_where_there_are_any_and_the_device_does_not_say_otherwise():
+    assert on_ray._gpus("auto", None, 8.0) == 1
+    assert on_ray._gpus("auto", None, 0.0) == 0
+    assert on_ray._gpus("cpu", None, 8.0) == 0
+    assert on_ray._gpus("cuda", None, 0.0) == 1  # for which there will be no place
+    assert on_ray._gpus("cuda", 0.5, 8.0) == 0.5
+    for device, gpus in (("cpu", 1.0), ("cuda", 0.0)):
+        with pytest.raises(InputError, match="leave out one of them"):
+            on_ray._gpus(device, gpus, 8.0)
+    with pytest.raises(InputError, match=r"is 1\.5, expected a whole number"):
+        on_ray._gpus("auto", 1.5, 8.0)
 
 
 def constant(device):

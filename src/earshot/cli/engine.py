@@ -35,6 +35,10 @@ class EngineOptions:
         int | None,
         typer.Option("--workers", min=1, help="With ray: processes, each with a model; as many as have place without."),
     ] = None
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--gpus-per-worker", min=0.0, help="With ray: 0.5 shares a GPU; 1 without, or 0 on CPUs."),
+    ] = None
     ray_address: Annotated[
         str | None,
         typer.Option(
@@ -65,10 +69,15 @@ class EngineOptions:
         """
         from earshot.errors import InputError
 
+        cluster: dict[str, Any] = {
+            "workers": self.workers,
+            "gpus_per_worker": self.gpus_per_worker,
+            "address": self.ray_address,
+        }
         how: dict[str, Any] = {"batch_size": self.batch, "lenient": lenient}
         if self.engine == "local":
-            if self.workers is not None or self.ray_address is not None:
-                raise InputError("--workers and --ray-address are for --engine ray")
+            if any(value is not None for value in cluster.values()):
+                raise InputError("--workers, --gpus-per-worker and --ray-address are for --engine ray")
             from earshot.judging.parts import Local
 
             model, settings = _load_on(asked, how, asked.device)
@@ -77,7 +86,7 @@ class EngineOptions:
         from earshot.judging.on_ray import open_ray
 
         load = partial(_load_on, asked.from_anywhere(), how)
-        with open_ray(load, device=asked.device, workers=self.workers, address=self.ray_address) as opened:
+        with open_ray(load, device=asked.device, **cluster) as opened:
             yield opened, opened.settings
 
 

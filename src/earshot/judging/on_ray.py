@@ -42,13 +42,13 @@ class RayEngine:
     Attributes:
         load: How a worker gets its model.
         workers: How many there are.
-        device: Of each: `cuda`, a GPU of its own, or `cpu`.
+        gpus: GPUs of each; a fraction shares one, 0 judges on CPUs.
         settings: What the model's numbers depend on, as a worker has told.
     """
 
     load: Load
     workers: int
-    device: str
+    gpus: float
     settings: dict[str, Any]
 
     def parts(self, job: Job, missing: Sequence[Bounds]) -> Iterator[Part]:
@@ -58,11 +58,11 @@ class RayEngine:
         rows = ray.data.from_items([one._asdict() for one in missing], override_num_blocks=len(missing))
         judged = rows.map_batches(
             Worker,
-            fn_constructor_args=(job, self.load, self.device, self.settings),
+            fn_constructor_args=(job, self.load, _device(self.gpus), self.settings),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(missing))),
             num_cpus=1,
-            num_gpus=int(self.device == "cuda"),
+            num_gpus=self.gpus,
             # Without it Ray judges a part that kills its worker for ever. It moves in 2.64; pyproject.toml keeps below.
             max_task_retries=DEATHS,
         )
@@ -116,6 +116,7 @@ def open_ray(
     *,
     device: str = "auto",
     workers: int | None = None,
+    gpus_per_worker: float | None = None,
     address: str | None = None,
 ) -> Iterator[RayEngine]:
     """An engine for as long as the block lasts, on a cluster of this machine or on one that is there.
@@ -123,7 +124,8 @@ def open_ray(
     Args:
         load: How a worker gets its model.
         device: `auto` takes GPUs where the cluster has any; `cpu` or `cuda`.
-        workers: How many, each with a model and, on `cuda`, a GPU of its own; None takes as many as there is place for.
+        workers: How many, each with a model of its own; None takes as many as there is place for.
+        gpus_per_worker: None is 1, or 0 on CPUs.
         address: Of a Ray cluster, `auto` for the one this machine belongs to; None starts one that ends with the block.
 
     Raises:
@@ -134,20 +136,18 @@ def open_ray(
     ray = _start(address, workers)
     with redirect_stdout(sys.stderr):  # where Ray tells of workers that died, until it is down
         try:
-            machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
-            if device == "auto":
-                device = "cuda" if any(_places(machine, "cuda") for machine in machines) else "cpu"
-            places = sum(_places(machine, device) for machine in machines)
+            gpus = _gpus(device, gpus_per_worker, ray.cluster_resources().get("GPU", 0.0))
+            places = sum(_places(node["Resources"], gpus) for node in ray.nodes() if node["Alive"])
             if not 1 <= (workers or 1) <= places:
                 raise InputError(
-                    f"{workers or 1} workers on {device} are asked for, the cluster has place for {places}; "
-                    "lower --workers or start more machines first"
+                    f"{workers or 1} workers with {gpus:g} GPUs each are asked for, the cluster has place for "
+                    f"{places}; lower --workers or --gpus-per-worker, or start more machines first"
                 )
             # max_calls: the process ends with the task, and gives back the memory of its GPU.
-            asked = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_calls=1, max_retries=DEATHS)(_settings)
+            asked = ray.remote(num_cpus=1, num_gpus=gpus, max_calls=1, max_retries=DEATHS)(_settings)
             with translating_ray_errors():
-                settings = unpack(ray.get(asked.remote(load, device)))
-            yield RayEngine(load, workers or places, device, settings)
+                settings = unpack(ray.get(asked.remote(load, _device(gpus))))
+            yield RayEngine(load, workers or places, gpus, settings)
         finally:
             ray.shutdown()
 
@@ -191,10 +191,30 @@ def _no_answer(address: str | None, error: Exception) -> InputError:
     return InputError(f"--ray-address {address}: no Ray cluster answers ({error}); check the address")
 
 
-def _places(machine: Mapping[str, float], device: str) -> int:
-    """How many workers find place on a machine, with a CPU and, on `cuda`, a GPU each."""
-    needed = ("CPU", "GPU") if device == "cuda" else ("CPU",)
-    return int(min(machine.get(kind, 0.0) for kind in needed))
+def _gpus(device: str, per_worker: float | None, there: float) -> float:
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device is {device!r}, expected auto, cpu or cuda")
+    if device == "cpu" and per_worker:
+        raise InputError(f"--gpus-per-worker is {per_worker:g} and --device is cpu; leave out one of them")
+    if device == "cuda" and per_worker == 0:
+        raise InputError("--gpus-per-worker is 0 and --device is cuda; leave out one of them")
+    if per_worker is not None:
+        if per_worker > 1 and not per_worker.is_integer():
+            raise InputError(f"--gpus-per-worker is {per_worker:g}, expected a whole number, or a part of one GPU")
+        return per_worker
+    return 1.0 if device == "cuda" or (device == "auto" and there > 0) else 0.0
+
+
+def _places(resources: Mapping[str, float], gpus: float) -> int:
+    """How many workers find place on a machine, with a CPU and so many GPUs each."""
+    cpus, cards = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    if gpus == 0:
+        return cpus
+    return min(cpus, int(cards // gpus) if gpus >= 1 else cards * int(1 / gpus))
+
+
+def _device(gpus: float) -> str:
+    return "cuda" if gpus else "cpu"
 
 
 @contextmanager
