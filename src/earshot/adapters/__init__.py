@@ -4,6 +4,7 @@ Thin: nothing is computed here that `judge`, `listener` or `rewards` does not co
 """
 
 from earshot.adapters.generators import group_win_rates
+from earshot.adapters.imagereward import ImageRewardStyle
 from earshot.adapters.reasoners import trl_listener_reward, verl_listener_reward
 
-__all__ = ["group_win_rates", "trl_listener_reward", "verl_listener_reward"]
+__all__ = ["ImageRewardStyle", "group_win_rates", "trl_listener_reward", "verl_listener_reward"]
