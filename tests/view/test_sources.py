@@ -21,8 +21,8 @@ def test_a_run_shows_its_own_predictions_and_those_of_its_evaluations(tmp_path: 
     evaluation(tmp_path / "run", data="../pairs")
     evaluation(tmp_path / "run" / "eval" / "ood", data="../../../other", listeners=["kin"])
     own, ood = find_sources([tmp_path / "run"]).judged
-    assert (own.run, own.name, own.data) == ("run", "pairs", tmp_path / "pairs")
-    assert (ood.run, ood.name, ood.data, ood.listeners) == ("run", "ood", tmp_path / "other", ("kin",))
+    assert (own.run, own.name, own.pairs.folder) == ("run", "pairs", tmp_path / "pairs")
+    assert (ood.run, ood.name, ood.pairs.folder, ood.listeners) == ("run", "ood", tmp_path / "other", ("kin",))
 
 
 def test_runs_of_the_same_folder_name_are_told_apart(tmp_path: Path) -> None:
@@ -45,13 +45,13 @@ def test_the_training_set_is_found_from_the_runs_own_place(tmp_path: Path, confi
     write_text(run / "config.yaml", config)
     write_rollouts(run / "rollouts" / "step-000000-rank0.parquet", [rollout(0)])
     (source,) = find_sources([run]).rollouts
-    assert source.data == (None if expected is None else tmp_path / "moved" / expected)
+    assert source.pairs.folder == (None if expected is None else tmp_path / "moved" / expected)
 
 
 def test_settings_that_are_missing_or_damaged_cost_only_the_pictures(tmp_path: Path) -> None:
-    assert find_sources([evaluation(tmp_path / "none")]).judged[0].data is None
+    assert find_sources([evaluation(tmp_path / "none")]).judged[0].pairs.folder is None
     write_text(evaluation(tmp_path / "damaged") / "evaluation.json", "{")
-    assert find_sources([tmp_path / "damaged"]).judged[0].data is None
+    assert find_sources([tmp_path / "damaged"]).judged[0].pairs.folder is None
 
 
 def test_a_run_without_evaluations_or_rollouts_is_told_how_to_get_them(tmp_path: Path) -> None:

@@ -4,26 +4,19 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi import FastAPI, HTTPException, Response
+from fastapi import Query as Parameters
+from fastapi.staticfiles import StaticFiles
 
 from earshot.errors import DataError
 from earshot.rundir import plain
-from earshot.view import query as queries
-from earshot.view.library import Kind, Library
+from earshot.types import Side
+from earshot.view.library import PAGE_ROWS, Kind, Library
 from earshot.view.pictures import Size, picture
+from earshot.view.query import Query
 from earshot.web import Message, Receive, Send, content_policy, guarded, names_of, stranger
-
-PAGE_ROWS = 50
-_STATIC = Path(__file__).parent / "static"
-_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/render.js": ("render.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
 
 CONTENT_POLICY = content_policy()
 _NAMES = names_of("127.0.0.1")
@@ -56,30 +49,13 @@ def create_app(library: Library) -> FastAPI:
     app.add_middleware(Guard)
     session = secrets.token_hex(4)
 
-    for path, (name, media_type) in _FILES.items():
-        _serve_file(app, path, (_STATIC / name).read_bytes(), media_type)
-
     @app.get("/api/state")
     def state() -> Response:
         return _json({"session": session, "page_rows": PAGE_ROWS, **library.state()})
 
     @app.get("/api/rows/{kind}")
-    def rows(
-        kind: Kind,
-        source: Annotated[int | None, Query(ge=0)] = None,
-        verdict: Literal["right", "wrong", "open"] | None = None,
-        malformed: bool = False,
-        flips: bool = False,
-        listener: Annotated[str | None, Query(max_length=200)] = None,
-        text: Annotated[str, Query(max_length=200)] = "",
-        order: Annotated[str, Query(pattern=f"^({'|'.join(queries.ORDERS)})$")] = "file",
-        offset: Annotated[int, Query(ge=0)] = 0,
-    ) -> Response:
-        wanted = queries.Query(source, verdict, malformed, flips, listener or None, text, order)
-        found = library.select(kind, wanted)
-        shown = found.rows[offset : offset + PAGE_ROWS].tolist()
-        page = {"total": len(found.rows), "offset": offset, "rows": library.summaries(kind, shown)}
-        return _json({**page, "counts": found.counts, "ready": library.ready})
+    def rows(kind: Kind, query: Annotated[Query, Parameters()]) -> Response:
+        return _json(library.page(kind, query))
 
     @app.get("/api/row/{kind}/{row}")
     def row(kind: Kind, row: int) -> Response:
@@ -89,7 +65,7 @@ def create_app(library: Library) -> FastAPI:
         return _json(detail)
 
     @app.get("/image/{kind}/{row}/{side}")
-    def image(kind: Kind, row: int, side: Literal["first", "second"], size: Size = "small") -> Response:
+    def image(kind: Kind, row: int, side: Side, size: Size = "small") -> Response:
         try:
             file = library.image(kind, row, side)
             if file is None:
@@ -100,13 +76,8 @@ def create_app(library: Library) -> FastAPI:
         # The page's addresses of images hold the session: a later server's rows are other rows.
         return Response(content, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
 
+    app.mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True))
     return app
-
-
-def _serve_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
-    @app.get(path)
-    def file() -> Response:
-        return Response(content, media_type=media_type)
 
 
 def _json(value: Any) -> Response:

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from earshot.errors import InputError
 from earshot.predictions.run import read_runs
-from earshot.rundir import RunDir
+from earshot.view.judged import JudgedSource
+from earshot.view.pictures import Pairs
+from earshot.view.rollouts import RolloutSource
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file of predictions, or one folder of rollouts."""
-
-    run: str
-    name: str
-    """The set that was judged, or `rollouts`."""
-    path: Path
-    """The folder of an evaluation, or of the rollouts."""
-    data: Path | None
-    """The pair set that the rows are of; None where the run does not say."""
-    listeners: tuple[str, ...] = ()
-    """Who was asked, as far as the settings say; the rows may name more."""
-    weights: Mapping[str, Any] = field(default_factory=dict)
-    """What the parts of a reward count for, as the configuration says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(NamedTuple):
     """All there is to show."""
 
-    judged: tuple[Source, ...]
-    rollouts: tuple[Source, ...]
+    judged: list[JudgedSource]
+    rollouts: list[RolloutSource]
 
 
 def find_sources(paths: Sequence[Path]) -> Sources:
@@ -45,20 +28,17 @@ def find_sources(paths: Sequence[Path]) -> Sources:
     Raises:
         InputError: No path was given, one holds no run, or one has neither predictions nor rollouts yet.
     """
-    judged, rollouts = [], []
+    found = Sources([], [])
+    sets: dict[Path | None, Pairs] = {}
     for run in read_runs(paths, who="view", strict=False):
-        found = [
-            Source(run.name, one.set_name, one.folder, one.data_folder, one.listeners)
-            for one in run.evaluations
-            if one.files()
-        ]
-        if not found and not run.rollout_files:
+        judged = [one for one in run.evaluations if one.files()]
+        if not judged and not run.rollout_files:
             raise _nothing_in(run.path)
-        judged += found
+        for one in judged:
+            found.judged.append(JudgedSource(one, sets.setdefault(one.data_folder, Pairs(one.data_folder))))
         if run.rollout_files:
-            folder = RunDir(run.path).rollouts
-            rollouts.append(Source(run.name, "rollouts", folder, run.training_set, ("listener",), run.weights))
-    return Sources(tuple(judged), tuple(rollouts))
+            found.rollouts.append(RolloutSource(run, sets.setdefault(run.training_set, Pairs(run.training_set))))
+    return found
 
 
 def _nothing_in(path: Path) -> InputError:

@@ -89,9 +89,6 @@ function showRows(same = false) {
   $("next").disabled = last >= page.total;
   showCounts();
   sayWhere();
-  if (page.rows.length && !performance.getEntriesByName("first-rows").length) {
-    requestAnimationFrame(() => setTimeout(() => performance.mark("first-rows"))); // for whoever measures the first paint
-  }
 }
 
 function fillList() {
@@ -254,7 +251,7 @@ function showState() {
   const left = state.judged.left_out;
   if (left) notes.unshift(`${count(left)} ${left === 1 ? "line was" : "lines were"} left out`);
   $("notes").hidden = notes.length === 0;
-  if ($("notes").childElementCount !== notes.length) $("notes").replaceChildren(...notes.map((note) => element("li", {}, words(note))));
+  $("notes").replaceChildren(...notes.map((note) => element("li", {}, words(note))));
 }
 
 async function watch() {
@@ -355,11 +352,9 @@ NARROW.addEventListener("change", () => { openFilters(); if (!NARROW.matches) do
 openFilters();
 
 const start = readAddress();
-form.text.value = query.text;
-for (const name of ["malformed", "flips"]) form[name].checked = query[name];
 state = await get("/api/state");
 showState();
-showCounts();
+fillForm();
 await loadRows(start.offset);
 if (start.row !== null && positionOf(start.row) >= 0) choose(start.row);
 if (!page.rows.length && state && !state.judged.sources.length && kind === "judged") document.querySelector('[data-kind="rollouts"]').click();

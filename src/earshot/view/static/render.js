@@ -58,10 +58,6 @@ function thumbnail(source) {
 /** One row of the list. `pictures(side, size)` is the address of an image. */
 export function listRow(row, kind, pictures, open) {
   const button = element("button", { type: "button", class: "row", "data-index": row.index, onclick: open });
-  if (row.id === undefined) {
-    button.append(element("span"), element("span"), element("span", { class: "soft" }, "this row's file was written again"));
-    return element("li", {}, button);
-  }
   const facts = element("span", { class: "facts" }, outcome(row));
   const say = (...parts) => facts.append(" · ", ...parts);
   if (kind === "judged") say("p(first) ", element("b", {}, p(row.p_first)));
