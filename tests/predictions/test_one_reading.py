@@ -162,7 +162,7 @@ def test_a_row_that_metrics_refuse_is_left_out_of_the_page(tmp_path: Path, wrong
     with pytest.raises(DataError, match=r"predictions\.jsonl:2"):
         Evaluation("run", tmp_path).table()
     page = judged_rows(tmp_path)
-    assert (page.refresh(), page.left_out) == (1, 1)
+    assert (page.refresh(), page.state()["left_out"]) == (1, 1)
 
 
 def test_even_is_on_no_side_for_the_report_as_for_the_page() -> None:

@@ -31,7 +31,7 @@ def test_parts_are_read_until_they_are_put_together_and_the_page_shows_each_row_
     parts = tmp_path / "predictions.parts"
     append_jsonl(parts / "part-000000000000.jsonl", [judged(0), {"row": 1, "id": "bad", "error": "it is damaged"}])
     assert [row["id"] for row in evaluation(tmp_path).rows()] == ["p0"]
-    assert (page.refresh(), page.left_out) == (1, 0)
+    assert (page.refresh(), page.state()["left_out"]) == (1, 0)
     append_jsonl(parts / "part-000000000002.jsonl", [judged(1), judged(2)])
     assert page.refresh() == 2
     append_jsonl(tmp_path / "predictions.jsonl", [judged(k) for k in range(3)])
@@ -73,10 +73,10 @@ def test_damaged_settings_are_an_error_or_cost_what_they_say(tmp_path: Path) -> 
     with pytest.raises(DataError, match="no JSON"):
         _ = Run("run", tmp_path).evaluations
     (found,) = Run("run", tmp_path, strict=False).evaluations
-    assert (found.settings, found.data_folder, found.listeners) == ({}, None, ())
-    write_json(tmp_path / "evaluation.json", {"data": "../set", "listeners": ["kin"]})
+    assert (found.settings, found.data_folder) == ({}, None)
+    write_json(tmp_path / "evaluation.json", {"data": "../set"})
     (found,) = Run("run", tmp_path).evaluations
-    assert (found.set_name, found.listeners) == ("set", ("kin",))
+    assert found.set_name == "set"
 
 
 def test_an_evaluation_alone_tells_its_own_environment(tmp_path: Path) -> None:

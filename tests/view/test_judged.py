@@ -70,7 +70,7 @@ def test_a_file_that_grows_is_followed_and_a_half_written_line_waits(file: Path)
     assert rows.refresh() == 1
     assert rows.table()["id"].to_pylist() == [*PAIRS, "late"]
     assert rows.table()["index"].to_pylist() == [*range(10)]  # a row keeps its number
-    assert rows.notes == []
+    assert rows.state()["notes"] == []
 
 
 def test_rows_of_a_file_that_was_replaced_are_no_longer_shown(file: Path) -> None:
@@ -92,8 +92,8 @@ def test_a_bad_line_is_left_out_counted_and_named(file: Path) -> None:
     append_jsonl(file, [prediction("after", PAIRS["a"]), prediction("p", PAIRS["a"]) | {"p_first": 7}])
     rows = rows_of(file)
     assert len(rows.table()) == 10
-    assert rows.left_out == 4
-    (note,) = rows.notes
+    assert rows.state()["left_out"] == 4
+    (note,) = rows.state()["notes"]
     assert note.startswith("run 0, evaluation: line 10: ValueError: no JSON")
 
 

@@ -6,14 +6,14 @@ from typing import Any, Literal
 import pytest
 
 from earshot.rundir import append_jsonl
-from earshot.view import Library, find_sources
+from earshot.view import Library
 from earshot.view.query import Query, Selection, select
 from tests.view.runs import PAIRS, prediction
 
 
 @pytest.fixture()
 def library(run: Path) -> Library:
-    library = Library(find_sources([run]))
+    library = Library([run])
     library.refresh()
     return library
 

@@ -61,10 +61,10 @@ def test_a_damaged_file_is_named_and_the_others_are_shown(folder: Path) -> None:
     (folder / "step-000001-rank0.parquet").write_bytes(b"PAR1 no parquet")
     rows = rows_of(folder)
     assert len(rows.table()) == 5
-    (note,) = rows.notes
+    (note,) = rows.state()["notes"]
     assert note.startswith("run, rollouts: step-000001-rank0.parquet cannot be read")
     rows.refresh()
-    assert len(rows.notes) == 1
+    assert len(rows.state()["notes"]) == 1
 
 
 @pytest.mark.parametrize(

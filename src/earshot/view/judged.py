@@ -36,7 +36,6 @@ class JudgedSource(Source):
 
     def __init__(self, evaluation: Evaluation, pairs: Pairs) -> None:
         self.run, self.name = evaluation.run, evaluation.set_name
-        self.listeners = evaluation.listeners
         self.pairs = pairs
         self._evaluation = evaluation
         self._people: People | None = None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from earshot.errors import DataError
+from earshot.errors import InputError
+from earshot.predictions.run import read_runs
 from earshot.types import Side
-from earshot.view.query import Query, listeners_of, select
+from earshot.view.judged import JudgedSource
+from earshot.view.pictures import Pairs
+from earshot.view.query import Query, select
+from earshot.view.rollouts import RolloutSource
 from earshot.view.rows import MAX_LIST_CHARACTERS, Rows, Source
-from earshot.view.sources import Sources
 
 Kind = Literal["judged", "rollouts"]
 
@@ -32,29 +35,37 @@ class Library:
     """The judged pairs and the rollouts of some runs.
 
     `refresh` is for one thread (`follow` is that thread's work); everything else may be called from any number.
+
+    Args:
+        paths: Run directories; an evaluation's own folder is one too. A run is named by its folder, and by more of its
+            path where two folders have the same name.
+
+    Raises:
+        InputError: No path was given, one holds no run, or one has neither predictions nor rollouts yet.
     """
 
-    def __init__(self, sources: Sources) -> None:
-        self.rows: dict[Kind, Rows] = {"judged": Rows(sources.judged), "rollouts": Rows(sources.rollouts)}
+    def __init__(self, paths: Sequence[Path]) -> None:
+        judged: list[Source] = []
+        rollouts: list[Source] = []
+        sets: dict[Path | None, Pairs] = {}
+        for run in read_runs(paths, who="view", strict=False):
+            evaluations = [one for one in run.evaluations if one.files()]
+            if not evaluations and not run.rollout_files:
+                raise _nothing_in(run.path)
+            for one in evaluations:
+                judged.append(JudgedSource(one, sets.setdefault(one.data_folder, Pairs(one.data_folder))))
+            if run.rollout_files:
+                rollouts.append(RolloutSource(run, sets.setdefault(run.training_set, Pairs(run.training_set))))
+        self.rows: dict[Kind, Rows] = {"judged": Rows(judged), "rollouts": Rows(rollouts)}
         self.ready = False
         """Whether everything that was there at the start has been read."""
         self.trouble: str | None = None
         """Why reading cannot go on, if it cannot."""
-        self._no_pictures: dict[Kind, list[str]] = {"judged": [], "rollouts": []}
 
     def refresh(self, stop: threading.Event | None = None) -> int:
         """Reads what has been added since, unless told to stop, and returns how many rows that were."""
         added = sum(rows.refresh(stop) for rows in self.rows.values())
-        if stop is not None and stop.is_set():
-            return added
-        if not self.ready:
-            for kind, rows in self.rows.items():
-                self._no_pictures[kind] = [
-                    f"{source.run}, {source.name}: no pictures: {source.pairs.fault}"
-                    for source in rows.sources
-                    if source.pairs.folder is not None and source.pairs.fault
-                ]
-            self.ready = True
+        self.ready = True
         return added
 
     def follow(self, stop: threading.Event, every_s: float = 2.0) -> None:
@@ -69,19 +80,8 @@ class Library:
 
     def state(self) -> dict[str, Any]:
         """What there is, and how much of it has been read."""
-        return {"ready": self.ready, "trouble": self.trouble, **{kind: self._state_of(kind) for kind in self.rows}}
-
-    def _state_of(self, kind: Kind) -> dict[str, Any]:
-        rows, table = self.rows[kind], self.rows[kind].table()
-        asked = {name for source in rows.sources for name in source.listeners}
-        return {
-            "sources": [{"run": source.run, "name": source.name} for source in rows.sources],
-            "rows": len(table),
-            "progress": rows.progress,
-            "listeners": sorted(asked | set(listeners_of(table))),
-            "notes": [*rows.notes, *self._no_pictures[kind]],
-            "left_out": rows.left_out,
-        }
+        kinds: dict[str, Any] = {kind: rows.state() for kind, rows in self.rows.items()}
+        return {"ready": self.ready, "trouble": self.trouble, **kinds}
 
     def page(self, kind: Kind, query: Query) -> dict[str, Any]:
         """What the list shows of a query's rows, among those read so far."""
@@ -96,38 +96,32 @@ class Library:
             "ready": self.ready,
         }
 
-    def detail(self, kind: Kind, index: int) -> dict[str, Any] | None:
-        """Everything about a row; None where there is no such row, or its file was replaced meanwhile."""
-        found = self._find(kind, index)
-        if found is None:
-            return None
-        row, source = found
-        try:
-            detail = source.detail(row)
-        except DataError:  # the set has changed since it was read
-            return None
-        place = {"run": source.run, "set": source.name, "fault": source.pairs.fault}
-        return listed(kind, row) | place | detail
-
-    def image(self, kind: Kind, index: int, side: Side) -> Path | None:
-        """The file of one image of a row's pair; None where there is no such row or no pair set.
+    def detail(self, kind: Kind, index: int) -> dict[str, Any]:
+        """Everything about a row.
 
         Raises:
+            LookupError: There is no such row, or its file was replaced meanwhile.
+            DataError: What people said of its pair was replaced meanwhile.
+        """
+        row, source = self._find(kind, index)
+        place = {"run": source.run, "set": source.name, "fault": source.pairs.fault}
+        return listed(kind, row) | place | source.detail(row)
+
+    def image(self, kind: Kind, index: int, side: Side) -> Path:
+        """The file of one image of a row's pair.
+
+        Raises:
+            LookupError: There is no such row.
             DataError: The pair set cannot be read, or is another than the one the row was made with.
             ImageError: The image is missing or outside the set's folder.
         """
-        found = self._find(kind, index)
-        if found is None:
-            return None
-        row, source = found
-        return None if source.pairs.folder is None else source.pairs.image(row["id"], side)
+        row, source = self._find(kind, index)
+        return source.pairs.image(row["id"], side)
 
-    def _find(self, kind: Kind, index: int) -> tuple[dict[str, Any], Source] | None:
+    def _find(self, kind: Kind, index: int) -> tuple[dict[str, Any], Source]:
         table = self.rows[kind].table()
-        places = np.flatnonzero(table["index"].to_numpy() == index).tolist()
-        if not places:
-            return None
-        row = row_at(table, places[0])
+        (places,) = np.nonzero(table["index"].to_numpy() == index)
+        row = row_at(table, int(places[0]))
         return row, self.rows[kind].sources[row["source"]]
 
 
@@ -139,3 +133,13 @@ def row_at(table: pa.Table, place: int) -> dict[str, Any]:
 def listed(kind: Kind, row: Mapping[str, Any]) -> dict[str, Any]:
     """What the list shows of a row of the table."""
     return {name: row[name] for name in LISTED[kind]} | {"id": row["id"][:MAX_LIST_CHARACTERS]}
+
+
+def _nothing_in(path: Path) -> InputError:
+    if not path.is_dir():
+        return InputError(f"{path}: is no folder, expected a run directory; check the path")
+    model = path / "model" if (path / "model").is_dir() else "MODEL"
+    return InputError(
+        f"{path}: holds no predictions.jsonl, here or in eval/*/, and no rollouts/*.parquet, expected either; "
+        f"'earshot eval --model {model} --data PAIRS --out {path / 'eval' / 'NAME'}' makes predictions"
+    )

@@ -26,34 +26,31 @@ LOSSLESS_BELOW_PX = 300
 
 
 class Pairs:
-    """A pair set, opened when something of it is first wanted.
+    """A pair set, of which nothing is known before it is opened.
 
-    Args:
+    Attributes:
         folder: Of the set; None where the run does not say which it is.
+        fault: Why there are no pictures.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self.fault = "the run does not say which pair set this is" if folder is None else None
+        self._opened: PairSet | None = None
 
-    @cached_property
-    def _opened(self) -> PairSet | str:
-        """The set, or why there is none."""
-        if self.folder is None:
-            return "the run does not say which pair set this is"
+    def open(self) -> None:
+        """Reads the set, once; whatever is wrong with it costs only prompts and pictures."""
+        if self.folder is None or self.fault or self._opened is not None:
+            return
         try:
-            return PairSet(self.folder, tolerate=sys.maxsize, require_images=False)
-        except Exception as error:  # whatever is wrong with it costs only prompts and pictures
-            return f"the pair set cannot be read: {error}"
-
-    @property
-    def fault(self) -> str | None:
-        """Why there are no pictures."""
-        return self._opened if isinstance(self._opened, str) else None
+            self._opened = PairSet(self.folder, tolerate=sys.maxsize, require_images=False)
+        except Exception as error:
+            self.fault = f"the pair set cannot be read: {error}"
 
     @cached_property
     def prompts(self) -> Mapping[str, str]:
         """By the ids of the pairs."""
-        if isinstance(self._opened, str):
+        if self._opened is None:
             return {}
         ids, prompts = (self._opened.column(name).to_pylist() for name in ("id", "prompt"))
         return dict(zip(ids, prompts, strict=True))
@@ -65,8 +62,8 @@ class Pairs:
             DataError: The set cannot be read, or does not have the pair, or not its images.
             ImageError: The image is missing or outside the set's folder.
         """
-        if isinstance(self._opened, str):
-            raise DataError(self._opened)
+        if self._opened is None:
+            raise DataError(self.fault or "the pair set has not been opened yet")
         position = pc.index(self._opened.column("id"), pa.scalar(pair_id)).as_py()
         if position < 0:
             raise DataError(f"pair {pair_id[:60]!r} is not in the pair set; it is not the one that was judged")

@@ -53,18 +53,14 @@ class Selection(NamedTuple):
     counts: dict[str, Any]
 
 
-def listeners_of(table: pa.Table) -> list[str]:
-    """The listeners that the rows name."""
-    return sorted(name.removeprefix(GAP) for name in table.column_names if name.startswith(GAP))
-
-
 def select(table: pa.Table, query: Query) -> Selection:
     """The rows of a query."""
     source, flip = table["source"].to_numpy(), table["flip"].to_numpy()
     malformed = table["malformed"].to_numpy() > 0
     verdicts = {name: pc.equal(table["outcome"], name).to_numpy() for name in get_args(Outcome)}
     gaps = {ANY_LISTENER: table["gap"].to_numpy()}
-    gaps |= {name: table[GAP + name].to_numpy() for name in listeners_of(table)}
+    for name in sorted(name for name in table.column_names if name.startswith(GAP)):
+        gaps[name.removeprefix(GAP)] = table[name].to_numpy()
     apart = {name: ~np.isnan(gap) for name, gap in gaps.items()}
     chosen: dict[str, Any] = {
         "source": query.source is None or source == query.source,

@@ -28,7 +28,6 @@ class RolloutSource(Source):
     """The rollouts of a training run."""
 
     name = "rollouts"
-    listeners = (LISTENER,)
 
     def __init__(self, run: Run, pairs: Pairs) -> None:
         self.run = run.name

@@ -27,7 +27,6 @@ _EMPTY = pa.schema(
     [
         ("index", pa.int64()),
         ("source", pa.int64()),
-        ("id", pa.string()),
         ("outcome", pa.string()),
         ("malformed", pa.int64()),
         ("flip", pa.bool_()),
@@ -50,8 +49,8 @@ MAX_TRACE_CHARACTERS = 200_000
 class File:
     """A file, and what has been read of it."""
 
-    path: Path
     source: int
+    path: Path
     offset: int = 0
     """Where reading goes on."""
     lines: int = 0
@@ -74,13 +73,11 @@ class Source(ABC):
         run: The run's name.
         name: The set that was judged, or `rollouts`.
         pairs: The pair set that the rows are of.
-        listeners: Who was asked, as far as the settings say; the rows may name more.
     """
 
     run: str
     name: str
     pairs: Pairs
-    listeners: tuple[str, ...]
 
     @abstractmethod
     def files(self) -> list[tuple[Path, Hashable]]:
@@ -103,34 +100,39 @@ class Rows:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = tuple(sources)
-        self._files: dict[tuple[Path, Hashable], File] = {}
+        self._files: dict[tuple[int, Path, Hashable], File] = {}
         self._count = 0
         self._version = 0
         self._table = (0, _EMPTY)
 
-    @property
-    def progress(self) -> float:
-        """The share of the files that has been read, in [0, 1]."""
-        files = list(self._files.values())
-        return sum(file.share for file in files) / len(files) if files else 0.0
+    def state(self) -> dict[str, Any]:
+        """What there is, how much of it has been read, and what is missing."""
+        files = self._files.values()
+        return {
+            "sources": [{"run": source.run, "name": source.name} for source in self.sources],
+            "rows": len(self.table()),
+            "progress": sum(file.share for file in files) / len(files) if files else 0.0,
+            "notes": self._notes(),
+            "left_out": sum(file.left_out for file in files),
+        }
 
-    @property
-    def left_out(self) -> int:
-        """Lines, or whole files, that cannot be read."""
-        return sum(file.left_out for file in list(self._files.values()))
-
-    @property
-    def notes(self) -> list[str]:
-        """The first of what was left out of each source."""
-        first = {file.source: file.note for file in reversed(list(self._files.values())) if file.note}
-        return [f"{self.sources[n].run}, {self.sources[n].name}: {note}" for n, note in sorted(first.items())]
+    def _notes(self) -> list[str]:
+        """What is missing of each source: the first of what was left out, and pictures."""
+        first = {file.source: file.note for file in reversed(self._files.values()) if file.note}
+        found = []
+        for number, source in enumerate(self.sources):
+            lost = f"no pictures: {source.pairs.fault}" if source.pairs.folder and source.pairs.fault else None
+            found += [f"{source.run}, {source.name}: {note}" for note in (first.get(number), lost) if note]
+        return found
 
     def refresh(self, stop: threading.Event | None = None) -> int:
         """Reads what is new until told to stop, and returns how many rows that were. What is gone is forgotten."""
         before = self._count
-        found = {one: number for number, source in enumerate(self.sources) for one in source.files()}
-        if list(found) != list(self._files):
-            self._files = {one: self._files.get(one) or File(one[0], number) for one, number in found.items()}
+        for source in self.sources:
+            source.pairs.open()
+        found = [(number, *file) for number, source in enumerate(self.sources) for file in source.files()]
+        if found != list(self._files):
+            self._files = {key: self._files.get(key) or File(*key[:2]) for key in found}
             self._version += 1
         for file in self._files.values():
             for table in self.sources[file.source].read(file):
@@ -150,7 +152,7 @@ class Rows:
         """All rows as far as they are read: sources one after another, and in them file after file."""
         version = self._version
         if self._table[0] != version:
-            tables = [table for file in list(self._files.values()) for table in list(file.tables)]
+            tables = [table for file in self._files.values() for table in list(file.tables)]
             self._table = version, pa.concat_tables([_EMPTY, *tables], promote_options="default")
         return self._table[1]
 

@@ -228,7 +228,7 @@ function showCounts() {
   const here = state[kind];
   options(form.source, [["", "all"], ...here.sources.map((s, i) => [String(i), `${s.run} · ${s.name}`, counts?.source[i] ?? 0])], query.source);
   options(form.verdict, [["", "any"], ...[["right", "right"], ["wrong", "wrong"], ["open", "no majority"]].map(([v, t]) => [v, t, counts?.verdict[v]])], query.verdict);
-  const names = kind === "rollouts" ? [] : here.listeners;
+  const names = Object.keys(counts?.listener ?? {}).filter((name) => name !== "*");
   options(form.listener, [["", "any"], ["*", names.length > 1 ? "one of them differs" : "differs", counts?.listener["*"] ?? 0],
     ...(names.length > 1 ? names.map((name) => [name, `${name} differs`, counts?.listener[name] ?? 0]) : [])], query.listener);
   options(form.order, ORDERS[kind], query.order);
