@@ -113,10 +113,7 @@ export function detailOf(row, kind, pictures, everywhere) {
     element("button", { type: "button", onclick: everywhere }, kind === "judged" ? "this pair everywhere" : "all its completions"));
   const pair = element("div", { class: "pair" }, figure(row, "first", pictures("first", "large"), row.fault),
     figure(row, "second", pictures("second", "large"), row.fault));
-  const shown = [heading, place, pair];
-  if (kind === "judged") shown.push(...judged(row));
-  else shown.push(...rollout(row));
-  return shown;
+  return [heading, place, pair, ...(kind === "judged" ? judged(row) : rollout(row))];
 }
 
 function judged(row) {
