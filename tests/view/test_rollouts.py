@@ -67,6 +67,15 @@ def test_a_damaged_file_is_named_and_the_others_are_shown(folder: Path) -> None:
     assert len(rows.state()["notes"]) == 1
 
 
+def test_a_file_that_lacks_what_a_row_needs_is_left_out_and_a_null_is_an_empty_text(folder: Path) -> None:
+    write_rollouts(folder / "step-000004-rank0.parquet", [rollout(4, pair_id=None, prompt=None)])
+    write_rollouts(folder / "step-000006-rank0.parquet", [rollout(6, votes_first=None)])
+    rows = rows_of(folder)
+    assert len(rows.table()) == 6
+    assert (rows.table()["id"][5].as_py(), rows.table()["prompt"][5].as_py()) == ("", "")
+    assert rows.state()["left_out"] == 1
+
+
 @pytest.mark.parametrize(
     ("text", "rows"),
     [("other WORDS", [3]), ("words of step 0", [0, 1, 2]), ("<script>", [0, 1, 2, 3, 4]), ("two answers", [])],

@@ -76,8 +76,8 @@ def _table(rollouts: pa.Table) -> pa.Table:
     searched = zip(*(rows[name].to_pylist() for name in ("pair_id", "prompt", "completion")), strict=True)
     return pa.table(
         {
-            "id": rows["pair_id"],
-            "prompt": pc.utf8_slice_codeunits(rows["prompt"], 0, MAX_LIST_CHARACTERS),
+            "id": pc.fill_null(rows["pair_id"], ""),
+            "prompt": pc.utf8_slice_codeunits(pc.fill_null(rows["prompt"], ""), 0, MAX_LIST_CHARACTERS),
             "step": rows["step"],
             **columns_of(p_first, votes_first, votes_second),
             "side": rows["side"],

@@ -173,7 +173,7 @@ def columns_of(
     people = majority(votes_first, votes_second)
     return {
         "votes": pa.FixedSizeListArray.from_arrays(np.stack([votes_first, votes_second], axis=1).ravel(), 2),
-        "preferred": _SIDES.take(pa.array(people.astype(np.int64) + 1)),
+        "preferred": _SIDES.take(pa.array(people + 1).cast(pa.int64())),
         "outcome": pa.array(outcomes(p_first, people), pa.string()),
     }
 
