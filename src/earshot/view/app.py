@@ -3,7 +3,7 @@
 import json
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,6 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Response
 from fastapi import Query as Parameters
 from fastapi.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 
 from earshot.errors import DataError
 from earshot.rundir import plain
@@ -21,6 +20,7 @@ from earshot.view.pictures import Size, picture
 from earshot.view.query import Query
 from earshot.web import Message, Receive, Send, address_of, content_policy, guarded, listen, names_of, stranger
 
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
 CONTENT_POLICY = content_policy()
 HOST = "127.0.0.1"
 _NAMES = names_of(HOST)
@@ -30,7 +30,7 @@ _STRANGERS = {
 }
 
 
-def guard(app: ASGIApp) -> ASGIApp:
+def guard(app: Application) -> Application:
     """Answers only to this machine's own names, and puts the headers on every answer that keep the page to itself."""
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:
