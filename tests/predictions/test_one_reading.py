@@ -19,10 +19,9 @@ from earshot.predictions.run import Evaluation
 from earshot.predictions.sides import is_right, side_of
 from earshot.report.examples import confident_mistake, order_flip
 from earshot.rundir import append_jsonl
-from earshot.view.columns import GAP, RIGHT, WRONG
-from earshot.view.judged import JudgedIndex
 from earshot.view.query import Query, select
-from earshot.view.sources import Source
+from earshot.view.rows import GAP
+from tests.view.runs import judged_rows
 
 READERS = ("kin", "far")
 P = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
@@ -62,14 +61,15 @@ def test_page_report_and_metrics_count_the_same(drawn: list[tuple[Any, ...]]) ->
         judged = Evaluation("run", folder)
         table = judged.table()
         metrics = summarise(table, listeners=READERS, resamples=5)
-        index = JudgedIndex([Source("run", "set", folder, None)])
-        index.refresh()
-        columns, rows = index.columns.snapshot(), list(judged.rows())
+        page = judged_rows(folder)
+        page.refresh()
+        shown, rows = page.table(), list(judged.rows())
+        outcome, flip = (shown[name].to_numpy() for name in ("outcome", "flip"))
 
     strict = [row for row in rows if outcome_of(row) != "open"]
     right = sum(outcome_of(row) == "right" for row in strict)
-    assert metrics["accuracy"]["n"] == len(strict) == np.isin(columns["outcome"], [RIGHT, WRONG]).sum()
-    assert (metrics["accuracy"]["value"] or 0) * max(len(strict), 1) == right == (columns["outcome"] == RIGHT).sum()
+    assert metrics["accuracy"]["n"] == len(strict) == (outcome != "open").sum()
+    assert (metrics["accuracy"]["value"] or 0) * max(len(strict), 1) == right == (outcome == "right").sum()
     # Every confident mistake of the report is wrong; one without a side is wrong, and not confident.
     mistakes = [row for row in rows if confident_mistake(row) is not None]
     assert all(outcome_of(row) == "wrong" and row["p_first"] != 0.5 for row in mistakes)
@@ -77,7 +77,7 @@ def test_page_report_and_metrics_count_the_same(drawn: list[tuple[Any, ...]]) ->
 
     consistent = metrics["position_consistency"]
     flips = consistent["n"] - round((consistent["value"] or 0) * consistent["n"])
-    assert flips == columns["flip"].sum() == sum(map(is_flipped, rows))
+    assert flips == flip.sum() == sum(map(is_flipped, rows))
     assert flips == sum(order_flip(row) is not None for row in rows)
 
     for reader in READERS:
@@ -87,18 +87,20 @@ def test_page_report_and_metrics_count_the_same(drawn: list[tuple[Any, ...]]) ->
         assert apart["n"] == len(samples)
         assert round((apart["value"] or 0) * apart["n"]) == len(differing)
         # The page lists pairs: those with a completion that metrics.json counts, by how far the widest is apart.
-        on_the_page = columns.get(GAP + reader, np.full(len(rows), np.nan))
+        on_the_page = (
+            shown[GAP + reader].to_numpy() if GAP + reader in shown.column_names else np.full(len(rows), np.nan)
+        )
         gaps = [listener_gaps(row["samples"]).get(reader, np.nan) for row in rows]
         np.testing.assert_allclose(on_the_page, gaps, rtol=1e-6)
         np.testing.assert_allclose(widest_gaps(table).get(reader, np.full(len(rows), np.nan)), gaps)
-        facet = select(columns, Query(listener=reader))
+        facet = select(shown, Query(listener=reader))
         assert len(facet.rows) == facet.counts["listener"].get(reader, 0) == np.count_nonzero(~np.isnan(gaps))
         check_reader(reader, rows, metrics)
 
     for verdict, count in (("right", right), ("wrong", len(strict) - right), ("open", len(rows) - len(strict))):
-        chosen = select(columns, Query(verdict=verdict))
+        chosen = select(shown, Query(verdict=verdict))
         assert len(chosen.rows) == chosen.counts["verdict"][verdict] == count
-    assert len(select(columns, Query(flips=True)).rows) == flips
+    assert len(select(shown, Query(flips=True)).rows) == flips
 
 
 def check_reader(reader: str, rows: list[dict[str, Any]], metrics: Mapping[str, Any]) -> None:
@@ -157,8 +159,8 @@ def test_a_row_that_metrics_refuse_is_left_out_of_the_page(tmp_path: Path, wrong
     append_jsonl(tmp_path / "predictions.jsonl", [good[0] | good[1], whole | change])
     with pytest.raises(DataError, match=r"predictions\.jsonl:2"):
         Evaluation("run", tmp_path).table()
-    index = JudgedIndex([Source("run", "set", tmp_path, None)])
-    assert (index.refresh(), index.left_out) == (1, 1)
+    page = judged_rows(tmp_path)
+    assert (page.refresh(), page.state()["left_out"]) == (1, 1)
 
 
 def test_even_is_on_no_side_for_the_report_as_for_the_page() -> None:

@@ -18,7 +18,7 @@ from earshot.rewards import combine
 from earshot.rundir import write_text
 from earshot.train.reward import summarise
 from earshot.types import Malformed, Verdict
-from earshot.view import Library, find_sources
+from earshot.view import Library
 
 # The recommended recipe: format 1, accuracy 0.5, listener 0.5, claims 1.
 WEIGHTS = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "claims": 1.0}
@@ -44,7 +44,7 @@ def test_weighted_parts_sum_to_the_reward_on_the_page_and_in_the_report(tmp_path
     write_text(run / "config.yaml", f"rewards: {rewards}\n".replace("'", ""))
     write_rollouts(run / "rollouts" / "step-000001-rank0.parquet", [rollout(*one, **weights) for one in PAID])
 
-    library = Library(find_sources([run]))
+    library = Library([run])
     library.refresh()
     for k, (*_, reward) in enumerate(PAID):
         detail = library.detail("rollouts", k)

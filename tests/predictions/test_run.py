@@ -9,9 +9,7 @@ from earshot.errors import DataError, InputError
 from earshot.predictions.judgement import JudgedSample, conclude
 from earshot.predictions.run import Evaluation, Run, read_curves, read_runs
 from earshot.rundir import append_jsonl, whole, write_json, write_text
-from earshot.view.columns import RIGHT, WRONG
-from earshot.view.judged import JudgedIndex
-from earshot.view.sources import Source
+from tests.view.runs import judged_rows
 
 
 def judged(k: int, p: float = 0.9, **more: Any) -> dict[str, Any]:
@@ -29,19 +27,17 @@ def evaluation(folder: Path) -> Evaluation:
 
 def test_parts_are_read_until_they_are_put_together_and_the_page_shows_each_row_once(tmp_path: Path) -> None:
     append_jsonl(tmp_path / "people.jsonl", [people(k) for k in range(3)])
-    index = JudgedIndex([Source("run", "set", tmp_path, None)])
+    page = judged_rows(tmp_path)
     parts = tmp_path / "predictions.parts"
     append_jsonl(parts / "part-000000000000.jsonl", [judged(0), {"row": 1, "id": "bad", "error": "it is damaged"}])
     assert [row["id"] for row in evaluation(tmp_path).rows()] == ["p0"]
-    assert (index.refresh(), index.left_out) == (1, 0)
+    assert (page.refresh(), page.state()["left_out"]) == (1, 0)
     append_jsonl(parts / "part-000000000002.jsonl", [judged(1), judged(2)])
-    assert index.refresh() == 2
+    assert page.refresh() == 2
     append_jsonl(tmp_path / "predictions.jsonl", [judged(k) for k in range(3)])
     assert [row["id"] for row in evaluation(tmp_path).rows()] == ["p0", "p1", "p2"]
-    index.refresh()
-    alive = index.columns.snapshot()["alive"]
-    assert alive.tolist() == [False] * 3 + [True] * 3
-    assert [row and row["id"] for row in index.read([3, 4, 5])] == ["p0", "p1", "p2"]
+    page.refresh()
+    assert page.table()["id"].to_pylist() == ["p0", "p1", "p2"]
 
 
 def test_votes_are_todays_and_rows_of_the_first_format_hold_their_own(tmp_path: Path) -> None:
@@ -52,14 +48,13 @@ def test_votes_are_todays_and_rows_of_the_first_format_hold_their_own(tmp_path: 
 
 def test_a_vote_that_is_put_right_counts_at_once_on_the_page_too(tmp_path: Path) -> None:
     append_jsonl(tmp_path / "predictions.jsonl", [judged(0), judged(1)])
-    index = JudgedIndex([Source("run", "set", tmp_path, None)])
-    for first, outcome in ((3, RIGHT), (0, WRONG)):
+    page = judged_rows(tmp_path)
+    for first, outcome in ((3, "right"), (0, "wrong")):
         with whole(tmp_path / "people.jsonl") as temporary:
             append_jsonl(temporary, [people(k, first) for k in range(2)])
-        assert index.refresh() == 2
-        columns = index.columns.snapshot()
-        assert columns["outcome"][columns["alive"]].tolist() == [outcome] * 2
-    assert index.refresh() == 0
+        assert page.refresh() == 2
+        assert page.table()["outcome"].to_pylist() == [outcome] * 2
+    assert page.refresh() == 0
 
 
 @pytest.mark.parametrize(
@@ -78,10 +73,10 @@ def test_damaged_settings_are_an_error_or_cost_what_they_say(tmp_path: Path) -> 
     with pytest.raises(DataError, match="no JSON"):
         _ = Run("run", tmp_path).evaluations
     (found,) = Run("run", tmp_path, strict=False).evaluations
-    assert (found.settings, found.data_folder, found.listeners) == ({}, None, ())
-    write_json(tmp_path / "evaluation.json", {"data": "../set", "listeners": ["kin"]})
+    assert (found.settings, found.data_folder) == ({}, None)
+    write_json(tmp_path / "evaluation.json", {"data": "../set"})
     (found,) = Run("run", tmp_path).evaluations
-    assert (found.set_name, found.listeners) == ("set", ("kin",))
+    assert found.set_name == "set"
 
 
 def test_an_evaluation_alone_tells_its_own_environment(tmp_path: Path) -> None:

@@ -8,7 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from earshot.predictions.run import Evaluation
 from earshot.rundir import append_jsonl, write_json, write_text
+from earshot.view.judged import JudgedSource
+from earshot.view.pictures import Pairs
+from earshot.view.rows import Rows
 
 SCRIPT = "<script>window.pwned = 1</script>"
 BROKEN_IMAGE = '"><img src=x onerror="window.pwned = 1">'
@@ -138,3 +142,8 @@ def make_run(path: Path, data: Path) -> Path:
     for name, rows in ROLLOUTS.items():
         write_rollouts(path / "rollouts" / name, rows)
     return path
+
+
+def judged_rows(*folders: Path) -> Rows:
+    """The rows of evaluations, not read yet, and without their pair sets."""
+    return Rows([JudgedSource(Evaluation(f"run {k}", folder), Pairs(None)) for k, folder in enumerate(folders)])

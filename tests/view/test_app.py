@@ -10,13 +10,13 @@ pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'e
 from fastapi.testclient import TestClient
 
 from earshot.rundir import append_jsonl
-from earshot.view import Library, create_app, find_sources
+from earshot.view import Library, create_app
 from tests.view.runs import HOSTILE, LONG, PAIRS, prediction
 
 
 @pytest.fixture()
 def client(run: Path) -> TestClient:
-    library = Library(find_sources([run]))
+    library = Library([run])
     library.refresh()
     return TestClient(create_app(library), base_url="http://127.0.0.1:8378")
 
@@ -117,7 +117,7 @@ def test_an_impossible_choice_is_refused(client: TestClient, choices: dict[str, 
 def test_pages_hold_fifty_rows_and_meet(run: Path) -> None:
     (file,) = run.glob("eval/*/predictions.jsonl")
     append_jsonl(file, [prediction(f"more {k}", PAIRS["a"]) for k in range(60)])
-    library = Library(find_sources([run]))
+    library = Library([run])
     library.refresh()
     client = TestClient(create_app(library), base_url="http://localhost")
     first, second = (rows(client, offset=offset) for offset in (0, 50))
@@ -133,7 +133,7 @@ def test_a_row_in_full_has_every_word_and_only_says_how_much_of_a_huge_one_is_le
     assert client.get("/api/row/judged/8").json()["samples"][0]["trace"]["text"] == LONG + "the Grün end"
     (file,) = run.glob("eval/*/predictions.jsonl")
     append_jsonl(file, [prediction("huge", PAIRS["a"]._replace(trace="x" * 1_000_000))])
-    library = Library(find_sources([run]))
+    library = Library([run])
     library.refresh()
     client = TestClient(create_app(library), base_url="http://localhost")
     trace = client.get("/api/row/judged/9").json()["samples"][0]["trace"]
@@ -149,7 +149,7 @@ def test_rollouts_have_their_parts_and_what_the_listener_read(client: TestClient
 
 
 def test_before_anything_is_indexed_the_page_is_there_and_empty(run: Path) -> None:
-    client = TestClient(create_app(Library(find_sources([run]))), base_url="http://localhost")
+    client = TestClient(create_app(Library([run])), base_url="http://localhost")
     assert client.get("/").status_code == 200
     state = client.get("/api/state").json()
     assert (state["ready"], state["judged"]["rows"], state["judged"]["progress"]) == (False, 0, 0.0)
@@ -159,7 +159,7 @@ def test_before_anything_is_indexed_the_page_is_there_and_empty(run: Path) -> No
 
 def test_a_missing_pair_set_is_said_and_everything_else_is_shown(run: Path, data: Path) -> None:
     data.rename(data.with_name("elsewhere"))
-    library = Library(find_sources([run]))
+    library = Library([run])
     library.refresh()
     client = TestClient(create_app(library), base_url="http://localhost")
     assert any("no pictures" in note for note in client.get("/api/state").json()["judged"]["notes"])

@@ -7,10 +7,9 @@ import pytest
 
 from earshot.predictions.facts import listener_gaps, outcome_of
 from earshot.rundir import append_jsonl
-from earshot.view.columns import OPEN, RIGHT, WRONG
-from earshot.view.judged import JudgedIndex
-from earshot.view.sources import Source
-from tests.view.runs import LONG, PAIRS, P, prediction
+from earshot.view.query import Query, select
+from earshot.view.rows import Rows
+from tests.view.runs import LONG, PAIRS, P, judged_rows, prediction
 
 
 @pytest.fixture()
@@ -19,16 +18,22 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "predictions.jsonl"
 
 
-def index_of(*files: Path) -> JudgedIndex:
-    index = JudgedIndex([Source(f"run {k}", "set", file.parent, None) for k, file in enumerate(files)])
-    index.refresh()
-    return index
+def rows_of(*files: Path) -> Rows:
+    rows = judged_rows(*(file.parent for file in files))
+    rows.refresh()
+    return rows
+
+
+def found(rows: Rows, text: str) -> list[int]:
+    return select(rows.table(), Query(text=text)).rows.tolist()
 
 
 def test_every_row_is_what_it_says_beside_it(file: Path) -> None:
-    columns = index_of(file).columns.snapshot()
+    table = rows_of(file).table()
+    columns = {name: table[name].to_numpy() for name in table.column_names if name != "votes"}
     # a right, b wrong, c right, d wrong (no p_first), e tie, f wrong (0.5), g wrong, h right, i open (no votes)
-    assert columns["outcome"].tolist() == [RIGHT, WRONG, RIGHT, WRONG, OPEN, WRONG, WRONG, RIGHT, OPEN]
+    expected = ["right", "wrong", "right", "wrong", "open", "wrong", "wrong", "right", "open"]
+    assert columns["outcome"].tolist() == expected
     assert np.flatnonzero(columns["malformed"]).tolist() == [3]
     assert np.flatnonzero(columns["flip"]).tolist() == [1, 5]
     np.testing.assert_allclose(columns["gap.far"][:3], [0.7, 0.6, 0.4], rtol=1e-6)
@@ -54,48 +59,42 @@ def test_swapping_a_pairs_sides_changes_none_of_it() -> None:
         assert listener_gaps(row["samples"]) == pytest.approx(listener_gaps(turned["samples"]))
 
 
-def test_rows_are_read_back_in_any_order(file: Path) -> None:
-    found = index_of(file).read([8, 0, 3])
-    assert [row and row["id"] for row in found] == ["i", "a", "d"]
-
-
 def test_a_file_that_grows_is_followed_and_a_half_written_line_waits(file: Path) -> None:
-    index = index_of(file)
+    rows = rows_of(file)
     line = b'{"id": "late", "prompt_id": "late", "p_first": 0.9, "p_first_forward": 0.9, "p_first_swapped": 0.9, '
     with file.open("ab") as out:
         out.write(line)
-    assert index.refresh() == 0
+    assert rows.refresh() == 0
     with file.open("ab") as out:
         out.write(b'"votes_first": 1, "votes_second": 0, "samples": []}\n')
-    assert index.refresh() == 1
-    assert [row and row["id"] for row in index.read([9])] == ["late"]
-    assert index.notes == []
+    assert rows.refresh() == 1
+    assert rows.table()["id"].to_pylist() == [*PAIRS, "late"]
+    assert rows.table()["index"].to_pylist() == [*range(10)]  # a row keeps its number
+    assert rows.state()["notes"] == []
 
 
 def test_rows_of_a_file_that_was_replaced_are_no_longer_shown(file: Path) -> None:
-    index = index_of(file)
+    rows = rows_of(file)
     other = file.with_name("other")
     append_jsonl(other, [prediction("new", PAIRS["a"]), prediction("newer", PAIRS["b"])])
     other.replace(file)
-    assert index.read([0, 1]) == [None, None]  # the old places lead to nothing, not to another row
-    index.refresh()
-    alive = index.columns.snapshot()["alive"]
-    assert alive.tolist() == [False] * 9 + [True] * 2
-    assert [row and row["id"] for row in index.read([9, 10])] == ["new", "newer"]
+    assert rows.refresh() == 2
+    assert rows.table()["id"].to_pylist() == ["new", "newer"]
+    assert rows.table()["index"].to_pylist() == [9, 10]  # the old numbers lead to nothing, not to another row
     file.unlink()
-    assert index.refresh() == 0
-    assert index.read([9]) == [None]
+    assert rows.refresh() == 0
+    assert len(rows.table()) == 0
 
 
 def test_a_bad_line_is_left_out_counted_and_named(file: Path) -> None:
     with file.open("ab") as out:
         out.write(b'not json\n{"id": "x"}\n[1]\n')
     append_jsonl(file, [prediction("after", PAIRS["a"]), prediction("p", PAIRS["a"]) | {"p_first": 7}])
-    index = index_of(file)
-    assert len(index.columns) == 10
-    assert index.left_out == 4
-    (note,) = index.notes
-    assert note.startswith("run 0, set: line 10: ValueError: no JSON")
+    rows = rows_of(file)
+    assert len(rows.table()) == 10
+    assert rows.state()["left_out"] == 4
+    (note,) = rows.state()["notes"]
+    assert note.startswith("run 0, evaluation: line 10: ValueError: no JSON")
 
 
 def test_a_listener_first_heard_late_is_unheard_before(tmp_path: Path) -> None:
@@ -103,10 +102,10 @@ def test_a_listener_first_heard_late_is_unheard_before(tmp_path: Path) -> None:
     for sample in rows[-1]["samples"]:
         sample["listener"]["late"] = 0.1
     append_jsonl(tmp_path / "predictions.jsonl", rows)
-    columns = index_of(tmp_path / "predictions.jsonl").columns.snapshot()
-    assert np.flatnonzero(~np.isnan(columns["gap.late"])).tolist() == [2999]
-    assert np.isfinite(columns["gap.far"]).all()
-    assert {len(column) for column in columns.values()} == {3000}
+    table = rows_of(tmp_path / "predictions.jsonl").table()
+    assert len(table) == 3000
+    assert np.flatnonzero(~np.isnan(table["gap.late"].to_numpy())).tolist() == [2999]
+    assert np.isfinite(table["gap.far"].to_numpy()).all()
 
 
 @pytest.mark.parametrize(
@@ -129,14 +128,13 @@ def test_a_listener_first_heard_late_is_unheard_before(tmp_path: Path) -> None:
     ],
 )
 def test_search_looks_at_what_people_and_models_wrote(file: Path, text: str, rows: str) -> None:
-    hits = index_of(file).search(text, 0, 9)
-    assert "".join(name for name, hit in zip(PAIRS, hits.tolist(), strict=True) if hit) == rows
+    assert "".join(list(PAIRS)[row] for row in found(rows_of(file), text)) == rows
 
 
-def test_search_in_a_part_of_two_files_finds_that_parts_rows(file: Path, tmp_path: Path) -> None:
+def test_search_looks_in_all_files(file: Path, tmp_path: Path) -> None:
     second = tmp_path / "second" / "predictions.jsonl"
     second.parent.mkdir()
     append_jsonl(second, [prediction("z", PAIRS["i"]), prediction("y", PAIRS["a"])])
-    index = index_of(file, second)  # rows 0-8 of the first, 9 and 10 of the second
-    assert np.flatnonzero(index.search(LONG[:14], 0, 11)).tolist() == [8, 9]
-    assert (np.flatnonzero(index.search("plain", 5, 11)) + 5).tolist() == [5, 6, 10]
+    rows = rows_of(file, second)  # rows 0-8 of the first, 9 and 10 of the second
+    assert found(rows, LONG[:14]) == [8, 9]
+    assert found(rows, "plain") == [0, 1, 2, 3, 4, 5, 6, 10]

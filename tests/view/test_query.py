@@ -1,25 +1,29 @@
 """Filters, orders and counts, against what the hand-made rows are."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from earshot.rundir import append_jsonl
-from earshot.view import Library, find_sources
-from earshot.view.query import Query
+from earshot.view import Library
+from earshot.view.query import Query, Selection, select
 from tests.view.runs import PAIRS, prediction
 
 
 @pytest.fixture()
 def library(run: Path) -> Library:
-    library = Library(find_sources([run]))
+    library = Library([run])
     library.refresh()
     return library
 
 
+def selected(library: Library, kind: Literal["judged", "rollouts"] = "judged", **choices: Any) -> Selection:
+    return select(library.rows[kind].table(), Query(**choices))
+
+
 def names(library: Library, **choices: Any) -> str:
-    return "".join(list(PAIRS)[row] for row in library.select("judged", Query(**choices)).rows.tolist())
+    return "".join(list(PAIRS)[row] for row in selected(library, **choices).rows.tolist())
 
 
 @pytest.mark.parametrize(
@@ -67,19 +71,19 @@ def test_the_disagreement_with_one_listener_orders_by_that_one(library: Library)
 
 
 def test_a_choices_count_is_what_choosing_it_would_leave(library: Library) -> None:
-    counts = library.select("judged", Query(verdict="wrong")).counts
+    counts = selected(library, verdict="wrong").counts
     assert counts["verdict"] == {"right": 3, "wrong": 4, "open": 2}  # as if no verdict were chosen
     assert counts["malformed"] == 1  # d
     assert counts["flips"] == 2  # b f
     assert counts["listener"] == {"*": 2, "far": 1, "kin": 1}  # b g
     assert counts["source"] == {0: 4}
     for verdict, count in counts["verdict"].items():
-        assert len(library.select("judged", Query(verdict=verdict)).rows) == count
+        assert len(selected(library, verdict=verdict).rows) == count
 
 
 def test_rollouts_are_filtered_and_ordered_too(library: Library) -> None:
     def rows(**choices: Any) -> list[int]:
-        return library.select("rollouts", Query(**choices)).rows.tolist()
+        return selected(library, "rollouts", **choices).rows.tolist()
 
     assert rows(verdict="wrong") == [1, 2, 3]
     assert rows(malformed=True) == [2]
@@ -95,5 +99,5 @@ def test_what_a_run_adds_is_in_the_next_answer_also_to_a_search(library: Library
     (file,) = run.glob("eval/*/predictions.jsonl")
     append_jsonl(file, [prediction("late", PAIRS["a"])])
     assert library.refresh() == 1
-    assert library.select("judged", Query(text="plain words")).rows.tolist() == [*range(7), 9]
-    assert len(library.select("judged", Query(verdict="right")).rows) == 4
+    assert selected(library, text="plain words").rows.tolist() == [*range(7), 9]
+    assert len(selected(library, verdict="right").rows) == 4

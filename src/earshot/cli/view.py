@@ -18,8 +18,8 @@ def view_command(
     missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"view needs {' and '.join(missing)}; pip install 'earshot[serve]'")
-    from earshot.view import Library, find_sources, serve
+    from earshot.view import Library, serve
 
-    library = Library(find_sources(runs))
+    library = Library(runs)
     with suppress(KeyboardInterrupt):  # how a reader closes it
         serve(library, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))

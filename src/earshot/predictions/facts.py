@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
-from earshot.predictions.sides import differ, differs, gap, is_flip, is_right
+from earshot.predictions.sides import differ, differs, gap, is_flip, is_right, right
 from earshot.predictions.table import PredictionTable
 from earshot.types import Side
 
@@ -34,8 +34,13 @@ def label_against_votes(row: Row) -> str | None:
 
 def outcome_of(row: Row) -> Outcome:
     """Whether the answer is on people's side; open where they have none."""
-    right = is_right(row["p_first"], side_of_people(row))
-    return "open" if right is None else "right" if right else "wrong"
+    found = is_right(row["p_first"], side_of_people(row))
+    return "open" if found is None else "right" if found else "wrong"
+
+
+def outcomes(p_first: Float[np.ndarray, " n"], people: Float[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:
+    """`outcome_of` of each, by the signs of people's sides."""
+    return np.where(people == 0, "open", np.where(right(p_first, people), "right", "wrong"))
 
 
 def is_flipped(row: Row) -> bool:

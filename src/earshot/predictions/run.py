@@ -60,12 +60,6 @@ class Evaluation:
         except (OSError, ValueError):  # text that is no path
             return None
 
-    @property
-    def listeners(self) -> tuple[str, ...]:
-        """Who was asked, as far as the settings say; the rows may name more."""
-        asked = self.settings.get("listeners")
-        return tuple(str(name) for name in asked) if isinstance(asked, list) else ()
-
     @cached_property
     def info(self) -> Mapping[str, Any]:
         """What dataset.json says of the pair set; empty where it is not at hand."""

@@ -26,6 +26,11 @@ def signs_of(p_first: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return np.sign(p_first - 0.5)
 
 
+def majority(votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The signs of people's sides, by the majority of the votes; 0 in a tie."""
+    return np.sign(votes_first - votes_second)
+
+
 def is_right(p_first: float | None, people: Side | None) -> bool | None:
     """Whether a judge's side is people's; None where people have none. A judge without a side is wrong."""
     return None if people is None else side_of(p_first) == people

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
 from earshot.predictions.judgement import AUTHOR, is_malformed
+from earshot.predictions.sides import majority
 from earshot.types import hash_of
 
 FIRST, SECOND, TIE, BOTH_BAD, NONE = 1, -1, 0, 2, -9
@@ -86,7 +87,7 @@ class PredictionTable:
     @property
     def people(self) -> Float[np.ndarray, " p"]:
         """The signs of people's sides, by the majority of the votes: 1 first, -1 second, 0 none."""
-        return np.sign(self.votes_first - self.votes_second)
+        return majority(self.votes_first, self.votes_second)
 
     @property
     def strict(self) -> Bool[np.ndarray, " p"]:

@@ -4,174 +4,142 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
-from earshot.view.details import judged_detail, judged_summary, rollout_detail, rollout_summary
-from earshot.view.judged import JudgedIndex, is_set
-from earshot.view.pictures import PairSets
-from earshot.view.query import Query, Selection, listeners_of, select
-from earshot.view.rollouts import LISTENER, RolloutIndex
-from earshot.view.sources import Source, Sources
+from earshot.errors import InputError
+from earshot.predictions.run import read_runs
+from earshot.types import Side
+from earshot.view.judged import JudgedSource
+from earshot.view.pictures import Pairs
+from earshot.view.query import Query, select
+from earshot.view.rollouts import RolloutSource
+from earshot.view.rows import MAX_LIST_CHARACTERS, Rows, Source
 
 Kind = Literal["judged", "rollouts"]
-_KEPT_SEARCHES, _KEPT_SELECTIONS = 8, 8
+
+PAGE_ROWS = 50
+_OF_BOTH = ("index", "source", "id", "prompt", "votes", "preferred", "outcome", "malformed", "samples", "gap")
+LISTED: Mapping[Kind, tuple[str, ...]] = {
+    "judged": (*_OF_BOTH, "p_first", "flip"),
+    "rollouts": (*_OF_BOTH, "step", "side", "reward"),
+}
+"""The columns that the list shows."""
 
 
 class Library:
-    """The indexes of judged pairs and of rollouts, and the pair sets that their pictures are in.
+    """The judged pairs and the rollouts of some runs.
 
     `refresh` is for one thread (`follow` is that thread's work); everything else may be called from any number.
+
+    Args:
+        paths: Run directories; an evaluation's own folder is one too. A run is named by its folder, and by more of its
+            path where two folders have the same name.
+
+    Raises:
+        InputError: No path was given, one holds no run, or one has neither predictions nor rollouts yet.
     """
 
-    def __init__(self, sources: Sources) -> None:
-        self.judged = JudgedIndex(sources.judged)
-        self.rollouts = RolloutIndex(sources.rollouts)
-        self.sets = PairSets()
+    def __init__(self, paths: Sequence[Path]) -> None:
+        judged: list[Source] = []
+        rollouts: list[Source] = []
+        sets: dict[Path | None, Pairs] = {}
+        for run in read_runs(paths, who="view", strict=False):
+            evaluations = [one for one in run.evaluations if one.files()]
+            if not evaluations and not run.rollout_files:
+                raise _nothing_in(run.path)
+            for one in evaluations:
+                judged.append(JudgedSource(one, sets.setdefault(one.data_folder, Pairs(one.data_folder))))
+            if run.rollout_files:
+                rollouts.append(RolloutSource(run, sets.setdefault(run.training_set, Pairs(run.training_set))))
+        self.rows: dict[Kind, Rows] = {"judged": Rows(judged), "rollouts": Rows(rollouts)}
         self.ready = False
-        """Whether everything that was there at the start has been indexed."""
+        """Whether everything that was there at the start has been read."""
         self.trouble: str | None = None
-        """Why indexing cannot go on, if it cannot."""
-        self._searches: OrderedDict[tuple[Kind, str, bool], np.ndarray] = OrderedDict()
-        self._selections: OrderedDict[tuple[Kind, int, bool, Query], Selection] = OrderedDict()
-        self._searching, self._selecting = threading.Lock(), threading.Lock()
-
-    def index(self, kind: Kind) -> JudgedIndex | RolloutIndex:
-        return self.judged if kind == "judged" else self.rollouts
+        """Why reading cannot go on, if it cannot."""
 
     def refresh(self, stop: threading.Event | None = None) -> int:
-        """Indexes what has been added since, unless told to stop, and returns how many rows that were."""
-        added = self.judged.refresh(stop) + self.rollouts.refresh(stop)
-        if not self.ready:
-            for source in (*self.judged.sources, *self.rollouts.sources):
-                if source.data is not None and not is_set(stop):
-                    self._open_quietly(source)
-            self.ready = not is_set(stop)
+        """Reads what has been added since, unless told to stop, and returns how many rows that were."""
+        added = sum(rows.refresh(stop) for rows in self.rows.values())
+        self.ready = True
         return added
 
-    def _open_quietly(self, source: Source) -> None:
-        try:
-            self.sets.open(source.data)  # type: ignore[arg-type]
-        except Exception as error:
-            self.index("judged" if source in self.judged.sources else "rollouts").notes.append(
-                f"{source.run}, {source.name}: no pictures: {error}"
-            )
-
     def follow(self, stop: threading.Event, every_s: float = 2.0) -> None:
-        """Indexes, and goes on indexing what a run that is being written adds, until told to stop."""
+        """Reads, and goes on reading what a run that is being written adds, until told to stop."""
         while not stop.is_set():
             try:
                 self.refresh(stop)
-            except Exception as error:  # the page goes on with what is indexed, and says so
+            except Exception as error:  # the page goes on with what is read, and says so
                 self.trouble = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
             stop.wait(every_s)
 
     def state(self) -> dict[str, Any]:
-        """What there is, and how much of it has been indexed."""
-        kinds: tuple[Kind, ...] = ("judged", "rollouts")
-        return {"ready": self.ready, "trouble": self.trouble, **{kind: self._state_of(kind) for kind in kinds}}
+        """What there is, and how much of it has been read."""
+        kinds: dict[str, Any] = {kind: rows.state() for kind, rows in self.rows.items()}
+        return {"ready": self.ready, "trouble": self.trouble, **kinds}
 
-    def _state_of(self, kind: Kind) -> dict[str, Any]:
-        index = self.index(kind)
-        asked = {name for source in index.sources for name in source.listeners}
+    def page(self, kind: Kind, query: Query) -> dict[str, Any]:
+        """What the list shows of a query's rows, among those read so far."""
+        table = self.rows[kind].table()
+        found = select(table, query)
+        places = found.rows[query.offset : query.offset + PAGE_ROWS].tolist()
         return {
-            "sources": [{"run": source.run, "name": source.name} for source in index.sources],
-            "rows": int(np.count_nonzero(index.columns.snapshot()["alive"])),
-            "progress": index.progress,
-            "listeners": sorted(asked | set(listeners_of(index.columns.snapshot()))),
-            "notes": list(index.notes),
-            "left_out": index.left_out,
+            "total": len(found.rows),
+            "offset": query.offset,
+            "rows": [listed(kind, row_at(table, place)) for place in places],
+            "counts": found.counts,
+            "ready": self.ready,
         }
 
-    def select(self, kind: Kind, query: Query) -> Selection:
-        """The rows of a query among those indexed so far."""
-        key = (kind, self.index(kind).columns.version, self.ready, query)
-        found = self._selections.get(key)
-        if found is None:
-            columns = self.index(kind).columns.snapshot()
-            text_mask = self._with_text(kind, query.text, len(columns["source"])) if query.text else None
-            found = select(columns, query, has_text=text_mask)
-            with self._selecting:
-                self._selections[key] = found
-                while len(self._selections) > _KEPT_SELECTIONS:
-                    self._selections.popitem(last=False)
-        return found
-
-    def _with_text(self, kind: Kind, text: str, n: int) -> np.ndarray:
-        """Which of the first n rows hold a text; what was searched before is not searched again."""
-        key = (kind, text.lower(), self.ready)
-        with self._searching:  # one at a time: two at once would only take turns on the same disk
-            known = self._searches.get(key, np.zeros(0, bool))
-            if len(known) < n:
-                known = np.concatenate([known, self._search(kind, text, len(known), n)])
-                self._searches[key] = known
-                while len(self._searches) > _KEPT_SEARCHES:
-                    self._searches.popitem(last=False)
-        return known[:n]
-
-    def _search(self, kind: Kind, text: str, start: int, stop: int) -> np.ndarray:
-        hits = self.index(kind).search(text, start, stop)
-        if kind == "judged":  # a rollout has its prompt beside it, a prediction only where it is the prompt's id
-            columns = self.judged.columns.snapshot()
-            for number, source in enumerate(self.judged.sources):
-                here = columns["source"][start:stop] == number
-                hits |= here & np.isin(columns["pair_hash"][start:stop], self.sets.matching(source.data, text))
-        return hits
-
-    def summaries(self, kind: Kind, rows: list[int]) -> list[dict[str, Any]]:
-        """What a list shows of rows; a row whose file was replaced meanwhile has no `id`."""
-        columns = self.index(kind).columns.snapshot()
-        found = self.index(kind).read(rows)
-        prompts = self._prompts(columns["source"][rows], found) if kind == "judged" else [None] * len(rows)
-        out = []
-        for row, value, prompt in zip(rows, found, prompts, strict=True):
-            place = {"index": row, "source": int(columns["source"][row])}
-            if value is not None:
-                place |= judged_summary(value, prompt) if kind == "judged" else rollout_summary(value)
-            out.append(place)
-        return out
-
-    def _prompts(self, numbers: np.ndarray, rows: list[dict[str, Any] | None]) -> list[str | None]:
-        prompts: list[str | None] = [None] * len(rows)
-        for number in set(numbers.tolist()):
-            here = [k for k, n in enumerate(numbers.tolist()) if n == number and rows[k] is not None]
-            ids = [str((rows[k] or {}).get("id")) for k in here]
-            for k, prompt in zip(here, self.sets.prompts(self.judged.sources[number].data, ids), strict=True):
-                prompts[k] = prompt
-        return prompts
-
-    def detail(self, kind: Kind, row: int) -> dict[str, Any] | None:
-        """Everything about a row; None where there is no such row, or its file was replaced meanwhile."""
-        if not 0 <= row < len(self.index(kind).columns):
-            return None
-        (value,) = self.index(kind).read([row])
-        if value is None:
-            return None
-        source = self._source(kind, row)
-        place = {"index": row, "run": source.run, "set": source.name, "fault": self.sets.fault(source.data)}
-        if kind == "rollouts":
-            return place | rollout_detail(value, LISTENER, source.weights)
-        (prompt,) = self.sets.prompts(source.data, [str(value["id"])])
-        return place | judged_detail(value, prompt)
-
-    def _source(self, kind: Kind, row: int) -> Source:
-        return self.index(kind).sources[int(self.index(kind).columns.snapshot()["source"][row])]
-
-    def image(self, kind: Kind, row: int, side: Literal["first", "second"]) -> Path | None:
-        """The file of one image of a row's pair; None where there is no such row or no pair set.
+    def detail(self, kind: Kind, index: int) -> dict[str, Any]:
+        """Everything about a row.
 
         Raises:
+            LookupError: There is no such row, or its file was replaced meanwhile.
+            DataError: What people said of its pair was replaced meanwhile.
+        """
+        row, source = self._find(kind, index)
+        place = {"run": source.run, "set": source.name, "fault": source.pairs.fault}
+        return listed(kind, row) | place | source.detail(row)
+
+    def image(self, kind: Kind, index: int, side: Side) -> Path:
+        """The file of one image of a row's pair.
+
+        Raises:
+            LookupError: There is no such row.
             DataError: The pair set cannot be read, or is another than the one the row was made with.
             ImageError: The image is missing or outside the set's folder.
         """
-        if not 0 <= row < len(self.index(kind).columns):
-            return None
-        (value,) = self.index(kind).read([row])
-        data = self._source(kind, row).data
-        if value is None or data is None:
-            return None
-        return self.sets.image(data, str(value["id" if kind == "judged" else "pair_id"]), side)
+        row, source = self._find(kind, index)
+        return source.pairs.image(row["id"], side)
+
+    def _find(self, kind: Kind, index: int) -> tuple[dict[str, Any], Source]:
+        table = self.rows[kind].table()
+        (places,) = np.nonzero(table["index"].to_numpy() == index)
+        row = row_at(table, int(places[0]))
+        return row, self.rows[kind].sources[row["source"]]
+
+
+def row_at(table: pa.Table, place: int) -> dict[str, Any]:
+    # Not `take`, which would put all chunks of a column together first.
+    return table.slice(place, 1).to_pylist()[0]
+
+
+def listed(kind: Kind, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the list shows of a row of the table."""
+    return {name: row[name] for name in LISTED[kind]} | {"id": row["id"][:MAX_LIST_CHARACTERS]}
+
+
+def _nothing_in(path: Path) -> InputError:
+    if not path.is_dir():
+        return InputError(f"{path}: is no folder, expected a run directory; check the path")
+    model = path / "model" if (path / "model").is_dir() else "MODEL"
+    return InputError(
+        f"{path}: holds no predictions.jsonl, here or in eval/*/, and no rollouts/*.parquet, expected either; "
+        f"'earshot eval --model {model} --data PAIRS --out {path / 'eval' / 'NAME'}' makes predictions"
+    )

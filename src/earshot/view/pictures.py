@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from earshot.data.pairset import PairSet
-from earshot.errors import DataError, EarshotError
+from earshot.errors import DataError
 from earshot.images import ImageFolder, load_image
-from earshot.types import hash_of
+from earshot.types import Side
 
 Size = Literal["small", "large"]
 SIDES_PX: dict[Size, int] = {"small": 160, "large": 1024}
@@ -26,77 +25,52 @@ LOSSLESS_BELOW_PX = 300
 """Pictures smaller than this are sent as they are, pixel for pixel: a world's shapes, not a photograph."""
 
 
-class PairSets:
-    """Pair sets, each opened once, when something of it is first wanted. May be used from several threads."""
+class Pairs:
+    """A pair set, of which nothing is known before it is opened.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._locks: dict[Path, threading.Lock] = {}
-        self._opened: dict[Path, PairSet | str] = {}
+    Attributes:
+        folder: Of the set; None where the run does not say which it is.
+        fault: Why there are no pictures.
+    """
 
-    def open(self, folder: Path) -> PairSet:
-        """The pair set, waiting until it is read.
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.fault = "the run does not say which pair set this is" if folder is None else None
+        self._opened: PairSet | None = None
 
-        Raises:
-            DataError: It cannot be read.
-        """
-        with self._lock:
-            lock = self._locks.setdefault(folder, threading.Lock())
-        with lock:
-            if folder not in self._opened:
-                try:
-                    self._opened[folder] = PairSet(folder, tolerate=sys.maxsize, require_images=False)
-                except EarshotError as error:
-                    self._opened[folder] = str(error)
-            opened = self._opened[folder]
-        if isinstance(opened, str):
-            raise DataError(opened)
-        return opened
+    def open(self) -> None:
+        """Reads the set, once; whatever is wrong with it costs only prompts and pictures."""
+        if self.folder is None or self.fault or self._opened is not None:
+            return
+        try:
+            self._opened = PairSet(self.folder, tolerate=sys.maxsize, require_images=False)
+        except Exception as error:
+            self.fault = f"the pair set cannot be read: {error}"
 
-    def fault(self, folder: Path | None) -> str | None:
-        """Why there are no pictures of a set; None where there are, or where it has not been opened yet."""
-        if folder is None:
-            return "the run does not say which pair set this is"
-        opened = self._opened.get(folder)
-        return f"the pair set cannot be read: {opened}" if isinstance(opened, str) else None
+    @cached_property
+    def prompts(self) -> Mapping[str, str]:
+        """By the ids of the pairs."""
+        if self._opened is None:
+            return {}
+        ids, prompts = (self._opened.column(name).to_pylist() for name in ("id", "prompt"))
+        return dict(zip(ids, prompts, strict=True))
 
-    def prompts(self, folder: Path | None, ids: Sequence[str]) -> list[str | None]:
-        """The prompts of pairs; None where the pair is not in the set, or the set not opened yet."""
-        opened = self._opened.get(folder) if folder is not None else None
-        if not isinstance(opened, PairSet):
-            return [None] * len(ids)
-        where = pc.index_in(_texts(ids), value_set=opened.column("id").combine_chunks())
-        found = opened.column("prompt").take(where).to_pylist()
-        return [None if value is None else str(value) for value in found]
-
-    def matching(self, folder: Path | None, text: str) -> np.ndarray:
-        """Hashes of the ids of the pairs whose prompt holds the text; of none where the set is not opened."""
-        opened = self._opened.get(folder) if folder is not None else None
-        if not isinstance(opened, PairSet):
-            return np.zeros(0, np.int64)
-        ids = opened.column("id").filter(pc.match_substring(opened.column("prompt"), text, ignore_case=True))
-        return np.array([hash_of(str(name)) for name in ids.to_pylist()], np.int64)
-
-    def image(self, folder: Path, pair_id: str, side: Literal["first", "second"]) -> Path:
+    def image(self, pair_id: str, side: Side) -> Path:
         """The file of one image of a pair, by the pair's id alone.
 
         Raises:
             DataError: The set cannot be read, or does not have the pair, or not its images.
             ImageError: The image is missing or outside the set's folder.
         """
-        opened = self.open(folder)
-        position = pc.index(opened.column("id"), _texts([pair_id])[0]).as_py()
+        if self._opened is None:
+            raise DataError(self.fault or "the pair set has not been opened yet")
+        position = pc.index(self._opened.column("id"), pa.scalar(pair_id)).as_py()
         if position < 0:
             raise DataError(f"pair {pair_id[:60]!r} is not in the pair set; it is not the one that was judged")
-        name = opened.column(f"{side}_file_name")[position].as_py()
+        name = self._opened.column(f"{side}_file_name")[position].as_py()
         if name is None:
             raise DataError(f"pair {pair_id[:60]!r} has no images; import the set without --no-images")
-        return ImageFolder(folder).find(name, where=pair_id)
-
-
-def _texts(values: Sequence[str]) -> pa.Array:
-    """Arrow's text cannot hold half an emoji, and no pair of a set has one in its id."""
-    return pa.array([value.encode("utf-8", "replace").decode() for value in values], pa.string())
+        return ImageFolder(self._opened.folder).find(name, where=pair_id)
 
 
 def picture(file: Path, size: Size) -> bytes:

@@ -1,13 +1,18 @@
 """Which rows a reader wants to see, in which order, and how many each further choice would leave."""
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from functools import reduce
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Int
+from pydantic import BaseModel, ConfigDict, Field
 
-from earshot.view.columns import GAP
-from earshot.view.columns import OUTCOMES as VERDICTS
+from earshot.predictions.facts import Outcome
+from earshot.view.rows import GAP, searchable
 
 ANY_LISTENER = "*"
 
@@ -16,108 +21,75 @@ ORDERS: Mapping[str, tuple[str | None, int]] = {
     "latest": (None, -1),
     "sure": ("confidence", -1),
     "unsure": ("confidence", 1),
-    "disagreement": (GAP, -1),
+    "disagreement": ("gap", -1),
     "turn": ("order_gap", -1),
     "best": ("reward", -1),
     "worst": ("reward", 1),
 }
 """By name: the column and the direction; rows that have no value stand last, equals as they came."""
 
-Columns = Mapping[str, np.ndarray]
 
+class Query(BaseModel):
+    """What was chosen, as the parameters of an address say it; the default is everything, as it came."""
 
-class Query(NamedTuple):
-    """What was chosen; the default is everything, as it came."""
+    model_config = ConfigDict(frozen=True)
 
-    source: int | None = None
-    verdict: str | None = None
-    """right, wrong, or open: people have no side."""
+    source: int | None = Field(None, ge=0)
+    verdict: Outcome | None = None
     malformed: bool = False
     flips: bool = False
-    listener: str | None = None
+    listener: str = Field("", max_length=200)
     """Rows in which this listener is not on the reasoner's side; `*` is any of them."""
-    text: str = ""
-    order: str = "file"
+    text: str = Field("", max_length=200)
+    order: str = Field("file", pattern=f"^({'|'.join(ORDERS)})$")
+    offset: int = Field(0, ge=0)
+    """The place of the first row to show."""
 
 
 class Selection(NamedTuple):
-    """The rows of a query, in its order, and the counts of each choice given all the other choices."""
+    """The places of a query's rows in the table, in its order, and the counts of each choice given all the others."""
 
     rows: Int[np.ndarray, " k"]
     counts: dict[str, Any]
 
 
-def listeners_of(columns: Columns) -> list[str]:
-    """The listeners that the rows name."""
-    return sorted(name.removeprefix(GAP) for name in columns if name.startswith(GAP))
-
-
-def apart(columns: Columns, listener: str) -> Bool[np.ndarray, " n"]:
-    """Where a listener, or with `*` any of them, is not on the reasoner's side."""
-    wanted = listeners_of(columns) if listener == ANY_LISTENER else [listener]
-    found = np.zeros(len(columns["source"]), bool)
-    for name in wanted:
-        if GAP + name in columns:
-            found |= ~np.isnan(columns[GAP + name])
-    return found
-
-
-def select(columns: Columns, query: Query, *, has_text: Bool[np.ndarray, " n"] | None = None) -> Selection:
-    """The rows that a query wants.
-
-    Args:
-        columns: A snapshot of the index.
-        query: What was chosen.
-        has_text: Which rows hold the query's text; None where it has none.
-    """
-    n = len(columns["source"])
-    everything = np.ones(n, bool)
-    masks = {
-        "alive": columns["alive"],
-        "source": everything if query.source is None else columns["source"] == query.source,
-        "verdict": everything if query.verdict is None else columns["outcome"] == VERDICTS[query.verdict],
-        "malformed": columns["malformed"] if query.malformed else everything,
-        "flips": columns["flip"] if query.flips else everything,
-        "listener": everything if query.listener is None else apart(columns, query.listener),
-        "text": everything if has_text is None else has_text,
+def select(table: pa.Table, query: Query) -> Selection:
+    """The rows of a query."""
+    source, flip = table["source"].to_numpy(), table["flip"].to_numpy()
+    malformed = table["malformed"].to_numpy() > 0
+    verdicts = {name: pc.equal(table["outcome"], name).to_numpy() for name in get_args(Outcome)}
+    gaps = {ANY_LISTENER: table["gap"].to_numpy()}
+    for name in sorted(name for name in table.column_names if name.startswith(GAP)):
+        gaps[name.removeprefix(GAP)] = table[name].to_numpy()
+    apart = {name: ~np.isnan(gap) for name, gap in gaps.items()}
+    chosen: dict[str, Any] = {
+        "source": query.source is None or source == query.source,
+        "verdict": query.verdict is None or verdicts[query.verdict],
+        "malformed": not query.malformed or malformed,
+        "flips": not query.flips or flip,
+        "listener": not query.listener or apart.get(query.listener, False),
+        "text": not query.text or pc.match_substring(table["text"], searchable([query.text])).to_numpy(),
     }
-    chosen = np.logical_and.reduce([*masks.values()])
-    return Selection(_ordered(columns, np.flatnonzero(chosen), query), _counts(columns, masks))
 
+    def left(choice: str | None = None) -> Bool[np.ndarray, " n"]:
+        """The rows that all choices but this one leave."""
+        masks = (mask for name, mask in chosen.items() if name != choice)
+        return reduce(np.logical_and, masks, np.ones(len(table), bool))
 
-def _ordered(columns: Columns, rows: Int[np.ndarray, " k"], query: Query) -> Int[np.ndarray, " k"]:
+    def count(choice: str, mask: Bool[np.ndarray, " n"]) -> int:
+        return int(np.count_nonzero(mask & left(choice)))
+
+    counts = {
+        "verdict": {name: count("verdict", mask) for name, mask in verdicts.items()},
+        "malformed": count("malformed", malformed),
+        "flips": count("flips", flip),
+        "listener": {name: count("listener", mask) for name, mask in apart.items()},
+        "source": dict(Counter(source[left("source")].tolist())),
+    }
+    rows = np.flatnonzero(left())
     column, direction = ORDERS[query.order]
     if column is None:
-        # Runs one after another; of rollouts by step, for a file that was written again was indexed late.
-        step = columns["step"][rows] if "step" in columns else np.zeros(len(rows))
-        return rows[np.lexsort((rows, step, columns["source"][rows]))][::direction]
-    if column == GAP:
-        key = _widest_gap(columns, rows, query.listener)
-    else:
-        key = columns[column][rows] if column in columns else np.zeros(len(rows))
-    return rows[np.argsort(direction * key, kind="stable")]  # NaN is last in either direction
-
-
-def _widest_gap(columns: Columns, rows: Int[np.ndarray, " k"], listener: str | None) -> np.ndarray:
-    names = listeners_of(columns) if listener in (None, ANY_LISTENER) else [listener]
-    gaps = [columns[GAP + name][rows] for name in names if GAP + str(name) in columns]
-    return np.fmax.reduce(gaps) if gaps else np.full(len(rows), np.nan)
-
-
-def _counts(columns: Columns, masks: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    def beside(name: str) -> np.ndarray:
-        return np.logical_and.reduce([mask for other, mask in masks.items() if other != name])
-
-    verdict = columns["outcome"][beside("verdict")]
-    sources = np.bincount(columns["source"][beside("source")])
-    listener = beside("listener")
-    return {
-        "verdict": {name: int(np.count_nonzero(verdict == code)) for name, code in VERDICTS.items()},
-        "malformed": int(np.count_nonzero(columns["malformed"] & beside("malformed"))),
-        "flips": int(np.count_nonzero(columns["flip"] & beside("flips"))),
-        "listener": {
-            name: int(np.count_nonzero(apart(columns, name) & listener))
-            for name in (ANY_LISTENER, *listeners_of(columns))
-        },
-        "source": {int(number): int(count) for number, count in enumerate(sources) if count},
-    }
+        return Selection(rows[::direction], counts)
+    values = gaps.get(query.listener, gaps[ANY_LISTENER]) if column == "gap" else table[column].to_numpy()
+    # NaN is last in either direction.
+    return Selection(rows[np.argsort(direction * values[rows], kind="stable")], counts)

@@ -15,7 +15,7 @@ const EMPTY = { text: "", source: "", verdict: "", listener: "", order: "file", 
 
 let kind = "judged";
 let query = { ...EMPTY };
-let state = null; // the answer of /api/state
+let state = await get("/api/state");
 let page = { total: 0, offset: 0, rows: [], counts: null };
 let chosen = null; // the index of the row that is current
 let asked = 0; // numbers requests for rows, so that a late answer to an earlier one is not shown
@@ -52,16 +52,13 @@ function writeAddress() {
   history.replaceState(null, "", all.size ? `#${all}` : location.pathname);
 }
 
-const picture = (index) => (side, size) => `/image/${kind}/${index}/${side}?size=${size}&of=${state?.session ?? ""}`;
+const picture = (index) => (side, size) => `/image/${kind}/${index}/${side}?size=${size}&of=${state.session}`;
 
 // --- rows ---
 
 async function loadRows(offset = 0, { choose = null, quiet = false } = {}) {
   const number = ++asked;
-  if (!quiet) {
-    $("list-pane").setAttribute("aria-busy", "true");
-    if (query.text) say("Searching…");
-  }
+  if (!quiet) $("list-pane").setAttribute("aria-busy", "true");
   try {
     const found = await get(`/api/rows/${kind}?${parameters(offset)}`);
     if (number !== asked) return;
@@ -71,7 +68,7 @@ async function loadRows(offset = 0, { choose = null, quiet = false } = {}) {
     showRows(same);
     if (choose === "first" && page.rows.length) choosePosition(0);
     else if (choose === "last" && page.rows.length) choosePosition(page.rows.length - 1);
-    else if (!page.rows.some((row) => row.index === chosen) && !quiet) choosePosition(null);
+    else if (positionOf(chosen) < 0 && !quiet) chooseNone();
     writeAddress();
   } catch (error) {
     if (number === asked) say(`Rows cannot be had: ${error.message}`);
@@ -89,9 +86,6 @@ function showRows(same = false) {
   $("next").disabled = last >= page.total;
   showCounts();
   sayWhere();
-  if (page.rows.length && !performance.getEntriesByName("first-rows").length) {
-    requestAnimationFrame(() => setTimeout(() => performance.mark("first-rows"))); // for whoever measures the first paint
-  }
 }
 
 function fillList() {
@@ -119,14 +113,12 @@ function markChosen() {
   }
 }
 
-function choosePosition(position) {
-  if (position === null) {
-    chosen = null;
-    markChosen();
-    showDetail(null);
-    return;
-  }
-  choose(page.rows[position].index, { focus: true });
+const choosePosition = (position) => choose(page.rows[position].index, { focus: true });
+
+function chooseNone() {
+  chosen = null;
+  markChosen();
+  $("detail").replaceChildren(element("p", { class: "soft" }, "Choose a row to read it in full."));
 }
 
 function choose(index, { focus = false, read = false } = {}) {
@@ -176,12 +168,7 @@ async function loadDetail(index, focus) {
 }
 
 function showDetail(row, of) {
-  const detail = $("detail");
-  if (row === null) {
-    detail.replaceChildren(element("p", { class: "soft" }, "Choose a row to read it in full."));
-    return;
-  }
-  detail.replaceChildren(...detailOf(row, of, picture(row.index), () => everywhere(row)));
+  $("detail").replaceChildren(...detailOf(row, of, picture(row.index), () => everywhere(row)));
   $("detail-pane").scrollTop = 0;
   if (document.body.classList.contains("reading")) scrollTo(0, 0);
 }
@@ -208,11 +195,10 @@ function say(text) {
 
 function sayWhere() {
   const what = kind === "judged" ? (page.total === 1 ? "pair" : "pairs") : page.total === 1 ? "rollout" : "rollouts";
-  const all = state ? ` of ${count(state[kind].rows)}` : "";
   const at = positionOf(chosen);
   const where = at < 0 ? "" : `; row ${count(page.offset + at + 1)}`;
-  const indexed = state && !state.ready ? `; ${Math.round(100 * state[kind].progress)} % read` : "";
-  say(`${count(page.total)}${all} ${what}${where}${indexed}`);
+  const indexed = !state.ready ? `; ${Math.round(100 * state[kind].progress)} % read` : "";
+  say(`${count(page.total)} of ${count(state[kind].rows)} ${what}${where}${indexed}`);
 }
 
 function options(select, entries, value) {
@@ -226,12 +212,11 @@ function options(select, entries, value) {
 }
 
 function showCounts() {
-  if (!state) return;
   const counts = page.counts;
   const here = state[kind];
   options(form.source, [["", "all"], ...here.sources.map((s, i) => [String(i), `${s.run} · ${s.name}`, counts?.source[i] ?? 0])], query.source);
   options(form.verdict, [["", "any"], ...[["right", "right"], ["wrong", "wrong"], ["open", "no majority"]].map(([v, t]) => [v, t, counts?.verdict[v]])], query.verdict);
-  const names = kind === "rollouts" ? [] : here.listeners;
+  const names = Object.keys(counts?.listener ?? {}).filter((name) => name !== "*");
   options(form.listener, [["", "any"], ["*", names.length > 1 ? "one of them differs" : "differs", counts?.listener["*"] ?? 0],
     ...(names.length > 1 ? names.map((name) => [name, `${name} differs`, counts?.listener[name] ?? 0]) : [])], query.listener);
   options(form.order, ORDERS[kind], query.order);
@@ -254,22 +239,20 @@ function showState() {
   const left = state.judged.left_out;
   if (left) notes.unshift(`${count(left)} ${left === 1 ? "line was" : "lines were"} left out`);
   $("notes").hidden = notes.length === 0;
-  if ($("notes").childElementCount !== notes.length) $("notes").replaceChildren(...notes.map((note) => element("li", {}, words(note))));
+  $("notes").replaceChildren(...notes.map((note) => element("li", {}, words(note))));
 }
 
 async function watch() {
   try {
     const before = state;
     if (!document.hidden) state = await get("/api/state");
-    if (state !== before && before) {
-      showState();
-      const changed = state[kind].rows !== before[kind].rows || state.ready !== before.ready;
-      if (changed) await loadRows(page.offset, { quiet: true });
-    }
+    showState();
+    const changed = state[kind].rows !== before[kind].rows || state.ready !== before.ready;
+    if (changed) await loadRows(page.offset, { quiet: true });
   } catch {
     say("The server has gone. Start 'earshot view' again and reload.");
   }
-  setTimeout(watch, state?.ready ? 3000 : 400);
+  setTimeout(watch, state.ready ? 3000 : 400);
 }
 
 // --- what the reader does ---
@@ -308,8 +291,7 @@ for (const button of document.querySelectorAll("[data-kind]")) {
   button.addEventListener("click", () => {
     kind = button.dataset.kind;
     query = { ...EMPTY, text: query.text };
-    chosen = null;
-    showDetail(null);
+    chooseNone();
     showState();
     fillForm();
     loadRows(0);
@@ -355,12 +337,9 @@ NARROW.addEventListener("change", () => { openFilters(); if (!NARROW.matches) do
 openFilters();
 
 const start = readAddress();
-form.text.value = query.text;
-for (const name of ["malformed", "flips"]) form[name].checked = query[name];
-state = await get("/api/state");
 showState();
-showCounts();
+fillForm();
 await loadRows(start.offset);
 if (start.row !== null && positionOf(start.row) >= 0) choose(start.row);
-if (!page.rows.length && state && !state.judged.sources.length && kind === "judged") document.querySelector('[data-kind="rollouts"]').click();
+if (!page.rows.length && !state.judged.sources.length && kind === "judged") document.querySelector('[data-kind="rollouts"]').click();
 setTimeout(watch, 300);

@@ -58,10 +58,6 @@ function thumbnail(source) {
 /** One row of the list. `pictures(side, size)` is the address of an image. */
 export function listRow(row, kind, pictures, open) {
   const button = element("button", { type: "button", class: "row", "data-index": row.index, onclick: open });
-  if (row.id === undefined) {
-    button.append(element("span"), element("span"), element("span", { class: "soft" }, "this row's file was written again"));
-    return element("li", {}, button);
-  }
   const facts = element("span", { class: "facts" }, outcome(row));
   const say = (...parts) => facts.append(" · ", ...parts);
   if (kind === "judged") say("p(first) ", element("b", {}, p(row.p_first)));
@@ -117,10 +113,7 @@ export function detailOf(row, kind, pictures, everywhere) {
     element("button", { type: "button", onclick: everywhere }, kind === "judged" ? "this pair everywhere" : "all its completions"));
   const pair = element("div", { class: "pair" }, figure(row, "first", pictures("first", "large"), row.fault),
     figure(row, "second", pictures("second", "large"), row.fault));
-  const shown = [heading, place, pair];
-  if (kind === "judged") shown.push(...judged(row));
-  else shown.push(...rollout(row));
-  return shown;
+  return [heading, place, pair, ...(kind === "judged" ? judged(row) : rollout(row))];
 }
 
 function judged(row) {
