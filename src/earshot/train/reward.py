@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from earshot.config import GrpoConfig, RewardConfig
 from earshot.errors import ListenerUnavailable
-from earshot.listener import Begin, Listener, ahead, ask
+from earshot.listener import Listener, ask
 from earshot.listener.claims import ClaimListener, Heard, pay_claims
 from earshot.listener.controls import NoTraceListener
 from earshot.predictions.rollout import PART_NAMES, Rollout
@@ -104,36 +102,6 @@ class CombinedReward:
         for name, value in logged.items():
             log_metric(name, value)
         return [rollout.reward for rollout in rollouts]
-
-    @contextmanager
-    def ahead(self, pairs: Sequence[Pair]) -> Iterator[Callable[[int, str], None] | None]:
-        """What to tell the row and the text of each completion as it ends, for the listener to be asked already.
-
-        While this lasts, the call about all of them takes what was asked; its rewards are the same. None where nothing
-        is gained by it: the listener runs here, or needs all traces at once.
-
-        Args:
-            pairs: One for each completion, as the call will get them.
-        """
-        with nullcontext() if self._listener is None else ahead(self._listener) as begin:
-            yield None if begin is None else partial(self._ended, begin, pairs, {})
-
-    def _ended(self, begin: Begin, pairs: Sequence[Pair], redacted: dict[int, str | None], row: int, text: str) -> None:
-        """Asks about a completion what the call will ask about all; `redacted` holds those that have ended."""
-        pair = pairs[row]
-        trace = redacted[row] = self._read(pair, text).redacted
-        if trace is not None:
-            begin(pair, [trace], whole=False)
-        rows = [other for other, one in enumerate(pairs) if one is pair]
-        if any(other not in redacted for other in rows):
-            return
-        traces = [trace for other in rows if (trace := redacted[other]) is not None]
-        with_prior = self._with_prior and bool(traces)
-        if with_prior:
-            begin(pair, [None], whole=False)
-        begin(pair, traces, whole=True)
-        if with_prior:
-            begin(pair, [None], whole=True)
 
     def _read(self, pair: Pair, text: str) -> Scored:
         parsed = parse_completion(text)
