@@ -177,9 +177,6 @@ class RewardConfig(Config):
     listener: Weight = 0.5
     # METHOD: an option beyond the paper [C], off by default.
     claims: Weight = 0.0
-    # METHOD: the label is the majority side; the share of votes is our option [C].
-    soft_accuracy: bool = False
-    """Pay the share of votes for the chosen side instead of 1 for the majority side."""
     # Ours [C]; METHOD's advantage is one number a completion.
     reward_to_go: bool = False
     """Tokens after the trace get no share of what listener and claims pay: both read the trace alone, so that to the
