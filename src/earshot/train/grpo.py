@@ -17,7 +17,7 @@ from earshot.listener.build import Loaded, build_checker, build_listener, models
 from earshot.listener.spec import ListenerSpec
 from earshot.predictions.rollout import Rollout, write_rollouts
 from earshot.rundir import RunDir, read_jsonl
-from earshot.train.callbacks import FiniteGuard, SampleTable, watch
+from earshot.train.callbacks import FiniteGuard, watch
 from earshot.train.leak import LeakAlarm
 from earshot.train.reward import CombinedReward
 from earshot.train.rows import PairRows, as_dataset, open_pairs
@@ -37,13 +37,10 @@ from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import validation
 from earshot.vlm import Vlm
 
-SAMPLES_EVERY = 10  # steps between two tables of sample completions
-
 # Where we differ from TRL's defaults, and why.
 _DEFAULTS: dict[str, Any] = {
     "beta": 0.0,  # TRL's own default, stated: no reference model unless it is asked for
     "loss_type": "grpo",  # METHOD: GRPO; each completion counts the same, whatever its length
-    "log_completions": False,  # our own table and rollouts say more
 }
 
 
@@ -55,17 +52,17 @@ class RolloutLog:
         self._every_steps = every_steps
         self._rank = rank
         self._step = -1
-        self.latest: list[Rollout] = []
+        self._latest: list[Rollout] = []
 
     def __call__(self, rollouts: list[Rollout]) -> None:
         step = rollouts[0].step
-        self.latest = [*self.latest, *rollouts] if step == self._step else rollouts
+        self._latest = [*self._latest, *rollouts] if step == self._step else rollouts
         self._step = step
         if step % self._every_steps == 0:
             self.write(self._run.rollouts / f"step-{step:06d}-rank{self._rank}.parquet")
 
     def write(self, path: Path) -> Path:
-        write_rollouts(path, self.latest)
+        write_rollouts(path, self._latest)
         return path
 
 
@@ -126,9 +123,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         redaction=reward.redaction,
         max_new_tokens=arguments.max_completion_length,
     )
-    console = console or Console()
-    watch(trainer, run, guard, evaluate, config.evaluation.every_steps, console)
-    trainer.add_callback(SampleTable(lambda: log.latest, SAMPLES_EVERY, console))
+    watch(trainer, run, guard, evaluate, config.evaluation.every_steps, console or Console())
     train(trainer, vlm, run, checkpoint)
     return run.path
 
