@@ -132,17 +132,9 @@ class BothOrdersListener:
 
 @dataclass(frozen=True)
 class EnsembleListener:
-    """The mean of several listeners, best of different families; when one breaks, the mean is missing too.
-
-    Raises:
-        ConfigError: There are no listeners.
-    """
+    """The mean of several listeners, best of different families; when one breaks, the mean is missing too."""
 
     bases: tuple[Listener, ...]
-
-    def __post_init__(self) -> None:
-        if not self.bases:
-            raise ConfigError("ensemble: no listeners, expected at least one; name them under 'bases'")
 
     @property
     def name(self) -> str:
