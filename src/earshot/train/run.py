@@ -16,7 +16,7 @@ from transformers import set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from earshot.config import GrpoConfig, ImageConfig, ModelConfig, SftConfig, dump_config, nearest
+from earshot.config import ImageConfig, ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, one_line
 from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole
 from earshot.train.callbacks import ProgressBar
@@ -37,7 +37,7 @@ def trl_defaults(model: ModelConfig) -> dict[str, Any]:
     }
 
 
-def trl_decisions(config: SftConfig | GrpoConfig) -> dict[str, Any]:
+def trl_decisions(config: TrainingConfig) -> dict[str, Any]:
     """What Earshot decides of TRL's configuration, from its own keys."""
     return {
         "output_dir": str(RunDir(Path(config.out)).checkpoints),
@@ -103,7 +103,7 @@ def _of_a_library(cls: type, name: str, table: Mapping[str, Any], values: Mappin
 
 
 def begin_run(
-    config: SftConfig | GrpoConfig, arguments: Any, *, resume: bool, models: Mapping[str, Vlm], command: str
+    config: TrainingConfig, arguments: Any, *, resume: bool, models: Mapping[str, Vlm], command: str
 ) -> tuple[RunDir, Path | None]:
     """Makes the run directory and records what is run, or takes a run up at its last complete checkpoint.
 
@@ -125,7 +125,7 @@ def begin_run(
     run = RunDir(Path(config.out))
     if arguments.process_index == 0:
         run = RunDir.create(run.path, resume=resume)
-        run.write_config(dump_config(config))
+        run.write_config(config.model_dump())
         distinct = {id(vlm): vlm for vlm in models.values()}
         sha256 = {key: vlm.fingerprint() for key, vlm in distinct.items()}
         hashes = {role: {"name": vlm.name, "sha256": sha256[id(vlm)]} for role, vlm in models.items()}
