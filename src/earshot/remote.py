@@ -83,22 +83,14 @@ class Endpoint:
 
     Args:
         url: What the paths are put after.
-        key: Sent as `Authorization: Bearer KEY`.
+        key: Sent as `Authorization: Bearer KEY`; None where the server asks for none.
         concurrency: Requests at a time.
         timeout_s: How long one attempt may take.
         patience_s: How long a request is tried again where that may help: the server cannot be reached, has no room,
             or failed.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        key: str | None = None,
-        concurrency: int = 16,
-        timeout_s: float = 60.0,
-        patience_s: float = 60.0,
-    ) -> None:
+    def __init__(self, url: str, *, key: str | None, concurrency: int, timeout_s: float, patience_s: float) -> None:
         self.url = url
         self._concurrency = concurrency
         self._patience_s = patience_s
@@ -230,7 +222,8 @@ class ChatModel:
         Raises:
             ImageError: An image is refused.
         """
-        urls = [data_url(source, self._limits) for source in (pair.first, pair.second)]
+        encoded = [base64.b64encode(png(source, self._limits)).decode() for source in (pair.first, pair.second)]
+        urls = [f"data:image/png;base64,{text}" for text in encoded]
         (turn,) = reasoner_messages(pair.prompt, self.prompts, *urls, control_tokens=CONTROL_TOKENS)
         content = [
             {"type": "image_url", "image_url": {"url": part["image"]}} if part["type"] == "image" else part
@@ -313,15 +306,6 @@ class ChatModel:
 
     def _to_tokenize(self, text: str) -> dict[str, Any]:
         return {"model": self.name, "prompt": text, "add_special_tokens": False}
-
-
-def data_url(source: ImageSource, limits: ImageLimits) -> str:
-    """An image as it decodes, upright and without loss, as the chat API takes it.
-
-    Raises:
-        ImageError: It is refused.
-    """
-    return f"data:image/png;base64,{base64.b64encode(png(source, limits)).decode()}"
 
 
 def png(source: ImageSource, limits: ImageLimits) -> bytes:

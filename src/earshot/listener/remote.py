@@ -51,24 +51,20 @@ class ChatListener:
             ListenerUnavailable: The server gave no answer, or its log-probabilities are not those of the answers.
             ImageError: An image is refused, here and not by the server.
         """
-        return checked(_heard(lambda: self._ask(pairs, traces)), name=self.name)
-
-    def _ask(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> np.ndarray:
-        p = np.empty(len(pairs))
         runs = [*runs_of_pairs(pairs)]
-        for start in range(0, len(runs), PAIRS_AT_ONCE):
-            self._read(pairs, traces, runs[start : start + PAIRS_AT_ONCE], p)
-        return p
+        batches = [runs[start : start + PAIRS_AT_ONCE] for start in range(0, len(runs), PAIRS_AT_ONCE)]
+        p = _heard(lambda: [p for batch in batches for p in self._read(pairs, traces, batch)])
+        return checked(np.array(p), name=self.name)
 
-    def _read(
-        self, pairs: Sequence[Pair], traces: Sequence[str | None], runs: Sequence[list[int]], p: np.ndarray
-    ) -> None:
-        """Asks about these runs of rows and writes the answers into `p`."""
-        messages = self.model.endpoint.map(lambda rows: self.model.messages(pairs[rows[0]]), runs)
-        asked = [(row, about) for rows, about in zip(runs, messages, strict=True) for row in rows]
-        answers = self.model.endpoint.map(lambda one: self.model.answer(one[1], _prefill(traces[one[0]])), asked)
+    def _read(self, pairs: Sequence[Pair], traces: Sequence[str | None], runs: Sequence[list[int]]) -> list[float]:
+        """The answers about these runs of rows, which follow one another."""
+        model = self.model
+        prefills = [listener_prefill(traces[row], control_tokens=CONTROL_TOKENS) for rows in runs for row in rows]
+        messages = model.endpoint.map(lambda rows: model.messages(pairs[rows[0]]), runs)
+        about = [message for rows, message in zip(runs, messages, strict=True) for _ in rows]
+        answers = model.endpoint.map(lambda one: model.answer(*one), zip(about, prefills, strict=True))
         self._check_continues(answers)
-        p[[row for row, _ in asked]] = [answer.p_first for answer in answers]
+        return [answer.p_first for answer in answers]
 
     def _check_continues(self, answers: Sequence[Answer]) -> None:
         """Of the first answers: whether the server continues a turn that was begun for it, or would be misread.
@@ -136,10 +132,6 @@ class ServedListener:
             source = read_file(source, limits=self.limits)
         data = source if isinstance(source, bytes) else png(source, self.limits)
         return base64.b64encode(data).decode()
-
-
-def _prefill(trace: str | None) -> str:
-    return listener_prefill(trace, control_tokens=CONTROL_TOKENS)
 
 
 def _heard(ask: Callable[[], T]) -> T:
