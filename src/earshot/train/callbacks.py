@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import TrainerCallback
 
 from earshot.errors import TrainingAborted
 from earshot.rundir import RunDir, append_jsonl
@@ -75,12 +75,10 @@ class FiniteGuard(TrainerCallback):
 
     Args:
         save_batch: Writes the batch of the step and says where.
-        patience: So many bad steps in a row stop the run.
     """
 
-    def __init__(self, save_batch: Callable[[], str], *, patience: int = 3) -> None:
+    def __init__(self, save_batch: Callable[[], str]) -> None:
         self._save_batch = save_batch
-        self._patience = patience
         self._in_a_row = 0
         self._suspicion: str | None = None
         self.total = 0
@@ -105,7 +103,7 @@ class FiniteGuard(TrainerCallback):
         self._in_a_row += 1
         for parameter in model.parameters():
             parameter.grad = None
-        if self._in_a_row >= self._patience:
+        if self._in_a_row == 3:
             raise TrainingAborted(
                 f"step {state.global_step}: {reason}, {self._in_a_row} steps in a row; the batch is in "
                 f"{self._save_batch()}; lower the learning rate or look at the rewards"
@@ -186,28 +184,6 @@ class ProgressBar(TrainerCallback):
         if self._task is not None:
             self._bar.update(self._task, completed=state.global_step)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.stop()
-
     def stop(self) -> None:
-        """Gives the terminal back; also after an error, which ends training without `on_train_end`."""
+        """Gives the terminal back; an error ends training without `on_train_end`."""
         self._bar.stop()
-
-
-def watch(
-    trainer: Any,
-    run: RunDir,
-    guard: FiniteGuard,
-    evaluate: Callable[[], Mapping[str, float | None]] | None,
-    every_steps: int | None,
-    console: Console,
-) -> None:
-    """Puts the guard, the metrics log, the progress bar and the evaluation, if any, around a trainer's steps."""
-    trainer.guard = guard
-    for theirs in (ProgressCallback, PrinterCallback):  # they print every row of the log
-        trainer.remove_callback(theirs)
-    for ours in (guard, MetricsLog(run, guard), ProgressBar(console)):
-        if ours not in trainer.callback_handler.callbacks:
-            trainer.add_callback(ours)
-    if evaluate is not None and every_steps:
-        trainer.add_callback(PeriodicEvaluation(evaluate, every_steps, run))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,19 @@ from trl import GRPOConfig as TrlGrpoConfig
 
 from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
 from earshot.errors import ConfigError
-from earshot.images import Tolerance
 from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.spec import ListenerSpec
 from earshot.predictions.rollout import Rollout, write_rollouts
 from earshot.rundir import RunDir, read_jsonl
-from earshot.train.callbacks import FiniteGuard, watch
+from earshot.train.callbacks import FiniteGuard
 from earshot.train.leak import LeakAlarm
 from earshot.train.reward import CombinedReward
-from earshot.train.rows import PairRows, as_dataset, open_pairs
+from earshot.train.rows import PairRows, as_dataset, open_pairs, tolerance_of
 from earshot.train.run import (
     begin_run,
     check_out_is_new,
     load_model,
     lora_config,
-    note_refused,
     train,
     trl_arguments,
     trl_decisions,
@@ -98,33 +95,30 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         checker = build_checker(spec, loaded, with_prior=config.claims.prior_corrected)
         models |= {f"claims:{source}": model for source, model in models_of(spec, loaded).items()}
     run, checkpoint = begin_run(config, arguments, resume=resume, models=models, command="train grpo")
-    note = partial(note_refused, run)
-    for error in refused:
-        note(error)
-    rows = PairRows(pairs, Tolerance(config.data.tolerate_bad - len(refused), note))
+    rows = PairRows(pairs, tolerance_of(config.data, refused, run))
     log = RolloutLog(run, config.log_rollouts_every, arguments.process_index)
     if alarm is not None and checkpoint is not None:
         alarm.recall(read_jsonl(run.metrics_log))
     reward = CombinedReward(config, listener, checker, on_rollouts=log, alarm=alarm)
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
-        reward=reward,
-        to_go=config.rewards.reward_to_go,
+        reward_funcs=[reward],
+        to_go=reward if config.rewards.reward_to_go else None,
         args=arguments,
         train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),
         peft_config=peft,
     )
     guard = FiniteGuard(lambda: str(log.write(run.rollouts / f"bad-batch-rank{arguments.process_index}.parquet")))
-    evaluate = validation(
+    evaluation = validation(
         config,
         vlm,
-        lambda: trainer.accelerator.unwrap_model(trainer.model),
+        trainer,
+        run,
         listener=listener,
         redaction=reward.redaction,
         max_new_tokens=arguments.max_completion_length,
     )
-    watch(trainer, run, guard, evaluate, config.evaluation.every_steps, console or Console())
-    train(trainer, vlm, run, checkpoint)
+    train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console or Console())
     return run.path
 
 

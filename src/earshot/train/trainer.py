@@ -40,8 +40,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     Args:
         vlm: The reasoner; its model is trained.
-        reward: The one reward function; None leaves rewards to `reward_funcs`.
-        to_go: Whether tokens after the trace are to get no share of what the reward function paid for the trace.
+        to_go: The reward function, where tokens after the trace are to get no share of what it paid for the trace.
         **kwargs: Go to TRL's trainer as they are.
     """
 
@@ -53,12 +52,9 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     kept: Any = None
     """The cache of the step's prompts as generation made it, for the one backward pass that may go through it."""
 
-    def __init__(self, *, vlm: Vlm, reward: CombinedReward | None = None, to_go: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, vlm: Vlm, to_go: CombinedReward | None = None, **kwargs: Any) -> None:
         self.vlm = vlm
-        self.reward = reward
         self.to_go = to_go
-        if reward is not None:
-            kwargs["reward_funcs"] = [reward]
         _refuse_split_groups(kwargs["args"])
         rollout = None if _needs_trl_generation(kwargs["args"]) else sample_completions
         with warnings.catch_warnings():
@@ -79,8 +75,8 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """TRL's, on prompts that are encoded here, each once; the output says which of them every row continues."""
         scored = self._scored(inputs)
-        if self.to_go and self.model.training:
-            scored["advantages"] = self._advantages_to_go(scored)
+        if self.to_go is not None and self.model.training:
+            scored["advantages"] = self._advantages_to_go(scored, self.to_go.not_for_trace)
         return scored
 
     def _scored(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -177,11 +173,10 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             self.guard.suspect("a reward is infinite")
         return rewards
 
-    def _advantages_to_go(self, scored: dict[str, Any]) -> Float[torch.Tensor, "r c"]:
+    def _advantages_to_go(self, scored: dict[str, Any], not_for_trace: list[float]) -> Float[torch.Tensor, "r c"]:
         """TRL's advantages for the tokens of a trace; for those after it, the same of what was not paid for it."""
-        assert self.reward is not None
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
-        unpaid = np.array(self.reward.not_for_trace).reshape(-1, self.num_generations)
+        unpaid = np.array(not_for_trace).reshape(-1, self.num_generations)
         after = torch.from_numpy(group_advantages(unpaid).reshape(-1)).to(advantages)
         starts = torch.tensor(
             [answer_start(row[: int(n)].tolist(), self.vlm.tokenizer) for row, n in zip(ids, mask.sum(1), strict=True)],
