@@ -1,10 +1,8 @@
 """Servers in threads of the tests: a chat API around a model of ours, scripted answers, and `earshot serve`'s own."""
 
 import base64
-import hashlib
 import io
 import json
-import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -87,69 +85,6 @@ def served(server: Server) -> Iterator[str]:
         http.should_exit = True
         thread.join(10)
         server.stop()
-
-
-@dataclass
-class HashingServer:
-    """A listener of either kind whose opinion is a hash of what it is asked: quick, and any other question shows.
-
-    Attributes:
-        asked: The bodies of the requests for an opinion, in the order in which they came.
-        reply: Takes the place of the answer to all of them, if given.
-    """
-
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    reply: Reply | None = None
-    came: threading.Condition = field(default_factory=threading.Condition)
-    """Told of every request."""
-    open: threading.Event = field(default_factory=threading.Event)
-    """Answers wait for it; it is set at first."""
-    url: str = ""
-
-    def __post_init__(self) -> None:
-        self.open.set()
-
-    def __call__(self, path: str, body: Any, headers: Mapping[str, str]) -> Reply:
-        if path == "/v1/models":
-            return Reply({"data": [{"id": "hashing"}]})
-        if path == "/tokenize":
-            return Reply({}, 404)
-        with self.came:
-            self.asked.append(body)
-            self.came.notify_all()
-        self.open.wait(10)
-        if self.reply is not None:
-            return self.reply
-        if path == "/v1/listen":
-            about = [body["prompt"], body["first"], body["second"]]
-            return Reply({"p_first": [_share([*about, trace]) for trace in body["traces"]]})
-        p = _share(body["messages"])
-        told = [{"token": text, "logprob": math.log(share)} for text, share in (("1", p), ("2", 1 - p))]
-        return Reply({"choices": [{"logprobs": {"content": [{**told[0], "top_logprobs": told}]}}]})
-
-    def questions(self) -> list[str]:
-        """What was asked, in an order that does not say when."""
-        with self.came:
-            return sorted(json.dumps(body) for body in self.asked)
-
-
-@contextmanager
-def hashing() -> Iterator[HashingServer]:
-    """Such a server at work; nobody may still be asking at the end."""
-    server = HashingServer()
-    with answering(server) as server.url:
-        yield server
-    assert threads_that_ask() == []
-
-
-def threads_that_ask() -> list[str]:
-    """Those of `earshot.remote` that there are."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("earshot-remote")]
-
-
-def _share(asked: Any) -> float:
-    """Above 0 and below 1."""
-    return (hashlib.sha256(json.dumps(asked).encode()).digest()[0] + 0.5) / 256
 
 
 @dataclass

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from earshot.config import RewardConfig
 from earshot.errors import DataError, ListenerUnavailable
 from earshot.rewards import (
     ADVANTAGE_EPSILON,
@@ -26,6 +25,7 @@ from earshot.types import Malformed, Verdict, Votes, other
 FIRST_LIKED = Votes(3.0, 1.0)
 TIE = Votes(2.0, 2.0)
 NO_VOTES = Votes(0.0, 0.0)
+WEIGHTS = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "claims": 0.0}
 GOOD = Verdict("first", "because")
 BAD = Malformed("two answers")
 
@@ -35,19 +35,18 @@ votes_of_all_kinds = st.builds(Votes, counts, counts)
 
 
 @pytest.mark.parametrize(
-    ("side", "votes", "hard", "soft"),
+    ("side", "votes", "paid"),
     [
-        ("first", FIRST_LIKED, 1.0, 0.75),  # 3 of 4
-        ("second", FIRST_LIKED, 0.0, 0.25),
-        ("first", TIE, None, 0.5),
-        ("first", NO_VOTES, None, None),
-        (None, FIRST_LIKED, 0.0, 0.0),
-        (None, TIE, 0.0, 0.0),
+        ("first", FIRST_LIKED, 1.0),
+        ("second", FIRST_LIKED, 0.0),
+        ("first", TIE, None),
+        ("first", NO_VOTES, None),
+        (None, FIRST_LIKED, 0.0),
+        (None, TIE, 0.0),
     ],
 )
-def test_accuracy_pays_for_the_majority_or_the_share_and_has_no_label_on_a_tie(side, votes, hard, soft):
-    assert accuracy_reward(side, votes) == hard
-    assert accuracy_reward(side, votes, soft=True) == soft
+def test_accuracy_pays_for_the_majority_and_has_no_label_on_a_tie(side, votes, paid):
+    assert accuracy_reward(side, votes) == paid
 
 
 @pytest.mark.parametrize(
@@ -93,32 +92,32 @@ def test_swapping_the_images_leaves_every_part_as_it_is(p, prior, votes, soft):
     turned = listener_reward(1 - p, votes.swapped(), soft_labels=soft, prior_p_first=flipped)
     assert turned == (None if as_shown is None else pytest.approx(as_shown, abs=1e-12))
     for side in ("first", "second"):
-        as_shown = accuracy_reward(side, votes, soft=soft)
-        turned = accuracy_reward(other(side), votes.swapped(), soft=soft)
-        assert turned == (None if as_shown is None else pytest.approx(as_shown))
+        assert accuracy_reward(other(side), votes.swapped()) == accuracy_reward(side, votes)
 
 
 def test_the_sum_weighs_the_parts():
     # 1 * 1 + 0.5 * 1 + 0.5 * 0.8 = 1.9
-    assert combine(GOOD, 1.0, 0.8, RewardConfig()) == RewardParts(pytest.approx(1.9), 1.0, 1.0, 0.8)
+    assert combine(GOOD, 1.0, 0.8, WEIGHTS) == RewardParts(pytest.approx(1.9), 1.0, 1.0, 0.8)
     # 2 * 1 + 0 * 1 + 3 * 0.8 = 4.4
-    assert combine(GOOD, 1.0, 0.8, RewardConfig(format=2.0, accuracy=0.0, listener=3.0)).total == pytest.approx(4.4)
+    assert combine(GOOD, 1.0, 0.8, WEIGHTS | {"format": 2.0, "accuracy": 0.0, "listener": 3.0}).total == pytest.approx(
+        4.4
+    )
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])
 def test_a_missing_part_makes_the_sum_missing_and_not_zero(missing):
-    assert combine(GOOD, 1.0, missing, RewardConfig()).total is None
-    assert combine(GOOD, missing, 0.8, RewardConfig()).total is None
+    assert combine(GOOD, 1.0, missing, WEIGHTS).total is None
+    assert combine(GOOD, missing, 0.8, WEIGHTS).total is None
 
 
 def test_a_part_that_weighs_nothing_may_be_missing():
-    assert combine(GOOD, 1.0, None, RewardConfig(listener=0.0)) == RewardParts(1.5, 1.0, 1.0, None)
-    assert combine(GOOD, None, None, RewardConfig(accuracy=0.0, listener=0.0)).total == 1.0
+    assert combine(GOOD, 1.0, None, WEIGHTS | {"listener": 0.0}) == RewardParts(1.5, 1.0, 1.0, None)
+    assert combine(GOOD, None, None, WEIGHTS | {"accuracy": 0.0, "listener": 0.0}).total == 1.0
 
 
 @given(st.none() | probabilities, st.none() | probabilities)
 def test_a_malformed_completion_earns_nothing_whatever_a_listener_would_say(accuracy, listener):
-    assert combine(BAD, accuracy, listener, RewardConfig()) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0, 0.0)
+    assert combine(BAD, accuracy, listener, WEIGHTS) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_an_advantage_is_the_distance_from_the_mean_in_standard_deviations():
@@ -192,16 +191,16 @@ def test_claims_refuse_what_is_no_probability():
 
 
 def test_claims_and_listener_at_half_weight_each_add_up_and_either_missing_makes_the_sum_missing():
-    weights = RewardConfig(listener=0.25, claims=0.25)
+    weights = WEIGHTS | {"listener": 0.25, "claims": 0.25}
     # 1 + 0.5·1 + 0.25·0.8 + 0.25·0.4 = 1.8
     assert combine(GOOD, 1.0, 0.8, weights, 0.4) == RewardParts(pytest.approx(1.8), 1.0, 1.0, 0.8, 0.4)
     assert combine(GOOD, 1.0, 0.8, weights, None).total is None
     assert combine(GOOD, 1.0, None, weights, 0.4).total is None
-    assert combine(GOOD, 1.0, 0.8, RewardConfig(), None).total == pytest.approx(1.9)
+    assert combine(GOOD, 1.0, 0.8, WEIGHTS, None).total == pytest.approx(1.9)
     assert combine(BAD, 0.0, None, weights, None) == MALFORMED_REWARD
 
 
 def test_what_is_paid_for_the_trace_alone() -> None:
-    weights = RewardConfig(listener=0.5, claims=2.0)
+    weights = WEIGHTS | {"listener": 0.5, "claims": 2.0}
     assert paid_for_trace(RewardParts(3.0, 1.0, 1.0, 0.4, 0.5), weights) == pytest.approx(0.2 + 1.0)
     assert paid_for_trace(RewardParts(None, 1.0, 1.0, None, None), weights) == 0.0

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot.config import Config, dump_config, load_config, parse_yaml
+from earshot.config import Config, load_config, parse_yaml
 from earshot.errors import DataError, InputError
 from earshot.rundir import (
     RunDir,
@@ -223,7 +223,7 @@ def test_a_runs_configuration_reads_back_as_it_was(tmp_path: Path) -> None:
 
     run = RunDir.create(tmp_path / "run")
     words = Words(trl={"a": "1e-5", "b": "0o17", "e": "12e3", "no": "no", "x": 1e-5, "y": None, "z": ["~", "0x1f"]})
-    run.write_config(dump_config(words))
+    run.write_config(words.model_dump())
     assert load_config(Words, run.config) == words
 
 

@@ -8,8 +8,8 @@ import logging
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property, partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -83,22 +83,14 @@ class Endpoint:
 
     Args:
         url: What the paths are put after.
-        key: Sent as `Authorization: Bearer KEY`.
+        key: Sent as `Authorization: Bearer KEY`; None where the server asks for none.
         concurrency: Requests at a time.
         timeout_s: How long one attempt may take.
         patience_s: How long a request is tried again where that may help: the server cannot be reached, has no room,
             or failed.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        key: str | None = None,
-        concurrency: int = 16,
-        timeout_s: float = 60.0,
-        patience_s: float = 60.0,
-    ) -> None:
+    def __init__(self, url: str, *, key: str | None, concurrency: int, timeout_s: float, patience_s: float) -> None:
         self.url = url
         self._concurrency = concurrency
         self._patience_s = patience_s
@@ -123,13 +115,19 @@ class Endpoint:
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """The results for the items, so many at a time as the server is asked; the first failure ends the others."""
-        with self.requests() as requests:
-            futures = [requests.begin(partial(function, item)) for item in items]
-            return [future.result() for future in futures]
+        failures: list[BaseException] = []
 
-    def requests(self) -> Requests:
-        """Calls that ask this server, so many at a time as it is asked."""
-        return Requests(self._concurrency)
+        def one(item: T) -> R:
+            if failures:
+                raise failures[0]
+            try:
+                return function(item)
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="earshot-remote") as pool:
+            return [*pool.map(one, items)]
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         where = f"{self.url}{path}"
@@ -150,40 +148,6 @@ class Endpoint:
             return answer.json()
         except ValueError as error:
             raise RemoteError(f"{where}: the answer is no JSON; is this the address of a model?") from error
-
-
-class Requests:
-    """Calls in threads, some at a time and in the order in which they were begun; the first failure ends the others.
-
-    A context: at its end nothing more is begun, and what is under way is waited for.
-
-    Args:
-        concurrency: Calls at a time.
-    """
-
-    def __init__(self, concurrency: int) -> None:
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="earshot-remote")
-        self._failure: BaseException | None = None
-
-    def begin(self, call: Callable[[], R]) -> Future[R]:
-        """Makes a call as soon as there is room; where another has failed before, its failure is this one's too."""
-
-        def one() -> R:
-            if self._failure is not None:
-                raise self._failure
-            try:
-                return call()
-            except BaseException as error:
-                self._failure = self._failure or error
-                raise
-
-        return self._pool.submit(one)
-
-    def __enter__(self) -> Requests:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _worth_another(error: Exception) -> bool | float:
@@ -258,7 +222,8 @@ class ChatModel:
         Raises:
             ImageError: An image is refused.
         """
-        urls = [data_url(source, self._limits) for source in (pair.first, pair.second)]
+        encoded = [base64.b64encode(png(source, self._limits)).decode() for source in (pair.first, pair.second)]
+        urls = [f"data:image/png;base64,{text}" for text in encoded]
         (turn,) = reasoner_messages(pair.prompt, self.prompts, *urls, control_tokens=CONTROL_TOKENS)
         content = [
             {"type": "image_url", "image_url": {"url": part["image"]}} if part["type"] == "image" else part
@@ -341,15 +306,6 @@ class ChatModel:
 
     def _to_tokenize(self, text: str) -> dict[str, Any]:
         return {"model": self.name, "prompt": text, "add_special_tokens": False}
-
-
-def data_url(source: ImageSource, limits: ImageLimits) -> str:
-    """An image as it decodes, upright and without loss, as the chat API takes it.
-
-    Raises:
-        ImageError: It is refused.
-    """
-    return f"data:image/png;base64,{base64.b64encode(png(source, limits)).decode()}"
 
 
 def png(source: ImageSource, limits: ImageLimits) -> bytes:

@@ -7,8 +7,8 @@ never 0, never a guess.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -18,20 +18,6 @@ from earshot.types import Malformed, Side, Verdict, Votes
 
 ADVANTAGE_EPSILON: Final = 1e-4
 """Added to a group's standard deviation, as TRL 1.16 does."""
-
-
-@runtime_checkable
-class RewardWeights(Protocol):
-    """What each part counts for in the sum, numbers of at least 0, such as `config.RewardConfig`."""
-
-    @property
-    def format(self) -> float: ...
-    @property
-    def accuracy(self) -> float: ...
-    @property
-    def listener(self) -> float: ...
-    @property
-    def claims(self) -> float: ...
 
 
 class RewardParts(NamedTuple):
@@ -48,24 +34,19 @@ MALFORMED_REWARD: Final = RewardParts(total=0.0, format=0.0, accuracy=0.0, liste
 """What a malformed completion earns, by rule, in every part: it has no trace to show a listener, so none is asked."""
 
 
-def accuracy_reward(side: Side | None, votes: Votes, *, soft: bool = False) -> float | None:
+def accuracy_reward(side: Side | None, votes: Votes) -> float | None:
     """Whether the verdict names the side that people prefer.
 
     Args:
         side: The verdict's side; None where the completion is malformed, which earns 0.
         votes: What people said of the pair.
-        soft: Pay the share of the votes for the chosen side instead of 1 or 0.
 
     Returns:
-        A value in [0, 1], or None where there is no label: a tie (unless `soft`, which pays 0.5 for either side), or
-        no votes at all.
+        1 or 0, or None where there is no label: a tie, or no votes at all.
     """
     if side is None:
         return 0.0
-    share_first = _label_first(votes, soft=soft)
-    if share_first is None:
-        return None
-    return share_first if side == "first" else 1.0 - share_first
+    return None if votes.majority is None else float(side == votes.majority)
 
 
 def listener_reward(
@@ -86,7 +67,11 @@ def listener_reward(
     Raises:
         ListenerUnavailable: A probability lies outside [0, 1].
     """
-    label = _label_first(votes, soft=soft_labels)
+    label: float | None
+    if soft_labels:
+        label = votes.share_first if votes.total > 0 else None
+    else:
+        label = None if votes.majority is None else float(votes.majority == "first")
     p = _probability(p_first)
     if label is None or p is None:
         return None
@@ -126,7 +111,7 @@ def combine(
     parsed: Verdict | Malformed,
     accuracy: float | None,
     listener: float | None,
-    weights: RewardWeights,
+    weights: Mapping[str, float],
     claims: float | None = None,
 ) -> RewardParts:
     """The weighted sum of the parts of one completion.
@@ -139,13 +124,14 @@ def combine(
         parsed: The completion.
         accuracy: From `accuracy_reward`.
         listener: From `listener_reward`; None where it failed or was not asked.
-        weights: What each part counts for.
+        weights: What each part counts for, a number of at least 0 by its name.
         claims: From `claims_reward`; None where the checker failed or was not asked.
     """
     if isinstance(parsed, Malformed):
         return MALFORMED_REWARD
-    total = weights.format
-    for weight, part in ((weights.accuracy, accuracy), (weights.listener, listener), (weights.claims, claims)):
+    total = weights["format"]
+    for name, part in (("accuracy", accuracy), ("listener", listener), ("claims", claims)):
+        weight = weights[name]
         if weight == 0:
             continue
         if part is None or not math.isfinite(part):
@@ -177,13 +163,6 @@ def group_advantages(rewards: Float[np.ndarray, "groups g"]) -> Float[np.ndarray
     return gap / (std + ADVANTAGE_EPSILON)
 
 
-def _label_first(votes: Votes, *, soft: bool) -> float | None:
-    """1 where people prefer the first image, 0 where the second, the share of votes if `soft`; None without a label."""
-    if soft:
-        return votes.share_first if votes.total > 0 else None
-    return None if votes.majority is None else float(votes.majority == "first")
-
-
 def _probability(p_first: float | None) -> float | None:
     """The probability, or None where the listener gave none."""
     if p_first is None or not math.isfinite(p_first):
@@ -193,10 +172,10 @@ def _probability(p_first: float | None) -> float | None:
     return float(p_first)
 
 
-def paid_for_trace(parts: RewardParts, weights: RewardWeights) -> float:
+def paid_for_trace(parts: RewardParts, weights: Mapping[str, float]) -> float:
     """What of a reward was paid for the trace alone, by listener and claims; 0 where they paid nothing.
 
     Given its trace, a completion's verdict changes nothing of it. Leaving it out of the return of the tokens after the
     trace takes noise from their gradient, and does not change its direction (reward-to-go: Sutton et al. 2000).
     """
-    return weights.listener * (parts.listener or 0.0) + weights.claims * (parts.claims or 0.0)
+    return weights["listener"] * (parts.listener or 0.0) + weights["claims"] * (parts.claims or 0.0)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from earshot.config import GrpoConfig, ImageConfig, ListenerConfig, SftConfig, dump_config, load_config, to_yaml
+from earshot.config import GrpoConfig, ImageConfig, ListenerConfig, SftConfig, load_config, to_yaml
 from earshot.errors import ConfigError
 
 SMALLEST = {"model": {"path": "m"}, "data": {"train": "d"}, "out": "runs/x"}
@@ -112,7 +112,7 @@ def test_the_tables_for_trl_and_lora_pass_through_untouched(load):
 
 def test_a_resolved_config_is_plain_and_loads_to_the_same(load):
     config = load(GrpoConfig, ["listener.paths=[a, b]", "images.max_pixels=4", "trl.x=1e-5"])
-    plain = dump_config(config)
+    plain = config.model_dump()
     json.dumps(plain)
     assert load(GrpoConfig, (), plain) == config
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import Field, ValidationError
 
-from earshot.config import Config, dump_config, load_config, nearest, parse_yaml, to_yaml
+from earshot.config import Config, load_config, nearest, parse_yaml, to_yaml
 from earshot.errors import ConfigError
 
 
@@ -163,7 +163,7 @@ def test_a_missing_file_a_folder_a_binary_and_a_huge_file_are_refused(tmp_path):
 def test_what_was_resolved_can_be_written_and_loaded_again(tmp_path):
     config = Outer(path="no", inner=Inner(rate=1e-5), table={"a": [1, None, "1e-5"], "cap": float("inf")})
     file = tmp_path / "config.yaml"
-    file.write_text(to_yaml(dump_config(config)))
+    file.write_text(to_yaml(config.model_dump()))
     assert load_config(Outer, file) == config
 
 

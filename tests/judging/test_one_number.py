@@ -51,7 +51,7 @@ def test_twenty_pairs_have_one_number_each_wherever_they_are_asked_about(
     for name in ("whole", "shards"):
         told[f"eval {name}"] = {row["id"]: row["p_first"] for row in read_jsonl(tmp_path / name / "predictions.jsonl")}
     with served(Server(model, max_new_tokens=96)) as url:
-        endpoint = Endpoint(url)
+        endpoint = Endpoint(url, key=None, concurrency=1, timeout_s=60.0, patience_s=60.0)
         told["http"] = {
             p.id: endpoint.post(
                 "/v1/compare",

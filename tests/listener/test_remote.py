@@ -102,6 +102,24 @@ def test_an_answer_that_is_no_probability_for_each_is_none(told: Any) -> None:
         remote_listener(url).p_first([PAIRS[0]] * 2, TRACES[:2])
 
 
+@pytest.mark.parametrize("kind", ["", "/v1"])
+def test_a_failure_ends_what_has_not_begun_and_leaves_no_threads(kind: str) -> None:
+    asked = []
+
+    def refusing(path: str, body: Any, headers: Mapping[str, str]) -> Reply:
+        if path == "/v1/models":
+            return Reply({"data": [{"id": "tiny"}]})
+        if path == "/tokenize":
+            return Reply({}, 404)
+        asked.append(body)
+        return Reply({"message": "no"}, 400)
+
+    with answering(refusing) as url, pytest.raises(ListenerUnavailable, match="refused with 400"):
+        remote_listener(url + kind, concurrency=1).p_first(ROWS, TRACES)
+    assert len(asked) == 1
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("earshot-remote")]
+
+
 def test_a_server_that_is_away_for_a_while_is_waited_for() -> None:
     local = LocalListener(tiny("llava"))
     with served(serving(local)) as url:

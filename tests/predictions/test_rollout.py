@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -80,7 +79,7 @@ def test_whatever_a_completion_is_paid_its_parts_sum_to_it(
 ) -> None:
     accuracy, listener, claims = parts
     parsed = Malformed("two answers") if malformed else Verdict("first", "words")
-    reward = combine(parsed, accuracy, listener, SimpleNamespace(**weights), claims)
+    reward = combine(parsed, accuracy, listener, weights, claims)
     told = parts_of({f"reward_{name}": getattr(reward, name) for name in PART_NAMES}, weights)
     paid = [part.paid for part in told]
     if reward.total is None:

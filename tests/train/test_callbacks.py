@@ -1,14 +1,12 @@
-"""The guard against numbers gone bad, the names in metrics.jsonl, and the table of samples."""
+"""The guard against numbers gone bad, and the names in metrics.jsonl."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
-from rich.console import Console
 
 from earshot.errors import TrainingAborted
-from earshot.predictions.rollout import Rollout
-from earshot.train.callbacks import FiniteGuard, gradients_are_finite, rename_metrics, sample_table
+from earshot.train.callbacks import FiniteGuard, gradients_are_finite, rename_metrics
 
 STATE = SimpleNamespace(global_step=7)
 
@@ -80,18 +78,3 @@ def test_metrics_have_our_names_and_the_rest_says_whose_it_is() -> None:
         "reward/format": 1.0,
         "trl/sampling/x": 2.0,
     }
-
-
-def test_the_table_shows_best_and_worst_and_obeys_no_markup() -> None:
-    def rollout(reward: float | None, text: str) -> Rollout:
-        listened = None if reward is None else 0.5
-        parts = (reward, 1.0, 1.0, None, listened, None)
-        return Rollout(0, "p", "a cat", "", "", 2.0, 1.0, text, "x", "x", "first", None, *parts)
-
-    rows = [rollout(1.0, "middling"), rollout(2.0, "[bold]best[/bold]"), rollout(0.0, "worst"), rollout(None, "lost")]
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    with console.file:
-        console.print(sample_table(rows, 4))
-        text = console.export_text()
-    assert text.index("[bold]best[/bold]") < text.index("middling") < text.index("worst")
-    assert "lost" not in text

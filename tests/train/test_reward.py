@@ -130,9 +130,9 @@ def test_prior_correction_pays_what_the_trace_adds() -> None:
 
 
 def test_soft_labels_pay_by_the_share_of_votes() -> None:
-    # share 0.75, p 0.8: 0.75·0.8 + 0.25·0.2 = 0.65; accuracy softly 0.75: 1 + 0.375 + 0.325 = 1.7
-    asked = Asked(FakeListener(0.8), listener={"soft_labels": True}, rewards={"soft_accuracy": True})
-    assert asked([fake_pair()], [FIRST]) == pytest.approx([1.7])
+    # share 0.75, p 0.8: 0.75·0.8 + 0.25·0.2 = 0.65: 1 + 0.5 + 0.325 = 1.825
+    asked = Asked(FakeListener(0.8), listener={"soft_labels": True})
+    assert asked([fake_pair()], [FIRST]) == pytest.approx([1.825])
 
 
 def test_a_tie_has_no_label_and_no_reward() -> None:

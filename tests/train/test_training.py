@@ -18,11 +18,13 @@ from earshot.listener.build import Loaded, build_checker, build_listener, models
 from earshot.listener.controls import RandomListener
 from earshot.rewards import group_advantages
 from earshot.rundir import RunDir, read_jsonl
+from earshot.train import trainer as trainer_module
 from earshot.train.grpo import checker_spec, listener_spec, train_grpo
 from earshot.train.run import latest_checkpoint
 from earshot.train.sft import GuardedSftTrainer, train_sft
 from earshot.train.trainer import ListenerGrpoTrainer, answer_start
 from earshot.vlm import load
+from tests.servers import Reply, answering
 
 QUIET = Console(quiet=True)
 SFT = {"per_device_train_batch_size": 3, "learning_rate": 1e-3, "max_steps": 2}
@@ -248,6 +250,35 @@ def test_an_outage_moves_nothing_and_is_logged(
     formed = sum(row["malformed"] is None for row in rows)
     assert formed > 0
     assert steps_of(run.path)[0]["rewards_missing"] == formed / 8
+
+
+def test_a_server_that_is_away_costs_the_rewards_of_its_step_and_no_others(
+    talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    stock = trainer_module.sample
+
+    def counted(*args: Any) -> list[list[int]]:
+        steps.append(len(steps))
+        return stock(*args)
+
+    def away_in_the_second(path: str, body: Any, headers: Any) -> Reply:
+        return Reply({}, 503) if len(steps) == 2 else Reply({"p_first": [0.75] * len(body["traces"])})
+
+    monkeypatch.setattr(trainer_module, "sample", counted)
+    with answering(away_in_the_second) as url:
+        listener = {"paths": url, "remote": {"patience_s": 0.5}, "needs_claims": False}
+        run = RunDir(
+            train_grpo(
+                grpo_config(talker, pairs, tmp_path / "run", listener=listener, trl={"max_steps": 3}), console=QUIET
+            )
+        )
+    rows = pq.read_table(run.rollouts).sort_by("step").to_pylist()
+    formed = np.array([row["malformed"] is None for row in rows]).reshape(3, -1)
+    missing = np.array([row["reward"] is None for row in rows]).reshape(3, -1)
+    assert formed.any(axis=1).all() and not missing[[0, 2]].any()
+    assert (missing[1] == formed[1]).all()
+    assert [row["rewards_missing"] for row in steps_of(run.path)] == [0.0, formed[1].mean(), 0.0]
 
 
 def test_grpo_resumes_as_if_it_had_never_stopped(talker: Path, pairs: Path, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from earshot.config.applications import (
     RewardConfig,
     SftConfig,
     SftDataConfig,
+    TrainingConfig,
 )
-from earshot.config.loading import Config, build_config, dump_config, load_config, nearest, parse_yaml
+from earshot.config.loading import Config, build_config, load_config, nearest, parse_yaml
 from earshot.config.yaml_text import to_yaml
 
 __all__ = [
@@ -32,8 +33,8 @@ __all__ = [
     "RewardConfig",
     "SftConfig",
     "SftDataConfig",
+    "TrainingConfig",
     "build_config",
-    "dump_config",
     "load_config",
     "nearest",
     "parse_yaml",

@@ -177,9 +177,6 @@ class RewardConfig(Config):
     listener: Weight = 0.5
     # METHOD: an option beyond the paper [C], off by default.
     claims: Weight = 0.0
-    # METHOD: the label is the majority side; the share of votes is our option [C].
-    soft_accuracy: bool = False
-    """Pay the share of votes for the chosen side instead of 1 for the majority side."""
     # Ours [C]; METHOD's advantage is one number a completion.
     reward_to_go: bool = False
     """Tokens after the trace get no share of what listener and claims pay: both read the trace alone, so that to the
@@ -198,44 +195,38 @@ class EvaluationConfig(Config):
     """Completions per pair and order of its images."""
 
 
-class SftConfig(Config):
-    """`earshot train sft`: supervised fine-tuning on reference traces or verdicts."""
-
-    model: ModelConfig
-    data: SftDataConfig
-    out: str
-    """The run directory."""
-    images: ImageConfig = ImageConfig()
-    lora: dict[str, Any] | None = None
-    """Goes to `peft.LoraConfig` as it is; None trains all weights."""
-    trl: dict[str, Any] = Field(default_factory=dict)
-    """Goes to `trl.SFTConfig` as it is, so that every knob of TRL and transformers can be reached."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    # An arbitrary but fixed seed, so that a run that names none can be repeated [C].
-    seed: Annotated[int, Field(ge=0)] = 0
-
-
-class GrpoConfig(Config):
-    """`earshot train grpo`: GRPO with a reward for format, accuracy and the listener's confidence."""
+class TrainingConfig(Config):
+    """What every training can be told."""
 
     model: ModelConfig
     data: DataConfig
     out: str
     """The run directory."""
     images: ImageConfig = ImageConfig()
+    lora: dict[str, Any] | None = None
+    """Goes to `peft.LoraConfig` as it is; None trains all weights."""
+    trl: dict[str, Any] = Field(default_factory=dict)
+    """Goes to `trl.SFTConfig` or `trl.GRPOConfig` as it is: every knob of TRL and transformers can be reached."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    # An arbitrary but fixed seed, so that a run that names none can be repeated [C].
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class SftConfig(TrainingConfig):
+    """`earshot train sft`: supervised fine-tuning on reference traces or verdicts."""
+
+    data: SftDataConfig
+
+
+class GrpoConfig(TrainingConfig):
+    """`earshot train grpo`: GRPO with a reward for format, accuracy and the listener's confidence."""
+
     listener: ListenerConfig | None = None
     """None is naive GRPO, and needs `rewards.listener: 0`. A listener at weight 0 is asked and logged, not paid."""
     claims: ClaimsConfig | None = None
     """Who checks the traces' claims; None checks none, and needs `rewards.claims: 0`. At weight 0 it is asked and
     logged, not paid."""
     rewards: RewardConfig = RewardConfig()
-    lora: dict[str, Any] | None = None
-    """Goes to `peft.LoraConfig` as it is; None trains all weights."""
-    trl: dict[str, Any] = Field(default_factory=dict)
-    """Goes to `trl.GRPOConfig` as it is, so that every knob of TRL and transformers can be reached."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    # An arbitrary but fixed seed, so that a run that names none can be repeated [C].
-    seed: Annotated[int, Field(ge=0)] = 0
     # Rollouts are text, small beside the cost of generating them [C].
     log_rollouts_every: Count = 1
     """Write the rollouts of every so many-th step to `rollouts/`."""

@@ -18,7 +18,10 @@ MAX_BYTES = 1_000_000
 
 
 class Config(BaseModel):
-    """Base of every configuration: frozen, strict about types, and an unknown key is an error."""
+    """Base of every configuration: frozen, strict about types, and an unknown key is an error.
+
+    `to_yaml` of its `model_dump()`, the plain values with all defaults, is `config.yaml` of a run.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -91,11 +94,6 @@ def build_config(cls: type[C], tree: dict[str, Any], where: str) -> C:
         return cls.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_explain(error, cls, where, None, [])) from error
-
-
-def dump_config(config: Config) -> dict[str, Any]:
-    """The resolved configuration, defaults included, as plain values; `to_yaml` of it is `config.yaml` of a run."""
-    return config.model_dump()
 
 
 def _read(path: Path) -> str:

@@ -1,7 +1,6 @@
 """The frozen reader of traces: anything with `p_first(pairs, traces) -> array`."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.types import Pair
 
-__all__ = ["Ahead", "Begin", "Listener", "ahead", "ahead_through", "ask", "checked", "identity", "runs_of_pairs"]
+__all__ = ["Listener", "ask", "checked", "runs_of_pairs"]
 
 
 @runtime_checkable
@@ -35,60 +34,6 @@ class Listener(Protocol):
             ListenerUnavailable: It broke. A failure is never a number.
         """
         ...
-
-
-@runtime_checkable
-class Begin(Protocol):
-    """Asks about traces of a pair before all the traces are there that a listener will be asked about.
-
-    Every trace is told once as soon as it is there, and once with all that there will be of its pair: a listener for
-    which each trace is a question begins with the first, one that takes a pair's together with the second.
-    """
-
-    def __call__(self, pair: Pair, traces: Sequence[str | None], *, whole: bool) -> None:
-        """Asks, and waits for nothing.
-
-        Args:
-            pair: The pair.
-            traces: As `Listener.p_first` will be asked about them.
-            whole: Whether these are all of the pair, in the order in which they will stand.
-        """
-        ...
-
-
-@runtime_checkable
-class Ahead(Protocol):
-    """A listener, of another machine or around one, that can be asked before all traces are there."""
-
-    def ahead(self) -> AbstractContextManager[Begin | None]:
-        """While this lasts, `p_first` takes the answers to what was begun, and asks for the rest.
-
-        What it answers and how it fails is what it would be without. At the end what nobody took is dropped. None where
-        nothing would be gained, as with a wrapper of listeners that run here.
-        """
-        ...
-
-
-def ahead(listener: object) -> AbstractContextManager[Begin | None]:
-    """How to ask a listener ahead of its `p_first`; None of one that cannot be, or gains nothing from it."""
-    return listener.ahead() if isinstance(listener, Ahead) else nullcontext()
-
-
-@contextmanager
-def ahead_through(
-    base: Listener, questions: Callable[[Pair, Sequence[str | None]], Iterable[tuple[Pair, Sequence[str | None]]]]
-) -> Iterator[Begin | None]:
-    """How to ask a wrapper ahead, by what it asks its base about a pair and some of the pair's traces."""
-    with ahead(base) as begin_base:
-        if begin_base is None:
-            yield None
-            return
-
-        def begin(pair: Pair, traces: Sequence[str | None], *, whole: bool) -> None:
-            for asked, about in questions(pair, traces):
-                begin_base(asked, about, whole=whole)
-
-        yield begin
 
 
 def ask(listener: Listener, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
@@ -128,11 +73,11 @@ def checked(p: Float[np.ndarray, " n"], *, name: str = "listener", n: int | None
 
 def runs_of_pairs(pairs: Sequence[Pair]) -> Iterator[list[int]]:
     """The rows that ask about one pair, where they stand together: their images and prompt are needed once."""
-    for _, rows in groupby(range(len(pairs)), key=lambda row: identity(pairs[row])):
+    for _, rows in groupby(range(len(pairs)), key=lambda row: _identity(pairs[row])):
         yield list(rows)
 
 
-def identity(pair: Pair) -> tuple[object, ...]:
+def _identity(pair: Pair) -> tuple[object, ...]:
     """What makes two rows the same question; decoded images are told apart by identity, never compared."""
     sources = (source if isinstance(source, Path | bytes) else id(source) for source in (pair.first, pair.second))
     return (pair.id, pair.prompt, *sources)

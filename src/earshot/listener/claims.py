@@ -18,7 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 from transformers import BatchFeature
 
-from earshot.errors import ConfigError, InputError
+from earshot.errors import InputError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.listener import checked
 from earshot.listener.controls import grey_like
@@ -189,18 +189,11 @@ class ClaimListener:
         checkers: Who is asked; all are asked every claim.
         split: How a trace is cut into claims.
         with_prior: Also ask each claim of a grey image of the same size.
-
-    Raises:
-        ConfigError: There are no checkers.
     """
 
     checkers: tuple[Checker, ...]
     split: SplitClaims = split_claims
     with_prior: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.checkers:
-            raise ConfigError("claims: no checkers, expected at least one; name them under 'claims.paths'")
 
     @property
     def name(self) -> str:

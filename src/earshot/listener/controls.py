@@ -7,8 +7,7 @@ images and prompt once for all completions of a pair can still do so.
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -19,7 +18,7 @@ from scipy.special import expit, logit
 
 from earshot.errors import ConfigError, ListenerUnavailable
 from earshot.images import load_image
-from earshot.listener import Begin, Listener, ahead, ahead_through, ask
+from earshot.listener import Listener, ask
 from earshot.protocol import swap_references
 from earshot.types import ImageSource, Pair
 
@@ -126,30 +125,16 @@ class BothOrdersListener:
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """See `Listener.p_first`."""
         forward = ask(self.base, pairs, traces)
-        swapped = ask(self.base, _each_once(pairs, Pair.swapped), self._turned(traces))
+        turned = [None if trace is None else self.swap(trace) for trace in traces]
+        swapped = ask(self.base, _each_once(pairs, Pair.swapped), turned)
         return (forward + (1.0 - swapped)) / 2.0
-
-    def ahead(self) -> AbstractContextManager[Begin | None]:
-        """See `Ahead.ahead`."""
-        return ahead_through(self.base, lambda pair, traces: [(pair, traces), (pair.swapped(), self._turned(traces))])
-
-    def _turned(self, traces: Sequence[str | None]) -> list[str | None]:
-        return [None if trace is None else self.swap(trace) for trace in traces]
 
 
 @dataclass(frozen=True)
 class EnsembleListener:
-    """The mean of several listeners, best of different families; when one breaks, the mean is missing too.
-
-    Raises:
-        ConfigError: There are no listeners.
-    """
+    """The mean of several listeners, best of different families; when one breaks, the mean is missing too."""
 
     bases: tuple[Listener, ...]
-
-    def __post_init__(self) -> None:
-        if not self.bases:
-            raise ConfigError("ensemble: no listeners, expected at least one; name them under 'bases'")
 
     @property
     def name(self) -> str:
@@ -158,18 +143,6 @@ class EnsembleListener:
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """See `Listener.p_first`."""
         return np.stack([ask(base, pairs, traces) for base in self.bases]).mean(axis=0)
-
-    @contextmanager
-    def ahead(self) -> Iterator[Begin | None]:
-        """See `Ahead.ahead`; of those that can be, where others run here."""
-        with ExitStack() as stack:
-            begins = [begin for base in self.bases if (begin := stack.enter_context(ahead(base)))]
-
-            def begin_all(pair: Pair, traces: Sequence[str | None], *, whole: bool) -> None:
-                for begin in begins:
-                    begin(pair, traces, whole=whole)
-
-            yield begin_all if begins else None
 
 
 @dataclass(frozen=True)
@@ -195,10 +168,6 @@ class TemperedListener:
         """See `Listener.p_first`. Source: temperature scaling, Guo et al. 2017 (arXiv 1706.04599)."""
         p = ask(self.base, pairs, traces).astype(np.float64)
         return np.asarray(expit(logit(p) / self.temperature), dtype=np.float64)
-
-    def ahead(self) -> AbstractContextManager[Begin | None]:
-        """See `Ahead.ahead`."""
-        return ahead(self.base)
 
 
 def _foreign_rows(ids: Sequence[Hashable], rng: np.random.Generator) -> Int[np.ndarray, " n"]:

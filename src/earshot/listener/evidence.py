@@ -8,14 +8,13 @@ so earns exactly what no trace does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeGuard
 
 import numpy as np
 from jaxtyping import Float
 
-from earshot.listener import Begin, Listener, ahead_through
+from earshot.listener import Listener
 from earshot.listener.claims import SplitClaims
 from earshot.protocol import RedactionLevel, redact_trace, split_claims
 from earshot.types import Pair
@@ -43,14 +42,8 @@ class EvidenceListener:
 
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """See `Listener.p_first`."""
-        return self.base.p_first(pairs, self._heard(traces))
-
-    def ahead(self) -> AbstractContextManager[Begin | None]:
-        """See `Ahead.ahead`."""
-        return ahead_through(self.base, lambda pair, traces: [(pair, self._heard(traces))])
-
-    def _heard(self, traces: Sequence[str | None]) -> list[str | None]:
-        return [redact_trace(trace, self.redaction) if self._claims(trace) else None for trace in traces]
+        heard = [redact_trace(trace, self.redaction) if self._claims(trace) else None for trace in traces]
+        return self.base.p_first(pairs, heard)
 
     def _claims(self, trace: str | None) -> TypeGuard[str]:
         return trace is not None and (self.split is None or bool(self.split(redact_trace(trace, "verdict"))))

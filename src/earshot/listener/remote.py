@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from earshot.errors import ListenerUnavailable, RemoteError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, read_file
-from earshot.listener import Begin, checked, identity, runs_of_pairs
-from earshot.listener.begun import Begun
+from earshot.listener import checked, runs_of_pairs
 from earshot.protocol import listener_prefill
 from earshot.remote import CONTROL_TOKENS, LEAST_MASS, Answer, ChatModel, Endpoint, png
 from earshot.types import ImageSource, Pair
@@ -43,7 +39,6 @@ class ChatListener:
 
     model: ChatModel
     _continues: bool = field(default=False, init=False, repr=False)
-    _begun: Begun = field(default_factory=Begun, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -56,45 +51,20 @@ class ChatListener:
             ListenerUnavailable: The server gave no answer, or its log-probabilities are not those of the answers.
             ImageError: An image is refused, here and not by the server.
         """
-        return checked(_heard(lambda: self._begun.p_first(pairs, traces, self._ask_now)), name=self.name)
-
-    @contextmanager
-    def ahead(self) -> Iterator[Begin | None]:
-        """See `Ahead.ahead`. Each trace is asked about as it comes, of a server that is known to continue turns."""
-        about: dict[tuple[object, ...], Future[list[dict[str, Any]]]] = {}
-        with self._begun.during(self.model.endpoint.requests()) as requests:
-
-            def begin(pair: Pair, traces: Sequence[str | None], *, whole: bool) -> None:
-                if whole:
-                    about.pop(identity(pair), None)  # what is under way holds its images itself
-                elif self._continues:
-                    if identity(pair) not in about:
-                        about[identity(pair)] = requests.begin(partial(self.model.messages, pair))
-                    for trace in traces:
-                        request = requests.begin(partial(self._ask, about[identity(pair)], trace))
-                        self._begun.add(pair, [trace], request)
-
-            yield begin
-
-    def _ask(self, messages: Future[list[dict[str, Any]]], trace: str | None) -> list[float]:
-        return [self.model.answer(messages.result(), _prefill(trace)).p_first]
-
-    def _ask_now(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> np.ndarray:
-        p = np.empty(len(pairs))
         runs = [*runs_of_pairs(pairs)]
-        for start in range(0, len(runs), PAIRS_AT_ONCE):
-            self._read(pairs, traces, runs[start : start + PAIRS_AT_ONCE], p)
-        return p
+        batches = [runs[start : start + PAIRS_AT_ONCE] for start in range(0, len(runs), PAIRS_AT_ONCE)]
+        p = _heard(lambda: [p for batch in batches for p in self._read(pairs, traces, batch)])
+        return checked(np.array(p), name=self.name)
 
-    def _read(
-        self, pairs: Sequence[Pair], traces: Sequence[str | None], runs: Sequence[list[int]], p: np.ndarray
-    ) -> None:
-        """Asks about these runs of rows and writes the answers into `p`."""
-        messages = self.model.endpoint.map(lambda rows: self.model.messages(pairs[rows[0]]), runs)
-        asked = [(row, about) for rows, about in zip(runs, messages, strict=True) for row in rows]
-        answers = self.model.endpoint.map(lambda one: self.model.answer(one[1], _prefill(traces[one[0]])), asked)
+    def _read(self, pairs: Sequence[Pair], traces: Sequence[str | None], runs: Sequence[list[int]]) -> list[float]:
+        """The answers about these runs of rows, which follow one another."""
+        model = self.model
+        prefills = [listener_prefill(traces[row], control_tokens=CONTROL_TOKENS) for rows in runs for row in rows]
+        messages = model.endpoint.map(lambda rows: model.messages(pairs[rows[0]]), runs)
+        about = [message for rows, message in zip(runs, messages, strict=True) for _ in rows]
+        answers = model.endpoint.map(lambda one: model.answer(*one), zip(about, prefills, strict=True))
         self._check_continues(answers)
-        p[[row for row, _ in asked]] = [answer.p_first for answer in answers]
+        return [answer.p_first for answer in answers]
 
     def _check_continues(self, answers: Sequence[Answer]) -> None:
         """Of the first answers: whether the server continues a turn that was begun for it, or would be misread.
@@ -125,7 +95,6 @@ class ServedListener:
     endpoint: Endpoint
     name: str = "served"
     limits: ImageLimits = DEFAULT_LIMITS
-    _begun: Begun = field(default_factory=Begun, init=False, repr=False)
 
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """See `Listener.p_first`.
@@ -134,27 +103,18 @@ class ServedListener:
             ListenerUnavailable: The server gave no answer, or not a probability for each trace.
             ImageError: An image cannot be read here.
         """
-        return checked(_heard(lambda: self._begun.p_first(pairs, traces, self._ask_now)), name=self.name)
-
-    @contextmanager
-    def ahead(self) -> Iterator[Begin | None]:
-        """See `Ahead.ahead`. The traces of a pair are asked about when all are there, for its images go with them."""
-        with self._begun.during(self.endpoint.requests()) as requests:
-
-            def begin(pair: Pair, traces: Sequence[str | None], *, whole: bool) -> None:
-                if whole:
-                    for part in _parts(traces):
-                        self._begun.add(pair, part, requests.begin(partial(self._ask, pair, part)))
-
-            yield begin
-
-    def _ask_now(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> np.ndarray:
-        asked = [part for rows in runs_of_pairs(pairs) for part in _parts(rows)]
-        answers = self.endpoint.map(lambda rows: self._ask(pairs[rows[0]], [traces[k] for k in rows]), asked)
+        asked = [
+            rows[start : start + TRACES_AT_ONCE]
+            for rows in runs_of_pairs(pairs)
+            for start in range(0, len(rows), TRACES_AT_ONCE)
+        ]
+        answers = _heard(
+            lambda: self.endpoint.map(lambda rows: self._ask(pairs[rows[0]], [traces[row] for row in rows]), asked)
+        )
         p = np.empty(len(pairs))
         for rows, found in zip(asked, answers, strict=True):
             p[rows] = found
-        return p
+        return checked(p, name=self.name)
 
     def _ask(self, pair: Pair, traces: Sequence[str | None]) -> list[float]:
         images = {"first": self._sent(pair.first), "second": self._sent(pair.second)}
@@ -172,15 +132,6 @@ class ServedListener:
             source = read_file(source, limits=self.limits)
         data = source if isinstance(source, bytes) else png(source, self.limits)
         return base64.b64encode(data).decode()
-
-
-def _parts(of_a_pair: Sequence[T]) -> list[Sequence[T]]:
-    """As many at a time as go in one request."""
-    return [of_a_pair[start : start + TRACES_AT_ONCE] for start in range(0, len(of_a_pair), TRACES_AT_ONCE)]
-
-
-def _prefill(trace: str | None) -> str:
-    return listener_prefill(trace, control_tokens=CONTROL_TOKENS)
 
 
 def _heard(ask: Callable[[], T]) -> T:

@@ -1,19 +1,17 @@
-"""What happens around TRL's steps: the metrics log, the guard against numbers gone bad, evaluation, sample tables."""
+"""What happens around TRL's steps: the metrics log, the guard against numbers gone bad, and evaluation."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import TrainerCallback
 
 from earshot.errors import TrainingAborted
-from earshot.predictions.rollout import Rollout
 from earshot.rundir import RunDir, append_jsonl
 
 # TRL's names for what our metrics log holds; everything else it logs keeps its own name under `trl/`.
@@ -77,12 +75,10 @@ class FiniteGuard(TrainerCallback):
 
     Args:
         save_batch: Writes the batch of the step and says where.
-        patience: So many bad steps in a row stop the run.
     """
 
-    def __init__(self, save_batch: Callable[[], str], *, patience: int = 3) -> None:
+    def __init__(self, save_batch: Callable[[], str]) -> None:
         self._save_batch = save_batch
-        self._patience = patience
         self._in_a_row = 0
         self._suspicion: str | None = None
         self.total = 0
@@ -107,7 +103,7 @@ class FiniteGuard(TrainerCallback):
         self._in_a_row += 1
         for parameter in model.parameters():
             parameter.grad = None
-        if self._in_a_row >= self._patience:
+        if self._in_a_row == 3:
             raise TrainingAborted(
                 f"step {state.global_step}: {reason}, {self._in_a_row} steps in a row; the batch is in "
                 f"{self._save_batch()}; lower the learning rate or look at the rewards"
@@ -153,40 +149,6 @@ class PeriodicEvaluation(TrainerCallback):
             append_jsonl(self._run.metrics_log, [{"step": state.global_step, **values}])
 
 
-def sample_table(rollouts: Sequence[Rollout], step: int, rows: int = 3) -> Table:
-    """A few completions of a step as a table: the best, the worst and those in between."""
-    table = Table(title=f"completions of step {step}", title_justify="left", show_lines=True)
-    for column in ("prompt", "completion", "votes", "p listener", "reward"):
-        table.add_column(column, overflow="fold")
-    scored = sorted((r for r in rollouts if r.reward is not None), key=lambda r: -(r.reward or 0.0))
-    picked = [scored[k * (len(scored) - 1) // max(1, rows - 1)] for k in range(min(rows, len(scored)))]
-    for r in picked:
-        heard = "–" if r.listener_p_first is None else f"{r.listener_p_first:.2f}"
-        votes = f"{r.votes_first:g}:{r.votes_second:g}"
-        table.add_row(*(_cell(text) for text in (r.prompt, r.completion, votes, heard, f"{r.reward:.2f}")))
-    return table
-
-
-def _cell(text: str, limit: int = 600) -> Any:
-    from rich.text import Text
-
-    return Text(text if len(text) <= limit else text[: limit - 1] + "…")  # Text: markup in a trace is not obeyed
-
-
-class SampleTable(TrainerCallback):
-    """Prints a table of sample completions every so many steps."""
-
-    def __init__(self, latest: Callable[[], Sequence[Rollout]], every_steps: int, console: Console) -> None:
-        self._latest = latest
-        self._every_steps = every_steps
-        self._console = console
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        rollouts = self._latest()
-        if state.is_world_process_zero and rollouts and state.global_step % self._every_steps == 0:
-            self._console.print(sample_table(rollouts, state.global_step))
-
-
 class ProgressBar(TrainerCallback):
     """One line that moves: steps done, time left, and the latest loss or reward. Off a terminal, a line a tenth."""
 
@@ -222,28 +184,6 @@ class ProgressBar(TrainerCallback):
         if self._task is not None:
             self._bar.update(self._task, completed=state.global_step)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.stop()
-
     def stop(self) -> None:
-        """Gives the terminal back; also after an error, which ends training without `on_train_end`."""
+        """Gives the terminal back; an error ends training without `on_train_end`."""
         self._bar.stop()
-
-
-def watch(
-    trainer: Any,
-    run: RunDir,
-    guard: FiniteGuard,
-    evaluate: Callable[[], Mapping[str, float | None]] | None,
-    every_steps: int | None,
-    console: Console,
-) -> None:
-    """Puts the guard, the metrics log, the progress bar and the evaluation, if any, around a trainer's steps."""
-    trainer.guard = guard
-    for theirs in (ProgressCallback, PrinterCallback):  # they print every row of the log
-        trainer.remove_callback(theirs)
-    for ours in (guard, MetricsLog(run, guard), ProgressBar(console)):
-        if ours not in trainer.callback_handler.callbacks:
-            trainer.add_callback(ours)
-    if evaluate is not None and every_steps:
-        trainer.add_callback(PeriodicEvaluation(evaluate, every_steps, run))

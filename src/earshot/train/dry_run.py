@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 
-from earshot.config import GrpoConfig, SftConfig, dump_config
+from earshot.config import GrpoConfig, TrainingConfig
 from earshot.data.pairset import PairSet
 from earshot.listener import ask
 from earshot.rundir import RunDir, read_jsonl
@@ -21,7 +21,7 @@ from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.corpus import corpus
 from earshot.world.make import Recipe, make_set
 
-C = TypeVar("C", SftConfig, GrpoConfig)
+C = TypeVar("C", bound=TrainingConfig)
 
 _SIZE = TinySize(hidden=64, layers=2, vision_hidden=32, vision_layers=1, image_px=56)
 _PAIRS = 8
@@ -68,12 +68,12 @@ def dry_run(config: C, train: Callable[..., Path]) -> Rehearsal:
         _ask_listener(small)
         run = RunDir(train(small, console=Console(quiet=True)))
         rows = [row for row in read_jsonl(run.metrics_log) if "loss" in row]
-    return Rehearsal(_changes(dump_config(config), dump_config(small), folder), rows[-1])
+    return Rehearsal(_changes(config.model_dump(), small.model_dump(), folder), rows[-1])
 
 
 def shrink(config: C, folder: Path) -> C:
     """The configuration with everything that needs its models, its data or its machine made small."""
-    small = dump_config(config)
+    small = config.model_dump()
     grpo = isinstance(config, GrpoConfig)
     small["out"] = str(folder / "run")
     small["model"] |= {"path": str(folder / "model"), "dtype": "float32", "device": "cpu"}
@@ -99,7 +99,7 @@ def _one_step(table: dict[str, Any], *, grpo: bool) -> dict[str, Any]:
     return kept
 
 
-def _build_models(small: SftConfig | GrpoConfig) -> None:
+def _build_models(small: TrainingConfig) -> None:
     words = list(corpus(40))
     build_tiny(small.model.family, words, size=_SIZE).save(Path(small.model.path))
     if isinstance(small, GrpoConfig):
@@ -108,7 +108,7 @@ def _build_models(small: SftConfig | GrpoConfig) -> None:
             build_tiny(family, words, size=_SIZE, seed=1).save(Path(path))
 
 
-def _ask_listener(small: SftConfig | GrpoConfig) -> None:
+def _ask_listener(small: TrainingConfig) -> None:
     """An untrained reasoner writes no trace that anybody would read, so listener and checker are asked here."""
     if not isinstance(small, GrpoConfig):
         return

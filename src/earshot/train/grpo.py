@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,19 @@ from trl import GRPOConfig as TrlGrpoConfig
 
 from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
 from earshot.errors import ConfigError
-from earshot.images import Tolerance
 from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.spec import ListenerSpec
 from earshot.predictions.rollout import Rollout, write_rollouts
 from earshot.rundir import RunDir, read_jsonl
-from earshot.train.callbacks import FiniteGuard, SampleTable, watch
+from earshot.train.callbacks import FiniteGuard
 from earshot.train.leak import LeakAlarm
 from earshot.train.reward import CombinedReward
-from earshot.train.rows import PairRows, as_dataset, open_pairs
+from earshot.train.rows import PairRows, as_dataset, open_pairs, tolerance_of
 from earshot.train.run import (
     begin_run,
     check_out_is_new,
     load_model,
     lora_config,
-    note_refused,
     train,
     trl_arguments,
     trl_decisions,
@@ -37,13 +34,10 @@ from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import validation
 from earshot.vlm import Vlm
 
-SAMPLES_EVERY = 10  # steps between two tables of sample completions
-
 # Where we differ from TRL's defaults, and why.
 _DEFAULTS: dict[str, Any] = {
     "beta": 0.0,  # TRL's own default, stated: no reference model unless it is asked for
     "loss_type": "grpo",  # METHOD: GRPO; each completion counts the same, whatever its length
-    "log_completions": False,  # our own table and rollouts say more
 }
 
 
@@ -55,17 +49,17 @@ class RolloutLog:
         self._every_steps = every_steps
         self._rank = rank
         self._step = -1
-        self.latest: list[Rollout] = []
+        self._latest: list[Rollout] = []
 
     def __call__(self, rollouts: list[Rollout]) -> None:
         step = rollouts[0].step
-        self.latest = [*self.latest, *rollouts] if step == self._step else rollouts
+        self._latest = [*self._latest, *rollouts] if step == self._step else rollouts
         self._step = step
         if step % self._every_steps == 0:
             self.write(self._run.rollouts / f"step-{step:06d}-rank{self._rank}.parquet")
 
     def write(self, path: Path) -> Path:
-        write_rollouts(path, self.latest)
+        write_rollouts(path, self._latest)
         return path
 
 
@@ -101,35 +95,30 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         checker = build_checker(spec, loaded, with_prior=config.claims.prior_corrected)
         models |= {f"claims:{source}": model for source, model in models_of(spec, loaded).items()}
     run, checkpoint = begin_run(config, arguments, resume=resume, models=models, command="train grpo")
-    note = partial(note_refused, run)
-    for error in refused:
-        note(error)
-    rows = PairRows(pairs, Tolerance(config.data.tolerate_bad - len(refused), note))
+    rows = PairRows(pairs, tolerance_of(config.data, refused, run))
     log = RolloutLog(run, config.log_rollouts_every, arguments.process_index)
     if alarm is not None and checkpoint is not None:
         alarm.recall(read_jsonl(run.metrics_log))
     reward = CombinedReward(config, listener, checker, on_rollouts=log, alarm=alarm)
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
-        reward=reward,
-        to_go=config.rewards.reward_to_go,
+        reward_funcs=[reward],
+        to_go=reward if config.rewards.reward_to_go else None,
         args=arguments,
         train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),
         peft_config=peft,
     )
     guard = FiniteGuard(lambda: str(log.write(run.rollouts / f"bad-batch-rank{arguments.process_index}.parquet")))
-    evaluate = validation(
+    evaluation = validation(
         config,
         vlm,
-        lambda: trainer.accelerator.unwrap_model(trainer.model),
+        trainer,
+        run,
         listener=listener,
         redaction=reward.redaction,
         max_new_tokens=arguments.max_completion_length,
     )
-    console = console or Console()
-    watch(trainer, run, guard, evaluate, config.evaluation.every_steps, console)
-    trainer.add_callback(SampleTable(lambda: log.latest, SAMPLES_EVERY, console))
-    train(trainer, vlm, run, checkpoint)
+    train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console or Console())
     return run.path
 
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from earshot.config import GrpoConfig, RewardConfig
+from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
-from earshot.listener import Begin, Listener, ahead, ask
+from earshot.listener import Listener, ask
 from earshot.listener.claims import ClaimListener, Heard, pay_claims
 from earshot.listener.controls import NoTraceListener
 from earshot.predictions.rollout import PART_NAMES, Rollout
@@ -69,6 +67,7 @@ class CombinedReward:
         self._checker = checker
         self._on_rollouts = on_rollouts
         self._alarm = alarm
+        self._weights = {name: getattr(config.rewards, name) for name in PART_NAMES}
         self._with_prior = config.listener is not None and config.listener.prior_corrected
         self.redaction: RedactionLevel = "verdict" if config.listener is None else config.listener.redaction
         """What of a trace the listener does not get to read."""
@@ -78,25 +77,24 @@ class CombinedReward:
     def __call__(
         self,
         *,
-        completions: Sequence[Any],
+        completions: Sequence[list[dict[str, str]]],
         pair: Sequence[Pair],
         files: Sequence[tuple[str, str]],
         trainer_state: Any,
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float | None]:
-        texts = [_plain_text(c if isinstance(c, str) else c[0]["content"]) for c in completions]
-        scored = [self._read(*one) for one in zip(pair, texts, strict=True)]
+        scored = [self._read(*one) for one in zip(pair, completions, strict=True)]
         formed = [one for one in scored if one.redacted is not None]
         self._listen(formed)
         self._check(formed)
         parts = [self._reward(one) for one in scored]
         self.not_for_trace = [
-            (math.nan if earned.total is None else earned.total) - paid_for_trace(earned, self._config.rewards)
+            (math.nan if earned.total is None else earned.total) - paid_for_trace(earned, self._weights)
             for earned in parts
         ]
         step = trainer_state.global_step
-        rollouts = [_rollout(step, self._config.rewards, *one) for one in zip(files, scored, parts, strict=True)]
+        rollouts = [_rollout(step, self._weights, *one) for one in zip(files, scored, parts, strict=True)]
         self._on_rollouts(rollouts)
         logged = summarise(rollouts)
         if self._alarm is not None:
@@ -105,37 +103,8 @@ class CombinedReward:
             log_metric(name, value)
         return [rollout.reward for rollout in rollouts]
 
-    @contextmanager
-    def ahead(self, pairs: Sequence[Pair]) -> Iterator[Callable[[int, str], None] | None]:
-        """What to tell the row and the text of each completion as it ends, for the listener to be asked already.
-
-        While this lasts, the call about all of them takes what was asked; its rewards are the same. None where nothing
-        is gained by it: the listener runs here, or needs all traces at once.
-
-        Args:
-            pairs: One for each completion, as the call will get them.
-        """
-        with nullcontext() if self._listener is None else ahead(self._listener) as begin:
-            yield None if begin is None else partial(self._ended, begin, pairs, {})
-
-    def _ended(self, begin: Begin, pairs: Sequence[Pair], redacted: dict[int, str | None], row: int, text: str) -> None:
-        """Asks about a completion what the call will ask about all; `redacted` holds those that have ended."""
-        pair = pairs[row]
-        trace = redacted[row] = self._read(pair, text).redacted
-        if trace is not None:
-            begin(pair, [trace], whole=False)
-        rows = [other for other, one in enumerate(pairs) if one is pair]
-        if any(other not in redacted for other in rows):
-            return
-        traces = [trace for other in rows if (trace := redacted[other]) is not None]
-        with_prior = self._with_prior and bool(traces)
-        if with_prior:
-            begin(pair, [None], whole=False)
-        begin(pair, traces, whole=True)
-        if with_prior:
-            begin(pair, [None], whole=True)
-
-    def _read(self, pair: Pair, text: str) -> Scored:
+    def _read(self, pair: Pair, conversation: list[dict[str, str]]) -> Scored:
+        text = conversation[0]["content"]
         parsed = parse_completion(text)
         redacted = redact_trace(parsed.trace, self.redaction) if isinstance(parsed, Verdict) else None
         return Scored(pair, text, parsed, redacted)
@@ -167,19 +136,19 @@ class CombinedReward:
             one.heard = heard
 
     def _reward(self, one: Scored) -> RewardParts:
-        rewards, listener, claims = self._config.rewards, self._config.listener, self._config.claims
+        listener, claims = self._config.listener, self._config.claims
         votes = one.pair.votes
         side = one.parsed.side if isinstance(one.parsed, Verdict) else None
         return combine(
             one.parsed,
-            accuracy_reward(side, votes, soft=rewards.soft_accuracy),
+            accuracy_reward(side, votes),
             listener_reward(
                 one.p_first,
                 votes,
                 soft_labels=listener is not None and listener.soft_labels,
                 prior_p_first=one.p_prior,
             ),
-            rewards,
+            self._weights,
             None if one.heard is None or claims is None else pay_claims(one.heard, claims.at_least),
         )
 
@@ -214,7 +183,9 @@ def _p_label(rollout: Rollout) -> float:
     return rollout.listener_p_first if first else 1.0 - rollout.listener_p_first
 
 
-def _rollout(step: int, weights: RewardConfig, files: tuple[str, str], one: Scored, parts: RewardParts) -> Rollout:
+def _rollout(
+    step: int, weights: Mapping[str, float], files: tuple[str, str], one: Scored, parts: RewardParts
+) -> Rollout:
     formed = one.parsed if isinstance(one.parsed, Verdict) else None
     heard = one.heard
     return Rollout(
@@ -240,17 +211,10 @@ def _rollout(step: int, weights: RewardConfig, files: tuple[str, str], one: Scor
         claims=None if heard is None else len(heard),
         claims_believed=math.fsum(claim.believed for claim in heard) / len(heard) if heard else None,
         claims_heard=None if heard is None else _claims_as_json(heard),
-        **{f"weight_{name}": getattr(weights, name) for name in PART_NAMES},
+        **{f"weight_{name}": weight for name, weight in weights.items()},
     )
 
 
 def _claims_as_json(heard: Sequence[Heard]) -> str:
     rows = [[*one.claim, round(one.believed, 4)] for one in heard]
     return json.dumps(rows, ensure_ascii=False)
-
-
-def _plain_text(content: Any) -> str:
-    """A completion's text: a string, or the text parts of structured content."""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content)

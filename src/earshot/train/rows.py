@@ -16,6 +16,7 @@ from earshot.data.pairset import PairSet
 from earshot.errors import DataError
 from earshot.images import Tolerance, load_image
 from earshot.protocol import reasoner_messages
+from earshot.rundir import RunDir, append_jsonl
 from earshot.types import Pair
 from earshot.vlm import Vlm
 
@@ -83,6 +84,17 @@ class PairRows:
         first, second = (load_image(source, where=where) for source in (pair.first, pair.second))
         files = tuple(source.name if isinstance(source, Path) else "" for source in (pair.first, pair.second))
         return Row(replace(pair, first=first, second=second), (files[0], files[1]))
+
+
+def tolerance_of(data: DataConfig, refused: Sequence[DataError], run: RunDir) -> Tolerance:
+    """How many rows and images may still be left out; each, and those refused before, is kept in `errors.jsonl`."""
+
+    def note(error: DataError) -> None:
+        append_jsonl(run.errors_log, [{"stage": "train", "error": str(error)}])
+
+    for error in refused:
+        note(error)
+    return Tolerance(data.tolerate_bad - len(refused), note)
 
 
 def open_pairs(data: DataConfig) -> tuple[PairSet, list[DataError]]:

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import DistributedType
-from transformers import set_seed
+from rich.console import Console
+from transformers import PrinterCallback, ProgressCallback, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from earshot.config import GrpoConfig, ImageConfig, ModelConfig, SftConfig, dump_config, nearest
+from earshot.config import ImageConfig, ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, one_line
 from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole, write_json
-from earshot.train.callbacks import ProgressBar
+from earshot.train.callbacks import FiniteGuard, MetricsLog, PeriodicEvaluation, ProgressBar
 from earshot.vlm import Vlm, load
 from earshot.vlm.model import resolve_device, set_pixel_limits
 
@@ -37,7 +38,7 @@ def trl_defaults(model: ModelConfig) -> dict[str, Any]:
     }
 
 
-def trl_decisions(config: SftConfig | GrpoConfig) -> dict[str, Any]:
+def trl_decisions(config: TrainingConfig) -> dict[str, Any]:
     """What Earshot decides of TRL's configuration, from its own keys."""
     return {
         "output_dir": str(RunDir(Path(config.out)).checkpoints),
@@ -103,7 +104,7 @@ def _of_a_library(cls: type, name: str, table: Mapping[str, Any], values: Mappin
 
 
 def begin_run(
-    config: SftConfig | GrpoConfig, arguments: Any, *, resume: bool, models: Mapping[str, Vlm], command: str
+    config: TrainingConfig, arguments: Any, *, resume: bool, models: Mapping[str, Vlm], command: str
 ) -> tuple[RunDir, Path | None]:
     """Makes the run directory and records what is run, or takes a run up at its last complete checkpoint.
 
@@ -125,7 +126,7 @@ def begin_run(
     run = RunDir(Path(config.out))
     if arguments.process_index == 0:
         run = RunDir.create(run.path, resume=resume)
-        run.write_config(dump_config(config))
+        run.write_config(config.model_dump())
         distinct = {id(vlm): vlm for vlm in models.values()}
         sha256 = {key: vlm.fingerprint() for key, vlm in distinct.items()}
         hashes = {role: {"name": vlm.name, "sha256": sha256[id(vlm)]} for role, vlm in models.items()}
@@ -165,50 +166,57 @@ def rewind(run: RunDir, checkpoint: Path | None) -> None:
             shutil.rmtree(folder)
 
 
-def train(trainer: Any, vlm: Vlm, run: RunDir, checkpoint: Path | None) -> None:
-    """Runs a TRL trainer to its end and writes `model/`.
+def train(
+    trainer: Any,
+    vlm: Vlm,
+    run: RunDir,
+    checkpoint: Path | None,
+    *,
+    guard: FiniteGuard,
+    evaluation: PeriodicEvaluation | None,
+    console: Console,
+) -> None:
+    """Runs a TRL trainer to its end, with guard, metrics log and progress bar around its steps, and writes `model/`.
+
+    Args:
+        trainer: What trains.
+        vlm: The model that is trained, whose processor and prompts go with it.
+        run: Where metrics and model go.
+        checkpoint: Where to go on from; None begins.
+        guard: Drops bad steps.
+        evaluation: Judges pairs between the steps, if any.
+        console: Where the progress is shown.
 
     Raises:
         TrainingAborted: Several steps in a row were not finite.
     """
+    bar = ProgressBar(console)
+    trainer.guard = guard
+    for theirs in (ProgressCallback, PrinterCallback):  # they print every row of the log
+        trainer.remove_callback(theirs)
+    for ours in (guard, MetricsLog(run, guard), bar, evaluation):
+        if ours is not None:
+            trainer.add_callback(ours)
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
-        for callback in trainer.callback_handler.callbacks:
-            if isinstance(callback, ProgressBar):
-                callback.stop()
+        bar.stop()
     accelerator = trainer.accelerator
     trained = accelerator.unwrap_model(trainer.model)
     # Shards are put together by all processes; one of them writes.
     sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
     weights = accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     if accelerator.is_main_process:
-        save_model(vlm, trained, run, weights)
+        # A plain `save_pretrained` folder: adapters are merged into the weights that they adapt.
+        plain = trained.merge_and_unload() if hasattr(trained, "merge_and_unload") else trained
+        Vlm(plain, vlm.processor, vlm.prompts, vlm.name).save(run.model, weights)
     accelerator.wait_for_everyone()
-
-
-def save_model(vlm: Vlm, trained: Any, run: RunDir, weights: Mapping[str, Any] | None = None) -> None:
-    """Writes `model/`, a plain `save_pretrained` folder; adapters are merged into the weights they adapt.
-
-    Args:
-        vlm: Whose processor and prompts go with the model.
-        trained: The model after training.
-        run: Where to.
-        weights: All weights, where the model itself holds only its process's share of them.
-    """
-    plain = trained.merge_and_unload() if hasattr(trained, "merge_and_unload") else trained
-    Vlm(plain, vlm.processor, vlm.prompts, vlm.name).save(run.model, weights)
 
 
 def check_out_is_new(out: str, *, resume: bool) -> None:
     """Refuses an output folder that is in use before any model is loaded."""
     if not resume and RunDir(Path(out)).exists():
         raise InputError(f"{out}: a run is already there; resume it with --resume or choose another 'out'")
-
-
-def note_refused(run: RunDir, error: Exception) -> None:
-    """Keeps in `errors.jsonl` which row or image was left out, and why."""
-    append_jsonl(run.errors_log, [{"stage": "train", "error": str(error)}])
 
 
 @contextmanager

@@ -19,18 +19,16 @@ from trl import SFTTrainer
 
 from earshot.config import SftConfig
 from earshot.errors import DataError
-from earshot.images import Tolerance
 from earshot.protocol import reasoner_messages, write_completion
 from earshot.rundir import RunDir, append_jsonl
 from earshot.train.base import TrainerBase
-from earshot.train.callbacks import FiniteGuard, watch
-from earshot.train.rows import PairRows, Row, open_pairs
+from earshot.train.callbacks import FiniteGuard
+from earshot.train.rows import PairRows, Row, open_pairs, tolerance_of
 from earshot.train.run import (
     begin_run,
     check_out_is_new,
     load_model,
     lora_config,
-    note_refused,
     train,
     trl_arguments,
     trl_decisions,
@@ -118,13 +116,10 @@ def train_sft(config: SftConfig, *, resume: bool = False, console: Console | Non
     targets = read_targets(pairs, config.data)
     vlm = load_model(config.model, config.images, config.seed)
     run, checkpoint = begin_run(config, arguments, resume=resume, models={"reasoner": vlm}, command="train sft")
-    note = partial(note_refused, run)
-    for error in refused:
-        note(error)
-    tolerance = Tolerance(config.data.tolerate_bad - len(refused), note)
+    rows = PairRows(pairs, tolerance_of(config.data, refused, run), targets.chosen)
     limit = config.data.max_tokens or vlm.model.config.get_text_config().max_position_embeddings
     reader = Vlm(None, vlm.processor, vlm.prompts, vlm.name)  # a loader's worker has no use for the weights
-    collator = PairCollator(reader, PairRows(pairs, tolerance, targets.chosen), targets, limit)
+    collator = PairCollator(reader, rows, targets, limit)
     trainer = GuardedSftTrainer(
         model=vlm.model,
         args=arguments,
@@ -134,11 +129,8 @@ def train_sft(config: SftConfig, *, resume: bool = False, console: Console | Non
         peft_config=peft,
     )
     guard = FiniteGuard(partial(_save_batch, run, trainer))
-    evaluate = validation(
-        config, vlm, lambda: trainer.accelerator.unwrap_model(trainer.model), max_new_tokens=MAX_NEW_TOKENS
-    )
-    watch(trainer, run, guard, evaluate, config.evaluation.every_steps, console or Console())
-    train(trainer, vlm, run, checkpoint)
+    evaluation = validation(config, vlm, trainer, run, max_new_tokens=MAX_NEW_TOKENS)
+    train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console or Console())
     return run.path
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import numpy as np
@@ -42,9 +40,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     Args:
         vlm: The reasoner; its model is trained.
-        reward: The one reward function, whose listener is asked about completions that have ended while others are
-            still sampled; None leaves rewards to `reward_funcs`.
-        to_go: Whether tokens after the trace are to get no share of what the reward function paid for the trace.
+        to_go: The reward function, where tokens after the trace are to get no share of what it paid for the trace.
         **kwargs: Go to TRL's trainer as they are.
     """
 
@@ -53,17 +49,12 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     """The prompts of the step whose completions are being made or scored; None where TRL prepares its own."""
     _rows: list[tuple[StepPrompts, int]] | None = None
     """Which prompts the rows of the current batch continue."""
-    on_text: Callable[[int, str], None] | None = None
-    """Told the row and the text of every completion of the step as it ends."""
     kept: Any = None
     """The cache of the step's prompts as generation made it, for the one backward pass that may go through it."""
 
-    def __init__(self, *, vlm: Vlm, reward: CombinedReward | None = None, to_go: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, vlm: Vlm, to_go: CombinedReward | None = None, **kwargs: Any) -> None:
         self.vlm = vlm
-        self.reward = reward
         self.to_go = to_go
-        if reward is not None:
-            kwargs["reward_funcs"] = [reward]
         _refuse_split_groups(kwargs["args"])
         rollout = None if _needs_trl_generation(kwargs["args"]) else sample_completions
         with warnings.catch_warnings():
@@ -83,18 +74,10 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """TRL's, on prompts that are encoded here, each once; the output says which of them every row continues."""
-        with self._asking_ahead(inputs) as self.on_text:
-            scored = self._scored(inputs)
-        if self.to_go and self.model.training:
-            scored["advantages"] = self._advantages_to_go(scored)
+        scored = self._scored(inputs)
+        if self.to_go is not None and self.model.training:
+            scored["advantages"] = self._advantages_to_go(scored, self.to_go.not_for_trace)
         return scored
-
-    def _asking_ahead(self, inputs: list[dict[str, Any]]) -> AbstractContextManager[Callable[[int, str], None] | None]:
-        if (
-            self.reward is None or self.rollout_func is None
-        ):  # others generate, and hand over all that they have at once
-            return nullcontext()
-        return self.reward.ahead([row["pair"] for row in inputs])
 
     def _scored(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.prompts = self._rows = self.kept = None
@@ -184,26 +167,16 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         self.kept = prefix.cache if keep else None
         return prefix
 
-    @property
-    def on_tokens(self) -> Callable[[int, list[int]], None] | None:
-        """Told the row and the tokens of every completion of the step as it ends."""
-        on_text = self.on_text
-        if on_text is None:
-            return None
-        read = self.processing_class.batch_decode  # as TRL reads all of them afterwards
-        return lambda row, tokens: on_text(row, read([tokens], skip_special_tokens=True)[0])
-
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.guard is not None and bool(rewards.isinf().any()):  # NaN is a missing reward, and none of our parts
             self.guard.suspect("a reward is infinite")
         return rewards
 
-    def _advantages_to_go(self, scored: dict[str, Any]) -> Float[torch.Tensor, "r c"]:
+    def _advantages_to_go(self, scored: dict[str, Any], not_for_trace: list[float]) -> Float[torch.Tensor, "r c"]:
         """TRL's advantages for the tokens of a trace; for those after it, the same of what was not paid for it."""
-        assert self.reward is not None
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
-        unpaid = np.array(self.reward.not_for_trace).reshape(-1, self.num_generations)
+        unpaid = np.array(not_for_trace).reshape(-1, self.num_generations)
         after = torch.from_numpy(group_advantages(unpaid).reshape(-1)).to(advantages)
         starts = torch.tensor(
             [answer_start(row[: int(n)].tolist(), self.vlm.tokenizer) for row, n in zip(ids, mask.sum(1), strict=True)],
@@ -243,9 +216,7 @@ def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict
         gather_deepspeed3_params=args.ds3_gather_for_generation,
         gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs,
     ) as model:
-        completions = sample(
-            model, trainer.encode_prompts(model), encoded.owners, uniforms, sampling, on_end=trainer.on_tokens
-        )
+        completions = sample(model, trainer.encode_prompts(model), encoded.owners, uniforms, sampling)
     ids = encoded.ids()
     return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
 

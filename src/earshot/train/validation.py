@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from earshot.config import GrpoConfig, SftConfig
+from earshot.config import TrainingConfig
 from earshot.data.pairset import PairSet
 from earshot.judging.model import RewardModel
 from earshot.listener import Listener
@@ -16,6 +16,8 @@ from earshot.predictions.judgement import Judgement
 from earshot.predictions.sides import differs
 from earshot.protocol import RedactionLevel
 from earshot.reasoner import Reasoner
+from earshot.rundir import RunDir
+from earshot.train.callbacks import PeriodicEvaluation
 from earshot.types import Pair
 from earshot.vlm import Vlm
 
@@ -23,20 +25,22 @@ LISTENER: Final = "listener"
 
 
 def validation(
-    config: SftConfig | GrpoConfig,
+    config: TrainingConfig,
     vlm: Vlm,
-    model: Callable[[], Any],
+    trainer: Any,
+    run: RunDir,
     *,
     listener: Listener | None = None,
     redaction: RedactionLevel = "answer",
     max_new_tokens: int,
-) -> Callable[[], Mapping[str, float | None]] | None:
-    """A function that judges the first validation pairs and returns `eval/sample_accuracy` and the like.
+) -> PeriodicEvaluation | None:
+    """Judges the first validation pairs every so many steps and logs `eval/sample_accuracy` and the like.
 
     Args:
         config: Says which pairs and how many; None is returned where it asks for no evaluation.
         vlm: Whose processor and prompts are used.
-        model: Gives the model under training, without the wrappers of several processes.
+        trainer: Of TRL; its model is judged as it is.
+        run: Whose log takes the numbers.
         listener: With it, `eval/disagreement` too.
         redaction: What the listener does not get to read.
         max_new_tokens: Longer completions are cut.
@@ -47,7 +51,8 @@ def validation(
     held = [pairs[k] for k in range(min(config.evaluation.pairs, len(pairs)))]
 
     def judge() -> Mapping[str, float | None]:
-        reasoner = Reasoner(Vlm(model(), vlm.processor, vlm.prompts, vlm.name), max_new_tokens)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        reasoner = Reasoner(Vlm(model, vlm.processor, vlm.prompts, vlm.name), max_new_tokens)
         judge = RewardModel(
             reasoner,
             {} if listener is None else {LISTENER: listener},
@@ -61,7 +66,7 @@ def validation(
         values = summarise_samples(held, judge.answer(questions), with_listener=listener is not None)
         return {f"eval/{name}": value for name, value in values.items()}
 
-    return judge
+    return PeriodicEvaluation(judge, config.evaluation.every_steps, run)
 
 
 def summarise_samples(

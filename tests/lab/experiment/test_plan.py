@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from earshot.config import GrpoConfig, dump_config, load_config
+from earshot.config import GrpoConfig, load_config
 from earshot.errors import ConfigError, InputError
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.hashing import Hashes
@@ -169,5 +169,5 @@ def test_a_recipe_is_the_same_in_another_folder_and_with_other_arms(tree: dict[s
 def test_a_recipe_holds_no_default_and_is_the_same_of_a_plan_that_says_them_all(tree: dict[str, Any]) -> None:
     plan = plan_of(tree)
     tree["base"]["grpo"]["log_rollouts_every"] = GrpoConfig.model_fields["log_rollouts_every"].default
-    said = plan_of({**dump_config(plan), "base": tree["base"]})
+    said = plan_of({**plan.model_dump(), "base": tree["base"]})
     assert [recipe(said, run) for run in expand(said)] == [recipe(plan, run) for run in expand(plan)]

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import transformers
 
-from earshot.config import dump_config
 from earshot.errors import InputError
 from earshot.lab.bench.paired import SIDES, Ratio, in_turns, ratio_of, seconds_since
 from earshot.lab.bench.shape import Shape, repeated
@@ -134,7 +133,7 @@ def _result(shape: Shape, ratios: dict[str, Ratio], works: dict[str, dict[str, W
         for part in works["ours"]
     }
     return {
-        "shape": dump_config(shape),
+        "shape": shape.model_dump(mode="json"),
         "ideal_ratio": ideal_ratio(*(total[s] for s in SIDES)),
         **measured,
         "work": by_part,

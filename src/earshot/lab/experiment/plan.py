@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earshot.config import GrpoConfig, SftConfig, build_config, dump_config, nearest
+from earshot.config import GrpoConfig, SftConfig, build_config, nearest
 from earshot.errors import ConfigError, InputError
 from earshot.lab.experiment.config import ArmConfig, ExperimentConfig
 from earshot.lab.experiment.endpoints import endpoint_names
@@ -211,7 +211,7 @@ def recipe(plan: ExperimentConfig, run: Run) -> str:
     )
     said = json.dumps(tree)
     used = {
-        name: dump_config(model)
+        name: model.model_dump()
         for name, model in plan.models.items()
         if any(f'"{{out}}/models/{name}{end}' in said for end in '/"')
     }
@@ -222,7 +222,7 @@ def config_inputs(run: Run, hashes: Hashes) -> dict[str, Any]:
     """What a training run depends on: its configuration, with models and pair sets by content and not by name."""
     if run.config is None:
         return {}
-    tree = dump_config(run.config)
+    tree = run.config.model_dump()
     tree.pop("out")
     identified = _changed(tree, lambda key, text: hashes.of(text) if key in _SOURCES else text)
     return {"kind": run.kind, **identified}

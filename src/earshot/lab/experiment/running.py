@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from earshot.config import dump_config, to_yaml
+from earshot.config import to_yaml
 from earshot.errors import EarshotError, InputError
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.hashing import Hashes, file_hash
@@ -79,7 +79,7 @@ class Experiment:
             EarshotError: A pair set or a model could not be made, so that no run can begin.
         """
         with self._locked():
-            write_json(self.out / PLAN_FILE, dump_config(self.plan))
+            write_json(self.out / PLAN_FILE, self.plan.model_dump())
             self._prepare()
             self._refuse_stale([*self.states(runs)])
             if self._here is not None:
@@ -183,7 +183,7 @@ class Experiment:
     def _one(self, run: Run) -> list[str]:
         """All steps of one run that are missing; what failed, a line each."""
         if run.config is not None:
-            write_text(run.folder / "train.yaml", to_yaml(dump_config(run.config)))
+            write_text(run.folder / "train.yaml", to_yaml(run.config.model_dump()))
         record, problems = Record(run.folder), []
         for step in self.steps(run, record):
             if self._stopping:

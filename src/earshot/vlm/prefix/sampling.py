@@ -5,7 +5,7 @@ Shapes: N prefixes, R rows that continue them, S tokens drawn, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -47,7 +47,6 @@ def sample(
     uniforms: Float[torch.Tensor, "r s"],
     sampling: Sampling,
     wanted: Wanted | None = None,
-    on_end: Callable[[int, list[int]], None] | None = None,
 ) -> list[list[int]]:
     """Sampled continuations of the prefixes, R lists of token ids that include the stop token; without gradients.
 
@@ -61,7 +60,6 @@ def sample(
         uniforms: Numbers in [0, 1), one for each row and token.
         sampling: Lengths, temperature, stop and forbidden tokens.
         wanted: Asked of every prefix after every token; the rows of one that is not are cut there.
-        on_end: Told every row and its tokens once, as soon as it has ended or been cut.
 
     Raises:
         ModelError: The model's logits are not finite.
@@ -82,9 +80,6 @@ def sample(
             if wanted is not None and (gone := [k for k in range(prefix.mask.shape[0]) if not wanted(k)]):
                 left = torch.isin(rows[live], torch.tensor(gone, device=device))
                 lengths[live] = torch.where(left, lengths[live].clamp(max=step + 1), lengths[live])
-            if on_end is not None:
-                for row in live[lengths[live] == step + 1].tolist():
-                    on_end(row, texts[row, : step + 1].tolist())
             kept = (lengths[live] > step + 1).nonzero()[:, 0]
             if kept.numel() == 0 or step + 1 == length:
                 break
