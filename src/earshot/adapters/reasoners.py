@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from earshot.errors import InputError, ListenerUnavailable
@@ -39,7 +40,7 @@ def trl_listener_reward(
         side: Sequence[str],
         **_: Any,
     ) -> list[float | None]:
-        texts = [text if isinstance(text, str) else _text_of(text[-1]["content"]) for text in completions]
+        texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
         pairs = [_pair(*row) for row in zip(caption, images, side, strict=True)]
         try:
             return list(_rewards(listener, pairs, texts, redaction))
@@ -90,8 +91,7 @@ def _rewards(listener: Listener, pairs: Sequence[Pair], texts: Sequence[str], re
     rewards = [MALFORMED_REWARD.listener] * len(texts)
     for k, p in zip(asked, p_first, strict=True):
         reward = listener_reward(p, pairs[k].votes)
-        if reward is None:
-            raise ListenerUnavailable(f"listener '{listener.name}': gave no probability for completion {k}")
+        assert reward is not None, "there is a label, and `ask` has found a probability"
         rewards[k] = reward
     return rewards
 
@@ -107,15 +107,6 @@ def _pair(caption: str, images: Sequence[ImageSource], side: str) -> Pair:
 
 
 def _source(image: Any) -> ImageSource:
-    from pathlib import Path
-
     if isinstance(image, Mapping):  # the hub's embedded images
         image = image.get("bytes") or image.get("path")
     return Path(image) if isinstance(image, str) else image
-
-
-def _text_of(content: Any) -> str:
-    """The text of a message, whose content is text or a list of parts."""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content)
