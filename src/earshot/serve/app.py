@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,6 @@ log = logging.getLogger("earshot.serve")
 
 _POLICY = content_policy(images="'self' blob:")
 _STATIC = Path(__file__).parent / "static"
-_FILES = (
-    ("/", "index.html", "text/html"),
-    ("/page.js", "page.js", "text/javascript"),
-    ("/docs", "docs.html", "text/html"),
-    ("/docs.js", "docs.js", "text/javascript"),
-    ("/element.js", "element.js", "text/javascript"),
-    ("/style.css", "style.css", "text/css"),
-    ("/icon.svg", "icon.svg", "image/svg+xml"),
-)
 _STATES = {
     "/livez": "Whether it lives.",
     "/readyz": "Whether it has made a first comparison, has a model, and is not going away.",
@@ -125,7 +117,9 @@ class Server:
             "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
             "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
             "/openapi.json": lambda: _json(described),
-            **{path: partial(Response, (_STATIC / name).read_bytes(), media_type=kind) for path, name, kind in _FILES},
+            "/": _page(_STATIC / "index.html"),
+            "/docs": _page(_STATIC / "docs.html"),
+            **{f"/{file.name}": _page(file) for file in _STATIC.iterdir()},
         }
 
     def start(self) -> None:
@@ -242,6 +236,10 @@ def _heed(working: asyncio.Future[Any]) -> None:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _page(file: Path) -> Callable[[], Response]:
+    return partial(Response, file.read_bytes(), media_type=guess_type(file)[0])
 
 
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -155,11 +155,13 @@ def check_text(text: str, limits: Limits, param: str) -> str:
     return text
 
 
-def check_prompt(prompt: str, limits: Limits, param: str = "prompt") -> str:
+def check_prompt(prompt: str, limits: Limits) -> str:
     """A text that is not blank."""
     if not prompt.strip():
-        raise Refusal(422, "invalid_text", "the prompt is blank; expected what the images were made from", param=param)
-    return check_text(prompt, limits, param)
+        raise Refusal(
+            422, "invalid_text", "the prompt is blank; expected what the images were made from", param="prompt"
+        )
+    return check_text(prompt, limits, "prompt")
 
 
 def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place: Place) -> list[Picture]:

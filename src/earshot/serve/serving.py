@@ -53,15 +53,12 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
         EarshotError: The model cannot make a first comparison.
     """
     told = threading.Event()
-    signals = 0
 
     def hear(number: int, frame: object) -> None:
-        nonlocal signals
-        signals += 1
-        told.set()
-        if signals > 1:
+        if told.is_set():
             http.force_exit = http.should_exit = True
             raise KeyboardInterrupt
+        told.set()
 
     with listen(host, port) as listener:
         http = uvicorn.Server(

@@ -1,7 +1,6 @@
 import { element } from "./element.js";
 
 // Everything that comes from models or files is put into the page as text, never as markup.
-const MAX_IMAGES = 32;
 const at = (id) => document.getElementById(id);
 const images = []; // {file, name, url}
 
@@ -32,7 +31,7 @@ function show() {
 function add(files) {
   const taken = [...files].filter((file) => file.type.startsWith("image/"));
   if (taken.length < files.length) say("Only images are taken: PNG, JPEG or WebP.", true);
-  for (const file of taken.slice(0, MAX_IMAGES - images.length)) {
+  for (const file of taken) {
     images.push({ file, name: file.name || "pasted", url: URL.createObjectURL(file) });
   }
   show();
@@ -145,14 +144,6 @@ at("form").addEventListener("submit", ask);
 at("files").addEventListener("change", () => {
   add(at("files").files);
   at("files").value = "";
-});
-at("clear").addEventListener("click", () => {
-  for (const image of images.splice(0)) URL.revokeObjectURL(image.url);
-  at("prompt").value = "";
-  at("result").hidden = true;
-  show();
-  say("");
-  at("prompt").focus();
 });
 for (const kind of ["dragenter", "dragover"]) {
   document.addEventListener(kind, (event) => {
