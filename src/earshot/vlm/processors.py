@@ -1,34 +1,161 @@
-"""Processors that need no torchvision.
+"""Processors of images and text, the same wherever they are made.
 
-Stock Qwen-VL processors insist on a video processor, which needs torchvision. Where torchvision cannot be had, the
-class below takes its place: images only, saved under the stock name, so that a folder written here loads with the
-stock `AutoProcessor` elsewhere.
+Stock processors of many families also want a video or sound processor, which need packages that nothing here calls
+for, and choose how images are resized by what is installed. Here every processor is made of the parts that pairs of
+images need, its images scaled by Pillow where the family has such a processor, with or without torchvision beside it.
+A folder written here has the base's other parts in it, so that `AutoProcessor` and others load it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, Literal, TypeAlias
 
-from transformers import Qwen2_5_VLProcessor as StockQwenProcessor
+from transformers import AutoImageProcessor, AutoTokenizer
+from transformers.models.auto.image_processing_auto import get_image_processor_config
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.processing_utils import ProcessorMixin
+from transformers.utils import cached_file, is_torchvision_available
+
+from earshot.errors import ModelError, first_line
+
+Backend: TypeAlias = Literal["pil", "torchvision"]
+"""What scales images: Pillow, which everybody has, or torchvision, whose pixels differ a little."""
+
+_PROCESSOR_FILE: Final = "processor_config.json"
+_VIDEO_FILE: Final = "video_preprocessor_config.json"
+_VIDEO: Final = "video_processor"
 
 
-class Qwen2_5_VLProcessor(StockQwenProcessor):
-    """The stock processor without its video half; attributes follow from the signature of `__init__`."""
+class _Said(SimpleNamespace):
+    """Values by name, and None for those that are not there."""
 
-    def __init__(
-        self, image_processor: Any = None, tokenizer: Any = None, chat_template: str | None = None, **kwargs: Any
-    ) -> None:
-        self.image_token = "<|image_pad|>"
-        self.video_token = "<|video_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+class _ImagesAndText(ProcessorMixin):
+    """Stands behind a stock class and takes from it the parts that are there."""
+
+    stock: type[ProcessorMixin]
+    left_out: dict[str, Any]
+    """What the base's folder says of the parts that were not made, by name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        parts = dict(zip(self.stock.get_attributes(), args, strict=False)) | kwargs
+        kept = {*self.get_attributes(), "chat_template"}
+        super().__init__(**{name: part for name, part in parts.items() if name in kept})
 
     @property
-    def model_input_names(self) -> list[str]:
-        return ["input_ids", "attention_mask", "pixel_values", "image_grid_thw", "mm_token_type_ids"]
+    def video_processor(self) -> Any:
+        """What the folder says of videos, for stock code that looks at it though there are none."""
+        return _Said(**self.left_out.get(_VIDEO, {}))
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """The names of the parts."""
+        return [name for name in cls.stock.get_attributes() if _is_needed(name)]
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Writes the processor, and beside it what its base has for videos and sound."""
+        super().save_pretrained(save_directory, **kwargs)
+        file = Path(save_directory) / _PROCESSOR_FILE
+        file.write_text(json.dumps(json.loads(file.read_text()) | self.left_out, indent=2, sort_keys=True) + "\n")
 
 
-# By the `model_type` of the model's config: what to load where the stock processor cannot be had.
-IMAGE_ONLY_PROCESSORS: dict[str, type[ProcessorMixin]] = {"qwen2_5_vl": Qwen2_5_VLProcessor}
+def images_and_text(stock: type[ProcessorMixin]) -> type[ProcessorMixin]:
+    """A stock processor class without its halves for video and sound; the class itself where it has none."""
+    if all(map(_is_needed, stock.get_attributes())):
+        return stock
+    return type(stock.__name__, (stock, _ImagesAndText), {"stock": stock, "left_out": {}})
+
+
+def load_processor(source: str, config: Any, backend: Backend = "pil") -> Any:
+    """The processor of a model folder or a hub id.
+
+    Args:
+        source: Where the model is.
+        config: The model's configuration.
+        backend: What scales images, where the family has a processor of that kind.
+
+    Raises:
+        ModelError: The family's processor needs a package that is not installed, such as torchvision; it is named.
+    """
+    try:
+        return _load(source, config, backend)
+    except ImportError as error:
+        what = first_line(error).split("library")[0].strip()
+        missing = "torchvision" if "torchvision" in str(error).lower() else None
+        advice = f"; pip install 'earshot[{missing}]'" if missing else ""
+        raise ModelError(f"{source}: {what}, which is not installed{advice}") from error
+
+
+def _load(source: str, config: Any, backend: Backend) -> Any:
+    stored, _ = ProcessorMixin.get_processor_dict(source)
+    stock = _class_of(source, config, stored)
+    made = images_and_text(stock)
+    parts = {name: _part(name, stock, source, backend) for name in made.get_attributes()}
+    others = dict.fromkeys(name for name in stock.get_attributes() if name not in parts)
+    accepted = set(inspect.signature(stock).parameters) - {*parts, *others}
+    processor = made(**parts, **others, **{name: value for name, value in stored.items() if name in accepted})
+    if isinstance(processor, _ImagesAndText):
+        processor.left_out = {name: stored[name] for name in others if name in stored}
+        if _VIDEO in others:
+            processor.left_out.setdefault(_VIDEO, _videos(source, parts["image_processor"]))
+    return processor
+
+
+def videos_like(images: Any) -> dict[str, Any]:
+    """What a folder says of videos where its images are all that was chosen: frames are treated as images are."""
+    told = images.to_dict()
+    kind = told["image_processor_type"].replace("ImageProcessor", "VideoProcessor")  # as transformers names the pair
+    return {k: v for k, v in told.items() if not k.endswith(("_type", "_class"))} | {"video_processor_type": kind}
+
+
+def _videos(source: str, images: Any) -> dict[str, Any]:
+    file = cached_file(
+        source, _VIDEO_FILE, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+    )
+    return videos_like(images) if file is None else json.loads(Path(file).read_text())
+
+
+def _is_needed(part: str) -> bool:
+    return part.endswith(("tokenizer", "image_processor"))
+
+
+def _part(name: str, stock: type[ProcessorMixin], source: str, backend: Backend) -> Any:
+    if name != "image_processor":
+        if name != "tokenizer":
+            return stock._load_tokenizer_from_pretrained(name, source)
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    try:
+        return AutoImageProcessor.from_pretrained(source, backend=backend, trust_remote_code=False)
+    except ValueError as error:
+        if is_torchvision_available():
+            raise
+        raise ImportError(f"its images are processed by torchvision ({first_line(error)})") from error
+
+
+def _class_of(source: str, config: Any, stored: dict[str, Any]) -> type[ProcessorMixin]:
+    """The class that a folder names, or else the one that its family has.
+
+    Raises:
+        ModelError: There is none.
+    """
+    named = (
+        stored.get("processor_class")
+        or get_image_processor_config(source).get("processor_class")
+        or get_tokenizer_config(source).get("processor_class")
+    )
+    found = processor_class_from_name(named) if named else None
+    if found is None and type(config) in PROCESSOR_MAPPING:
+        found = PROCESSOR_MAPPING[type(config)]
+    if found is None:
+        raise ModelError(
+            f"{source}: no processor for models of type {config.model_type}, expected one of transformers'"
+        )
+    return found

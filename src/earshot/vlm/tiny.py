@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -28,7 +29,7 @@ from transformers.processing_utils import ProcessorMixin
 from earshot.errors import ModelError
 from earshot.protocol import prompt_set
 from earshot.vlm.model import Vlm
-from earshot.vlm.processors import Qwen2_5_VLProcessor
+from earshot.vlm.processors import images_and_text, videos_like
 
 _QWEN_SPECIAL = (
     "<|endoftext|>",
@@ -176,7 +177,9 @@ def _build_qwen(corpus: Iterable[str], size: TinySize, vocab_size: int) -> tuple
     )
     pixels = size.image_px**2
     images = Qwen2VLImageProcessorPil(min_pixels=pixels, max_pixels=pixels, patch_size=14, merge_size=2)
-    processor = Qwen2_5_VLProcessor(image_processor=images, tokenizer=tokenizer, chat_template=_QWEN_CHAT)
+    images_only = images_and_text(Qwen2_5_VLProcessor)
+    processor = images_only(image_processor=images, tokenizer=tokenizer, chat_template=_QWEN_CHAT)
+    processor.left_out = {"video_processor": videos_like(images)}
     return Qwen2_5_VLForConditionalGeneration(config), processor
 
 
