@@ -116,7 +116,9 @@ def _ours(vlm: Any, draw: _Completions, shared: dict[str, Any]) -> Any:
         ids = trainer.prompts.ids()
         owners = trainer.prompts.owners
         if not trainer.args.gradient_checkpointing:  # which generation puts off
-            trainer.encode_prompts(trainer.accelerator.unwrap_model(trainer.model))  # it keeps a cache for training
+            trainer.encode_prompts(
+                trainer.accelerator.unwrap_model(trainer.model), trainer.prompts.batches[0]
+            )  # it keeps a cache for training
         return {"prompt_ids": [ids[k] for k in owners], "completion_ids": draw(len(prompts)), "logprobs": None}
 
     kept = ours_module.sample_completions

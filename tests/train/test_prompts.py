@@ -50,15 +50,16 @@ def test_some_rows_of_a_step_take_their_own_prompts_and_images(family: str) -> N
     vlm = any_size(tiny(family))
     a, b, c, d = (picture(k, *size) for k, size in enumerate(SIZES))
     rows = rows_of(vlm, ["red", "red", "two blue squares", "two blue squares"], [[a, b], [a, b], [c, d], [c, d]])
-    inputs, owners, pictures = encode_step(vlm, vlm.model, rows, torch.device("cpu")).of([1, 2, 3])
-    assert (owners, inputs["input_ids"].size(0)) == ([0, 1, 1], 2)
-    inputs, owners, pictures = encode_step(vlm, vlm.model, rows, torch.device("cpu")).of([3])
+    (share,) = encode_step(vlm, vlm.model, rows, torch.device("cpu")).of([1, 2, 3])
+    assert (share.owners, share.inputs["input_ids"].size(0)) == ([0, 1, 1], 2)
+    (share,) = encode_step(vlm, vlm.model, rows, torch.device("cpu")).of([3])
     alone = vlm.encode([rows[3]["prompt"]], [[c, d]])
-    assert owners == [0]
-    assert pictures.per_prompt == [2]
-    torch.testing.assert_close(torch.cat(pictures.pixels), alone["pixel_values"])
-    real = inputs["attention_mask"][0].bool()
-    assert torch.equal(inputs["input_ids"][0][real], alone["input_ids"][0])
+    assert share.owners == [0]
+    assert share.pictures is not None
+    assert share.pictures.per_prompt == [2]
+    torch.testing.assert_close(torch.cat(share.pictures.pixels), alone["pixel_values"])
+    real = share.inputs["attention_mask"][0].bool()
+    assert torch.equal(share.inputs["input_ids"][0][real], alone["input_ids"][0])
 
 
 def test_a_group_that_is_not_whole_is_named_by_its_first_row() -> None:

@@ -12,10 +12,10 @@ from transformers.integrations import flex_attention as flex
 
 from earshot.errors import ModelError
 from earshot.protocol import reasoner_messages
+from earshot.vlm.mechanisms import attention_of, takes_mask_by_rule
 from earshot.vlm.prefix import logps as engine
 from earshot.vlm.prefix import logps_of_rows, shared_logps
 from earshot.vlm.prefix.head import score
-from earshot.vlm.prefix.inside import attention_of, takes_mask_by_rule
 from earshot.vlm.prefix.pictures import split_pictures
 from earshot.vlm.rows import append_completions
 from tests.vlm.models import FAMILIES, any_size, fresh, mixed_prompts, picture, plain_row, text_prompts
@@ -171,9 +171,7 @@ def not_compiled(called):
 def test_masks_are_rules_on_a_gpu_alone(device, monkeypatch):
     vlm = fresh("qwen2_5_vl")
     weight = SimpleNamespace(device=SimpleNamespace(type=device))
-    monkeypatch.setattr(
-        "earshot.vlm.prefix.inside.core_of", lambda m: SimpleNamespace(parameters=lambda: iter([weight]))
-    )
+    monkeypatch.setattr("earshot.vlm.mechanisms.core_of", lambda m: SimpleNamespace(parameters=lambda: iter([weight])))
     assert takes_mask_by_rule(vlm.model) == (device == "cuda")
     vlm.model.config.get_text_config()._attn_implementation = "eager"
     assert not takes_mask_by_rule(vlm.model)

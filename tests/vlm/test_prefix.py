@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from earshot.errors import ModelError
+from earshot.vlm.mechanisms import attention_of
 from earshot.vlm.prefix import Sampling, continued_logits, encode_prefix, sample, suffix_logits
 from earshot.vlm.prefix.attention import can_share_prompts, sharing_attention
-from earshot.vlm.prefix.inside import attention_of
 from earshot.vlm.prefix.pictures import Pictures, _distinct
 from tests.vlm.models import FAMILIES, any_size, fresh, images_of, mixed_prompts, plain_row, text_prompts, tiny
 

@@ -152,8 +152,9 @@ class LocalChecker:
             asked.setdefault(key, {}).setdefault(claim, []).append(row)
         p = np.full(len(claims), np.nan)
         keys = list(asked)
-        for start in range(0, len(keys), self.batch_size):
-            batch = keys[start : start + self.batch_size]
+        together = self.batch_size if self.vlm.shares_prompts else 1
+        for start in range(0, len(keys), together):
+            batch = keys[start : start + together]
             questions = [(owner, claim) for owner, key in enumerate(batch) for claim in asked[key]]
             answers = self._read([sources[key] for key in batch], questions)
             for (owner, claim), value in zip(questions, answers.tolist(), strict=True):

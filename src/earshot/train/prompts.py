@@ -5,9 +5,9 @@ Shapes: B rows of a batch, N distinct prompts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,17 +19,34 @@ _PIXELS = "pixel_values"
 _IMAGES = (_PIXELS, "image_grid_thw")
 
 
+class Share(NamedTuple):
+    """Rows of a step whose prompts are computed in one batch.
+
+    Attributes:
+        places: Where they stand among the rows that were asked for.
+        inputs: The prompts, as the processor made them.
+        owners: Which of these prompts each row continues.
+        pictures: Their images by prompt; None where these cannot be told apart.
+    """
+
+    places: list[int]
+    inputs: dict[str, Any]
+    owners: list[int]
+    pictures: Pictures | None
+
+
 @dataclass(frozen=True, eq=False)
 class StepPrompts:
     """The N distinct prompts of a step.
 
     Attributes:
-        inputs: What the processor made of them, left-padded, on the model's device.
+        batches: What the processor made of them, left-padded, on the model's device: one batch of all where their
+            images can be told apart, else one of each.
         owners: Which prompt each row of the step continues.
-        pictures: Their images by prompt; None where the family's images come in a form that cannot be split.
+        pictures: The images by prompt; None where the family's images come in a form that cannot be split.
     """
 
-    inputs: dict[str, Any]
+    batches: list[dict[str, Any]]
     owners: list[int]
     pictures: Pictures | None
 
@@ -48,19 +65,41 @@ class StepPrompts:
 
     def ids(self) -> list[list[int]]:
         """The token ids of the prompts, without padding."""
-        masks = self.inputs["attention_mask"].bool()
-        return [row[mask].tolist() for row, mask in zip(self.inputs["input_ids"], masks, strict=True)]
+        return [
+            row[mask.bool()].tolist()
+            for batch in self.batches
+            for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+        ]
 
-    def of(self, rows: Sequence[int]) -> tuple[dict[str, Any], list[int], Pictures]:
-        """What `shared_logps` takes of the prompts that these rows of the step continue: inputs, owners, pictures."""
-        assert self.pictures is not None
+    def tokens(self) -> int:
+        """How many tokens the prompts have, padding included."""
+        return sum(batch["input_ids"].numel() for batch in self.batches)
+
+    def whole(self) -> Iterator[Share]:
+        """All rows of the step, with all prompts of each batch."""
+        if len(self.batches) == 1:
+            yield Share(list(range(len(self.owners))), self.batches[0], self.owners, self.pictures)
+        else:
+            yield from self.of(range(len(self.owners)))
+
+    def of(self, rows: Sequence[int]) -> Iterator[Share]:
+        """These rows of the step, with the prompts that they continue and no others."""
         wanted = [self.owners[row] for row in rows]
         prompts = sorted(set(wanted))
-        kept = torch.tensor(prompts, device=self.inputs["input_ids"].device)
-        inputs = {name: value[kept] for name, value in self.inputs.items() if name not in _IMAGES}
+        if self.pictures is None and len(self.batches) > 1:
+            for prompt in prompts:
+                places = [place for place, owner in enumerate(wanted) if owner == prompt]
+                yield Share(places, self.batches[prompt], [0] * len(places), None)
+            return
+        (batch,) = self.batches
+        if self.pictures is None:
+            yield Share(list(range(len(rows))), batch, wanted, None)
+            return
+        kept = torch.tensor(prompts, device=batch["input_ids"].device)
+        inputs = {name: value[kept] for name, value in batch.items() if name not in _IMAGES}
         pictures = self.pictures.of(prompts)
         inputs |= {name: value for name, value in pictures.inputs().items() if name != _PIXELS}
-        return inputs, [prompts.index(prompt) for prompt in wanted], pictures
+        yield Share(list(range(len(rows))), inputs, [prompts.index(prompt) for prompt in wanted], pictures)
 
 
 def encode_step(vlm: Vlm, model: Any, rows: Sequence[dict[str, Any]], device: torch.device) -> StepPrompts:
@@ -80,9 +119,12 @@ def encode_step(vlm: Vlm, model: Any, rows: Sequence[dict[str, Any]], device: to
             distinct.append(row)
         owners.append(len(distinct) - 1)
     images = [row.get("images") or [] for row in distinct]
-    inputs = dict(vlm.encode([row["prompt"] for row in distinct], images).to(device))
-    pictures = split_pictures(model, inputs) if layout_is_known(model, inputs) else None
-    return StepPrompts(inputs, owners, pictures)
+    conversations = [row["prompt"] for row in distinct]
+    inputs = dict(vlm.encode(conversations, images).to(device))
+    if layout_is_known(model, inputs):
+        return StepPrompts([inputs], owners, split_pictures(model, inputs))
+    batches = [dict(vlm.encode([one], [own]).to(device)) for one, own in zip(conversations, images, strict=True)]
+    return StepPrompts(batches, owners, None)
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from earshot.train.prompts import StepPrompts, encode_step
 from earshot.train.reward import CombinedReward
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import TOKENS_AT_ONCE, Prefix, Sampling, encode_prefix, logps_of_rows, sample, shared_logps
+from earshot.vlm.prefix.head import join
 
 TRACE_END: Final = "</think>"
 # Sampling that `vlm.prefix` does not do, and the value at which TRL leaves it off.
@@ -87,7 +89,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         if self.model.training:
             prompts.refuse_split_groups(self.num_generations)
         self.prompts = prompts
-        if prompts.pictures is None or self.aux_loss_enabled:  # rows will stay whole, with images of their own
+        if self.aux_loss_enabled:  # rows will stay whole, with images of their own
             return super()._generate_and_score_completions(inputs)
         rows = self._rows = [(prompts, row) for row in range(len(inputs))]
         without_images = [{name: value for name, value in row.items() if name != "images"} for row in inputs]
@@ -116,21 +118,27 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
                 num_images=num_images, **images,
             )  # fmt: skip
         if self._rows is not None:
-            given, owners, pictures = self._rows[0][0].of([row for _, row in self._rows])
+            completions, mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
             cache, self.kept = (self.kept, None) if torch.is_grad_enabled() else (None, self.kept)
+            shares = [*self._rows[0][0].of([row for _, row in self._rows])]
             with self.accelerator.autocast():
-                scores = shared_logps(
-                    model,
-                    given,
-                    owners,
-                    input_ids[:, -logits_to_keep:],
-                    attention_mask[:, -logits_to_keep:],
-                    with_entropy=compute_entropy,
-                    fused_head=True,
-                    pictures=pictures,
-                    cache=cache,
-                )
-            return scores.logps, scores.entropies, None
+                parts = [
+                    shared_logps(
+                        model,
+                        share.inputs,
+                        share.owners,
+                        completions[share.places],
+                        mask[share.places],
+                        with_entropy=compute_entropy,
+                        fused_head=True,
+                        pictures=share.pictures,
+                        cache=cache,
+                    )
+                    for share in shares
+                ]
+            logps, entropies = join(parts)
+            order = torch.tensor([place for share in shares for place in share.places], device=logps.device).argsort()
+            return logps[order], None if entropies is None else entropies[order], None
         with self.accelerator.autocast():
             scores = logps_of_rows(
                 model,
@@ -144,14 +152,14 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             )
         return scores.logps, scores.entropies, None
 
-    def encode_prompts(self, model: Any) -> Prefix:
-        """The prompts of the step, encoded for generation.
+    def encode_prompts(self, model: Any, inputs: Mapping[str, Any]) -> Prefix:
+        """Prompts of the step, encoded for generation.
 
         Where the training pass comes next, under the same weights and over all rows of the step at once, what it needs
         of them is kept: then prompts and images are encoded once a step, and not once more for their gradients.
         """
         assert self.prompts is not None
-        tokens = self.prompts.inputs["input_ids"].numel() + len(self.prompts.owners) * self.max_completion_length
+        tokens = self.prompts.tokens() + len(self.prompts.owners) * self.max_completion_length
         keep = (
             model.training
             and self.prompts.pictures is not None
@@ -163,7 +171,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             and not any(m.training and m.p > 0 for m in model.modules() if isinstance(m, torch.nn.Dropout))
         )
         with self.accelerator.autocast():
-            prefix = encode_prefix(model, self.prompts.inputs, with_gradients=keep)
+            prefix = encode_prefix(model, inputs, with_gradients=keep)
         self.kept = prefix.cache if keep else None
         return prefix
 
@@ -216,7 +224,12 @@ def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict
         gather_deepspeed3_params=args.ds3_gather_for_generation,
         gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs,
     ) as model:
-        completions = sample(model, trainer.encode_prompts(model), encoded.owners, uniforms, sampling)
+        completions: list[list[int]] = [[] for _ in prompts]
+        for share in encoded.whole():
+            prefix = trainer.encode_prompts(model, share.inputs)
+            drawn = sample(model, prefix, share.owners, uniforms[share.places], sampling)
+            for place, completion in zip(share.places, drawn, strict=True):
+                completions[place] = completion
     ids = encoded.ids()
     return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
 

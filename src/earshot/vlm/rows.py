@@ -10,12 +10,10 @@ from typing import Any
 
 import torch
 
+from earshot.vlm.mechanisms import PER_TOKEN, check_inputs
 from earshot.vlm.model import Vlm
 
 IGNORED = -100  # the label of a token that is not learned, as in transformers
-
-# Inputs with one value for each token of the text; completions extend them with zeros: they hold no image tokens.
-_PER_TOKEN = ("mm_token_type_ids", "token_type_ids")
 
 
 def append_completions(
@@ -38,11 +36,11 @@ def append_completions(
     inputs = dict(prompts)
     inputs["input_ids"] = torch.cat([prompts["input_ids"], ids.to(device)], dim=1)
     inputs["attention_mask"] = torch.cat([prompts["attention_mask"], mask.to(device)], dim=1)
-    for name in _PER_TOKEN:
-        if name in prompts:
-            inputs[name] = torch.cat(
-                [prompts[name], torch.zeros_like(ids, dtype=prompts[name].dtype).to(device)], dim=1
-            )
+    check_inputs(prompts)
+    for name in set(prompts) & set(PER_TOKEN):
+        last = prompts[name][:, -1:]
+        after = torch.zeros_like(last) if PER_TOKEN[name] == "zero" else last
+        inputs[name] = torch.cat([prompts[name], after.expand(-1, width, *after.shape[2:])], dim=1)
     return inputs, width
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from earshot.vlm.prefix.inside import core_of
+from earshot.vlm.mechanisms import core_of
 
 
 @dataclass

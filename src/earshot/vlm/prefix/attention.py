@@ -25,7 +25,7 @@ from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from earshot.vlm.prefix.inside import OWN_ATTENTION, base_of, takes_own_mask
+from earshot.vlm.mechanisms import OWN_ATTENTION, base_of, takes_own_mask
 
 
 class SharedPrompts(NamedTuple):

@@ -1,10 +1,12 @@
 """Prompts encoded once, and next-token logits on top of them.
 
-Shapes: N prefixes, P prefix tokens (padded on the left), R rows that continue them, S suffix tokens, V vocabulary.
+Shapes: N prefixes, P prefix tokens (padded on the left), R rows that continue them, S suffix tokens (padded on the
+right, so that no token of a row sees padding but what stands before its prompt), V vocabulary.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,24 +14,38 @@ import torch
 from jaxtyping import Float, Int
 
 from earshot.errors import ModelError
-from earshot.vlm.prefix.inside import cache_rows, checkpoints_layers, in_all_axes, next_positions, prompt_positions
+from earshot.vlm.mechanisms import (
+    OF_TEXT,
+    base_of,
+    check_inputs,
+    checkpoints_layers,
+    in_all_axes,
+    next_positions,
+    prompt_positions,
+    reason_for_whole_rows,
+)
+from earshot.vlm.prefix.growing import cache_rows
 from earshot.vlm.prefix.pictures import layout_is_known, picture_inputs, split_pictures
+from earshot.vlm.prefix.whole import rows_at_once, whole_rows
 
 
 class Prefix(NamedTuple):
     """N encoded prompts, ready to be continued.
 
     Attributes:
-        cache: The key-value cache of N rows.
+        cache: The key-value cache of N rows; None where the model's memory of a prompt cannot be continued by others,
+            so that every row is computed whole.
         mask: 1 where a prefix token is real, 0 where it is padding.
         next_position: The position that the next token of each prefix takes.
-        logits: Next-token logits after each prefix.
+        logits: Next-token logits after each prefix; None without a cache.
+        inputs: The prompts, as they were encoded.
     """
 
     cache: Any
     mask: Int[torch.Tensor, "n p"]
-    next_position: Int[torch.Tensor, " n"]
-    logits: Float[torch.Tensor, "n v"]
+    next_position: Int[torch.Tensor, " n"] | None
+    logits: Float[torch.Tensor, "n v"] | None
+    inputs: Mapping[str, Any]
 
 
 def encode_prefix(model: Any, inputs: Mapping[str, Any], *, with_gradients: bool = False) -> Prefix:
@@ -41,22 +57,27 @@ def encode_prefix(model: Any, inputs: Mapping[str, Any], *, with_gradients: bool
         with_gradients: Keep what a backward pass through the cache needs, for `shared_logps(cache=...)`.
 
     Raises:
-        ModelError: Image tokens disagree with images (the message names the row), or the model keeps no key-value
-            cache, so that nothing can be continued.
+        ModelError: Image tokens disagree with images (the message names the row), what the processor made for each
+            token is not known, or the model keeps no key-value cache.
     """
     if checkpoints_layers(model):
         raise ModelError("a model in training whose layers are checkpointed keeps no cache; call eval() before")
+    check_inputs(inputs)
+    if reason_for_whole_rows(model, inputs) is not None:
+        return Prefix(None, inputs["attention_mask"], None, None, inputs)
     positions = prompt_positions(model, inputs)
     given = dict(inputs)
     with torch.set_grad_enabled(with_gradients):
         if layout_is_known(model, given):
             pictures = split_pictures(model, given)
-            given = {name: given[name] for name in ("input_ids", "attention_mask")} | picture_inputs(model, pictures)
+            texts = {name: value for name, value in given.items() if name in OF_TEXT}
+            given = texts | picture_inputs(model, pictures)
         output = model(**given, position_ids=positions, use_cache=True, logits_to_keep=1)
     if output.past_key_values is None:
         raise ModelError(f"{type(model).__name__} returns no key-value cache; its prefixes cannot be shared")
-    cache = output.past_key_values
-    return Prefix(cache, inputs["attention_mask"], next_positions(positions), output.logits[:, -1])
+    return Prefix(
+        output.past_key_values, inputs["attention_mask"], next_positions(positions), output.logits[:, -1], inputs
+    )
 
 
 def suffix_logits(
@@ -69,21 +90,22 @@ def suffix_logits(
         prefix: N prefixes; it is left as it was.
         owners: For each of the R rows, which prefix it continues.
         suffixes: R lists of token ids, none of them empty.
-        pad_id: Written before shorter suffixes; masked out.
+        pad_id: Written after shorter suffixes; masked out.
     """
-    ids, mask = _padded_on_the_left(suffixes, pad_id, prefix.mask.device)
+    if prefix.cache is None:
+        return _whole_logits(model, prefix.inputs, owners, suffixes, pad_id)
+    ids, mask = padded(suffixes, pad_id, prefix.mask.device)
     rows = torch.tensor(owners, device=prefix.mask.device)
-    steps = (mask.cumsum(1) - 1).clamp(min=0)
-    with torch.no_grad():
-        output = model(
-            input_ids=ids,
-            attention_mask=torch.cat([prefix.mask[rows], mask], dim=1),
-            position_ids=in_all_axes(model, prefix.next_position[rows, None] + steps),
-            past_key_values=cache_rows(prefix.cache, rows),
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    return output.logits[:, -1]
+    assert prefix.next_position is not None
+    steps = torch.arange(ids.size(1), device=ids.device)
+    given = {
+        "input_ids": ids,
+        "attention_mask": torch.cat([prefix.mask[rows], mask], dim=1),
+        "position_ids": in_all_axes(model, prefix.next_position[rows, None] + steps),
+        "past_key_values": cache_rows(prefix.cache, rows),
+        "use_cache": True,
+    }
+    return _logits_at(model, given, mask.sum(1) - 1)
 
 
 def continued_logits(
@@ -91,44 +113,57 @@ def continued_logits(
 ) -> Float[torch.Tensor, "r v"]:
     """Next-token logits after each suffix, put onto the prompt that owns it; without gradients.
 
-    Prompts with several suffixes are encoded once, apart from these; where each prompt has just its own, one pass
-    over whole rows is faster than two.
+    Prompts with several suffixes are encoded once, apart from these, where the model allows it; where each prompt has
+    just its own, one pass over whole rows is faster than two.
 
     Args:
         model: A transformers image-text-to-text model, possibly wrapped by PEFT.
         inputs: N left-padded prompts from `Vlm.encode`, on the model's device.
         owners: For each of the R rows, which prompt it continues.
         suffixes: R lists of token ids, none of them empty.
-        pad_id: Written before shorter suffixes; masked out.
+        pad_id: Written after shorter suffixes; masked out.
 
     Raises:
         ModelError: As `encode_prefix`.
     """
-    if list(owners) != list(range(inputs["input_ids"].size(0))) or not layout_is_known(model, inputs):
+    apart = list(owners) != list(range(inputs["input_ids"].size(0))) or not layout_is_known(model, inputs)
+    if apart and reason_for_whole_rows(model, inputs) is None:
         return suffix_logits(model, encode_prefix(model, inputs), owners, suffixes, pad_id=pad_id)
-    ids, mask = _padded_on_the_left(suffixes, pad_id, inputs["input_ids"].device)
-    positions = prompt_positions(model, inputs)
-    after = next_positions(positions)[:, None] + (mask.cumsum(1) - 1).clamp(min=0)
-    with torch.no_grad():
-        output = model(
-            input_ids=torch.cat([inputs["input_ids"], ids], dim=1),
-            attention_mask=torch.cat([inputs["attention_mask"], mask], dim=1),
-            position_ids=torch.cat([positions, in_all_axes(model, after)], dim=-1),
-            **picture_inputs(model, split_pictures(model, inputs)),
-            use_cache=False,
-            logits_to_keep=1,
-        )
-    return output.logits[:, -1]
+    return _whole_logits(model, inputs, owners, suffixes, pad_id)
 
 
-def _padded_on_the_left(
+def padded(
     suffixes: Sequence[Sequence[int]], pad_id: int, device: torch.device
 ) -> tuple[Int[torch.Tensor, "r s"], Int[torch.Tensor, "r s"]]:
-    """Ids and mask; the padding lies between prompt and suffix, so that every row's last column is its last token."""
+    """Ids and mask of lists of tokens, padded on the right."""
     width = max(len(suffix) for suffix in suffixes)
     ids = torch.full((len(suffixes), width), pad_id)
     mask = torch.zeros_like(ids)
     for row, suffix in enumerate(suffixes):
-        ids[row, width - len(suffix) :] = torch.tensor(suffix)
-        mask[row, width - len(suffix) :] = 1
+        ids[row, : len(suffix)] = torch.tensor(suffix)
+        mask[row, : len(suffix)] = 1
     return ids.to(device), mask.to(device)
+
+
+def _whole_logits(
+    model: Any, inputs: Mapping[str, Any], owners: Sequence[int], suffixes: Sequence[Sequence[int]], pad_id: int
+) -> Float[torch.Tensor, "r v"]:
+    pictures = split_pictures(model, inputs) if layout_is_known(model, inputs) else None
+    together = rows_at_once(inputs, pictures, len(owners))
+    logits = []
+    with torch.no_grad():
+        for start in range(0, len(owners), together):
+            ids, mask = padded(suffixes[start : start + together], pad_id, inputs["input_ids"].device)
+            rows = whole_rows(model, inputs, pictures, owners[start : start + together], ids, mask)
+            logits.append(_logits_at(model, {**rows.inputs, "use_cache": False}, rows.starts + mask.sum(1) - 1))
+    return torch.cat(logits)
+
+
+def _logits_at(model: Any, given: Mapping[str, Any], places: Int[torch.Tensor, " r"]) -> Float[torch.Tensor, "r v"]:
+    """Next-token logits after one place of each row; those of the others are not computed where that can be."""
+    rows = torch.arange(places.numel(), device=places.device)
+    with torch.no_grad():
+        if "logits_to_keep" not in inspect.signature(type(base_of(model)).forward).parameters:
+            return model(**given).logits[rows, places]
+        kept, which = places.unique(return_inverse=True)
+        return model(**given, logits_to_keep=kept).logits[rows, which]

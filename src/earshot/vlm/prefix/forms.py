@@ -13,23 +13,25 @@ import torch
 from jaxtyping import Float, Int
 
 from earshot.errors import ModelError
-from earshot.vlm.prefix.attention import mask_by_rule
-from earshot.vlm.prefix.head import Scores, score, score_logits
-from earshot.vlm.prefix.inside import (
+from earshot.vlm.mechanisms import (
+    OF_TEXT,
     attention_of,
     base_of,
-    cache_before,
-    cache_rows,
     checkpoints_layers,
     core_of,
     has_plain_head,
     in_all_axes,
     next_positions,
     prompt_positions,
+    reason_for_whole_rows,
     takes_mask_by_rule,
     takes_own_mask,
 )
+from earshot.vlm.prefix.attention import mask_by_rule
+from earshot.vlm.prefix.growing import cache_before, cache_rows
+from earshot.vlm.prefix.head import Scores, score, score_logits
 from earshot.vlm.prefix.pictures import IMAGES, Pictures, picture_inputs
+from earshot.vlm.prefix.whole import whole_rows
 
 MASK_ENTRIES = 2**26  # of a mask that is written out, 64 MiB; larger ones are rules, where the model takes these
 _IGNORED = -100
@@ -63,8 +65,9 @@ class Batch:
 
     def rows(self, rows: list[int]) -> Batch:
         """These rows with the prompts that they continue."""
-        assert self.pictures is not None
         taken = torch.tensor(rows, device=self.owners.device)
+        if self.pictures is None:  # one prompt, whose images cannot be told apart
+            return Batch(self.inputs, None, self.owners[taken], self.completions[taken], self.mask[taken])
         prompts, owners = self.owners[taken].unique(return_inverse=True)
         own = self.pictures.of(prompts.tolist())
         inputs = {name: value[prompts] for name, value in self.inputs.items() if name not in IMAGES}
@@ -74,13 +77,13 @@ class Batch:
 
     def texts(self) -> dict[str, Any]:
         """The prompts without their images."""
-        return {name: value for name, value in self.inputs.items() if name not in IMAGES}
+        return {name: value for name, value in self.inputs.items() if name in OF_TEXT}
 
     def images(self, model: Any) -> dict[str, Any]:
         """The images as the model takes them, each distinct one encoded once where that can be."""
         if self.pictures is not None:
             return picture_inputs(model, self.pictures)
-        return {name: value for name, value in self.inputs.items() if name in IMAGES}
+        return {name: value for name, value in self.inputs.items() if name not in OF_TEXT}
 
 
 def cached_scores(model: Any, batch: Batch, scoring: Scoring, cache: Any = None) -> Scores:
@@ -94,6 +97,8 @@ def cached_scores(model: Any, batch: Batch, scoring: Scoring, cache: Any = None)
     """
     if checkpoints_layers(model) and torch.is_grad_enabled():
         raise ModelError("form 'cache': layers that are checkpointed keep no cache; use form 'packed' or 'plain'")
+    if (reason := reason_for_whole_rows(model, batch.inputs)) is not None:
+        raise ModelError(f"form 'cache': {reason}, so that prompts cannot be shared; use form 'plain'")
     positions = prompt_positions(model, batch.inputs)
     texts = {name: value[:, :-1] for name, value in batch.texts().items()}
     target = model if scoring.fused_head else core_of(model)
@@ -126,47 +131,30 @@ def packed_scores(model: Any, batch: Batch, scoring: Scoring) -> Scores:
         "position_ids": packed.positions,
         **batch.images(model),
     }
-    logps, entropies = _scores(model, inputs, packed.targets, scoring)
-    real = batch.mask.bool()
-
-    def unpacked(values: torch.Tensor) -> torch.Tensor:
-        return values.new_zeros(real.shape).masked_scatter(real, values[packed.places])
-
-    return unpacked(logps), unpacked(entropies) if entropies is not None else None
+    return _by_completion(batch, _scores(model, inputs, packed.targets, scoring), packed.places)
 
 
 def plain_scores(model: Any, batch: Batch, scoring: Scoring) -> Scores:
     """Whole rows, prompts and images standing once for each completion."""
-    rows = batch.owners.tolist()
-    prompts = batch.inputs
-    if batch.pictures is not None:
-        prompts = {name: value[batch.owners] for name, value in batch.texts().items()}
-        pictures = batch.pictures.of(rows)
-        images = picture_inputs(model, pictures)
-        if pictures.grid is not None and pictures.pixels:
-            prompts = {**prompts, "image_grid_thw": pictures.grid}
-    else:
-        images = {name: value for name, value in prompts.items() if name not in ("input_ids", "attention_mask")}
-    positions = prompt_positions(model, prompts)
-    steps = torch.arange(batch.completions.size(1), device=positions.device)
-    after = in_all_axes(model, next_positions(positions)[:, None] + steps)
-    extra = batch.completions.new_zeros(batch.completions.shape)
-    inputs = {
-        **{k: v for k, v in prompts.items() if k not in ("input_ids", "attention_mask", *IMAGES)},
-        "input_ids": torch.cat([prompts["input_ids"], batch.completions], dim=1),
-        "attention_mask": torch.cat([prompts["attention_mask"], batch.mask], dim=1),
-        "position_ids": torch.cat([positions, after], dim=-1),
-        **images,
-    }
-    for name in ("mm_token_type_ids", "token_type_ids"):
-        if name in prompts:
-            inputs[name] = torch.cat([prompts[name], extra.to(prompts[name].dtype)], dim=1)
-    width = prompts["input_ids"].size(1)
-    targets = torch.full_like(inputs["input_ids"], _IGNORED)
-    targets[:, width - 1 : -1] = batch.completions.masked_fill(batch.mask == 0, _IGNORED)
-    logps, entropies = _scores(model, inputs, targets, scoring)
-    kept = slice(width - 1, -1)
-    return logps[:, kept], entropies[:, kept] if entropies is not None else None
+    rows = whole_rows(model, batch.inputs, batch.pictures, batch.owners.tolist(), batch.completions, batch.mask)
+    real = batch.mask.bool()
+    steps = torch.arange(real.size(1), device=real.device)
+    numbers = torch.arange(real.size(0), device=real.device)[:, None].expand_as(real)
+    before = (numbers[real], (rows.starts[:, None] + steps)[real] - 1)  # where each completion token is predicted
+    targets = torch.full_like(rows.inputs["input_ids"], _IGNORED)
+    targets[before] = batch.completions[real]
+    return _by_completion(batch, _scores(model, rows.inputs, targets, scoring), before)
+
+
+def _by_completion(batch: Batch, scores: Scores, places: tuple[torch.Tensor, torch.Tensor]) -> Scores:
+    """Scores of the rows of a pass, at the places that predict the real completion tokens, completion by completion."""
+    real = batch.mask.bool()
+
+    def placed(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(real.shape).masked_scatter(real, values[places])
+
+    logps, entropies = scores
+    return placed(logps), placed(entropies) if entropies is not None else None
 
 
 def _scores(model: Any, inputs: dict[str, Any], targets: Int[torch.Tensor, "n l"], scoring: Scoring) -> Scores:

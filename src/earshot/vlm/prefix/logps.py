@@ -19,16 +19,18 @@ from jaxtyping import Float, Int
 from torch.utils.checkpoint import checkpoint
 
 from earshot.errors import ModelError
-from earshot.vlm.prefix.forms import Batch, Scoring, cached_scores, packed_scores, plain_scores
-from earshot.vlm.prefix.head import join
-from earshot.vlm.prefix.inside import (
+from earshot.vlm.mechanisms import (
+    OF_TEXT,
     base_of,
     checkpoints_layers,
     is_distributed,
     reason_against_sharing,
+    reason_for_whole_rows,
     takes_mask_by_rule,
     takes_own_mask,
 )
+from earshot.vlm.prefix.forms import Batch, Scoring, cached_scores, packed_scores, plain_scores
+from earshot.vlm.prefix.head import join
 from earshot.vlm.prefix.pictures import (
     IMAGES,
     Pictures,
@@ -152,7 +154,7 @@ def logps_of_rows(
     width = input_ids.size(1) - logits_to_keep
     images = {name: value for name, value in image_inputs.items() if value is not None}
     rows = {"input_ids": input_ids, "attention_mask": attention_mask, **images}
-    prompts = {name: value[:, :width] if _is_per_token(value, input_ids) else value for name, value in rows.items()}
+    prompts = {name: value[:, :width] if name in OF_TEXT else value for name, value in rows.items()}
     options: dict[str, Any] = {"with_entropy": with_entropy, "fused_head": fused_head}
     completions, mask = input_ids[:, width:], attention_mask[:, width:]
     if not layout_is_known(model, prompts):
@@ -171,7 +173,7 @@ def logps_of_rows(
 def choose_form(model: Any, batch: Batch) -> Form:
     """The fastest form that the model can do; docs/decisions/shared-prefix.md has the measurements behind it."""
     prompt, completion = batch.inputs["input_ids"].size(1), batch.completions.size(1)
-    reason = reason_against_sharing(model, prompt + completion)
+    reason = reason_for_whole_rows(model, batch.inputs) or reason_against_sharing(model, prompt + completion)
     checkpointed = checkpoints_layers(model) and torch.is_grad_enabled()
     if reason is None and checkpointed and not (takes_own_mask(model) and batch.pictures is not None):
         reason = "its layers are checkpointed, which leaves no cache, and its attention takes no mask of ours"
@@ -188,7 +190,7 @@ def _parts(batch: Batch, form: Form, tokens_at_once: int) -> list[list[int]]:
     prompt, completion = batch.inputs["input_ids"].size(1), batch.completions.size(1)
     per_row = prompt + completion if form == "plain" else completion
     per_group = 0 if form == "plain" else prompt
-    if batch.pictures is None:
+    if batch.pictures is None and batch.inputs["input_ids"].size(0) > 1:
         return [list(range(len(batch.owners)))]  # images that cannot be told apart cannot be parted
     groups: dict[int, list[int]] = {}
     for row, owner in enumerate(batch.owners.tolist()):
@@ -220,10 +222,6 @@ def _groups(prompts: Mapping[str, Any], pictures: Pictures) -> tuple[list[int], 
             firsts.append(row)
         which.append(len(firsts) - 1)
     return firsts, which
-
-
-def _is_per_token(value: Any, input_ids: torch.Tensor) -> bool:
-    return isinstance(value, torch.Tensor) and value.shape == input_ids.shape
 
 
 def _say_once(message: str) -> None:

@@ -13,11 +13,12 @@ from torch.distributed.tensor import DTensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from earshot.errors import ModelError
-from earshot.vlm.prefix.inside import base_of, core_of
+from earshot.vlm.mechanisms import base_of, core_of
 
 IMAGES = ("pixel_values", "image_grid_thw")
 """The inputs that hold images, in families whose images can be told apart."""
-_TEXT = frozenset({"input_ids", "attention_mask", "mm_token_type_ids"})
+_TEXT = frozenset({"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"})
+_FEATURES = frozenset({"pooler_output", "last_hidden_state", "hidden_states", "attentions"})
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ def picture_inputs(model: Any, pictures: Pictures) -> dict[str, Any]:
     core = core_of(model)
     grid = {} if pictures.grid is None else {"image_grid_thw": pictures.grid[firsts]}
     output = core.get_image_features(torch.cat([pictures.pixels[i] for i in firsts]), **grid, return_dict=True)
-    features = [output.pooler_output[k] for k in which]
+    found = output.pooler_output  # one for each image: a list of them, or one tensor where all are of one size
+    if found is None or len(found) != len(firsts) or not set(output) <= _FEATURES:
+        return pictures.inputs()  # features of another kind enter elsewhere, and cannot be copied image by image
+    features = found[torch.tensor(which, device=found.device)] if torch.is_tensor(found) else [found[k] for k in which]
     return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
 
 

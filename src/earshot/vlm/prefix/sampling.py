@@ -11,13 +11,22 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from transformers import GenerationConfig
+from transformers.generation import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from earshot.errors import ModelError
 from earshot.types import Wanted
+from earshot.vlm.mechanisms import OF_TEXT, base_of, in_all_axes
 from earshot.vlm.prefix.attention import can_share_prompts, share_prompts, sharing_attention
 from earshot.vlm.prefix.encode import Prefix
 from earshot.vlm.prefix.growing import growing_cache
-from earshot.vlm.prefix.inside import in_all_axes
+from earshot.vlm.prefix.pictures import layout_is_known, split_pictures
+from earshot.vlm.prefix.whole import repeated_images, rows_at_once
 
 _WORTH_DROPPING = 0.75  # copying the cache without the ended rows pays once they are a quarter
 
@@ -64,6 +73,10 @@ def sample(
     Raises:
         ModelError: The model's logits are not finite.
     """
+    if prefix.cache is None:
+        return _stock_samples(model, prefix, owners, uniforms, sampling, wanted)
+    assert prefix.next_position is not None
+    assert prefix.logits is not None
     device = prefix.mask.device
     rows, length = torch.tensor(owners, device=device), sampling.max_new_tokens
     drawing = _Drawing(sampling, prefix.logits)
@@ -95,6 +108,70 @@ def sample(
             )
             logits = output.logits[:, -1]
     return [row[:n] for row, n in zip(texts.tolist(), lengths.tolist(), strict=True)]
+
+
+def _stock_samples(
+    model: Any,
+    prefix: Prefix,
+    owners: Sequence[int],
+    uniforms: Float[torch.Tensor, "r s"],
+    sampling: Sampling,
+    wanted: Wanted | None,
+) -> list[list[int]]:
+    """As `sample`, by transformers' own loop over whole rows, told each token that our own numbers draw."""
+    inputs, base = prefix.inputs, base_of(model)
+    pictures = split_pictures(model, inputs) if layout_is_known(model, inputs) else None
+    at_once = rows_at_once(inputs, pictures, len(owners))
+    texts: list[list[int]] = []
+    for start in range(0, len(owners), at_once):
+        rows = list(owners[start : start + at_once])
+        images = repeated_images(inputs, rows) if pictures is None else pictures.of(rows).inputs()
+        given = {name: inputs[name][rows] for name in inputs if name in OF_TEXT}
+        width = given["input_ids"].size(1)
+        drawn = _Drawn(sampling, uniforms[start : start + at_once].to(prefix.mask.device), width)
+        before = base.generation_config
+        base.generation_config = GenerationConfig(pad_token_id=sampling.pad_id, eos_token_id=list(sampling.stop_ids))
+        try:
+            written = base.generate(
+                **given,
+                **images,
+                max_new_tokens=sampling.max_new_tokens,
+                do_sample=False,
+                logits_processor=LogitsProcessorList([drawn]),
+                stopping_criteria=StoppingCriteriaList([_Unwanted(rows, wanted)] if wanted is not None else []),
+            )[:, width:].tolist()
+        finally:
+            base.generation_config = before
+        texts += [_until_stop(row, sampling.stop_ids) for row in written]
+    return texts
+
+
+def _until_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:
+    """A row up to and with the first token that ends it."""
+    end = next((place + 1 for place, token in enumerate(ids) if token in stop_ids), len(ids))
+    return ids[:end]
+
+
+class _Drawn(LogitsProcessor):
+    """Leaves of each row's logits the token that `_Drawing` draws with the row's own numbers."""
+
+    def __init__(self, sampling: Sampling, uniforms: Float[torch.Tensor, "r s"], width: int) -> None:
+        self._sampling, self._uniforms, self._width = sampling, uniforms, width
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        drawing = _Drawing(self._sampling, scores)
+        drawn = drawing(scores, self._uniforms[:, input_ids.size(1) - self._width])
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn[:, None], 0.0)
+
+
+class _Unwanted(StoppingCriteria):
+    """Ends the rows of prompts that nobody wants any more."""
+
+    def __init__(self, owners: Sequence[int], wanted: Wanted) -> None:
+        self._owners, self._wanted = owners, wanted
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        return torch.tensor([not self._wanted(owner) for owner in self._owners], device=input_ids.device)
 
 
 @contextmanager
