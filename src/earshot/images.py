@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
 import threading
@@ -310,3 +311,12 @@ class Tolerance:
             yield
         except DataError as error:
             self.refuse(error)
+
+
+def shrunk(image: Image.Image, max_pixels: int | None) -> Image.Image:
+    """A decoded image of at most so many pixels (width × height), its aspect ratio kept; one within them as it is."""
+    if max_pixels is None or image.width * image.height <= max_pixels:
+        return image
+    scale = math.sqrt(max_pixels / (image.width * image.height))
+    size = max(1, math.floor(image.width * scale)), max(1, math.floor(image.height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC)

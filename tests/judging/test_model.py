@@ -12,6 +12,7 @@ import earshot
 from earshot.errors import ImageError, InputError, ListenerUnavailable, PromptTooLong
 from earshot.judging.model import RewardModel, describe, load
 from earshot.types import Pair, Votes
+from earshot.vlm.model import pixel_limit
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.corpus import corpus
 from tests.judging.opinions import Hears, Opinionated, shade
@@ -322,3 +323,13 @@ def test_listeners_and_checkers_are_described_and_a_model_of_several_roles_is_lo
     assert len(hashes) == 1
     answer = ask(model)
     assert answer.p_read.keys() == {"both", "one"}
+
+
+def test_listeners_and_checkers_see_of_an_image_what_the_reasoner_sees_unless_told_otherwise():
+    roles = {"listener": ["a=world:listener", "b=world:held-out,max_pixels=900"], "checker": ["c=world:held-out"]}
+    model = load("world:reasoner", **roles, max_pixels=1568)
+    a, b, c = model.listeners["a"].vlm, model.listeners["b"].vlm, model.checkers["c"].checkers[0].vlm
+    assert [pixel_limit(vlm) for vlm in (model.reasoner.vlm, a, b, c)] == [1568, 1568, 900, 1568]
+    assert describe(model)["model"]["max_pixels"] == 1568
+    own = load("world:reasoner", listener="world:held-out")
+    assert pixel_limit(own.reasoner.vlm) == pixel_limit(own.listeners["held-out"].vlm) == 56 * 56

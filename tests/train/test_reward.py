@@ -45,13 +45,14 @@ class Asked:
             GrpoConfig.model_validate(base | options),
             who,
             checker,
+            texts=lambda rows: ["".join(map(chr, row)) for row in rows],
             on_rollouts=self.rollouts.extend,
             alarm=alarm,
         )
 
     def __call__(self, pairs: list[Pair], texts: list[str]) -> list[float | None]:
         return self.reward(
-            completions=[[{"role": "assistant", "content": text}] for text in texts],
+            completion_ids=[[*map(ord, text)] for text in texts],
             pair=pairs,
             files=[("a.png", "b.png")] * len(pairs),
             trainer_state=SimpleNamespace(global_step=3),

@@ -14,7 +14,7 @@ from earshot.errors import ModelError
 from earshot.images import ImageError
 from earshot.protocol import listener_prefill, reasoner_messages
 from earshot.vlm import answer_token_ids, load
-from earshot.vlm.model import resolve_device, set_pixel_limits
+from earshot.vlm.model import pixel_limit, resolve_device, set_pixel_limits
 from earshot.vlm.tiny import build_tiny
 from tests.vlm.models import CORPUS, FAMILIES, SIZE, fresh, mixed_prompts, noisy_pair, picture, tiny
 
@@ -298,9 +298,27 @@ def test_pixel_limits_are_areas_that_images_are_scaled_to():
     assert inputs["image_grid_thw"].tolist() == [[1, 6, 4], [1, 8, 8]]
 
 
-def test_pixel_limits_of_a_family_with_one_size_are_refused():
-    with pytest.raises(ModelError, match="cannot be set for this family"):
-        set_pixel_limits(fresh("llava"), 28 * 28, None)
+def test_where_the_processor_has_no_limits_images_are_shrunk_before_it():
+    vlm = fresh("llava")
+    with pytest.raises(ModelError, match="min_pixels cannot be set for it"):
+        set_pixel_limits(vlm, 28 * 28, None)
+    seen = []
+    original = vlm.processor.image_processor.preprocess
+    vlm.processor.image_processor.preprocess = lambda images, *a, **k: (
+        seen.extend(image.size for row in images for image in row) or original(images, *a, **k)
+    )
+    set_pixel_limits(vlm, None, 50 * 50)
+    assert pixel_limit(vlm) == 2500
+    vlm.encode([reasoner_messages("a", vlm.prompts)], [[picture(0, 100, 25), picture(1, 200, 50)]])
+    # 100 x 25 = 2,500 stays; 200 x 50 is four times as much, so that its sides are halved.
+    assert seen == [(100, 25), (100, 25)]
+
+
+def test_the_limit_is_the_processors_own_where_it_has_one():
+    vlm = fresh("qwen2_5_vl")
+    set_pixel_limits(vlm, 28 * 28, 112 * 112)
+    assert (pixel_limit(vlm), vlm.max_pixels) == (112 * 112, None)
+    assert pixel_limit(fresh("llava")) is None
 
 
 def test_an_unreadable_image_names_its_pair(tmp_path):

@@ -51,6 +51,12 @@ class ModelOptions:
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"], typer.Option("--dtype", help="bfloat16 on a GPU where it is auto.")
     ] = "auto"
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--max-pixels", min=1, help="Larger images are shrunk to so many; the reasoner's own limit by default."
+        ),
+    ] = None
 
     def listeners(self) -> "dict[str, ListenerSpec]":
         """Listeners by the name to report: NAME of NAME=MODEL, else the source's own.

@@ -136,6 +136,8 @@ class ListenerConfig(HeldConfig):
     # STACK: the batch of the measured step (16 completions).
     batch_size: Count = 16
     """Traces judged in one forward pass."""
+    max_pixels: Count | None = None
+    """Larger images are shrunk to this many pixels (width × height); by default to what the reasoner sees."""
     leak_alarm: LeakAlarmConfig = LeakAlarmConfig()
     """Whether traces leak the verdict to a listener that sees no image."""
 

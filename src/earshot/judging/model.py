@@ -24,6 +24,7 @@ from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address
 from earshot.types import Pair, Wanted
 from earshot.vlm import load as load_vlm
+from earshot.vlm.model import pixel_limit
 
 
 @runtime_checkable
@@ -294,6 +295,7 @@ def load(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
+    max_pixels: int | None = None,
 ) -> RewardModel:
     """Loads a reward model; `earshot.load` is this.
 
@@ -314,6 +316,8 @@ def load(
         batch_size: Pairs, in one order, that are encoded at a time.
         device: `auto`, `cpu` or `cuda`; a GPU that was asked for and is not there is an error.
         dtype: `auto`, `float32` or `bfloat16`.
+        max_pixels: Larger images are shrunk to so many pixels (width × height) for every model here; None leaves the
+            reasoner's own limit, which its listeners and checkers take.
 
     Raises:
         InputError: An option makes no sense.
@@ -335,9 +339,11 @@ def load(
             raise InputError(f"{model}: an 'earshot serve' judges by itself; expected http://HOST:PORT/v1#NAME")
         reasoner = ChatReasoner(own, **how)
     else:
-        vlm = loaded[str(model), device, dtype] = load_vlm(model, device=device, dtype=dtype).freeze()
+        vlm = load_vlm(model, device=device, dtype=dtype, max_pixels=max_pixels).freeze()
+        max_pixels = pixel_limit(vlm)
+        loaded[str(model), device, dtype, max_pixels] = vlm
         reasoner = Reasoner(vlm, **how)
-    shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype}
+    shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "max_pixels": max_pixels}
     checked = checker if isinstance(checker, Mapping) else parse_listeners(checker)
     return RewardModel(
         reasoner,
@@ -400,6 +406,8 @@ def describe(model: RewardModel) -> dict[str, Any]:
     if isinstance(reasoner, Reasoner):
         dtype = str(next(reasoner.vlm.model.parameters()).dtype)
         told["model"] = {"name": reasoner.vlm.name, "sha256": reasoner.vlm.fingerprint(), "dtype": dtype}
+        if (limit := pixel_limit(reasoner.vlm)) is not None:
+            told["model"]["max_pixels"] = limit
     elif isinstance(reasoner, ChatReasoner):
         told["model"] = {"name": reasoner.name, "prompts": reasoner.own.model.prompts.name}
     if isinstance(reasoner, Reasoner | ChatReasoner):

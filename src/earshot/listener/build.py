@@ -26,8 +26,9 @@ from earshot.protocol import STANDARD, PromptSet, prompt_set
 from earshot.remote import ChatModel, Endpoint, is_address, parse_address
 from earshot.vlm import Vlm, load
 
-Loaded: TypeAlias = dict[tuple[str, str, str], Vlm]
-"""Frozen models by source, device and dtype as they were asked for: what is named twice is loaded once."""
+Loaded: TypeAlias = dict[tuple[str, str, str, int | None], Vlm]
+"""Frozen models by source, device, dtype and limit of pixels, as they were asked for: one that is named twice is loaded
+once."""
 
 
 def build_listener(spec: ListenerSpec, loaded: Loaded | None = None) -> Listener:
@@ -145,10 +146,10 @@ def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
 
 
 def _model(spec: ListenerSpec, source: str, loaded: Loaded) -> Vlm:
-    how = {"device": spec.device or "auto", "dtype": spec.dtype or "auto"}
-    key = (source, how["device"], how["dtype"])
+    device, dtype = spec.device or "auto", spec.dtype or "auto"
+    key = (source, device, dtype, spec.max_pixels)
     if key not in loaded:
-        loaded[key] = load(source, **how).freeze()
+        loaded[key] = load(source, device=device, dtype=dtype, max_pixels=spec.max_pixels).freeze()
     return loaded[key]
 
 

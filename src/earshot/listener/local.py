@@ -52,8 +52,9 @@ class LocalListener:
         """
         groups = [*runs_of_pairs(pairs)]
         p = np.empty(len(pairs))
-        for start in range(0, len(groups), self.batch_size):
-            batch = groups[start : start + self.batch_size]
+        together = self.batch_size if self.vlm.shares_prompts else 1
+        for start in range(0, len(groups), together):
+            batch = groups[start : start + together]
             rows = [row for group in batch for row in group]
             owners = [index for index, group in enumerate(batch) for _ in group]
             p[rows] = self._read([pairs[g[0]] for g in batch], owners, [traces[row] for row in rows])
@@ -93,7 +94,7 @@ class LocalListener:
 
     def _suffixes(self, traces: Sequence[str | None]) -> list[list[int]]:
         vlm = self.vlm
-        prefills = [listener_prefill(trace, control_tokens=vlm.control_tokens) for trace in traces]
+        prefills = [vlm.continuation(listener_prefill(t, control_tokens=vlm.control_tokens)) for t in traces]
         ids: list[list[int]] = vlm.tokenizer(prefills, add_special_tokens=False)["input_ids"]
         return ids
 

@@ -34,6 +34,8 @@ class ListenerSpec:
             do the next two.
         device: Of a model here: `auto`, `cpu` or `cuda`.
         dtype: Of a model here: `auto`, `float32` or `bfloat16`.
+        max_pixels: Larger images are shrunk to so many pixels (width × height) for a model here; None leaves it to the
+            command, whose default is what the reasoner sees.
         limits: What an image may be.
         prompts: How a chat API is asked: a name that `protocol.prompt_set` knows.
         key_env: The environment variable that holds a server's key.
@@ -56,6 +58,7 @@ class ListenerSpec:
     batch_size: int | None = None
     device: str | None = None
     dtype: str | None = None
+    max_pixels: int | None = None
     limits: ImageLimits = DEFAULT_LIMITS
     prompts: str = "standard"
     key_env: str = "EARSHOT_LISTENER_KEY"
@@ -73,10 +76,14 @@ class ListenerSpec:
         """Its name, or what its sources are called."""
         return self.name or "+".join(map(_called, self.sources)) or "random"
 
-    def filled(self, *, batch_size: int, device: str, dtype: str) -> ListenerSpec:
+    def filled(self, *, batch_size: int, device: str, dtype: str, max_pixels: int | None = None) -> ListenerSpec:
         """The same, with these where it leaves them to the command."""
         return replace(
-            self, batch_size=self.batch_size or batch_size, device=self.device or device, dtype=self.dtype or dtype
+            self,
+            batch_size=self.batch_size or batch_size,
+            device=self.device or device,
+            dtype=self.dtype or dtype,
+            max_pixels=self.max_pixels or max_pixels,
         )
 
     def absolute(self) -> ListenerSpec:
@@ -97,7 +104,7 @@ OF_A_SERVER: Final = ("prompts", "key_env", "concurrency", "timeout_s", "patienc
 _DEFAULTS: Final = {f.name: f.default for f in fields(ListenerSpec) if f.name not in ("sources", "name", "limits")}
 _READ: Final[dict[str, type]] = {
     key: str if default is None else type(default) for key, default in _DEFAULTS.items()
-} | {"batch_size": int}
+} | {"batch_size": int, "max_pixels": int}
 _CHOICES: Final = {"control": get_args(Control), "orders": get_args(Orders), "redaction": get_args(RedactionLevel)}
 
 

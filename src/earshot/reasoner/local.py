@@ -52,7 +52,8 @@ class Reasoner:
         try:
             shown = in_both_orders(pairs)
             judged: list[list[JudgedSample]] = []
-            together = max(2, self.batch_size // 2 * 2)  # both orders of a pair show the same two images
+            # Both orders of a pair show the same two images.
+            together = max(2, self.batch_size // 2 * 2) if self.vlm.shares_prompts else 1
             for start in range(0, len(shown), together):
                 still = None if wanted is None else partial(_wanted_row, wanted, start)
                 judged.extend(self._judge_batch(shown[start : start + together], samples, seed, still))
@@ -95,7 +96,7 @@ class Reasoner:
             pad_id=vlm.tokenizer.pad_token_id,
         )
         completions = sample(vlm.model, prefix, owners, torch.from_numpy(uniforms), sampling, wanted)
-        return vlm.tokenizer.batch_decode(completions, skip_special_tokens=True)
+        return vlm.completions(completions)
 
 
 def _nobody(places: Sequence[int], traces: Sequence[str]) -> np.ndarray:

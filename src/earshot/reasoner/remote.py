@@ -11,6 +11,7 @@ import numpy as np
 
 from earshot.listener.remote import ChatListener
 from earshot.predictions.judgement import JudgedSample
+from earshot.protocol.prompts import THINK_CLOSE, THINK_OPEN
 from earshot.reasoner.orders import as_samples, in_both_orders
 from earshot.types import Order, Pair, Wanted
 
@@ -67,10 +68,16 @@ class ChatReasoner:
 
     def _complete(self, pair: Pair, order: Order, samples: int, seed: int) -> list[str]:
         key = hashlib.sha256(f"{seed}\0{order}\0{pair.id}".encode()).digest()
-        return self.own.model.complete(
+        texts = self.own.model.complete(
             self.own.model.messages(pair),
             n=samples,
             seed=int.from_bytes(key[:4], "big") >> 1,
             temperature=self.temperature,
             max_new_tokens=self.max_new_tokens,
         )
+        return [_opened(text) for text in texts]
+
+
+def _opened(text: str) -> str:
+    """A completion with the tag that a chat template has opened for the model, which its server does not give back."""
+    return THINK_OPEN + text if THINK_CLOSE in text and THINK_OPEN not in text else text

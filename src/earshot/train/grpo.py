@@ -33,6 +33,7 @@ from earshot.train.run import (
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import validation
 from earshot.vlm import Vlm
+from earshot.vlm.model import pixel_limit
 
 # Where we differ from TRL's defaults, and why.
 _DEFAULTS: dict[str, Any] = {
@@ -87,11 +88,11 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     listener = checker = alarm = None
     models = {"reasoner": vlm}
     if config.listener:
-        spec = listener_spec(config.listener, config.seed)
-        listener, alarm = build_listener(spec, loaded), leak_alarm(config.listener, loaded)
+        spec = listener_spec(config.listener, config.seed, max_pixels=pixel_limit(vlm))
+        listener, alarm = build_listener(spec, loaded), leak_alarm(config.listener, spec, loaded)
         models |= {f"listener:{source}": model for source, model in models_of(spec, loaded).items()}
     if config.claims:
-        spec = checker_spec(config.claims)
+        spec = replace(checker_spec(config.claims), max_pixels=pixel_limit(vlm))
         checker = build_checker(spec, loaded, with_prior=config.claims.prior_corrected)
         models |= {f"claims:{source}": model for source, model in models_of(spec, loaded).items()}
     run, checkpoint = begin_run(config, arguments, resume=resume, models=models, command="train grpo")
@@ -99,7 +100,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     log = RolloutLog(run, config.log_rollouts_every, arguments.process_index)
     if alarm is not None and checkpoint is not None:
         alarm.recall(read_jsonl(run.metrics_log))
-    reward = CombinedReward(config, listener, checker, on_rollouts=log, alarm=alarm)
+    reward = CombinedReward(config, listener, checker, texts=vlm.completions, on_rollouts=log, alarm=alarm)
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
         reward_funcs=[reward],
@@ -122,8 +123,14 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     return run.path
 
 
-def listener_spec(config: ListenerConfig, seed: int = 0) -> ListenerSpec:
-    """The description of a configuration's listener; the reward redacts, for it logs what is read."""
+def listener_spec(config: ListenerConfig, seed: int = 0, *, max_pixels: int | None = None) -> ListenerSpec:
+    """The description of a configuration's listener; the reward redacts, for it logs what is read.
+
+    Args:
+        config: The configuration.
+        seed: Of its controls.
+        max_pixels: What the reasoner sees of an image at most, where the configuration has no limit of its own.
+    """
     return ListenerSpec(
         config.paths,
         control=config.control,
@@ -134,6 +141,7 @@ def listener_spec(config: ListenerConfig, seed: int = 0) -> ListenerSpec:
         batch_size=config.batch_size,
         device=config.device,
         dtype=config.dtype,
+        max_pixels=config.max_pixels or max_pixels,
         **config.remote.model_dump(),
     )
 
@@ -143,11 +151,11 @@ def checker_spec(config: ClaimsConfig) -> ListenerSpec:
     return ListenerSpec(config.paths, batch_size=config.batch_size, device=config.device, dtype=config.dtype)
 
 
-def leak_alarm(config: ListenerConfig, loaded: Loaded) -> LeakAlarm | None:
+def leak_alarm(config: ListenerConfig, spec: ListenerSpec, loaded: Loaded) -> LeakAlarm | None:
     """The alarm that the listener's configuration asks for, on its models without any control or option."""
     if (every_steps := config.leak_alarm.every_steps) is None:
         return None
-    blind = replace(listener_spec(config), control="blind", orders="shown", temperature=1.0)
+    blind = replace(spec, control="blind", orders="shown", temperature=1.0)
     return LeakAlarm(build_listener(blind, loaded), every_steps)
 
 

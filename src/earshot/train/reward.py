@@ -59,12 +59,14 @@ class CombinedReward:
         listener: Listener | None,
         checker: ClaimListener | None = None,
         *,
+        texts: Callable[[Sequence[Sequence[int]]], list[str]],
         on_rollouts: Callable[[list[Rollout]], None],
         alarm: LeakAlarm | None = None,
     ) -> None:
         self._config = config
         self._listener = listener
         self._checker = checker
+        self._texts = texts
         self._on_rollouts = on_rollouts
         self._alarm = alarm
         self._weights = {name: getattr(config.rewards, name) for name in PART_NAMES}
@@ -77,14 +79,15 @@ class CombinedReward:
     def __call__(
         self,
         *,
-        completions: Sequence[list[dict[str, str]]],
+        completion_ids: Sequence[Sequence[int]],
         pair: Sequence[Pair],
         files: Sequence[tuple[str, str]],
         trainer_state: Any,
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float | None]:
-        scored = [self._read(*one) for one in zip(pair, completions, strict=True)]
+        # Not the texts that TRL hands over: it leaves out tags that are special tokens, and what templates have opened.
+        scored = [self._read(*one) for one in zip(pair, self._texts(completion_ids), strict=True)]
         formed = [one for one in scored if one.redacted is not None]
         self._listen(formed)
         self._check(formed)
@@ -103,8 +106,7 @@ class CombinedReward:
             log_metric(name, value)
         return [rollout.reward for rollout in rollouts]
 
-    def _read(self, pair: Pair, conversation: list[dict[str, str]]) -> Scored:
-        text = conversation[0]["content"]
+    def _read(self, pair: Pair, text: str) -> Scored:
         parsed = parse_completion(text)
         redacted = redact_trace(parsed.trace, self.redaction) if isinstance(parsed, Verdict) else None
         return Scored(pair, text, parsed, redacted)

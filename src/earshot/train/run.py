@@ -22,7 +22,8 @@ from earshot.errors import ConfigError, InputError, one_line
 from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole, write_json
 from earshot.train.callbacks import FiniteGuard, MetricsLog, PeriodicEvaluation, ProgressBar
 from earshot.vlm import Vlm, load
-from earshot.vlm.model import resolve_device, set_pixel_limits
+from earshot.vlm.mechanisms import check_trainable
+from earshot.vlm.model import resolve_device
 
 
 def trl_defaults(model: ModelConfig) -> dict[str, Any]:
@@ -49,10 +50,20 @@ def trl_decisions(config: TrainingConfig) -> dict[str, Any]:
 
 
 def load_model(model: ModelConfig, images: ImageConfig, seed: int) -> Vlm:
-    """The model of a configuration, with its limits on image size set."""
+    """The model of a configuration, with its limits on image size set.
+
+    Raises:
+        ModelError: It cannot be loaded, or not be trained.
+    """
     set_seed(seed)
-    vlm = load(model.path, dtype=model.dtype, device=model.device)
-    set_pixel_limits(vlm, images.min_pixels, images.max_pixels)
+    vlm = load(
+        model.path,
+        dtype=model.dtype,
+        device=model.device,
+        min_pixels=images.min_pixels,
+        max_pixels=images.max_pixels,
+    )
+    check_trainable(vlm.model)
     return vlm
 
 

@@ -90,7 +90,7 @@ class PairCollator:
             vlm,
             [reasoner_messages(p.prompt, vlm.prompts, control_tokens=vlm.control_tokens) for p in pairs],
             [[p.first, p.second] for p in pairs],
-            [write_completion(self.targets.verdict(index, vlm.control_tokens)) for index, _ in taken],
+            [vlm.continuation(write_completion(self.targets.verdict(index, vlm.control_tokens))) for index, _ in taken],
         )
 
 

@@ -13,20 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.utils import is_torchvision_available
 
 from earshot.errors import ConfigError, ModelError, PromptTooLong, first_line
-from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
+from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image, shrunk
 from earshot.protocol import ANSWER_TEXTS, STANDARD, PromptSet, listener_prefill, prompt_set, reasoner_messages
+from earshot.protocol.prompts import THINK_OPEN
 from earshot.rundir import read_json_object, whole, write_json
 from earshot.types import Pair
+from earshot.vlm.mechanisms import check_inputs, check_model
+from earshot.vlm.prefix.pictures import layout_is_known
+from earshot.vlm.processors import load_processor
 
 WORLD = "world:"  # begins the name of a model that ships with Earshot, and lies there:
 WORLD_WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
 SIDECAR = "earshot.json"  # what a model folder says about itself: the prompt set it was trained with
+_PLACES_OF_IMAGES = ("image_token", "video_token", "boi_token", "eoi_token")  # of processors
 _PROTOCOL_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
 
 
@@ -39,12 +44,14 @@ class Vlm:
         processor: Its processor; `processor.tokenizer` pads on the left.
         prompts: The protocol's words for this model.
         name: For logs and results: the hub id, or the folder's name.
+        max_pixels: Larger images are shrunk to so many pixels (width × height); None leaves them as they are.
     """
 
     model: Any
     processor: Any
     prompts: PromptSet
     name: str
+    max_pixels: int | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -56,18 +63,25 @@ class Vlm:
 
     @cached_property
     def control_tokens(self) -> frozenset[str]:
-        """Strings that the tokenizer turns into control tokens; no text of users or models may hold them."""
+        """Strings that the tokenizer turns into control tokens; no text of users or models may hold them.
+
+        Only those that are special: tokenizers also add plain words, such as line breaks and tags, to their vocabulary.
+        """
         tokenizer = self.tokenizer
-        return frozenset({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()} - _PROTOCOL_TAGS)
+        special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        places = {getattr(self.processor, name, None) for name in _PLACES_OF_IMAGES} - {None}
+        return frozenset({*tokenizer.all_special_tokens, *special, *places} - _PROTOCOL_TAGS)
 
     @cached_property
     def forbidden_ids(self) -> list[int]:
         """Ids that must never be sampled: every control token but the ends of a turn, and ids that no token has.
 
-        The latter exist because models pad their vocabulary to a round number.
+        The latter exist because models pad their vocabulary to a round number; ids that a tokenizer has and the model
+        has no logit for need no ban.
         """
+        logits = self.model.get_output_embeddings().weight.size(0)
         ids = set(self.tokenizer.convert_tokens_to_ids(sorted(self.control_tokens))) - {None, *self.stop_ids}
-        return sorted(ids.union(range(len(self.tokenizer), self.model.config.get_text_config().vocab_size)))
+        return sorted({i for i in ids if i < logits}.union(range(len(self.tokenizer), logits)))
 
     @cached_property
     def stop_ids(self) -> list[int]:
@@ -75,6 +89,37 @@ class Vlm:
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         several = configured if isinstance(configured, list) else [configured]
         return sorted({i for i in (self.tokenizer.eos_token_id, *several) if i is not None})
+
+    @cached_property
+    def shares_prompts(self) -> bool:
+        """Whether prompts of several pairs may stand in one batch: whether their images can be told apart there.
+
+        Processors of other families pad images to those beside them, which some models see.
+
+        Raises:
+            ModelError: What the processor makes for each token is not known.
+        """
+        grey = Image.new("RGB", (64, 64), (128, 128, 128))
+        inputs = self.encode([reasoner_messages("a", self.prompts)], [[grey, grey]])
+        check_inputs(inputs)
+        return layout_is_known(self.model, inputs)
+
+    @cached_property
+    def opened(self) -> str:
+        """What of a completion the chat template has written when the model's turn begins: `<think>`, or nothing."""
+        text = self._rendered(reasoner_messages("a", self.prompts))
+        return THINK_OPEN if text.rstrip().endswith(THINK_OPEN) else ""
+
+    def completions(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """The texts of sampled tokens, with what the template has opened for the model, without control tokens."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        silent = {i for i, token in added if token.special and token.content not in _PROTOCOL_TAGS} | {*self.stop_ids}
+        texts = self.tokenizer.batch_decode([[i for i in row if i not in silent] for row in rows])
+        return [self.opened + text for text in texts]
+
+    def continuation(self, completion: str) -> str:
+        """What of a completion is left to write once the template has opened its part."""
+        return completion.removeprefix(self.opened)
 
     def freeze(self) -> Vlm:
         """The same model in evaluation mode with gradients off: a listener is never trained."""
@@ -97,14 +142,11 @@ class Vlm:
         for row, (messages, pictures) in enumerate(zip(conversations, images, strict=True)):
             if (places := _image_places(messages)) != len(pictures):
                 raise ModelError(f"row {row} has {len(pictures)} images for {places} places in its messages")
-        texts = [
-            self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            for messages in conversations
-        ]
+        texts = [self._rendered(messages) for messages in conversations]
         if prefills:
             texts = [text + prefill for text, prefill in zip(texts, prefills, strict=True)]
-        flat = [list(row) for row in images]
-        return self.processor(
+        flat = [[shrunk(image, self.max_pixels) for image in row] for row in images]
+        batch = self.processor(
             text=texts,
             images=flat if any(flat) else None,
             padding=True,
@@ -112,6 +154,22 @@ class Vlm:
             add_special_tokens=False,
             return_tensors="pt",
         )
+        for name, value in batch.items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                batch[name] = value.float()  # some processors make pixels for the dtype of their own model
+        return batch
+
+    def _rendered(self, messages: list[dict[str, Any]]) -> str:
+        """A conversation as text, up to where the model's turn begins."""
+        text: str = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return text if text.startswith(self._start) else self._start + text
+
+    @cached_property
+    def _start(self) -> str:
+        """What the tokenizer puts before a text, where chat templates may leave it out: its first token or nothing."""
+        tokenizer = self.tokenizer
+        begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+        return str(tokenizer.bos_token) if begins else ""
 
     @property
     def context_tokens(self) -> int | None:
@@ -179,16 +237,26 @@ class Vlm:
         return digest.hexdigest()
 
 
-def load(path: str | Path, *, dtype: str = "auto", device: str = "auto") -> Vlm:
+def load(
+    path: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+) -> Vlm:
     """Loads a model and its processor from a folder or a hub id; safetensors only, no remote code.
 
     Args:
         path: A folder written by `save_pretrained`, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or `world:NAME`.
         dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
+        min_pixels: Smaller images are enlarged to so many pixels (width × height).
+        max_pixels: Larger images are shrunk to so many; None leaves the processor's own limit.
 
     Raises:
-        ModelError: There is no such model, it is no image-text-to-text model, or its processor cannot be had.
+        ModelError: There is no such model, it is no image-text-to-text model, its processor cannot be had or has no
+            lower limit of pixels, or it does not continue conversations.
     """
     path = world_model(str(path)) if str(path).startswith(WORLD) else path
     where = resolve_device(device)
@@ -204,7 +272,7 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto") -> Vlm:
             trust_remote_code=False,
             output_loading_info=True,
         )
-        processor = _load_processor(source, config.model_type)
+        processor = load_processor(source, config)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
@@ -215,10 +283,20 @@ def load(path: str | Path, *, dtype: str = "auto", device: str = "auto") -> Vlm:
             f"{source}: {len(missing)} weights are missing, the first is {missing[0]!r}; expected all weights of a "
             f"{config.model_type} model, so copy or save the folder again"
         )
+    check_model(model)
     processor.tokenizer.padding_side = "left"
     if processor.chat_template is None:  # some folders keep it with the tokenizer alone
         processor.chat_template = processor.tokenizer.chat_template
-    return Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
+    if processor.chat_template is None:
+        raise ModelError(
+            f"{source}: a base model, for it has no chat template; expected one that follows instructions, or a "
+            "chat_template.jinja in the folder"
+        )
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token  # masked out wherever it stands
+    vlm = Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
+    set_pixel_limits(vlm, min_pixels, max_pixels)
+    return vlm
 
 
 def world_model(name: str, weights: Path = WORLD_WEIGHTS) -> Path:
@@ -290,14 +368,6 @@ def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
     return sum(part.get("type") == "image" for part in parts)
 
 
-def _load_processor(source: str, model_type: str) -> Any:
-    from earshot.vlm.processors import IMAGE_ONLY_PROCESSORS
-
-    if model_type in IMAGE_ONLY_PROCESSORS and not is_torchvision_available():
-        return IMAGE_ONLY_PROCESSORS[model_type].from_pretrained(source)
-    return AutoProcessor.from_pretrained(source, trust_remote_code=False)
-
-
 def _read_prompts(folder: Path) -> PromptSet:
     sidecar = folder / SIDECAR
     if not sidecar.is_file():
@@ -309,23 +379,36 @@ def _read_prompts(folder: Path) -> PromptSet:
 
 
 def set_pixel_limits(vlm: Vlm, min_pixels: int | None, max_pixels: int | None) -> None:
-    """Sets between how many pixels (width × height) the processor scales images, aspect ratio kept.
+    """Sets between how many pixels (width × height) images are scaled, aspect ratio kept.
+
+    Some processors keep such limits themselves; for others larger images are shrunk before they see them.
 
     Raises:
-        ModelError: The family resizes every image to one size; its processor has no such limits.
+        ModelError: The family's processor has no lower limit, and one is asked for.
     """
-    if min_pixels is None and max_pixels is None:
-        return
     images = vlm.processor.image_processor
-    size = dict(images.size)
+    size = dict(images.size or {})
     if not {"shortest_edge", "longest_edge"} <= size.keys() or not hasattr(images, "merge_size"):
-        raise ModelError(
-            f"{vlm.name}: its processor scales every image to {size}; 'images' limits cannot be set for this family"
+        if min_pixels is not None:
+            raise ModelError(f"{vlm.name}: its processor scales every image to {size}; min_pixels cannot be set for it")
+        vlm.max_pixels = max_pixels
+        return
+    if min_pixels is not None or max_pixels is not None:
+        # In this family both "edges" are areas in pixels.
+        lower = (
+            min_pixels if min_pixels is not None else min(size["shortest_edge"], max_pixels or size["shortest_edge"])
         )
-    # In this family both "edges" are areas in pixels.
-    lower = min_pixels if min_pixels is not None else min(size["shortest_edge"], max_pixels or size["shortest_edge"])
-    upper = max_pixels if max_pixels is not None else max(size["longest_edge"], lower)
-    images.size = {"shortest_edge": lower, "longest_edge": upper}
-    for name, value in (("min_pixels", lower), ("max_pixels", upper)):
-        if hasattr(images, name):
-            setattr(images, name, value)
+        upper = max_pixels if max_pixels is not None else max(size["longest_edge"], lower)
+        size = {"shortest_edge": lower, "longest_edge": upper}
+        images.size = size
+        for name, value in (("min_pixels", lower), ("max_pixels", upper)):
+            if hasattr(images, name):
+                setattr(images, name, value)
+
+
+def pixel_limit(vlm: Vlm) -> int | None:
+    """To how many pixels (width × height) larger images are shrunk for a model; None where they are not."""
+    images = vlm.processor.image_processor
+    if vlm.max_pixels is None and hasattr(images, "merge_size") and "longest_edge" in (size := dict(images.size or {})):
+        return int(size["longest_edge"])
+    return vlm.max_pixels
