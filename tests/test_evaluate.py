@@ -292,3 +292,18 @@ def test_published_metrics_are_added_by_name(data: Path, tmp_path: Path) -> None
     # All first images are preferred, and of more pixels: the fakes are no better than that.
     assert any("sides are ordered" in warning for warning in metrics["warnings"])
     assert metrics["blind.larger_picture"]["value"] == 1.0
+
+
+def test_where_most_completions_are_malformed_the_reason_is_told_with_one_of_them(data: Path, tmp_path: Path) -> None:
+    class Silent(Opinionated):
+        def judge(self, pairs: Sequence[Pair], **how: Any) -> list[list[JudgedSample]]:
+            told = {"trace": "Image 2 is nicer.", "side": None, "malformed": "no think block", "p_first": None}
+            return [[replace(one, **told) for one in row] for row in super().judge(pairs, **how)]
+
+    metrics = run(data, tmp_path / "out", Silent())
+    assert metrics is not None
+    assert metrics["warnings"][-1].startswith("28 of 28 completions are malformed because of 'no think block'")
+    assert "'Image 2 is nicer.'" in metrics["warnings"][-1]
+    well = run(data, tmp_path / "well")
+    assert well is not None
+    assert not any("malformed" in warning for warning in well["warnings"])

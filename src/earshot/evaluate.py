@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,25 @@ def evaluate(
         raise DataError(
             f"{run.path}: no pair was judged ({tally.errors} refused), expected at least one; check the set"
         )
-    table = Evaluation("", run.path).table()
+    judged = Evaluation("", run.path)
+    table = judged.table()
     metrics = summarise(table, listeners=listeners, resamples=resamples, seed=seed)
     metrics |= protocol_records(table, protocols, resamples=resamples, seed=seed)
     metrics["n_refused"] = tally.errors
+    if 2 * metrics["n_malformed"] > metrics["n_samples"]:
+        metrics["warnings"] = [*metrics["warnings"], _why_malformed(judged.rows())]
     write_json(run.metrics, metrics)
     return metrics
+
+
+def _why_malformed(rows: Iterable[Json]) -> str:
+    """What is wrong with most of the completions, in words, with the first of them."""
+    samples = [sample for row in rows for sample in row["samples"]]
+    ((reason, n),) = Counter(sample["malformed"] for sample in samples if sample["malformed"] is not None).most_common(
+        1
+    )
+    first = next(sample["trace"] for sample in samples if sample["malformed"] == reason)
+    return (
+        f"{n:,} of {len(samples):,} completions are malformed because of {reason!r}, so that the accuracy says little "
+        f"of the model; one of them: {first[:200]!r}"
+    )
