@@ -17,13 +17,14 @@ export PYTHONPATH :=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(PIP_ARGS)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart test slow check format lint types clean distclean
+.PHONY: help quickstart test slow conformance check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
 	@echo 'make test         install what tests need, and run all but the slow ones'
 	@echo 'make check        format, lint, types, tests: what must pass before a commit'
 	@echo 'make slow         the slow tests'
+	@echo 'make conformance  every model family that the tests build against stock transformers, also in training'
 	@echo 'make format       rewrite the sources in the one format'
 	@echo 'make clean        remove caches and built files; make distclean also $(VENV)'
 
@@ -31,10 +32,13 @@ quickstart: $(VENV)/.installed-run
 	$(BIN)/earshot quickstart $(QUICKSTART_ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m 'not slow' -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+conformance: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m conformance $(PYTEST_ARGS)
 
 check: lint types test
 
