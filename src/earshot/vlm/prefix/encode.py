@@ -19,7 +19,10 @@ from earshot.vlm.mechanisms import (
     base_of,
     check_inputs,
     checkpoints_layers,
+    core_of,
+    has_plain_head,
     in_all_axes,
+    is_distributed,
     next_positions,
     prompt_positions,
     reason_for_whole_rows,
@@ -163,6 +166,9 @@ def _logits_at(model: Any, given: Mapping[str, Any], places: Int[torch.Tensor, "
     """Next-token logits after one place of each row; those of the others are not computed where that can be."""
     rows = torch.arange(places.numel(), device=places.device)
     with torch.no_grad():
+        if has_plain_head(model) and not is_distributed(model):
+            hidden = core_of(model)(**given).last_hidden_state[rows, places]
+            return base_of(model).get_output_embeddings()(hidden)
         if "logits_to_keep" not in inspect.signature(type(base_of(model)).forward).parameters:
             return model(**given).logits[rows, places]
         kept, which = places.unique(return_inverse=True)
