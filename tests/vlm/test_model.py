@@ -5,15 +5,18 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from earshot.errors import ModelError
 from earshot.images import ImageError
+from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill, reasoner_messages
-from earshot.vlm import answer_token_ids, load
+from earshot.vlm import Vlm, answer_token_ids, load
 from earshot.vlm.model import pixel_limit, resolve_device, set_pixel_limits
 from earshot.vlm.tiny import build_tiny
 from tests.vlm.models import CORPUS, FAMILIES, SIZE, fresh, mixed_prompts, noisy_pair, picture, tiny
@@ -332,3 +335,22 @@ def test_an_unreadable_image_names_its_pair(tmp_path):
 def test_no_family_but_the_known_ones_is_built():
     with pytest.raises(ModelError, match="no family 'gpt2'"):
         build_tiny("gpt2", CORPUS)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+def test_an_adapters_folder_loads_with_the_base_that_it_names(tmp_path):
+    base = fresh("llava")
+    base.save(tmp_path / "base")
+    vlm = load(tmp_path / "base")
+    adapted = get_peft_model(vlm.model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    loaded = load(tmp_path / "adapter").freeze()
+    assert (loaded.name, loaded.prompts.name) == ("adapter", base.prompts.name)
+    pairs, traces = [noisy_pair("a"), noisy_pair("b", seed=1)], ["red", None]
+    merged = Vlm(adapted.merge_and_unload(), vlm.processor, vlm.prompts, "merged").freeze()
+    found, expected = (LocalListener(one).p_first(pairs, traces) for one in (loaded, merged))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert abs(found - LocalListener(load(tmp_path / "base").freeze()).p_first(pairs, traces)).max() > 1e-4
+    (tmp_path / "base").rename(tmp_path / "gone")
+    with pytest.raises(ModelError, match=r"adapter: an adapter of .*base, which cannot be loaded: .*no such folder"):
+        load(tmp_path / "adapter")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earshot.errors import TrainingAborted
 from earshot.rundir import RunDir, append_jsonl
+from earshot.vlm import Vlm
 
 # TRL's names for what our metrics log holds; everything else it logs keeps its own name under `trl/`.
 _RENAMED = {
@@ -147,6 +150,22 @@ class PeriodicEvaluation(TrainerCallback):
         values = self._evaluate()  # on every process: a sharded model needs them all
         if state.is_world_process_zero:
             append_jsonl(self._run.metrics_log, [{"step": state.global_step, **values}])
+
+
+class SignedCheckpoints(TrainerCallback):
+    """Adds to every checkpoint what a folder of a trained model has, so that it can be loaded as one.
+
+    Args:
+        vlm: The model that is trained.
+    """
+
+    def __init__(self, vlm: Vlm) -> None:
+        self._vlm = vlm
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Once a checkpoint is written."""
+        if state.is_world_process_zero:
+            self._vlm.sign(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
 
 
 class ProgressBar(TrainerCallback):

@@ -20,7 +20,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from earshot.config import ImageConfig, ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, one_line
 from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole, write_json
-from earshot.train.callbacks import FiniteGuard, MetricsLog, PeriodicEvaluation, ProgressBar
+from earshot.train.callbacks import FiniteGuard, MetricsLog, PeriodicEvaluation, ProgressBar, SignedCheckpoints
 from earshot.vlm import Vlm, load
 from earshot.vlm.mechanisms import check_trainable
 from earshot.vlm.model import resolve_device
@@ -205,7 +205,7 @@ def train(
     trainer.guard = guard
     for theirs in (ProgressCallback, PrinterCallback):  # they print every row of the log
         trainer.remove_callback(theirs)
-    for ours in (guard, MetricsLog(run, guard), bar, evaluation):
+    for ours in (guard, MetricsLog(run, guard), SignedCheckpoints(vlm), bar, evaluation):
         if ours is not None:
             trainer.add_callback(ours)
     try:

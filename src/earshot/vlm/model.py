@@ -6,8 +6,9 @@ Any transformers image-text-to-text model will do; no family is known by name ou
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from earshot.vlm.processors import load_processor
 
 WORLD = "world:"  # begins the name of a model that ships with Earshot, and lies there:
 WORLD_WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
+_ADAPTER = "adapter_config.json"
 SIDECAR = "earshot.json"  # what a model folder says about itself: the prompt set it was trained with
 _PLACES_OF_IMAGES = ("image_token", "video_token", "boi_token", "eoi_token")  # of processors
 _PROTOCOL_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
@@ -223,10 +225,14 @@ class Vlm:
         with whole(folder.resolve()) as temporary:
             self.model.save_pretrained(temporary, state_dict=weights)
             self.processor.save_pretrained(temporary)
-            sidecar = temporary / SIDECAR
-            write_json(sidecar, {"prompts": self.prompts.name})
-            for file in temporary.rglob("*.safetensors"):
-                file.chmod(sidecar.stat().st_mode)  # by the umask; safetensors lets nobody else read what it writes
+            self.sign(temporary)
+
+    def sign(self, folder: Path) -> None:
+        """Adds to a folder of weights what Earshot knows of the model, and lets others read it as the umask says."""
+        sidecar = folder / SIDECAR
+        write_json(sidecar, {"prompts": self.prompts.name})
+        for file in folder.rglob("*.safetensors"):
+            file.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read what it writes
 
     def fingerprint(self) -> str:
         """SHA-256 over all weights, to tell in a run's records which model it was."""
@@ -259,6 +265,8 @@ def load(
             lower limit of pixels, or it does not continue conversations.
     """
     path = world_model(str(path)) if str(path).startswith(WORLD) else path
+    if (Path(path) / _ADAPTER).is_file() and not (Path(path) / "config.json").is_file():
+        return _with_adapter(Path(path), dtype=dtype, device=device, min_pixels=min_pixels, max_pixels=max_pixels)
     where = resolve_device(device)
     wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
     source = str(path)
@@ -297,6 +305,31 @@ def load(
     vlm = Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
     set_pixel_limits(vlm, min_pixels, max_pixels)
     return vlm
+
+
+def _with_adapter(folder: Path, **how: Any) -> Vlm:
+    """The base that an adapter of PEFT names, with the adapter merged into its weights.
+
+    Raises:
+        ModelError: The base or the adapter cannot be loaded.
+    """
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{folder}: an adapter without adapter_model.safetensors; save it with safetensors")
+    base = str(read_json_object(folder / _ADAPTER, what="an adapter's configuration").get("base_model_name_or_path"))
+    try:
+        vlm = load(base, **how)
+    except ModelError as error:
+        raise ModelError(f"{folder}: an adapter of {base}, which cannot be loaded: {error}") from error
+    try:
+        from peft import PeftModel  # a second to import, which few models need
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # PEFT asks by an old name
+            vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).merge_and_unload()
+    except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{folder}: not an adapter of {base} ({first_line(error)})") from error
+    prompts = _read_prompts(folder) if (folder / SIDECAR).is_file() else vlm.prompts
+    return replace(vlm, prompts=prompts, name=folder.name)
 
 
 def world_model(name: str, weights: Path = WORLD_WEIGHTS) -> Path:
