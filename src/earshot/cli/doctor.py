@@ -39,8 +39,6 @@ def examine() -> dict[str, Any]:
         "missing": {
             part: [name for name, version in found.items() if version is None] for part, found in packages.items()
         },
-        # Beside it the stock processor of Qwen2.5-VL loads; without it, an image-only one.
-        "torchvision": _version("torchvision"),
         "cpu_cores": os.cpu_count(),
         "cpu_cores_usable": _usable_cores(),
         "memory_gib": _memory_gib(),
@@ -111,7 +109,6 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         missing = facts["missing"][part]
         lacking = f"missing: {', '.join(missing)} (pip install 'earshot[{part}]')" if missing else ""
         rows.append((part, "; ".join(text for text in (installed, lacking) if text)))
-    rows.append(("torchvision", facts["torchvision"] or "not installed: Qwen2.5-VL gets an image-only processor"))
     memory = "unknown" if facts["memory_gib"] is None else f"{facts['memory_gib']} GiB"
     rows.append(("machine", f"{facts['cpu_cores_usable']} of {facts['cpu_cores']} cores, {memory} memory"))
     torch = facts["torch"]
