@@ -88,7 +88,7 @@ def load_processor(source: str, config: Any, backend: Backend = "pil") -> Any:
     try:
         return _load(source, config, backend)
     except ImportError as error:
-        what = first_line(error).split("library")[0].strip()
+        what = first_line(error).split(" library")[0].replace("requires the ", "requires ")
         missing = "torchvision" if "torchvision" in str(error).lower() else None
         advice = f"; pip install 'earshot[{missing}]'" if missing else ""
         raise ModelError(f"{source}: {what}, which is not installed{advice}") from error
@@ -145,6 +145,7 @@ def _class_of(source: str, config: Any, stored: dict[str, Any]) -> type[Processo
 
     Raises:
         ModelError: There is none.
+        ImportError: A package that it needs is missing.
     """
     named = (
         stored.get("processor_class")
@@ -154,6 +155,8 @@ def _class_of(source: str, config: Any, stored: dict[str, Any]) -> type[Processo
     found = processor_class_from_name(named) if named else None
     if found is None and type(config) in PROCESSOR_MAPPING:
         found = PROCESSOR_MAPPING[type(config)]
+    if found is not None and not issubclass(found, ProcessorMixin):
+        found.from_pretrained(source)  # stands for one whose packages are missing, and raises an error that names them
     if found is None:
         raise ModelError(
             f"{source}: no processor for models of type {config.model_type}, expected one of transformers'"
