@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -155,3 +155,22 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="1 traces for 2 pairs"):
         ClaimListener((FakeChecker(),)).hear([fake_pair()] * 2, ["x"])
     assert isinstance(FakeChecker(), Checker)
+
+
+def test_images_are_shrunk_for_a_checker_and_a_block_that_its_template_opens_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vlm = replace(WORLD["llava"], max_pixels=1000)
+    template = vlm.processor.chat_template.replace("<think>", "")
+    monkeypatch.setattr(vlm.processor, "chat_template", template + "{% if add_generation_prompt %}<think>\n{% endif %}")
+    seen: list[tuple[int, int]] = []
+    original = vlm.processor.image_processor.preprocess
+    monkeypatch.setattr(
+        vlm.processor.image_processor,
+        "preprocess",
+        lambda images, *a, **k: seen.extend(i.size for row in images for i in row) or original(images, *a, **k),
+    )
+    question = ClaimQuestion.of(vlm)
+    assert question.tail.endswith(f"<think>\n</think>\n\n{vlm.prompts.claim_prefill}")
+    question.prompts(vlm, [picture(0, 100, 40)])
+    assert seen == [(50, 20)]  # 4,000 pixels are four times as many, so that the sides are halved

@@ -23,6 +23,7 @@ from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.listener import checked
 from earshot.listener.controls import grey_like
 from earshot.protocol import Claim, claim_messages, defuse, split_claims
+from earshot.protocol.prompts import TAGS, THINK_CLOSE
 from earshot.rewards import claims_reward
 from earshot.types import ImageSource, Pair
 from earshot.vlm import Vlm, answer_token_ids
@@ -93,25 +94,19 @@ class ClaimQuestion:
             ModelError: An answer is not a single token there, so that no one logit is its probability.
         """
         messages = claim_messages(_PLACE, vlm.prompts)
-        text = vlm.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        head, _, tail = text.partition(_PLACE)
+        head, _, tail = vlm.rendered(messages).partition(_PLACE)
+        if vlm.opened:  # there is nothing to think about: the answer stands after an empty block
+            tail += f"{THINK_CLOSE}\n\n"
         tail += vlm.prompts.claim_prefill
         return cls(head, tail, answer_token_ids(vlm, tail, vlm.prompts.claim_answers))
 
     def prompts(self, vlm: Vlm, images: Sequence[Image.Image]) -> BatchFeature:
         """The heads of these images, one a row, padded on the left, on the model's device."""
-        return vlm.processor(
-            text=[self.head] * len(images),
-            images=[[image] for image in images],
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
-            return_tensors="pt",
-        ).to(vlm.device)
+        return vlm.processed([self.head] * len(images), [[image] for image in images]).to(vlm.device)
 
     def suffixes(self, vlm: Vlm, claims: Sequence[str]) -> list[list[int]]:
         """Token ids of each claim, defused, with the tail: what continues a head."""
-        unsafe = vlm.control_tokens | {"<think>", "</think>", "<answer>", "</answer>"}
+        unsafe = vlm.control_tokens.union(TAGS)
         texts = [f"{defuse(claim, unsafe)}{self.tail}" for claim in claims]
         ids: list[list[int]] = vlm.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return ids

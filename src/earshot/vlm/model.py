@@ -109,7 +109,7 @@ class Vlm:
     @cached_property
     def opened(self) -> str:
         """What of a completion the chat template has written when the model's turn begins: `<think>`, or nothing."""
-        text = self._rendered(reasoner_messages("a", self.prompts))
+        text = self.rendered(reasoner_messages("a", self.prompts))
         return THINK_OPEN if text.rstrip().endswith(THINK_OPEN) else ""
 
     def completions(self, rows: Sequence[Sequence[int]]) -> list[str]:
@@ -144,9 +144,13 @@ class Vlm:
         for row, (messages, pictures) in enumerate(zip(conversations, images, strict=True)):
             if (places := _image_places(messages)) != len(pictures):
                 raise ModelError(f"row {row} has {len(pictures)} images for {places} places in its messages")
-        texts = [self._rendered(messages) for messages in conversations]
+        texts = [self.rendered(messages) for messages in conversations]
         if prefills:
             texts = [text + prefill for text, prefill in zip(texts, prefills, strict=True)]
+        return self.processed(texts, images)
+
+    def processed(self, texts: Sequence[str], images: Sequence[Any]) -> BatchFeature:
+        """Rendered conversations, as text, with the decoded images of each, as a left-padded batch."""
         flat = [[shrunk(image, self.max_pixels) for image in row] for row in images]
         batch = self.processor(
             text=texts,
@@ -161,7 +165,7 @@ class Vlm:
                 batch[name] = value.float()  # some processors make pixels for the dtype of their own model
         return batch
 
-    def _rendered(self, messages: list[dict[str, Any]]) -> str:
+    def rendered(self, messages: list[dict[str, Any]]) -> str:
         """A conversation as text, up to where the model's turn begins."""
         text: str = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         return text if text.startswith(self._start) else self._start + text

@@ -97,8 +97,7 @@ class Shape(Config):
 
     def _length(self, vlm: Vlm, prompt: str) -> int:
         """Tokens of the question beside those of its images."""
-        messages = reasoner_messages(prompt, vlm.prompts)
-        text = vlm.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        text = vlm.rendered(reasoner_messages(prompt, vlm.prompts))
         return len(vlm.tokenizer(text, add_special_tokens=False)["input_ids"]) - 2 * bool(self.pixels)
 
 
