@@ -13,10 +13,7 @@ import torch
 
 from earshot.errors import ModelError
 from earshot.vlm import Vlm
-from earshot.vlm.prefix.pictures import Pictures, layout_is_known, split_pictures
-
-_PIXELS = "pixel_values"
-_IMAGES = (_PIXELS, "image_grid_thw")
+from earshot.vlm.prefix.pictures import Pictures, layout_is_known, prompts_with_pictures, split_pictures
 
 
 class Share(NamedTuple):
@@ -95,10 +92,7 @@ class StepPrompts:
         if self.pictures is None:
             yield Share(list(range(len(rows))), batch, wanted, None)
             return
-        kept = torch.tensor(prompts, device=batch["input_ids"].device)
-        inputs = {name: value[kept] for name, value in batch.items() if name not in _IMAGES}
-        pictures = self.pictures.of(prompts)
-        inputs |= {name: value for name, value in pictures.inputs().items() if name != _PIXELS}
+        inputs, pictures = prompts_with_pictures(batch, self.pictures, prompts)
         yield Share(list(range(len(rows))), inputs, [prompts.index(prompt) for prompt in wanted], pictures)
 
 

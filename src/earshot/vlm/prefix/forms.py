@@ -30,7 +30,7 @@ from earshot.vlm.mechanisms import (
 from earshot.vlm.prefix.attention import mask_by_rule
 from earshot.vlm.prefix.growing import cache_before, cache_rows
 from earshot.vlm.prefix.head import Scores, score, score_logits
-from earshot.vlm.prefix.pictures import IMAGES, Pictures, picture_inputs
+from earshot.vlm.prefix.pictures import Pictures, picture_inputs, prompts_with_pictures
 from earshot.vlm.prefix.whole import whole_rows
 
 MASK_ENTRIES = 2**26  # of a mask that is written out, 64 MiB; larger ones are rules, where the model takes these
@@ -69,10 +69,7 @@ class Batch:
         if self.pictures is None:  # one prompt, whose images cannot be told apart
             return Batch(self.inputs, None, self.owners[taken], self.completions[taken], self.mask[taken])
         prompts, owners = self.owners[taken].unique(return_inverse=True)
-        own = self.pictures.of(prompts.tolist())
-        inputs = {name: value[prompts] for name, value in self.inputs.items() if name not in IMAGES}
-        if own.grid is not None and own.pixels:
-            inputs["image_grid_thw"] = own.grid
+        inputs, own = prompts_with_pictures(self.inputs, self.pictures, prompts.tolist())
         return Batch(inputs, own, owners, self.completions[taken], self.mask[taken])
 
     def texts(self) -> dict[str, Any]:

@@ -32,9 +32,9 @@ from earshot.vlm.mechanisms import (
 from earshot.vlm.prefix.forms import Batch, Scoring, cached_scores, packed_scores, plain_scores
 from earshot.vlm.prefix.head import join
 from earshot.vlm.prefix.pictures import (
-    IMAGES,
     Pictures,
     layout_is_known,
+    prompts_with_pictures,
     refuse_image_tokens,
     same_pictures,
     split_pictures,
@@ -163,10 +163,7 @@ def logps_of_rows(
         return shared_logps(model, prompts, everything, completions, mask, form="plain", **options)
     pictures = split_pictures(model, prompts, num_images)
     firsts, which = _groups(prompts, pictures)
-    kept = torch.tensor(firsts, device=input_ids.device)
-    shared = {name: value[kept] for name, value in prompts.items() if name not in IMAGES}
-    own = pictures.of(firsts)
-    shared.update({name: value for name, value in own.inputs().items() if name != "pixel_values"})
+    shared, own = prompts_with_pictures(prompts, pictures, firsts)
     return shared_logps(model, shared, which, completions, mask, form=form, pictures=own, **options)
 
 

@@ -50,6 +50,16 @@ class Pictures:
         return {"pixel_values": torch.cat(self.pixels), **grid}
 
 
+def prompts_with_pictures(
+    inputs: Mapping[str, Any], pictures: Pictures, prompts: Sequence[int]
+) -> tuple[dict[str, Any], Pictures]:
+    """These prompts of a batch, and their images, of which the inputs keep the grids alone."""
+    kept = torch.tensor(prompts, device=inputs["input_ids"].device)
+    own = pictures.of(prompts)
+    texts = {name: value[kept] for name, value in inputs.items() if name not in IMAGES}
+    return texts | {name: value for name, value in own.inputs().items() if name != "pixel_values"}, own
+
+
 def layout_is_known(model: Any, inputs: Mapping[str, Any]) -> bool:
     """Whether images can be told apart in these inputs; if not, they can only be passed on as they are."""
     given = {name for name, value in inputs.items() if value is not None}
