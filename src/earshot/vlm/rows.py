@@ -12,6 +12,7 @@ import torch
 
 from earshot.vlm.mechanisms import PER_TOKEN, check_inputs
 from earshot.vlm.model import Vlm
+from earshot.vlm.prefix.encode import padded
 
 IGNORED = -100  # the label of a token that is not learned, as in transformers
 
@@ -26,17 +27,12 @@ def append_completions(
         completions: B lists of token ids, not padded.
         pad_id: Written where a completion is shorter than the longest; masked out.
     """
-    width = max(len(c) for c in completions)
-    ids = torch.full((len(completions), width), pad_id)
-    mask = torch.zeros_like(ids)
-    for row, completion in enumerate(completions):
-        ids[row, : len(completion)] = torch.tensor(completion)
-        mask[row, : len(completion)] = 1
-    device = prompts["input_ids"].device
-    inputs = dict(prompts)
-    inputs["input_ids"] = torch.cat([prompts["input_ids"], ids.to(device)], dim=1)
-    inputs["attention_mask"] = torch.cat([prompts["attention_mask"], mask.to(device)], dim=1)
     check_inputs(prompts)
+    ids, mask = padded(completions, pad_id, prompts["input_ids"].device)
+    width = ids.size(1)
+    inputs = dict(prompts)
+    inputs["input_ids"] = torch.cat([prompts["input_ids"], ids], dim=1)
+    inputs["attention_mask"] = torch.cat([prompts["attention_mask"], mask], dim=1)
     for name in set(prompts) & set(PER_TOKEN):
         last = prompts[name][:, -1:]
         after = torch.zeros_like(last) if PER_TOKEN[name] == "zero" else last

@@ -157,10 +157,12 @@ class _Drawn(LogitsProcessor):
 
     def __init__(self, sampling: Sampling, uniforms: Float[torch.Tensor, "r s"], width: int) -> None:
         self._sampling, self._uniforms, self._width = sampling, uniforms, width
+        self._drawing: _Drawing | None = None
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        drawing = _Drawing(self._sampling, scores)
-        drawn = drawing(scores, self._uniforms[:, input_ids.size(1) - self._width])
+        if self._drawing is None:
+            self._drawing = _Drawing(self._sampling, scores)
+        drawn = self._drawing(scores, self._uniforms[:, input_ids.size(1) - self._width])
         return torch.full_like(scores, -torch.inf).scatter(1, drawn[:, None], 0.0)
 
 
