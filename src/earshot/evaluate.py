@@ -81,9 +81,8 @@ def evaluate(
 def _why_malformed(rows: Iterable[Json]) -> str:
     """What is wrong with most of the completions, in words, with the first of them."""
     samples = [sample for row in rows for sample in row["samples"]]
-    ((reason, n),) = Counter(sample["malformed"] for sample in samples if sample["malformed"] is not None).most_common(
-        1
-    )
+    reasons = Counter(sample["malformed"] for sample in samples if sample["malformed"] is not None)
+    reason, n = reasons.most_common(1)[0]
     first = next(sample["trace"] for sample in samples if sample["malformed"] == reason)
     return (
         f"{n:,} of {len(samples):,} completions are malformed because of {reason!r}, so that the accuracy says little "

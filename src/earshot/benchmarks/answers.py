@@ -89,7 +89,7 @@ def judged_from_table(table: PredictionTable) -> Judged:
         cluster=table.cluster,
         n_clusters=table.n_clusters,
         label=table.label,
-        majority=np.sign(table.votes_first - table.votes_second).astype(np.int8),
+        majority=table.people.astype(np.int8),
         choice=side_of(table.p_first),
         margin=2 * table.p_first - 1,
         margin_unit="probability",
