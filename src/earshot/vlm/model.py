@@ -1,6 +1,6 @@
 """A vision-language model with its processor: loading, saving, and turning conversations into tensors.
 
-Any transformers image-text-to-text model will do; no family is known by name outside `earshot.vlm`.
+Which models may be computed, and how, `mechanisms` says; no family is known by name outside `earshot.vlm`.
 """
 
 from __future__ import annotations
@@ -332,8 +332,7 @@ def _with_adapter(folder: Path, **how: Any) -> Vlm:
             vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).merge_and_unload()
     except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter of {base} ({first_line(error)})") from error
-    prompts = _read_prompts(folder) if (folder / SIDECAR).is_file() else vlm.prompts
-    return replace(vlm, prompts=prompts, name=folder.name)
+    return replace(vlm, prompts=_read_prompts(folder, vlm.prompts), name=folder.name)
 
 
 def world_model(name: str, weights: Path = WORLD_WEIGHTS) -> Path:
@@ -405,10 +404,10 @@ def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
     return sum(part.get("type") == "image" for part in parts)
 
 
-def _read_prompts(folder: Path) -> PromptSet:
+def _read_prompts(folder: Path, default: PromptSet = STANDARD) -> PromptSet:
     sidecar = folder / SIDECAR
     if not sidecar.is_file():
-        return STANDARD
+        return default
     try:
         return prompt_set(str(read_json_object(sidecar, what="a model's prompts").get("prompts")))
     except ConfigError as error:
@@ -423,21 +422,18 @@ def set_pixel_limits(vlm: Vlm, min_pixels: int | None, max_pixels: int | None) -
     Raises:
         ModelError: The family's processor has no lower limit, and one is asked for.
     """
-    images = vlm.processor.image_processor
-    size = dict(images.size or {})
-    if not {"shortest_edge", "longest_edge"} <= size.keys() or not hasattr(images, "merge_size"):
+    images, areas = vlm.processor.image_processor, _areas(vlm)
+    if areas is None:
         if min_pixels is not None:
+            size = dict(images.size or {})
             raise ModelError(f"{vlm.name}: its processor scales every image to {size}; min_pixels cannot be set for it")
         vlm.max_pixels = max_pixels
         return
     if min_pixels is not None or max_pixels is not None:
-        # In this family both "edges" are areas in pixels.
-        lower = (
-            min_pixels if min_pixels is not None else min(size["shortest_edge"], max_pixels or size["shortest_edge"])
-        )
-        upper = max_pixels if max_pixels is not None else max(size["longest_edge"], lower)
-        size = {"shortest_edge": lower, "longest_edge": upper}
-        images.size = size
+        least, most = areas
+        lower = min_pixels if min_pixels is not None else min(least, max_pixels or least)
+        upper = max_pixels if max_pixels is not None else max(most, lower)
+        images.size = {"shortest_edge": lower, "longest_edge": upper}
         for name, value in (("min_pixels", lower), ("max_pixels", upper)):
             if hasattr(images, name):
                 setattr(images, name, value)
@@ -445,7 +441,14 @@ def set_pixel_limits(vlm: Vlm, min_pixels: int | None, max_pixels: int | None) -
 
 def pixel_limit(vlm: Vlm) -> int | None:
     """To how many pixels (width × height) larger images are shrunk for a model; None where they are not."""
+    areas = _areas(vlm)
+    return vlm.max_pixels if areas is None else areas[1]
+
+
+def _areas(vlm: Vlm) -> tuple[int, int] | None:
+    """Between how many pixels the processor itself scales images; None where it has no such limits."""
     images = vlm.processor.image_processor
-    if vlm.max_pixels is None and hasattr(images, "merge_size") and "longest_edge" in (size := dict(images.size or {})):
-        return int(size["longest_edge"])
-    return vlm.max_pixels
+    size = dict(images.size or {})
+    if not {"shortest_edge", "longest_edge"} <= size.keys() or not hasattr(images, "merge_size"):
+        return None
+    return size["shortest_edge"], size["longest_edge"]  # areas in these families, whatever their name

@@ -12,7 +12,7 @@ import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 from transformers import AutoImageProcessor, AutoTokenizer
 from transformers.models.auto.image_processing_auto import get_image_processor_config
@@ -22,9 +22,6 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import cached_file, is_torchvision_available
 
 from earshot.errors import ModelError, first_line
-
-Backend: TypeAlias = Literal["pil", "torchvision"]
-"""What scales images: Pillow, which everybody has, or torchvision, whose pixels differ a little."""
 
 _PROCESSOR_FILE: Final = "processor_config.json"
 _VIDEO_FILE: Final = "video_preprocessor_config.json"
@@ -74,31 +71,29 @@ def images_and_text(stock: type[ProcessorMixin]) -> type[ProcessorMixin]:
     return type(stock.__name__, (stock, _ImagesAndText), {"stock": stock, "left_out": {}})
 
 
-def load_processor(source: str, config: Any, backend: Backend = "pil") -> Any:
+def load_processor(source: str, config: Any) -> Any:
     """The processor of a model folder or a hub id.
 
     Args:
         source: Where the model is.
         config: The model's configuration.
-        backend: What scales images, where the family has a processor of that kind.
 
     Raises:
         ModelError: The family's processor needs a package that is not installed, such as torchvision; it is named.
     """
     try:
-        return _load(source, config, backend)
+        return _load(source, config)
     except ImportError as error:
         what = first_line(error).split(" library")[0].replace("requires the ", "requires ")
-        missing = "torchvision" if "torchvision" in str(error).lower() else None
-        advice = f"; pip install 'earshot[{missing}]'" if missing else ""
+        advice = "; pip install 'earshot[torchvision]'" if "torchvision" in str(error).lower() else ""
         raise ModelError(f"{source}: {what}, which is not installed{advice}") from error
 
 
-def _load(source: str, config: Any, backend: Backend) -> Any:
+def _load(source: str, config: Any) -> Any:
     stored, _ = ProcessorMixin.get_processor_dict(source)
     stock = _class_of(source, config, stored)
     made = images_and_text(stock)
-    parts = {name: _part(name, stock, source, backend) for name in made.get_attributes()}
+    parts = {name: _part(name, stock, source) for name in made.get_attributes()}
     others = dict.fromkeys(name for name in stock.get_attributes() if name not in parts)
     accepted = set(inspect.signature(stock).parameters) - {*parts, *others}
     processor = made(**parts, **others, **{name: value for name, value in stored.items() if name in accepted})
@@ -127,13 +122,13 @@ def _is_needed(part: str) -> bool:
     return part.endswith(("tokenizer", "image_processor"))
 
 
-def _part(name: str, stock: type[ProcessorMixin], source: str, backend: Backend) -> Any:
+def _part(name: str, stock: type[ProcessorMixin], source: str) -> Any:
     if name != "image_processor":
         if name != "tokenizer":
             return stock._load_tokenizer_from_pretrained(name, source)
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     try:
-        return AutoImageProcessor.from_pretrained(source, backend=backend, trust_remote_code=False)
+        return AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
     except ValueError as error:
         if is_torchvision_available():
             raise
