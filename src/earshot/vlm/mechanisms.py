@@ -93,13 +93,12 @@ def checkpoints_layers(model: Any) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in modules)
 
 
-def check_model(model: Any) -> None:
-    """Sees that a model writes one token after another.
+def check_config(config: Any) -> None:
+    """Sees that a model of this configuration writes one token after another.
 
     Raises:
         ModelError: It does not; the message says what it does.
     """
-    config = base_of(model).config
     reason = "it is an encoder with a decoder" if config.is_encoder_decoder else _REFUSED.get(config.model_type)
     if reason is not None:
         raise ModelError(

@@ -25,7 +25,7 @@ from earshot.protocol import ANSWER_TEXTS, STANDARD, PromptSet, listener_prefill
 from earshot.protocol.prompts import THINK_OPEN
 from earshot.rundir import read_json_object, whole, write_json
 from earshot.types import Pair
-from earshot.vlm.mechanisms import check_inputs, check_model
+from earshot.vlm.mechanisms import check_config, check_inputs
 from earshot.vlm.prefix.pictures import layout_is_known
 from earshot.vlm.processors import load_processor
 
@@ -276,7 +276,10 @@ def load(
     source = str(path)
     _check_folder(source)
     try:
+        # What the small files say is looked at before gigabytes are read.
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        check_config(config)
+        processor = _prepared(load_processor(source, config), source)
         model, found = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=wanted,
@@ -284,7 +287,6 @@ def load(
             trust_remote_code=False,
             output_loading_info=True,
         )
-        processor = load_processor(source, config)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
@@ -295,20 +297,29 @@ def load(
             f"{source}: {len(missing)} weights are missing, the first is {missing[0]!r}; expected all weights of a "
             f"{config.model_type} model, so copy or save the folder again"
         )
-    check_model(model)
-    processor.tokenizer.padding_side = "left"
+    vlm = Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
+    set_pixel_limits(vlm, min_pixels, max_pixels)
+    return vlm
+
+
+def _prepared(processor: Any, source: str) -> Any:
+    """The processor with what folders may leave out of it.
+
+    Raises:
+        ModelError: It has no chat template.
+    """
+    tokenizer = processor.tokenizer
+    tokenizer.padding_side = "left"
     if processor.chat_template is None:  # some folders keep it with the tokenizer alone
-        processor.chat_template = processor.tokenizer.chat_template
+        processor.chat_template = tokenizer.chat_template
     if processor.chat_template is None:
         raise ModelError(
             f"{source}: a base model, for it has no chat template; expected one that follows instructions, or a "
             "chat_template.jinja in the folder"
         )
-    if processor.tokenizer.pad_token is None:
-        processor.tokenizer.pad_token = processor.tokenizer.eos_token  # masked out wherever it stands
-    vlm = Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
-    set_pixel_limits(vlm, min_pixels, max_pixels)
-    return vlm
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # masked out wherever it stands
+    return processor
 
 
 def _with_adapter(folder: Path, **how: Any) -> Vlm:
