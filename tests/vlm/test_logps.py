@@ -12,7 +12,7 @@ from transformers.integrations import flex_attention as flex
 
 from earshot.errors import ModelError
 from earshot.protocol import reasoner_messages
-from earshot.vlm.mechanisms import attention_of, takes_mask_by_rule
+from earshot.vlm.mechanisms import attention_of, takes_mask_by_rule, takes_own_mask
 from earshot.vlm.prefix import logps as engine
 from earshot.vlm.prefix import logps_of_rows, shared_logps
 from earshot.vlm.prefix.head import score
@@ -338,6 +338,18 @@ def test_a_window_shorter_than_the_rows_leaves_them_plain_and_is_said_once():
         shared_logps(vlm.model, inputs, OWNERS, ids, mask)
     text.sliding_window, text.layer_types = None, None
     torch.testing.assert_close(ours.logps, stock(vlm.model, inputs, OWNERS, LISTS)[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layers", [{"layer_types": ["sliding_attention"] * 2, "sliding_window": 64}, {"attn_logit_softcapping": 50.0}]
+)
+def test_a_mask_of_ours_stands_in_for_plain_attention_alone_whatever_the_family_is_called(layers):
+    vlm = fresh("llava")
+    ids, mask = padded(LISTS)
+    assert takes_own_mask(vlm.model)
+    vlm.model.config.get_text_config().update(layers)
+    with pytest.raises(ModelError, match="form 'packed'"):
+        shared_logps(vlm.model, mixed_prompts(vlm), OWNERS, ids, mask, form="packed")
 
 
 def test_the_form_follows_from_what_is_shared_and_what_the_model_can_do():

@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from earshot.errors import ModelError
 
-# Families whose language model masks nothing but the future, so that a mask of ours may stand in for theirs.
+# Families that mask nothing but the future where their layers are plain, so that a mask of ours may stand in there.
 _PLAINLY_CAUSAL = frozenset({"llava", "qwen2_vl", "qwen2_5_vl"})
 OWN_ATTENTION = "earshot"  # `vlm.prefix.attention`, which is sdpa where nothing else is asked of it
 # Kinds of layers whose whole memory of a prompt are keys and values, which later tokens read and do not change.
@@ -179,7 +179,10 @@ def _kinds_of_layers(model: Any) -> set[str]:
 def takes_own_mask(model: Any) -> bool:
     """Whether several completions may stand in one row, told apart by a mask of ours."""
     config = base_of(model).config
-    return config.model_type in _PLAINLY_CAUSAL and attention_of(model) in ("sdpa", "eager", OWN_ATTENTION)
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    # A family's language model may be of another: what counts is what this one does.
+    plain = config.model_type in _PLAINLY_CAUSAL and _kinds_of_layers(model) == {"full_attention"} and not capped
+    return plain and attention_of(model) in ("sdpa", "eager", OWN_ATTENTION)
 
 
 def takes_mask_by_rule(model: Any) -> bool:
