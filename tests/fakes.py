@@ -9,7 +9,7 @@ from PIL import Image
 
 from earshot.errors import ListenerUnavailable
 from earshot.predictions.judgement import JudgedSample
-from earshot.protocol import parse_completion, write_completion
+from earshot.protocol import parse_completion, prompt_set, write_completion
 from earshot.types import Malformed, Order, Pair, Side, Verdict, Votes
 
 Opinion = Callable[[Pair, str | None], float]
@@ -91,8 +91,12 @@ class FakeReasoner:
         shown = pair if order == "forward" else pair.swapped()
         p_shown = self.opinion(shown, self.trace) if callable(self.opinion) else self.opinion
         side: Side = "first" if p_shown >= 0.5 else "second"
-        completion = "no idea" if pair.id in self.malformed_ids else write_completion(Verdict(side, self.trace))
-        parsed = parse_completion(completion)
+        completion = (
+            "no idea"
+            if pair.id in self.malformed_ids
+            else write_completion(Verdict(side, self.trace), prompt_set("brief"))
+        )
+        parsed = parse_completion(completion, prompt_set("brief"))
         if isinstance(parsed, Malformed):
             return JudgedSample(order, completion, None, parsed.reason, None)
         if order == "swapped":

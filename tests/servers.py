@@ -96,6 +96,7 @@ class FakeVllm:
         by_id: Whether `logprob_token_ids` is heeded; earlier versions leave it aside.
         tokenizes: Whether there is /tokenize.
         continues: Whether the last turn is continued; other servers answer it.
+        says: The message of every completion, as it stands in the answer.
         writes: What it completes every conversation with; what the model writes by default.
         top: How many of the largest log-probabilities it gives, whatever it was asked for.
         asked: The bodies of the chat requests.
@@ -105,6 +106,7 @@ class FakeVllm:
     by_id: bool = True
     tokenizes: bool = True
     continues: bool = True
+    says: Mapping[str, Any] | None = None
     writes: str | None = None
     top: int = 20
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -119,9 +121,11 @@ class FakeVllm:
             return Reply({"detail": "Not Found"}, 404)
         with self._one:
             self.asked.append(body)
-            pair = self._pair(body["messages"][0]["content"])
+            pair = self._pair(next(m for m in body["messages"] if m["role"] == "user")["content"])
             if body["messages"][-1]["role"] == "assistant":
                 return Reply({"choices": [self._next_token(pair, body)]})
+            if self.says is not None:
+                return Reply({"choices": [{"message": self.says}] * body["n"]})
             return Reply({"choices": [{"message": {"content": text}} for text in self._completions(pair, body)]})
 
     def _pair(self, content: list[dict[str, Any]]) -> Pair:
@@ -159,7 +163,9 @@ class FakeVllm:
             return [self.writes] * body["n"]
         reasoner = Reasoner(self.vlm, max_new_tokens=body["max_tokens"], temperature=body["temperature"])
         forward = reasoner.judge([pair], samples=body["n"], seed=body["seed"])[0][: body["n"]]
-        return [s.trace if s.side is None else write_completion(Verdict(s.side, s.trace)) for s in forward]
+        return [
+            s.trace if s.side is None else write_completion(Verdict(s.side, s.trace), self.vlm.prompts) for s in forward
+        ]
 
 
 def remote_listener(url: str, **options: Any) -> Listener:

@@ -38,7 +38,7 @@ LAYERS: dict[int, set[str]] = {
 OUTSIDE: dict[int, set[str]] = {
     1: {"pydantic", "yaml"},
     2: {"numpy", "scipy", "PIL", "pyarrow", "jaxtyping"},
-    3: {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "peft"},
+    3: {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "peft", "jinja2"},
     4: {
         "trl",
         "accelerate",
@@ -47,7 +47,6 @@ OUTSIDE: dict[int, set[str]] = {
         "starlette",
         "uvicorn",
         "matplotlib",
-        "jinja2",
         "rich",
         "prometheus_client",
         "python_multipart",

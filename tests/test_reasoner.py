@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from earshot.listener.local import LocalListener
-from earshot.protocol import parse_completion
+from earshot.protocol import parse_completion, prompt_set
 from earshot.reasoner import Reasoner
 from earshot.types import Malformed
 from tests.vlm.models import FAMILIES, fresh, noisy_pair, tiny
@@ -79,7 +79,7 @@ def test_malformed_completions_are_kept_and_said_why():
     assert [sample.side for sample in samples] == [None, "first", "first", None]
     assert samples[0].trace == "no idea" and samples[0].p_first is None
     for text, sample in zip(texts, samples, strict=True):
-        parsed = parse_completion(text)
+        parsed = parse_completion(text, prompt_set("brief"))
         assert sample.malformed == (parsed.reason if isinstance(parsed, Malformed) else None)
 
 

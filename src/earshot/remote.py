@@ -18,8 +18,8 @@ import stamina
 
 from earshot.errors import InputError, RemoteError
 from earshot.images import ImageLimits, load_image, printable
-from earshot.protocol import ANSWER_TEXTS, PromptSet, reasoner_messages
-from earshot.protocol.prompts import ANSWER_OPEN
+from earshot.protocol import PromptSet, listener_prefill, reasoner_messages
+from earshot.protocol.answers import answer_place, token_texts
 from earshot.types import ImageSource, Pair
 
 # What is tried again is of interest to whoever asks for logs, and no line on everybody's screen.
@@ -224,17 +224,17 @@ class ChatModel:
         """
         encoded = [base64.b64encode(png(source, self._limits)).decode() for source in (pair.first, pair.second)]
         urls = [f"data:image/png;base64,{text}" for text in encoded]
-        (turn,) = reasoner_messages(pair.prompt, self.prompts, *urls, control_tokens=CONTROL_TOKENS)
-        content = [
-            {"type": "image_url", "image_url": {"url": part["image"]}} if part["type"] == "image" else part
-            for part in turn["content"]
+        return [
+            {**turn, "content": turn["content"][0]["text"]}
+            if turn["role"] == "system"
+            else {**turn, "content": [_as_sent(part) for part in turn["content"]]}
+            for turn in reasoner_messages(pair.prompt, self.prompts, *urls, control_tokens=CONTROL_TOKENS)
         ]
-        return [{**turn, "content": content}]
 
     def complete(
         self, messages: Sequence[Mapping[str, Any]], *, n: int, seed: int, temperature: float, max_new_tokens: int
     ) -> list[str]:
-        """`n` completions of a conversation.
+        """`n` completions of a conversation, each with the thoughts that the server may have set apart.
 
         Raises:
             RemoteError: The server gave none.
@@ -246,11 +246,25 @@ class ChatModel:
             "seed": seed,
             "temperature": temperature,
             "max_tokens": max_new_tokens,
+            **self._template,
         }
         choices = _fields(self.endpoint.post("/v1/chat/completions", body), "choices", list)
         if len(choices) != n:
             raise RemoteError(f"{self.endpoint.url}: {len(choices)} completions, expected {n}")
-        return [_fields(_fields(choice, "message", dict), "content", str) for choice in choices]
+        return [self._whole(_fields(choice, "message", dict)) for choice in choices]
+
+    def _whole(self, message: dict[str, Any]) -> str:
+        """A completion in one piece: servers with a parser of reasoning take the think block out of it."""
+        think, thoughts = self.prompts.think, message.get("reasoning_content") or message.get("reasoning")
+        if think is None or not isinstance(thoughts, str):
+            return str(_fields(message, "content", str))
+        said = message.get("content")  # none where the thoughts were cut
+        return think.open + thoughts + (f"{think.close}{said}" if isinstance(said, str) else "")
+
+    @property
+    def _template(self) -> dict[str, Any]:
+        """What vLLM and SGLang hand to the chat template."""
+        return {"chat_template_kwargs": self.prompts.template} if self.prompts.template else {}
 
     def answer(self, messages: Sequence[Mapping[str, Any]], prefill: str) -> Answer:
         """How probable the two answers are as the next token after a turn that was begun for the model.
@@ -258,9 +272,10 @@ class ChatModel:
         Raises:
             RemoteError: The server gives no log-probabilities of them.
         """
+        begun, ids, texts = self._place
         body: dict[str, Any] = {
             "model": self.name,
-            "messages": [*messages, {"role": "assistant", "content": prefill}],
+            "messages": [*messages, {"role": "assistant", "content": prefill + begun}],
             # Of vLLM and SGLang, beyond OpenAI's own: the last turn is continued, not answered.
             "continue_final_message": True,
             "add_generation_prompt": False,
@@ -268,44 +283,54 @@ class ChatModel:
             "temperature": 0,
             "logprobs": True,
             "top_logprobs": TOP_LOG_PROBS,
+            **self._template,
         }
-        if self._answer_ids is not None:
-            body["logprob_token_ids"] = self._answer_ids  # vLLM from July 2026; earlier ones leave it aside
+        if ids is not None:
+            body["logprob_token_ids"] = [*ids]  # vLLM from July 2026; earlier ones leave it aside
         (choice,) = _fields(self.endpoint.post("/v1/chat/completions", body), "choices", list)
         (position, *_) = _fields(_fields(choice, "logprobs", dict), "content", list) or [{}]
         found = {
             _fields(one, "token", str): float(_fields(one, "logprob", (int, float)))
             for one in [*_fields(position, "top_logprobs", list), position]
         }
-        if missing := [text for text in ANSWER_TEXTS if not math.isfinite(found.get(text, math.nan))]:
+        if missing := [text for text in texts if not math.isfinite(found.get(text, math.nan))]:
             raise RemoteError(
                 f"{self.endpoint.url}: no log-probability of the answer {missing[0]!r} among the {len(found)} that "
                 "the server gave; vLLM from July 2026 gives those that are asked for"
             )
-        first, second = (found[text] for text in ANSWER_TEXTS)
+        first, second = (found[text] for text in texts)
         return Answer(1.0 / (1.0 + math.exp(min(second - first, 700.0))), math.exp(first) + math.exp(second))
 
     @cached_property
-    def _answer_ids(self) -> list[int] | None:
-        """The ids of the two answers after their tag, where the server tells them, as vLLM does."""
-        try:
-            before, *after = (
-                _fields(self.endpoint.post("/tokenize", self._to_tokenize(text)), "tokens", list)
-                for text in (ANSWER_OPEN, *(f"{ANSWER_OPEN}{answer}" for answer in ANSWER_TEXTS))
-            )
-        except RemoteError as error:
-            if error.status in (404, 405, 501):
-                return None
-            raise
-        if any(len(tokens) != len(before) + 1 or tokens[:-1] != before for tokens in after):
-            raise RemoteError(
-                f"{self.endpoint.url}: the answers {' and '.join(ANSWER_TEXTS)} are not one token each after "
-                f"{ANSWER_OPEN}, expected a model whose tokenizer splits digits"
-            )
-        return [tokens[-1] for tokens in after]
+    def _place(self) -> tuple[str, tuple[int, int] | None, tuple[str, str]]:
+        """What both answers begin with, the ids of the tokens that follow where the server tells, and their texts.
 
-    def _to_tokenize(self, text: str) -> dict[str, Any]:
-        return {"model": self.name, "prompt": text, "add_special_tokens": False}
+        Raises:
+            RemoteError: They do not part at one token, or the server does not tell and both begin alike.
+        """
+        opened, answers = listener_prefill("x", self.prompts), self.prompts.answer.texts
+        try:
+            place = answer_place(self._tokens, opened, answers)
+            return place.begun, place.ids, token_texts(self._tokens, opened, answers, place)
+        except RemoteError as error:
+            if error.status not in (404, 405, 501):
+                raise
+        except ValueError as error:
+            raise RemoteError(f"{self.endpoint.url}: {error} in the server's tokenizer") from error
+        if answers[0][0] == answers[1][0]:
+            raise RemoteError(
+                f"{self.endpoint.url}: the answers {answers[0]!r} and {answers[1]!r} begin alike, and the server "
+                "has no /tokenize that would tell where they part; expected vLLM, or answers of one token each"
+            )
+        return "", None, answers
+
+    def _tokens(self, text: str) -> list[int]:
+        asked = {"model": self.name, "prompt": text, "add_special_tokens": False}
+        return list(_fields(self.endpoint.post("/tokenize", asked), "tokens", list))
+
+
+def _as_sent(part: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": part["image"]}} if part["type"] == "image" else part
 
 
 def png(source: ImageSource, limits: ImageLimits) -> bytes:

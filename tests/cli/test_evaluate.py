@@ -11,7 +11,7 @@ from PIL import Image
 
 from earshot.cli.evaluate import claim_counter, relative
 from earshot.cli.main import main
-from earshot.protocol import STANDARD
+from earshot.protocol import prompt_set
 from earshot.rundir import append_jsonl, read_jsonl
 from tests.servers import FakeVllm, Reply, answering
 from tests.vlm.models import tiny
@@ -132,7 +132,7 @@ def test_a_reasoner_on_a_server_is_evaluated_in_shards_with_two_listeners_as_in_
     def listens(path: str, body: dict[str, list[str]], headers: object) -> Reply:
         return Reply({"p_first": [0.75] * len(body["traces"])})
 
-    vlm = replace(tiny("qwen2_5_vl"), prompts=STANDARD)
+    vlm = replace(tiny("qwen2_5_vl"), prompts=prompt_set("standard"))
     writes = "<think> the red one </think><answer>1</answer>"
     with answering(FakeVllm(vlm, writes=writes)) as url, answering(listens) as other:
         words = ["eval", "--model", f"{url}/v1#tiny", "--data", str(data), "--resamples", "50", "--batch", "1"]

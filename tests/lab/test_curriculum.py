@@ -19,7 +19,7 @@ from earshot.lab.curriculum import (
     listen,
     vote_flips,
 )
-from earshot.protocol import ANSWER_TEXTS, listener_prefill, parse_completion, prompt_set
+from earshot.protocol import listener_prefill, parse_completion, prompt_set
 from earshot.types import Verdict
 from earshot.world.corpus import corpus
 from earshot.world.language import Corruption
@@ -69,7 +69,7 @@ def test_comparisons_parse_and_are_wrong_as_often_as_asked() -> None:
     contradictions = 0
     for _ in range(600):
         example = compare(rng, 16, BRIEF, Corruption(verdict=0.4))
-        verdict = parse_completion(example.completion)
+        verdict = parse_completion(example.completion, BRIEF)
         assert isinstance(verdict, Verdict) and example.given == ""
         contradictions += not verdict.trace.endswith(f"so {verdict.side} better")
     # Half as often as the verdict is wrong: 0.2, with a standard error of 0.016.
@@ -79,7 +79,7 @@ def test_comparisons_parse_and_are_wrong_as_often_as_asked() -> None:
 def test_honest_comparisons_never_contradict_themselves() -> None:
     rng = np.random.default_rng(0)
     for _ in range(60):
-        verdict = parse_completion(compare(rng, 16, BRIEF, Corruption()).completion)
+        verdict = parse_completion(compare(rng, 16, BRIEF, Corruption()).completion, BRIEF)
         assert isinstance(verdict, Verdict) and verdict.trace.endswith(f"so {verdict.side} better")
 
 
@@ -89,12 +89,12 @@ def test_listening_examples_are_completions_in_one_piece_or_in_two() -> None:
     given = untraced = concluded = 0
     for _ in range(400):
         example = listen(rng, 16, BRIEF)
-        verdict = parse_completion(example.given + example.completion)
+        verdict = parse_completion(example.given + example.completion, BRIEF)
         assert isinstance(verdict, Verdict)
         if example.given:
             given += 1
-            assert example.completion in [f"{answer}</answer>" for answer in ANSWER_TEXTS]
-            untraced += example.given == listener_prefill(None)
+            assert example.completion in [f"{answer}</answer>" for answer in BRIEF.answer.texts]
+            untraced += example.given == listener_prefill(None, BRIEF)
             concluded += "better" in example.given
     assert given / 400 == pytest.approx(0.5, abs=0.1)
     assert untraced / given == pytest.approx(0.15, abs=0.08)
@@ -146,7 +146,7 @@ def test_the_tokenizers_corpus_has_every_word_of_the_world_and_of_its_lessons() 
             written = f"{text_of(example)} {example.given} {example.completion}"
             for tag in ("<think>", "</think>", "<answer>", "</answer>"):  # the protocol's, not the world's
                 written = written.replace(tag, " ")
-            assert set(written.split()) - {*ANSWER_TEXTS} <= known, name
+            assert set(written.split()) - {*BRIEF.answer.texts} <= known, name
 
 
 def test_the_corpus_is_the_same_every_time() -> None:

@@ -44,9 +44,8 @@ def test_options_are_wrapped_around_the_models_in_their_order(folder: Path) -> N
     assert isinstance(one, LocalListener) and one.name == "one"
 
     def both_orders(base: Listener) -> np.ndarray:
-        return BothOrdersListener(EvidenceListener(base, prompt_set("brief").split), prompt_set("brief").swap).p_first(
-            PAIRS, TRACES
-        )
+        split, swap = prompt_set("brief").language
+        return BothOrdersListener(EvidenceListener(base, split), swap).p_first(PAIRS, TRACES)
 
     built = build_listener(spec(folder, "one", "two", orders="both", temperature=2.0, needs_claims=True), loaded)
     mean = (both_orders(one) + both_orders(two)) / 2
@@ -76,7 +75,7 @@ def test_what_listens_and_checks_is_loaded_once_unless_it_is_asked_for_otherwise
     listener = build_listener(reader, loaded)
     checker = build_checker(checking, loaded, with_prior=True)
     assert isinstance(listener, LocalListener) and listener.name == "far"
-    assert checker.with_prior and checker.split is prompt_set("brief").split
+    assert checker.with_prior and checker.split is prompt_set("brief").language.split
     assert models_of(reader, loaded) == {str(folder / "two"): listener.vlm} == models_of(checking, loaded)
     build_checker(spec(folder, "two", dtype="bfloat16"), loaded)
     assert len(loaded) == 2
@@ -86,11 +85,11 @@ def test_models_must_read_one_language_where_it_matters(folder: Path) -> None:
     mixed = spec(folder, "one", "english", name="mixed")
     loaded: Loaded = {}
     build_listener(mixed, loaded)
-    with pytest.raises(ModelError, match="mixed: the models are asked in brief and standard"):
+    with pytest.raises(ModelError, match="mixed: the models are asked in 'brief' and 'standard', whose traces"):
         language_of(mixed, loaded)
-    with pytest.raises(ModelError, match="expected one prompt set"):
+    with pytest.raises(ModelError, match="whose traces are in different languages"):
         build_listener(spec(folder, "one", "english", orders="both"), loaded)
-    with pytest.raises(ModelError, match="expected one prompt set"):
+    with pytest.raises(ModelError, match="whose traces are in different languages"):
         build_checker(mixed, loaded)
 
 
@@ -102,7 +101,8 @@ def test_claims_are_asked_in_one_way(folder: Path) -> None:
 def test_a_description_tells_the_weights_and_how_they_are_asked(folder: Path) -> None:
     loaded: Loaded = {}
     plain = describe_listener(build_listener(spec(folder, "one"), loaded))
-    assert plain.keys() == {"name", "sha256"} and len(plain["sha256"]) == 64
+    assert plain.keys() == {"name", "sha256", "prompts"} and len(plain["sha256"]) == 64
+    assert plain["prompts"] == prompt_set("brief").fingerprint
     both = describe_listener(build_listener(spec(folder, "one", orders="both", temperature=1.5), loaded))
     assert both == plain | {
         "name": "tempered-both_orders-one",

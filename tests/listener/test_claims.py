@@ -48,12 +48,12 @@ class FakeChecker:
 def alone(vlm: Vlm, image: ImageSource, claim: str) -> float:
     """p(yes) from one plain forward pass over the whole conversation, by the stock model."""
     inputs = dict(vlm.encode([claim_messages(claim, vlm.prompts)], [[image]]))
-    after = vlm.tokenizer(vlm.prompts.claim_prefill, add_special_tokens=False)["input_ids"]
+    after = vlm.tokenizer(vlm.prompts.claims.prefill, add_special_tokens=False)["input_ids"]
     row = plain_row_of_one(inputs, after)
     with torch.no_grad():
         logits = vlm.model.eval()(**row).logits[0, -1]
     yes, no = (math.exp(logits[vlm.tokenizer(a, add_special_tokens=False)["input_ids"][-1]])
-               for a in vlm.prompts.claim_answers)  # fmt: skip
+               for a in (vlm.prompts.claims.yes, vlm.prompts.claims.no))  # fmt: skip
     return yes / (yes + no)
 
 
@@ -171,6 +171,6 @@ def test_images_are_shrunk_for_a_checker_and_a_block_that_its_template_opens_is_
         lambda images, *a, **k: seen.extend(i.size for row in images for i in row) or original(images, *a, **k),
     )
     question = ClaimQuestion.of(vlm)
-    assert question.tail.endswith(f"<think>\n</think>\n\n{vlm.prompts.claim_prefill}")
+    assert question.tail.endswith(f"<think>\n</think>\n\n{vlm.prompts.claims.prefill}")
     question.prompts(vlm, [picture(0, 100, 40)])
     assert seen == [(50, 20)]  # 4,000 pixels are four times as many, so that the sides are halved

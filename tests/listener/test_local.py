@@ -10,7 +10,7 @@ from earshot.errors import ImageError, ListenerUnavailable, ModelError
 from earshot.listener import Listener, ask
 from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill
-from earshot.vlm import answer_token_ids
+from earshot.vlm import answer_tokens
 from tests.vlm.models import FAMILIES, fresh, noisy_pair, plain_row, tiny
 
 PAIRS = [noisy_pair("a", "a red circle", 0), noisy_pair("b", "two blue squares and a red circle", 1)]
@@ -24,10 +24,10 @@ def test_it_is_the_softmax_of_two_logits_of_a_plain_row(family):
     p = LocalListener(vlm).p_first(ROWS, TRACES)
     for row, (pair, trace) in enumerate(zip(ROWS, TRACES, strict=True)):
         inputs = dict(vlm.encode_pairs([pair]))
-        read = vlm.tokenizer(listener_prefill(trace), add_special_tokens=False)["input_ids"]
+        read = vlm.tokenizer(listener_prefill(trace, vlm.prompts), add_special_tokens=False)["input_ids"]
         with torch.no_grad():
             logits = vlm.model.eval()(**plain_row(inputs, 0, read)).logits[0, -1]
-        first, second = (math.exp(logits[i]) for i in answer_token_ids(vlm))
+        first, second = (math.exp(logits[i]) for i in answer_tokens(vlm).ids)
         assert p[row] == pytest.approx(first / (first + second), abs=1e-6)
 
 
@@ -47,7 +47,7 @@ def test_the_two_sides_sum_to_one():
     class TheOther(LocalListener):
         def __post_init__(self):
             super().__post_init__()
-            self._answers = self._answers[::-1]
+            self._answers = self._answers._replace(ids=self._answers.ids[::-1])
 
     p_first = LocalListener(tiny("llava")).p_first(ROWS, TRACES)
     p_second = TheOther(tiny("llava")).p_first(ROWS, TRACES)
@@ -98,15 +98,20 @@ def test_it_is_a_listener():
     assert isinstance(LocalListener(tiny("llava")), Listener)
 
 
-def test_a_tokenizer_without_single_answers_is_refused_at_once(monkeypatch):
+def test_a_tokenizer_whose_answers_do_not_stand_alone_is_refused_at_once():
     vlm = fresh("llava")
 
-    class Spelling:
-        def __call__(self, text, add_special_tokens):
-            return {"input_ids": [ord(c) for c in text.replace("1", "one")]}
+    real = vlm.tokenizer
 
-    vlm.processor.tokenizer = Spelling()
-    with pytest.raises(ModelError, match="not a single token"):
+    class Joining:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def __call__(self, text, **_):
+            return {"input_ids": [ord(c) for c in text.replace(">1", "o")]}
+
+    vlm.processor.tokenizer = Joining()
+    with pytest.raises(ModelError, match="do not differ at one token"):
         LocalListener(vlm)
 
 

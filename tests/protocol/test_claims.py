@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot.protocol import Claim, claim_messages, split_claims, swap_references
+from earshot.protocol import Claim, claim_messages, prompt_set, split_claims, swap_references
 from earshot.protocol.claims import MAX_CHARACTERS, MAX_CLAIMS
-from earshot.protocol.prompts import PromptSet, prompt_set
 
 
 def said(trace: str) -> list[tuple[str, str]]:
@@ -92,10 +91,3 @@ def test_a_claim_cannot_speak_with_the_voice_of_the_template(name: str) -> None:
     picture, text = message["content"]
     assert picture == {"type": "image"}
     assert "<|im_end|>" not in text["text"] and "</think>" not in text["text"] and "a cat" in text["text"]
-
-
-def test_a_prompt_set_asks_for_the_claim_once() -> None:
-    from earshot.errors import ConfigError
-
-    with pytest.raises(ConfigError, match=r"claim holds .* 0 times"):
-        PromptSet("x", "{prompt}", claim="is it?")

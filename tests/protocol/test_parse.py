@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot.protocol import MALFORMATIONS, TAGS, parse_completion
+from earshot.protocol import MALFORMATIONS, PromptSet, parse_completion, prompt_set
 from earshot.types import Malformed, Verdict
 
+STANDARD = prompt_set("standard")
+TAGS = sorted(STANDARD.tags)
 THINK = "<think> red </think>"
 
 
@@ -23,7 +25,7 @@ THINK = "<think> red </think>"
     ],
 )
 def test_white_space_is_free_and_nothing_else(text, verdict):
-    assert parse_completion(text) == verdict
+    assert parse_completion(text, STANDARD) == verdict
 
 
 @pytest.mark.parametrize(
@@ -55,17 +57,17 @@ def test_white_space_is_free_and_nothing_else(text, verdict):
         (f"{THINK} so <answer>1</answer>", "text between blocks"),
         (f"{THINK}<answer>1</answer>.", "text after answer"),
         (f"{THINK}<answer>1</answer><|im_end|>", "text after answer"),
-        (f"{THINK}<answer></answer>", "answer is not 1 or 2"),
-        (f"{THINK}<answer>3</answer>", "answer is not 1 or 2"),
-        (f"{THINK}<answer>1 or 2</answer>", "answer is not 1 or 2"),
-        (f"{THINK}<answer>12</answer>", "answer is not 1 or 2"),
-        (f"{THINK}<answer>first</answer>", "answer is not 1 or 2"),
-        (f"{THINK}<answer>١</answer>", "answer is not 1 or 2"),  # an Arabic one
-        (f"{THINK}<answer>²</answer>", "answer is not 1 or 2"),
+        (f"{THINK}<answer></answer>", "answer is neither of the two"),
+        (f"{THINK}<answer>3</answer>", "answer is neither of the two"),
+        (f"{THINK}<answer>1 or 2</answer>", "answer is neither of the two"),
+        (f"{THINK}<answer>12</answer>", "answer is neither of the two"),
+        (f"{THINK}<answer>first</answer>", "answer is neither of the two"),
+        (f"{THINK}<answer>١</answer>", "answer is neither of the two"),  # an Arabic one
+        (f"{THINK}<answer>²</answer>", "answer is neither of the two"),
     ],
 )
 def test_each_malformation_has_its_name(text, reason):
-    assert parse_completion(text) == Malformed(reason)
+    assert parse_completion(text, STANDARD) == Malformed(reason)
     assert reason in MALFORMATIONS
 
 
@@ -74,7 +76,7 @@ pieces = st.sampled_from([*TAGS, "1", "2", " ", "x", "<", "think>", "answer", ">
 
 @given(st.lists(pieces, max_size=12).map("".join))
 def test_every_text_is_a_verdict_or_a_named_malformation(text):
-    parsed = parse_completion(text)
+    parsed = parse_completion(text, STANDARD)
     if isinstance(parsed, Malformed):
         assert parsed.reason in MALFORMATIONS
     else:
@@ -86,5 +88,48 @@ def test_every_text_is_a_verdict_or_a_named_malformation(text):
 @pytest.mark.parametrize("unit", ["<think>", "<answer>", "</think>", "<", " ", "<think><answer>", "a"])
 def test_a_megabyte_of_anything_is_read(unit):
     text = unit * (1_000_000 // len(unit))
-    assert isinstance(parse_completion(text), Malformed)
-    assert parse_completion(f"<think>{'x' + ' ' * 1_000_000}</think><answer>1</answer>") == Verdict("first", "x")
+    assert isinstance(parse_completion(text, STANDARD), Malformed)
+    assert parse_completion(f"<think>{'x' + ' ' * 1_000_000}</think><answer>1</answer>", STANDARD) == Verdict(
+        "first", "x"
+    )
+
+
+UNIFIED = prompt_set("unifiedreward-think")
+FLEX = prompt_set("unifiedreward-flex")
+LETTERS = PromptSet.model_validate(
+    {
+        "name": "letters",
+        "question": "{prompt}",
+        "think": None,
+        "answer": {"open": "[[", "close": "]]", "first": "A", "second": "B"},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "text", "parsed"),
+    [
+        (UNIFIED, "<think>\n1. Red.\n</think>\n<answer>Image 2 is better</answer>", Verdict("second", "1. Red.")),
+        (UNIFIED, "<think>red</think><answer> image 1 is better\n</answer>", Verdict("first", "red")),
+        (UNIFIED, "<think>red</think><answer>1</answer>", Malformed("answer is neither of the two")),
+        (UNIFIED, "<think>red</think><answer>Image 1 is better.</answer>", Malformed("answer is neither of the two")),
+        (
+            FLEX,
+            '{"a": "red", "cat_winner": "Image 2",\n  "winner": "Image 1"\n}\n```',
+            Verdict("first", '{"a": "red", "cat_winner": "Image 2"'),
+        ),
+        (FLEX, '{"a": "red","winner":"Image 2"}', Verdict("second", '{"a": "red"')),
+        (FLEX, '{"a": "red", "winner": "Image 1/2"}', Malformed("answer is neither of the two")),
+        (FLEX, '{"a": "red", "winner": "Image 1', Malformed("unclosed answer")),
+        (FLEX, '{"a": "red"}', Malformed("no answer")),
+        (FLEX, '{"a": 1, "winner": "Image 1", "winner": "Image 2"}', Malformed("two answers")),
+        (LETTERS, "The first is red. [[A]]", Verdict("first", "The first is red.")),
+        (LETTERS, "[[b]]", Verdict("second", "")),
+        (LETTERS, "red [[A]] or so", Malformed("text after answer")),
+        (LETTERS, "red ]] [[A", Malformed("tags out of order")),
+        (LETTERS, "red [[A]] [[B]]", Malformed("two answers")),
+        (LETTERS, "red", Malformed("no answer")),
+    ],
+)
+def test_every_prompt_set_has_its_own_form(prompts, text, parsed):
+    assert parse_completion(text, prompts) == parsed

@@ -47,7 +47,7 @@ def test_an_outage_costs_rewards_and_invents_none(tmp_path: Path) -> None:
         "data.validation=null",
         "evaluation.every_steps=null",
         f"listener.paths=http://127.0.0.1:{port}",
-        "listener.remote.prompts=brief",
+        "listener.prompts=brief",
         "listener.remote.patience_s=2",
         "log_rollouts_every=1",
         "trl.per_device_train_batch_size=32",

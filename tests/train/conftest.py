@@ -45,7 +45,7 @@ def talker(models: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) 
 
     vlm = load(models / "qwen2_5_vl", device="cpu")
     known, drawn = PairSet(pairs), count()
-    texts = [write_completion(Verdict(side, "red .")) for side in ("first", "second")]
+    texts = [write_completion(Verdict(side, "red ."), vlm.prompts) for side in ("first", "second")]
 
     def draw() -> Example:
         k = next(drawn)

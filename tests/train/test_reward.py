@@ -10,7 +10,7 @@ from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
 from earshot.listener.claims import ClaimListener
 from earshot.predictions.rollout import Rollout
-from earshot.protocol import Claim, write_completion
+from earshot.protocol import Claim, prompt_set, write_completion
 from earshot.train.leak import BinomialCusum, LeakAlarm
 from earshot.train.reward import CombinedReward
 from earshot.types import Pair, Verdict
@@ -46,6 +46,7 @@ class Asked:
             who,
             checker,
             texts=lambda rows: ["".join(map(chr, row)) for row in rows],
+            prompts=BRIEF,
             on_rollouts=self.rollouts.extend,
             alarm=alarm,
         )
@@ -60,8 +61,9 @@ class Asked:
         )
 
 
-FIRST = write_completion(Verdict("first", "the first is red . so image 1 is better ."))
-SECOND = write_completion(Verdict("second", "the second is blue ."))
+BRIEF = prompt_set("brief")
+FIRST = write_completion(Verdict("first", "the first is red . so image 1 is better ."), BRIEF)
+SECOND = write_completion(Verdict("second", "the second is blue ."), BRIEF)
 
 
 def test_the_parts_add_up() -> None:
@@ -170,8 +172,8 @@ def test_swapping_pair_and_verdict_keeps_the_reward() -> None:
 
     pair = fake_pair()
     plain, swapped = Asked(FakeListener(opinion)), Asked(FakeListener(opinion))
-    mirrored = write_completion(Verdict("second", "it is red ."))
-    assert plain([pair], [write_completion(Verdict("first", "it is red ."))]) == pytest.approx(
+    mirrored = write_completion(Verdict("second", "it is red ."), BRIEF)
+    assert plain([pair], [write_completion(Verdict("first", "it is red ."), BRIEF)]) == pytest.approx(
         swapped([pair.swapped()], [mirrored])
     )
 
@@ -200,13 +202,13 @@ def checker(*, fails: bool = False) -> ClaimListener:
 
 
 QUARTERS = {"listener": 0.25, "claims": 0.25}
-RED_AND_BLUE = write_completion(Verdict("first", "it is red and blue . so image 1 is better ."))
+RED_AND_BLUE = write_completion(Verdict("first", "it is red and blue . so image 1 is better ."), BRIEF)
 
 
 def test_claims_are_a_part_of_their_own_and_logged_apart() -> None:
     asked = Asked(FakeListener(0.8), checker(), rewards=QUARTERS)
     # right: 1 + 0.5 + 0.25·0.8 + 0.25·(0.9 + 0.2)/2 = 1.8375; without a claim 1 + 0.5 + 0.2 + 0 = 1.7
-    texts = [RED_AND_BLUE, write_completion(Verdict("first", "hm")), "nothing"]
+    texts = [RED_AND_BLUE, write_completion(Verdict("first", "hm"), BRIEF), "nothing"]
     assert asked([fake_pair()] * 3, texts) == pytest.approx([1.8375, 1.7, 0.0])
     assert asked.logged["reward/claims"] == pytest.approx(0.55 / 3)  # a malformed one earns 0 in every part
     assert asked.logged["claims/number"] == 1.0  # of the two well-formed ones
@@ -233,7 +235,7 @@ def test_a_conclusion_is_no_claim_whatever_the_listener_gets_to_read(redaction: 
         ClaimListener((Believes(),), lambda trace: traces.append(trace) or words(trace)),  # type: ignore[func-returns-value]
         listener={"redaction": redaction},
     )
-    asked([fake_pair()], [write_completion(Verdict("first", "it is red . so the red image 1 is better ."))])
+    asked([fake_pair()], [write_completion(Verdict("first", "it is red . so the red image 1 is better ."), BRIEF)])
     assert [trace.strip() for trace in traces] == ["it is red ."]
     assert asked.rollouts[0].claims_heard == '[["first", "red", false, 0.9]]'
 

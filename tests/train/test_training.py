@@ -16,6 +16,7 @@ from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ConfigError, DataError, InputError, TrainingAborted
 from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.controls import RandomListener
+from earshot.protocol import prompt_set
 from earshot.rewards import group_advantages
 from earshot.rundir import RunDir, read_jsonl
 from earshot.train import trainer as trainer_module
@@ -98,7 +99,7 @@ def test_sft_teaches_the_completion_and_nothing_of_the_prompt(models: Path, pair
         learned = batch["labels"][row][batch["labels"][row] != -100]
         assert learned[-1] == vlm.tokenizer.eos_token_id
         text = vlm.tokenizer.decode(learned, skip_special_tokens=True)
-        assert parse_completion(text) == targets.verdict(index, ())
+        assert parse_completion(text, prompt_set("brief")) == targets.verdict(index, ())
     # The pictures are in the prompts, whole: two images of 2 × 2 patches a row.
     assert (batch["input_ids"] == vlm.model.config.image_token_id).sum().item() == 2 * 2 * 4
 
@@ -345,7 +346,7 @@ def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer(
     formed = 0
     for (ids, mask, advantages), for_trace, for_answer, row in zip(given, trace, answer, rows, strict=True):
         tokens = ids[mask.bool()].tolist()
-        start = answer_start(tokens, tokenizer)
+        start = answer_start(tokens, tokenizer.decode, "</think>")
         assert "</think>" not in tokenizer.decode(tokens[: start - 1])
         if row["malformed"] is None:
             assert "</think>" in tokenizer.decode(tokens[:start]) and start < len(tokens)
@@ -379,3 +380,30 @@ def test_a_model_that_listens_and_checks_claims_is_loaded_once(models: Path, pai
     assert listener is checker
     listener, checker = loaded(dtype="bfloat16")  # as it was asked for
     assert listener is not checker and checker.model.dtype == torch.bfloat16
+
+
+def test_a_model_is_trained_in_the_words_it_is_said_to_be_and_its_folder_keeps_them(
+    models: Path, talker: Path, pairs: Path, tmp_path: Path
+) -> None:
+    words = tmp_path / "letters.yaml"
+    words.write_text(
+        "name: letters\nquestion: 'prompt : {prompt} . which better ?'\nsystem: red or blue\ntraces: world\n"
+        "think: {open: '<think>', close: '</think>'}\nanswer: {open: '<answer> ', close: '</answer>', second: B}\n"
+    )
+    known = prompt_set(words)
+    sft = sft_config(models / "qwen2_5_vl", pairs, tmp_path / "sft", trl={"max_steps": 1, "save_steps": 1})
+    sft = sft.model_copy(update={"model": sft.model.model_copy(update={"prompts": str(words)})})
+    run = RunDir(train_sft(sft, console=QUIET))
+    assert (
+        load(run.model, device="cpu").prompts == load(run.checkpoints / "checkpoint-1", device="cpu").prompts == known
+    )
+    grpo = grpo_config(talker, pairs, tmp_path / "grpo", trl={"max_steps": 1})
+    grpo = grpo.model_copy(update={"model": grpo.model.model_copy(update={"prompts": str(words)})})
+    run = RunDir(train_grpo(grpo, console=QUIET))
+    assert load(run.model, device="cpu").prompts == known
+    rollouts = [row for part in run.rollouts.glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+    # It answers 1 or 2 as it has learned to, and here the second is called B.
+    assert {row["side"] for row in rollouts if "<answer>1<" in row["completion"]} == {"first"}
+    assert {row["malformed"] for row in rollouts if "<answer>2<" in row["completion"]} <= {
+        "answer is neither of the two"
+    }

@@ -30,7 +30,7 @@ from transformers import GenerationConfig
 from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ModelError
 from earshot.listener.local import LocalListener
-from earshot.protocol import STANDARD, reasoner_messages
+from earshot.protocol import listener_prefill, prompt_set, reasoner_messages
 from earshot.reasoner import Reasoner
 from earshot.rundir import RunDir, read_jsonl
 from earshot.train.grpo import train_grpo
@@ -55,6 +55,8 @@ LONG = (
     "distorted face and strange hands, and its colours are dull, so it follows the prompt less well than the first."
 )
 TRACES = (None, SHORT, LONG)
+_SYSTEM = "You judge two images."
+_HERS = {"first": "Image 1 is better", "second": "Image 2 is better"}
 COMPLETIONS = (
     "<think> The first image is sharp. </think><answer>1</answer>",
     "<think> x </think><answer>2</answer>",
@@ -86,8 +88,8 @@ def prompt_ids(subject: Subject) -> str:
 def one_think_tag(subject: Subject) -> str:
     """What the listener reads and what SFT teaches open the thoughts once, whoever opens them."""
     vlm = subject.vlm
-    before = subject.processor.apply_chat_template(reasoner_messages("x", STANDARD)).count("<think>")
-    messages = [reasoner_messages("x", STANDARD)]
+    before = subject.processor.apply_chat_template(reasoner_messages("x", prompt_set("standard"))).count("<think>")
+    messages = [reasoner_messages("x", prompt_set("standard"))]
     read = subject.opened() + vlm.tokenizer.decode(subject.suffix(SHORT))
     batch = supervised_batch(vlm, messages, [[PAIRS[0].first, PAIRS[0].second]], _natural(subject, COMPLETIONS[:1]))
     taught = vlm.tokenizer.decode(batch["input_ids"][0]).count("<think>") - before
@@ -157,6 +159,38 @@ def own_p(subject: Subject) -> str:
         worst = max(worst, abs(forward.p_first - expected[0]), abs(back.p_first - expected[1]))
     assert worst <= P_TOLERANCE, f"own p off by {worst:.1e}"
     return f"{worst:.0e}"
+
+
+def other_words(subject: Subject) -> str:
+    """Under a prompt set of somebody else's, system turn included, prompts are the processor's own, and p is read where
+    the two answers part in the stock row; a template without a place for a system turn is refused by name."""
+    say = {"name": "hers", "question": "Image 1: {first} Image 2: {second} for {prompt}", "answer": _HERS}
+    try:
+        vlm, system = subject.vlm.asked(prompt_set({**say, "system": _SYSTEM})), _SYSTEM
+    except ModelError as error:
+        assert "no place for the system turn" in str(error), error
+        vlm, system = subject.vlm.asked(prompt_set(say)), None
+    worst, (pair, trace) = 0.0, (PAIRS[0], SHORT)
+    inputs = subject.processor.apply_chat_template(
+        [*vlm.messages(pair.prompt)[:-1], reasoner_messages(pair.prompt, vlm.prompts, pair.first, pair.second)[-1]],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    ours = vlm.encode_pairs([pair])["input_ids"][0].tolist()
+    assert ours == inputs["input_ids"][0].tolist(), "the prompt is not the processor's own"
+    text = vlm.tokenizer.decode(ours)
+    assert text.count("Image 2:") == 1 and text.count(_SYSTEM) == (system is not None), f"the prompt reads {text!r}"
+    begun = vlm.continuation(listener_prefill(trace, vlm.prompts))
+    one, two = (vlm.tokenizer(begun + text, add_special_tokens=False)["input_ids"] for text in _HERS.values())
+    part = next(k for k, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
+    with torch.no_grad():
+        row = subject.lengthened(dict(inputs.to(torch.float32)), one[:part])
+        stock = torch.softmax(subject.model(**row).logits[0, -1, [one[part], two[part]]].double(), dim=-1)[0]
+    worst = abs(float(stock) - float(LocalListener(vlm).p_first([pair], [trace])[0]))
+    assert worst <= P_TOLERANCE, f"p off by {worst:.1e}"
+    return f"{worst:.0e}" + ("" if system else ", no system turn")
 
 
 def greedy(subject: Subject) -> str:
@@ -316,6 +350,7 @@ FAST: dict[str, Callable[[Subject], str]] = {
     "p-alone": p_alone,
     "p-orders": p_both_orders,
     "p-own": own_p,
+    "words": other_words,
     "greedy": greedy,
     "sampled": sampled,
     "saved": saved,

@@ -22,7 +22,7 @@ from transformers.utils import is_torchvision_available
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from earshot.listener.local import LocalListener
-from earshot.protocol import STANDARD, TAGS, reasoner_messages
+from earshot.protocol import prompt_set, reasoner_messages
 from earshot.types import Pair, Votes
 from earshot.vlm import Vlm, load
 from earshot.world.make import Recipe, make_set
@@ -120,7 +120,7 @@ class Subject:
 
     def prompt(self, pair: Pair) -> dict[str, Any]:
         """The question about a pair as the stock processor prepares it: one row, no padding."""
-        messages = reasoner_messages(pair.prompt, STANDARD, pair.first, pair.second)
+        messages = reasoner_messages(pair.prompt, prompt_set("standard"), pair.first, pair.second)
         inputs = self.processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
@@ -130,13 +130,16 @@ class Subject:
 
     def opened(self) -> str:
         """What the template begins the model's turn with."""
-        messages = reasoner_messages("x", STANDARD)
+        messages = reasoner_messages("x", prompt_set("standard"))
         texts = [self.processor.apply_chat_template(messages, add_generation_prompt=on) for on in (True, False)]
         return texts[0].removeprefix(texts[1])
 
     def row(self, pair: Pair, after: Sequence[int]) -> dict[str, Any]:
         """A prompt and tokens after it, as one stock row."""
-        inputs = self.prompt(pair)
+        return self.lengthened(self.prompt(pair), after)
+
+    def lengthened(self, inputs: dict[str, Any], after: Sequence[int]) -> dict[str, Any]:
+        """A stock row of one prompt with tokens after it."""
         width, more = inputs["input_ids"].shape[1], torch.tensor([list(after)], dtype=torch.long)
         for name, value in inputs.items():
             if not isinstance(value, torch.Tensor):
@@ -163,7 +166,7 @@ class Subject:
     def p_first(self, pair: Pair, trace: str | None) -> float:
         """The listener's probability by the stock row."""
         logits = self.logits(pair, self.suffix(trace))[-1]
-        return float(torch.softmax(logits[list(self.listener._answers)].double(), dim=-1)[0])
+        return float(torch.softmax(logits[list(self.listener._answers.ids)].double(), dim=-1)[0])
 
     @cached_property
     def banned(self) -> set[int]:
@@ -171,7 +174,7 @@ class Subject:
         tokenizer, config, rows = self.processor.tokenizer, self.model.config, self.rows
         images = {getattr(config, name, None) for name in ("image_token_id", "image_token_index", "video_token_id")}
         added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        spared = {None, *self.vlm.stop_ids, *tokenizer.convert_tokens_to_ids(TAGS)}
+        spared = {None, *self.vlm.stop_ids, *tokenizer.convert_tokens_to_ids(sorted(self.vlm.prompts.tags))}
         special = {*tokenizer.all_special_ids, *images, *added} - spared
         return {i for i in special if i < rows} | set(range(len(tokenizer), rows))
 

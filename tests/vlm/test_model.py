@@ -16,7 +16,7 @@ from earshot.errors import ModelError
 from earshot.images import ImageError
 from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill, reasoner_messages
-from earshot.vlm import Vlm, answer_token_ids, load
+from earshot.vlm import Vlm, answer_tokens, load
 from earshot.vlm.model import pixel_limit, resolve_device, set_pixel_limits
 from earshot.vlm.tiny import build_tiny
 from tests.vlm.models import CORPUS, FAMILIES, SIZE, fresh, mixed_prompts, noisy_pair, picture, tiny
@@ -199,7 +199,7 @@ def test_a_frozen_model_takes_no_gradients():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_are_single_tokens_of_the_tiny_tokenizers(family):
     vlm = tiny(family)
-    first, second = answer_token_ids(vlm)
+    first, second = answer_tokens(vlm).ids
     assert [vlm.tokenizer.decode([i]) for i in (first, second)] == ["1", "2"]
 
 
@@ -210,24 +210,28 @@ def tokenizer_of(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> P
 
 
 def test_a_tokenizer_that_merges_an_answer_with_what_stands_before_it_is_refused():
-    letters = sorted(set(listener_prefill("x") + "12"))
-    vocabulary = {letter: i for i, letter in enumerate([*letters, ">1"])}
     vlm = fresh("llava")
+    letters = sorted(set(listener_prefill("x", vlm.prompts) + "12"))
+    vocabulary = {letter: i for i, letter in enumerate([*letters, ">1"])}
     vlm.processor.tokenizer = tokenizer_of(vocabulary, [(">", "1")])
-    with pytest.raises(ModelError, match=r"answer '1' is not a single token"):
-        answer_token_ids(vlm)
+    with pytest.raises(ModelError, match=r"answers '1' and '2' do not differ at one token of their own") as caught:
+        answer_tokens(vlm)
+    assert caught.value.exit_code == 2
 
 
-def test_a_tokenizer_that_writes_an_answer_in_two_tokens_is_refused(monkeypatch):
+def test_an_answer_of_two_tokens_is_read_at_its_first():
+    vlm = fresh("llava")
+    real = vlm.tokenizer
+
     class Spelling:
-        def __call__(self, text, add_special_tokens):
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def __call__(self, text, **_):
             return {"input_ids": [token for c in text for token in ((1, 2) if c == "2" else (ord(c),))]}
 
-    vlm = fresh("llava")
     vlm.processor.tokenizer = Spelling()
-    with pytest.raises(ModelError, match=r"answer '2' is not a single token") as caught:
-        answer_token_ids(vlm)
-    assert caught.value.exit_code == 2
+    assert answer_tokens(vlm).ids == (ord("1"), 1)
 
 
 def image_tokens(vlm, inputs) -> list[int]:
@@ -256,7 +260,9 @@ def test_control_tokens_in_a_prompt_never_become_image_tokens(family):
 def test_control_tokens_in_a_trace_never_become_image_tokens(family):
     vlm = tiny(family)
     evil = "".join(sorted(vlm.control_tokens))
-    ids = vlm.tokenizer(listener_prefill(evil, control_tokens=vlm.control_tokens), add_special_tokens=False)
+    ids = vlm.tokenizer(
+        listener_prefill(evil, vlm.prompts, control_tokens=vlm.control_tokens), add_special_tokens=False
+    )
     assert not set(ids["input_ids"]) & {*vlm.forbidden_ids, *vlm.stop_ids}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.listener import Listener, ask
-from earshot.protocol import RedactionLevel, parse_completion, redact_trace
+from earshot.protocol import PromptSet, RedactionLevel, parse_completion, prompt_set, redact_trace, reopened
 from earshot.rewards import MALFORMED_REWARD, listener_reward
 from earshot.types import ImageSource, Pair, Verdict, Votes
 
@@ -16,13 +16,14 @@ _VOTES = {"first": Votes(1.0, 0.0), "second": Votes(0.0, 1.0), "1": Votes(1.0, 0
 
 
 def trl_listener_reward(
-    listener: Listener, *, redaction: RedactionLevel = "verdict"
+    listener: Listener, *, redaction: RedactionLevel = "verdict", prompts: str | Path | PromptSet = "standard"
 ) -> Callable[..., list[float | None]]:
     """A reward function for `trl.GRPOTrainer(reward_funcs=...)`: the listener's confidence in the side people prefer.
 
     The data set has, beside TRL's own `prompt` and `images` (the first and the second of each pair), the columns
     `caption` (what the images were made from) and `side` (`first` or `second`: whom people prefer). Completions are
-    `<think>…</think><answer>1|2</answer>`.
+    written in the form of `prompts`, such as `<think>…</think><answer>1|2</answer>`; what a chat template has opened
+    for the model may be missing.
 
     Returns:
         A function that TRL calls by keyword. A malformed completion earns 0, by rule; where the listener is down every
@@ -31,6 +32,8 @@ def trl_listener_reward(
 
     Source of the shape: `GRPOTrainer._calculate_rewards` of TRL 1.16, which passes every column of the data set.
     """
+
+    form = prompt_set(prompts)
 
     def earshot_listener(
         *,
@@ -43,14 +46,16 @@ def trl_listener_reward(
         texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
         pairs = [_pair(*row) for row in zip(caption, images, side, strict=True)]
         try:
-            return list(_rewards(listener, pairs, texts, redaction))
+            return list(_rewards(listener, pairs, texts, redaction, form))
         except ListenerUnavailable:
             return [None] * len(texts)
 
     return earshot_listener
 
 
-def verl_listener_reward(listener: Listener, *, redaction: RedactionLevel = "verdict") -> Callable[..., float]:
+def verl_listener_reward(
+    listener: Listener, *, redaction: RedactionLevel = "verdict", prompts: str | Path | PromptSet = "standard"
+) -> Callable[..., float]:
     """A `compute_score` for verl (`custom_reward_function.path` and `.name`): the listener's confidence, as above.
 
     `ground_truth` is `first` or `second`; `extra_info` holds `caption` and `images` (paths or bytes, the first and the
@@ -64,6 +69,8 @@ def verl_listener_reward(listener: Listener, *, redaction: RedactionLevel = "ver
     Source of the shape: `verl/workers/reward_manager/naive.py` in volcengine/verl (commit 0df61dc).
     """
 
+    form = prompt_set(prompts)
+
     def compute_score(
         data_source: Any, solution_str: str, ground_truth: str, extra_info: Mapping[str, Any] | None = None, **_: Any
     ) -> float:
@@ -72,18 +79,20 @@ def verl_listener_reward(listener: Listener, *, redaction: RedactionLevel = "ver
                 "extra_info: has no caption and images, expected both; put them into the data's extra_info"
             )
         pair = _pair(extra_info["caption"], extra_info["images"], ground_truth)
-        return _rewards(listener, [pair], [solution_str], redaction)[0]
+        return _rewards(listener, [pair], [solution_str], redaction, form)[0]
 
     return compute_score
 
 
-def _rewards(listener: Listener, pairs: Sequence[Pair], texts: Sequence[str], redaction: RedactionLevel) -> list[float]:
+def _rewards(
+    listener: Listener, pairs: Sequence[Pair], texts: Sequence[str], redaction: RedactionLevel, prompts: PromptSet
+) -> list[float]:
     """What each completion earns; the listener is asked once about all that are well-formed.
 
     Raises:
         ListenerUnavailable: The listener broke.
     """
-    parsed = [parse_completion(text) for text in texts]
+    parsed = [parse_completion(reopened(text, prompts), prompts) for text in texts]
     asked = [k for k, verdict in enumerate(parsed) if isinstance(verdict, Verdict)]
     traces = [redact_trace(verdict.trace, redaction) for verdict in parsed if isinstance(verdict, Verdict)]
     p_first = ask(listener, [pairs[k] for k in asked], traces).tolist() if asked else []

@@ -57,6 +57,12 @@ class ModelOptions:
             "--max-pixels", min=1, help="Larger images are shrunk to so many; the reasoner's own limit by default."
         ),
     ] = None
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            "--prompts", help="How the reasoner is asked: a YAML file or a name; its folder's own by default."
+        ),
+    ] = None
 
     def listeners(self) -> "dict[str, ListenerSpec]":
         """Listeners by the name to report: NAME of NAME=MODEL, else the source's own.
@@ -96,7 +102,14 @@ class ModelOptions:
         def named(texts: list[str] | None) -> list[str]:
             return [str(replace(one.absolute(), name=name)) for name, one in parse_listeners(texts or ()).items()]
 
-        return replace(self, model=absolute(self.model), listener=named(self.listener), checker=named(self.checker))
+        prompts = None if self.prompts is None else absolute(self.prompts)
+        return replace(
+            self,
+            model=absolute(self.model),
+            prompts=prompts,
+            listener=named(self.listener),
+            checker=named(self.checker),
+        )
 
 
 def load_share(number: int, *, of: int, load: "Callable[[], RewardModel]") -> "RewardModel":

@@ -24,6 +24,9 @@ class HeldConfig(Config):
     """`auto` is bfloat16 on a GPU and float32 on a CPU, whatever the checkpoint was saved in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is CUDA where there is one, else the CPU. `cuda` without CUDA is an error."""
+    prompts: str | None = None
+    """How it is asked: the name of a prompt set, or a YAML file (docs/prompts.md). None takes what a model's folder was
+    trained with, else `standard`."""
 
 
 class ModelConfig(HeldConfig):
@@ -89,9 +92,6 @@ class LeakAlarmConfig(Config):
 class RemoteConfig(Config):
     """How a listener on another machine is asked: one of `paths` that is an address (docs/remote.md)."""
 
-    prompts: str = "standard"
-    """How it is asked and its traces are cut into claims: `standard` for real vision-language models, `brief` for the
-    synthetic world's."""
     # vLLM batches what arrives together; 16 requests at a time are one step of 16 completions [C].
     concurrency: Count = 16
     """Requests at a time."""

@@ -18,7 +18,7 @@ from earshot.listener.claims import ClaimListener
 from earshot.listener.remote import ChatListener
 from earshot.listener.spec import OF_A_SERVER, ListenerSpec, parse_listener, parse_listeners
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
-from earshot.protocol import RedactionLevel, redact_trace
+from earshot.protocol import PromptSet, RedactionLevel, prompt_set, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address
@@ -296,6 +296,7 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     max_pixels: int | None = None,
+    prompts: str | Path | PromptSet | None = None,
 ) -> RewardModel:
     """Loads a reward model; `earshot.load` is this.
 
@@ -318,6 +319,8 @@ def load(
         dtype: `auto`, `float32` or `bfloat16`.
         max_pixels: Larger images are shrunk to so many pixels (width × height) for every model here; None leaves the
             reasoner's own limit, which its listeners and checkers take.
+        prompts: How the reasoner is asked: the name of a prompt set, its YAML file (docs/prompts.md), or the set
+            itself. None takes what its folder was trained with, else `standard`.
 
     Raises:
         InputError: An option makes no sense.
@@ -337,12 +340,14 @@ def load(
         own = build_listener(_at_address(str(model)))
         if not isinstance(own, ChatListener):
             raise InputError(f"{model}: an 'earshot serve' judges by itself; expected http://HOST:PORT/v1#NAME")
+        if prompts is not None:
+            own.model.prompts = prompt_set(prompts)
         reasoner = ChatReasoner(own, **how)
     else:
         vlm = load_vlm(model, device=device, dtype=dtype, max_pixels=max_pixels).freeze()
         max_pixels = pixel_limit(vlm)
-        loaded[str(model), device, dtype, max_pixels] = vlm
-        reasoner = Reasoner(vlm, **how)
+        loaded[str(model), device, dtype, max_pixels] = vlm  # as a listener, in the words of its own folder
+        reasoner = Reasoner(vlm.asked(prompts), **how)
     shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "max_pixels": max_pixels}
     checked = checker if isinstance(checker, Mapping) else parse_listeners(checker)
     return RewardModel(
@@ -405,11 +410,13 @@ def describe(model: RewardModel) -> dict[str, Any]:
     told: dict[str, Any] = {"samples": model.samples, "redaction": model.redaction, "decide": model.decide}
     if isinstance(reasoner, Reasoner):
         dtype = str(next(reasoner.vlm.model.parameters()).dtype)
-        told["model"] = {"name": reasoner.vlm.name, "sha256": reasoner.vlm.fingerprint(), "dtype": dtype}
-        if (limit := pixel_limit(reasoner.vlm)) is not None:
+        vlm = reasoner.vlm
+        told["model"] = {"name": vlm.name, "sha256": vlm.fingerprint(), "dtype": dtype}
+        told["model"]["prompts"] = vlm.prompts.fingerprint
+        if (limit := pixel_limit(vlm)) is not None:
             told["model"]["max_pixels"] = limit
     elif isinstance(reasoner, ChatReasoner):
-        told["model"] = {"name": reasoner.name, "prompts": reasoner.own.model.prompts.name}
+        told["model"] = {"name": reasoner.name, "prompts": reasoner.own.model.prompts.fingerprint}
     if isinstance(reasoner, Reasoner | ChatReasoner):
         told |= {"temperature": reasoner.temperature, "max_new_tokens": reasoner.max_new_tokens}
     told["listeners"] = {name: describe_listener(listener) for name, listener in model.listeners.items()}

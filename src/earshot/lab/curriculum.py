@@ -15,7 +15,6 @@ from PIL import Image
 
 from earshot.errors import InputError
 from earshot.protocol import (
-    ANSWER_TEXTS,
     PromptSet,
     listener_prefill,
     reasoner_messages,
@@ -85,7 +84,7 @@ def compare(
     answer = other(side) if rng.random() < corruption.verdict else side
     concluded = other(answer) if rng.random() < corruption.verdict / 2 else answer
     trace = write_trace(pair.truth, concluded, rng, corruption)
-    return Example(_messages(pair, prompts), list(images), write_completion(Verdict(answer, trace)))
+    return Example(_messages(pair, prompts), list(images), write_completion(Verdict(answer, trace), prompts))
 
 
 def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, flipped: bool = False) -> Example:
@@ -135,8 +134,8 @@ def _to_judge(
     pair: WorldPair, images: Sequence[Image.Image], prompts: PromptSet, trace: str | None, side: Side
 ) -> Example:
     """A pair that is to be judged with somebody's trace: the answer alone is learned."""
-    answer = ANSWER_TEXTS[0] if side == "first" else ANSWER_TEXTS[1]
-    return Example(_messages(pair, prompts), list(images), f"{answer}</answer>", listener_prefill(trace))
+    answer = f"{prompts.answer.of(side)}{prompts.answer.close}"
+    return Example(_messages(pair, prompts), list(images), answer, listener_prefill(trace, prompts))
 
 
 def argue_for(side: Side, truth: Truth, rng: np.random.Generator) -> Truth:

@@ -22,7 +22,7 @@ from earshot.listener.evidence import EvidenceListener
 from earshot.listener.local import LocalListener
 from earshot.listener.remote import ChatListener, ServedListener
 from earshot.listener.spec import ListenerSpec
-from earshot.protocol import STANDARD, PromptSet, prompt_set
+from earshot.protocol import PromptSet, TraceLanguage, prompt_set
 from earshot.remote import ChatModel, Endpoint, is_address, parse_address
 from earshot.vlm import Vlm, load
 
@@ -84,26 +84,30 @@ def models_of(spec: ListenerSpec, loaded: Loaded) -> dict[str, Vlm]:
     return {source: _model(spec, source, loaded) for source in spec.sources if not is_address(source)}
 
 
-def language_of(spec: ListenerSpec, loaded: Loaded) -> PromptSet:
-    """The one language that all models of a description read; the standard one where there are none.
+def language_of(spec: ListenerSpec, loaded: Loaded) -> TraceLanguage:
+    """The one language of traces that all models of a description read.
 
     Raises:
         ModelError: They read several.
     """
-    languages = {one.name: one for one in (_language(spec, source, loaded) for source in spec.sources)}
-    if len(languages) > 1:
+    read = {one.traces: one for one in (_prompts(spec, source, loaded) for source in spec.sources)}
+    if len(read) > 1:
+        asked = " and ".join(sorted(f"'{one.name}'" for one in read.values()))
         raise ModelError(
-            f"{spec.label}: the models are asked in {' and '.join(sorted(languages))}, expected one prompt set: they "
-            "must understand the same traces"
+            f"{spec.label}: the models are asked in {asked}, whose traces are in different languages; expected one, "
+            "for they must understand the same traces"
         )
-    return languages.popitem()[1] if languages else STANDARD
+    return read.popitem()[1].language
 
 
 def describe_listener(listener: Listener) -> dict[str, Any]:
     """What a listener's numbers depend on: its name, the hash of its model's weights, and how it is asked."""
     if isinstance(listener, LocalListener):
-        return {"name": listener.vlm.name, "sha256": listener.vlm.fingerprint()}
+        vlm = listener.vlm
+        return {"name": vlm.name, "sha256": vlm.fingerprint(), "prompts": vlm.prompts.fingerprint}
     told: dict[str, Any] = {"name": listener.name}
+    if isinstance(listener, ChatListener):
+        return told | {"prompts": listener.model.prompts.fingerprint}
     if isinstance(listener, EnsembleListener):
         return told | {"of": [describe_listener(base) for base in listener.bases]}
     if isinstance(base := getattr(listener, "base", None), Listener) and is_dataclass(listener):
@@ -134,14 +138,14 @@ def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
         )
         base = ServedListener(endpoint, limits=spec.limits)
         if address.chat:
-            base = ChatListener(ChatModel(endpoint, address.model, prompt_set(spec.prompts), spec.limits))
+            base = ChatListener(ChatModel(endpoint, address.model, _prompts(spec, source, loaded), spec.limits))
     else:
         vlm = _model(spec, source, loaded)
         name = spec.name if spec.name and len(spec.sources) == 1 else vlm.name
         base = LocalListener(vlm, name, spec.batch_size or 16, spec.limits)
     if not spec.needs_claims and spec.redaction == "none":
         return base
-    split = _language(spec, source, loaded).split if spec.needs_claims else None
+    split = _prompts(spec, source, loaded).language.split if spec.needs_claims else None
     return EvidenceListener(base, split, spec.redaction)
 
 
@@ -150,8 +154,8 @@ def _model(spec: ListenerSpec, source: str, loaded: Loaded) -> Vlm:
     key = (source, device, dtype, spec.max_pixels)
     if key not in loaded:
         loaded[key] = load(source, device=device, dtype=dtype, max_pixels=spec.max_pixels).freeze()
-    return loaded[key]
+    return loaded[key].asked(spec.prompts)
 
 
-def _language(spec: ListenerSpec, source: str, loaded: Loaded) -> PromptSet:
-    return prompt_set(spec.prompts) if is_address(source) else _model(spec, source, loaded).prompts
+def _prompts(spec: ListenerSpec, source: str, loaded: Loaded) -> PromptSet:
+    return prompt_set(spec.prompts or "standard") if is_address(source) else _model(spec, source, loaded).prompts

@@ -18,15 +18,14 @@ from jaxtyping import Float
 from PIL import Image
 from transformers import BatchFeature
 
-from earshot.errors import InputError
+from earshot.errors import InputError, ModelError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image
 from earshot.listener import checked
 from earshot.listener.controls import grey_like
 from earshot.protocol import Claim, claim_messages, defuse, split_claims
-from earshot.protocol.prompts import TAGS, THINK_CLOSE
 from earshot.rewards import claims_reward
 from earshot.types import ImageSource, Pair
-from earshot.vlm import Vlm, answer_token_ids
+from earshot.vlm import Vlm, answer_tokens
 from earshot.vlm.prefix import encode_prefix, suffix_logits
 
 SplitClaims = Callable[[str], list[Claim]]
@@ -96,9 +95,16 @@ class ClaimQuestion:
         messages = claim_messages(_PLACE, vlm.prompts)
         head, _, tail = vlm.rendered(messages).partition(_PLACE)
         if vlm.opened:  # there is nothing to think about: the answer stands after an empty block
-            tail += f"{THINK_CLOSE}\n\n"
-        tail += vlm.prompts.claim_prefill
-        return cls(head, tail, answer_token_ids(vlm, tail, vlm.prompts.claim_answers))
+            tail += f"{vlm.prompts.trace_end}\n\n"
+        words = vlm.prompts.claims
+        tail += words.prefill
+        place = answer_tokens(vlm, tail, (words.yes, words.no))
+        for answer in (words.yes, words.no):  # pieces of words are no sign that a model knows the words
+            if len(vlm.tokenizer(tail + answer, add_special_tokens=False)["input_ids"]) != place.before + 1:
+                raise ModelError(
+                    f"{vlm.name}: the answer {answer!r} is not a single token in this tokenizer; choose another model"
+                )
+        return cls(head, tail + place.begun, place.ids)
 
     def prompts(self, vlm: Vlm, images: Sequence[Image.Image]) -> BatchFeature:
         """The heads of these images, one a row, padded on the left, on the model's device."""
@@ -106,7 +112,7 @@ class ClaimQuestion:
 
     def suffixes(self, vlm: Vlm, claims: Sequence[str]) -> list[list[int]]:
         """Token ids of each claim, defused, with the tail: what continues a head."""
-        unsafe = vlm.control_tokens.union(TAGS)
+        unsafe = vlm.control_tokens.union(vlm.prompts.tags)
         texts = [f"{defuse(claim, unsafe)}{self.tail}" for claim in claims]
         ids: list[list[int]] = vlm.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return ids

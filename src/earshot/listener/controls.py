@@ -112,7 +112,7 @@ class BothOrdersListener:
 
     Attributes:
         base: Who listens.
-        swap: How a trace is turned; `protocol.PromptSet.swap` of the listener's language.
+        swap: How a trace is turned; `protocol.PromptSet.language` of the listener's language.
     """
 
     base: Listener

@@ -13,8 +13,9 @@ from earshot.errors import ListenerUnavailable, PromptTooLong
 from earshot.images import DEFAULT_LIMITS, ImageLimits
 from earshot.listener import checked, runs_of_pairs
 from earshot.protocol import listener_prefill
+from earshot.protocol.answers import AnswerPlace
 from earshot.types import Pair
-from earshot.vlm import Vlm, answer_token_ids
+from earshot.vlm import Vlm, answer_tokens
 from earshot.vlm.prefix import Prefix, continued_logits, suffix_logits
 
 
@@ -34,10 +35,10 @@ class LocalListener:
     name: str = "listener"
     batch_size: int = 16
     limits: ImageLimits = DEFAULT_LIMITS
-    _answers: tuple[int, ...] = field(init=False, repr=False)
+    _answers: AnswerPlace = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._answers = answer_token_ids(self.vlm)
+        self._answers = answer_tokens(self.vlm)
 
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """Probability that people prefer the first image, given pair and trace, one for each row.
@@ -94,9 +95,10 @@ class LocalListener:
 
     def _suffixes(self, traces: Sequence[str | None]) -> list[list[int]]:
         vlm = self.vlm
-        prefills = [vlm.continuation(listener_prefill(t, control_tokens=vlm.control_tokens)) for t in traces]
-        ids: list[list[int]] = vlm.tokenizer(prefills, add_special_tokens=False)["input_ids"]
+        prefills = [listener_prefill(t, vlm.prompts, control_tokens=vlm.control_tokens) for t in traces]
+        texts = [vlm.continuation(prefill) + self._answers.begun for prefill in prefills]
+        ids: list[list[int]] = vlm.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return ids
 
     def _p_first(self, logits: torch.Tensor) -> np.ndarray:
-        return torch.softmax(logits[:, list(self._answers)].double(), dim=-1)[:, 0].cpu().numpy()
+        return torch.softmax(logits[:, list(self._answers.ids)].double(), dim=-1)[:, 0].cpu().numpy()

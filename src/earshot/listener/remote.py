@@ -59,7 +59,9 @@ class ChatListener:
     def _read(self, pairs: Sequence[Pair], traces: Sequence[str | None], runs: Sequence[list[int]]) -> list[float]:
         """The answers about these runs of rows, which follow one another."""
         model = self.model
-        prefills = [listener_prefill(traces[row], control_tokens=CONTROL_TOKENS) for rows in runs for row in rows]
+        prefills = [
+            listener_prefill(traces[row], model.prompts, control_tokens=CONTROL_TOKENS) for rows in runs for row in rows
+        ]
         messages = model.endpoint.map(lambda rows: model.messages(pairs[rows[0]]), runs)
         about = [message for rows, message in zip(runs, messages, strict=True) for _ in rows]
         answers = model.endpoint.map(lambda one: model.answer(*one), zip(about, prefills, strict=True))

@@ -37,7 +37,8 @@ class ListenerSpec:
         max_pixels: Larger images are shrunk to so many pixels (width × height) for a model here; None leaves it to the
             command, whose default is what the reasoner sees.
         limits: What an image may be.
-        prompts: How a chat API is asked: a name that `protocol.prompt_set` knows.
+        prompts: How it is asked: the name of a prompt set, or a YAML file; None takes what a model's folder was trained
+            with, else `standard`.
         key_env: The environment variable that holds a server's key.
         concurrency: Requests to a server at a time.
         timeout_s: How long one attempt may take.
@@ -60,7 +61,7 @@ class ListenerSpec:
     dtype: str | None = None
     max_pixels: int | None = None
     limits: ImageLimits = DEFAULT_LIMITS
-    prompts: str = "standard"
+    prompts: str | None = None
     key_env: str = "EARSHOT_LISTENER_KEY"
     concurrency: int = 16
     timeout_s: float = 60.0
@@ -88,7 +89,8 @@ class ListenerSpec:
 
     def absolute(self) -> ListenerSpec:
         """The same from another working directory."""
-        return replace(self, sources=tuple(map(absolute, self.sources)))
+        prompts = None if self.prompts is None else absolute(self.prompts)
+        return replace(self, sources=tuple(map(absolute, self.sources)), prompts=prompts)
 
     def __str__(self) -> str:
         """As `parse_listener` reads it."""
@@ -159,7 +161,7 @@ def _option(text: str, whole: str) -> tuple[str, Any]:
 
 
 def absolute(source: str) -> str:
-    """A model's folder from wherever a process works; what is none, such as a hub id, stays as it is."""
+    """A file or a model's folder from wherever a process works; what is none, such as a hub id, stays as it is."""
     return str(Path(source).absolute()) if Path(source).exists() else source
 
 

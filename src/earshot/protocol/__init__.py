@@ -3,29 +3,17 @@
 from earshot.protocol.claims import Claim, split_claims
 from earshot.protocol.defuse import defuse
 from earshot.protocol.parse import MALFORMATIONS, parse_completion
-from earshot.protocol.prompts import (
-    ANSWER_TEXTS,
-    STANDARD,
-    TAGS,
-    PromptSet,
-    claim_messages,
-    listener_prefill,
-    prompt_set,
-    reasoner_messages,
-    register,
-    write_completion,
-)
+from earshot.protocol.prompt_set import PromptSet, TraceLanguage, prompt_set, register_language
+from earshot.protocol.prompts import claim_messages, listener_prefill, reasoner_messages, reopened, write_completion
 from earshot.protocol.redact import RedactionLevel, redact_trace
 from earshot.protocol.swap import swap_references
 
 __all__ = [
-    "ANSWER_TEXTS",
     "MALFORMATIONS",
-    "STANDARD",
-    "TAGS",
     "Claim",
     "PromptSet",
     "RedactionLevel",
+    "TraceLanguage",
     "claim_messages",
     "defuse",
     "listener_prefill",
@@ -33,7 +21,8 @@ __all__ = [
     "prompt_set",
     "reasoner_messages",
     "redact_trace",
-    "register",
+    "register_language",
+    "reopened",
     "split_claims",
     "swap_references",
     "write_completion",

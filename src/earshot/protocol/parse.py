@@ -1,9 +1,11 @@
 """What a completion says: a verdict, or the name of what is wrong with it."""
 
+import re
+from functools import lru_cache
 from typing import Final
 
-from earshot.protocol.prompts import ANSWER_CLOSE, ANSWER_OPEN, ANSWER_TEXTS, THINK_CLOSE, THINK_OPEN
-from earshot.types import Malformed, Side, Verdict
+from earshot.protocol.prompt_set import Answer, PromptSet, Think
+from earshot.types import Malformed, Verdict
 
 MALFORMATIONS: Final = (
     "no think block",
@@ -17,58 +19,88 @@ MALFORMATIONS: Final = (
     "tags out of order",
     "text between blocks",
     "text after answer",
-    "answer is not 1 or 2",
+    "answer is neither of the two",
 )
 """Every reason `parse_completion` gives. Logs and metrics count by these names, so they stay."""
 
-_SIDES: Final[dict[str, Side]] = dict(zip(ANSWER_TEXTS, ("first", "second"), strict=True))
 
-
-def parse_completion(text: str) -> Verdict | Malformed:
-    """Read a completion strictly: one think block, then one answer block that holds 1 or 2, and nothing else.
+def parse_completion(text: str, prompts: PromptSet) -> Verdict | Malformed:
+    """Read a completion strictly: one think block, then one answer block that holds an answer, and nothing else.
 
     White space around the blocks, and around what they hold, is allowed. The work is linear in the length of `text`.
+
+    Args:
+        text: All that the model wrote, and what its template had opened for it.
+        prompts: How it was asked, which says what the blocks look like.
 
     Returns:
         The verdict with its trace (white space around it removed, possibly empty), or the first of `MALFORMATIONS`
         that applies.
     """
     text = text.strip()
-    fault = _think_fault(text) or _answer_fault(text)
-    if fault is not None:
+    answer = prompts.answer
+    if fault := _think_fault(text, prompts.think) or _answer_fault(text, answer):
         return Malformed(fault)
-    think_end, answer_start, answer_end = (text.index(tag) for tag in (THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE))
-    if answer_start < think_end:
+    opened = _first(answer.open, text)
+    closed = _first(answer.close, text, 0 if answer.ends else opened[1])
+    # Without tags of its own, a trace is what stands before the answer.
+    trace_start, trace_end, think_end = 0, opened[0], opened[0]
+    if prompts.think is not None:
+        trace_start = _first(prompts.think.open, text)[1]
+        trace_end, think_end = _first(prompts.think.close, text)
+    if opened[0] < trace_end:
         return Malformed("answer inside think")
-    if answer_end < answer_start:
+    if closed[0] < opened[1]:
         return Malformed("tags out of order")
-    if text[think_end + len(THINK_CLOSE) : answer_start].strip():
+    if text[think_end : opened[0]].strip():
         return Malformed("text between blocks")
-    if text[answer_end + len(ANSWER_CLOSE) :]:
+    if answer.ends and text[closed[1] :]:
         return Malformed("text after answer")
-    side = _SIDES.get(text[answer_start + len(ANSWER_OPEN) : answer_end].strip())
-    if side is None:
-        return Malformed("answer is not 1 or 2")
-    return Verdict(side, text[len(THINK_OPEN) : think_end].strip())
+    said = text[opened[1] : closed[0]].strip().casefold()
+    for side in ("first", "second"):
+        if said == answer.of(side).strip().casefold():
+            return Verdict(side, text[trace_start:trace_end].strip())
+    return Malformed("answer is neither of the two")
 
 
-def _think_fault(text: str) -> str | None:
+def _think_fault(text: str, think: Think | None) -> str | None:
     """What is wrong with the think tags, were there no others."""
-    opened, closed = text.count(THINK_OPEN), text.count(THINK_CLOSE)
+    if think is None:
+        return None
+    opened, closed = _count(think.open, text), _count(think.close, text)
     if opened == 0:
         return "no think block"
     if opened > 1 or closed > 1:
         return "two think blocks"
     if closed == 0:
         return "unclosed think"
-    return None if text.startswith(THINK_OPEN) else "text before think"
+    return None if _first(think.open, text)[0] == 0 else "text before think"
 
 
-def _answer_fault(text: str) -> str | None:
+def _answer_fault(text: str, answer: Answer) -> str | None:
     """What is wrong with the number of answer tags."""
-    opened, closed = text.count(ANSWER_OPEN), text.count(ANSWER_CLOSE)
+    opened = _count(answer.open, text)
     if opened == 0:
         return "no answer"
-    if opened > 1 or closed > 1:
+    # Where an answer need not be the end, what closes it may be a mere quotation mark.
+    closed = _count(answer.close, text if answer.ends else text[_first(answer.open, text)[1] :])
+    if opened > 1 or (answer.ends and closed > 1):
         return "two answers"
     return "unclosed answer" if closed == 0 else None
+
+
+@lru_cache(maxsize=256)
+def _tag(tag: str) -> re.Pattern[str]:
+    """A tag as it may be read: white space beside it is free, and inside it may be more or less than was asked for."""
+    return re.compile(r"\s{0,16}".join(map(re.escape, tag.split())))
+
+
+def _count(tag: str, text: str) -> int:
+    return len(_tag(tag).findall(text))
+
+
+def _first(tag: str, text: str, start: int = 0) -> tuple[int, int]:
+    """Where the first such tag from a place on begins and ends; there is one."""
+    found = _tag(tag).search(text, start)
+    assert found is not None, tag
+    return found.span()

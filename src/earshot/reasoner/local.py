@@ -68,12 +68,12 @@ class Reasoner:
     ) -> list[list[JudgedSample]]:
         vlm = self.vlm
         if wanted is not None and not any(map(wanted, range(len(shown)))):
-            return as_samples(shown, [""] * (len(shown) * samples), _nobody)
+            return as_samples(shown, [""] * (len(shown) * samples), _nobody, vlm.prompts)
         prompts = vlm.encode_pairs([pair for pair, _ in shown], after=self.max_new_tokens)
         prefix = encode_prefix(vlm.model, prompts)
         texts = self._complete(prefix, shown, samples, seed, wanted)
         # What the model wrote and what it then answers stand on the same prompts, encoded once.
-        return as_samples(shown, texts, partial(LocalListener(vlm).p_first_after, prefix))
+        return as_samples(shown, texts, partial(LocalListener(vlm).p_first_after, prefix), vlm.prompts)
 
     def _complete(
         self,

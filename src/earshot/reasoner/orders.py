@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from earshot.predictions.judgement import JudgedSample
-from earshot.protocol import parse_completion
+from earshot.protocol import PromptSet, parse_completion
 from earshot.types import Malformed, Order, Pair, Verdict, other
 
 ORDERS: tuple[Order, Order] = ("forward", "swapped")
@@ -23,19 +23,22 @@ Own = Callable[[Sequence[int], Sequence[str]], Float[np.ndarray, " n"]]
 """The probability of the first image as shown that a model gives after its own traces, by the places of their pairs."""
 
 
-def as_samples(shown: Sequence[tuple[Pair, Order]], texts: Sequence[str], own: Own) -> list[list[JudgedSample]]:
+def as_samples(
+    shown: Sequence[tuple[Pair, Order]], texts: Sequence[str], own: Own, prompts: PromptSet
+) -> list[list[JudgedSample]]:
     """What completions say of the pairs that they were written about.
 
     Args:
         shown: The pairs as they were shown.
         texts: Completions, as many for each of `shown`, one pair's after another's.
         own: The model that wrote them, for its probability of either answer after its own trace.
+        prompts: How that model was asked.
 
     Raises:
         ListenerUnavailable: It gave none.
     """
     samples = len(texts) // max(len(shown), 1)
-    parsed = [parse_completion(text) for text in texts]
+    parsed = [parse_completion(text, prompts) for text in texts]
     rows = [k for k, verdict in enumerate(parsed) if isinstance(verdict, Verdict)]
     traces = [verdict.trace for verdict in parsed if isinstance(verdict, Verdict)]
     p_shown = own([k // samples for k in rows], traces) if rows else np.empty(0)

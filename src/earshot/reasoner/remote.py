@@ -11,7 +11,7 @@ import numpy as np
 
 from earshot.listener.remote import ChatListener
 from earshot.predictions.judgement import JudgedSample
-from earshot.protocol.prompts import THINK_CLOSE, THINK_OPEN
+from earshot.protocol import reopened
 from earshot.reasoner.orders import as_samples, in_both_orders
 from earshot.types import Order, Pair, Wanted
 
@@ -60,7 +60,7 @@ class ChatReasoner:
                 zip(batch, still, strict=True),
             )
             own = partial(self._own, [pair for pair, _ in batch])
-            judged += as_samples(batch, [text for several in texts for text in several], own)
+            judged += as_samples(batch, [text for several in texts for text in several], own, self.own.model.prompts)
         return [judged[k] + judged[k + 1] for k in range(0, len(judged), 2)]
 
     def _own(self, pairs: Sequence[Pair], places: Sequence[int], traces: Sequence[str]) -> np.ndarray:
@@ -75,9 +75,4 @@ class ChatReasoner:
             temperature=self.temperature,
             max_new_tokens=self.max_new_tokens,
         )
-        return [_opened(text) for text in texts]
-
-
-def _opened(text: str) -> str:
-    """A completion with the tag that a chat template has opened for the model, which its server does not give back."""
-    return THINK_OPEN + text if THINK_CLOSE in text and THINK_OPEN not in text else text
+        return [reopened(text, self.own.model.prompts) for text in texts]

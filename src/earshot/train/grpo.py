@@ -100,7 +100,15 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     log = RolloutLog(run, config.log_rollouts_every, arguments.process_index)
     if alarm is not None and checkpoint is not None:
         alarm.recall(read_jsonl(run.metrics_log))
-    reward = CombinedReward(config, listener, checker, texts=vlm.completions, on_rollouts=log, alarm=alarm)
+    reward = CombinedReward(
+        config,
+        listener,
+        checker,
+        texts=vlm.completions,
+        prompts=vlm.prompts,
+        on_rollouts=log,
+        alarm=alarm,
+    )
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
         reward_funcs=[reward],
@@ -142,13 +150,20 @@ def listener_spec(config: ListenerConfig, seed: int = 0, *, max_pixels: int | No
         device=config.device,
         dtype=config.dtype,
         max_pixels=config.max_pixels or max_pixels,
+        prompts=config.prompts,
         **config.remote.model_dump(),
     )
 
 
 def checker_spec(config: ClaimsConfig) -> ListenerSpec:
     """The description of who checks a configuration's claims."""
-    return ListenerSpec(config.paths, batch_size=config.batch_size, device=config.device, dtype=config.dtype)
+    return ListenerSpec(
+        config.paths,
+        batch_size=config.batch_size,
+        device=config.device,
+        dtype=config.dtype,
+        prompts=config.prompts,
+    )
 
 
 def leak_alarm(config: ListenerConfig, spec: ListenerSpec, loaded: Loaded) -> LeakAlarm | None:

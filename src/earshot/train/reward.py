@@ -19,7 +19,7 @@ from earshot.listener.claims import ClaimListener, Heard, pay_claims
 from earshot.listener.controls import NoTraceListener
 from earshot.predictions.rollout import PART_NAMES, Rollout
 from earshot.predictions.sides import side_of
-from earshot.protocol import RedactionLevel, parse_completion, redact_trace
+from earshot.protocol import PromptSet, RedactionLevel, parse_completion, redact_trace
 from earshot.rewards import RewardParts, accuracy_reward, combine, listener_reward, paid_for_trace
 from earshot.train.leak import LeakAlarm
 from earshot.types import Malformed, Pair, Verdict
@@ -60,6 +60,7 @@ class CombinedReward:
         checker: ClaimListener | None = None,
         *,
         texts: Callable[[Sequence[Sequence[int]]], list[str]],
+        prompts: PromptSet,
         on_rollouts: Callable[[list[Rollout]], None],
         alarm: LeakAlarm | None = None,
     ) -> None:
@@ -67,6 +68,7 @@ class CombinedReward:
         self._listener = listener
         self._checker = checker
         self._texts = texts
+        self._prompts = prompts
         self._on_rollouts = on_rollouts
         self._alarm = alarm
         self._weights = {name: getattr(config.rewards, name) for name in PART_NAMES}
@@ -107,7 +109,7 @@ class CombinedReward:
         return [rollout.reward for rollout in rollouts]
 
     def _read(self, pair: Pair, text: str) -> Scored:
-        parsed = parse_completion(text)
+        parsed = parse_completion(text, self._prompts)
         redacted = redact_trace(parsed.trace, self.redaction) if isinstance(parsed, Verdict) else None
         return Scored(pair, text, parsed, redacted)
 

@@ -15,7 +15,6 @@ from earshot.config import DataConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import DataError
 from earshot.images import Tolerance, load_image
-from earshot.protocol import reasoner_messages
 from earshot.rundir import RunDir, append_jsonl
 from earshot.types import Pair
 from earshot.vlm import Vlm
@@ -119,9 +118,7 @@ def as_dataset(rows: PairRows, vlm: Vlm, *, limit: int | None) -> Dataset:
         decoded = {index: rows[index] for index in dict.fromkeys(batch["index"])}
         taken = [decoded[index] for index in batch["index"]]
         return {
-            "prompt": [
-                reasoner_messages(row.pair.prompt, vlm.prompts, control_tokens=vlm.control_tokens) for row in taken
-            ],
+            "prompt": [vlm.messages(row.pair.prompt) for row in taken],
             "images": [[row.pair.first, row.pair.second] for row in taken],
             "pair": [row.pair for row in taken],
             "files": [row.files for row in taken],

@@ -62,7 +62,7 @@ def load_model(model: ModelConfig, images: ImageConfig, seed: int) -> Vlm:
         device=model.device,
         min_pixels=images.min_pixels,
         max_pixels=images.max_pixels,
-    )
+    ).asked(model.prompts)
     check_trainable(vlm.model)
     return vlm
 

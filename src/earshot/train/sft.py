@@ -19,7 +19,7 @@ from trl import SFTTrainer
 
 from earshot.config import SftConfig
 from earshot.errors import DataError
-from earshot.protocol import reasoner_messages, write_completion
+from earshot.protocol import write_completion
 from earshot.rundir import RunDir, append_jsonl
 from earshot.train.base import TrainerBase
 from earshot.train.callbacks import FiniteGuard
@@ -37,6 +37,7 @@ from earshot.train.run import (
 )
 from earshot.train.targets import Targets, read_targets
 from earshot.train.validation import validation
+from earshot.types import Verdict
 from earshot.vlm import Vlm
 from earshot.vlm.rows import supervised_batch
 
@@ -88,10 +89,13 @@ class PairCollator:
         pairs = [row.pair for _, row in taken]
         return supervised_batch(
             vlm,
-            [reasoner_messages(p.prompt, vlm.prompts, control_tokens=vlm.control_tokens) for p in pairs],
+            [vlm.messages(pair.prompt) for pair in pairs],
             [[p.first, p.second] for p in pairs],
-            [vlm.continuation(write_completion(self.targets.verdict(index, vlm.control_tokens))) for index, _ in taken],
+            [vlm.continuation(write_completion(self._target(index), vlm.prompts)) for index, _ in taken],
         )
+
+    def _target(self, index: int) -> Verdict:
+        return self.targets.verdict(index, self.vlm.control_tokens)
 
 
 def _too_long(row: Row, length: int, limit: int) -> DataError:

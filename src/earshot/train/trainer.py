@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from earshot.vlm import Vlm
 from earshot.vlm.prefix import TOKENS_AT_ONCE, Prefix, Sampling, encode_prefix, logps_of_rows, sample, shared_logps
 from earshot.vlm.prefix.head import join
 
-TRACE_END: Final = "</think>"
 # Sampling that `vlm.prefix` does not do, and the value at which TRL leaves it off.
 _LEFT_TO_TRL = {
     "top_p": 1.0,
@@ -186,8 +185,9 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
         unpaid = np.array(not_for_trace).reshape(-1, self.num_generations)
         after = torch.from_numpy(group_advantages(unpaid).reshape(-1)).to(advantages)
+        decode, end = self.vlm.tokenizer.decode, self.vlm.prompts.trace_end
         starts = torch.tensor(
-            [answer_start(row[: int(n)].tolist(), self.vlm.tokenizer) for row, n in zip(ids, mask.sum(1), strict=True)],
+            [answer_start(row[: int(n)].tolist(), decode, end) for row, n in zip(ids, mask.sum(1), strict=True)],
             device=ids.device,
         )
         in_answer = torch.arange(ids.size(1), device=ids.device) >= starts[:, None]
@@ -234,14 +234,14 @@ def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict
     return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
 
 
-def answer_start(ids: list[int], tokenizer: Any) -> int:
-    """Where in a completion the tokens after its trace begin: after the one that completes `</think>`.
+def answer_start(ids: list[int], decode: Callable[[list[int]], str], end: str) -> int:
+    """Where in a completion the tokens after its trace begin: after the one that completes what ends it (`</think>`).
 
     The number of tokens where there is no such tag. Tags may be cut into tokens in any way, so texts are compared.
     """
-    if TRACE_END not in tokenizer.decode(ids):
+    if end not in decode(ids):
         return len(ids)
-    return 1 + bisect_left(range(len(ids)), True, key=lambda last: TRACE_END in tokenizer.decode(ids[: last + 1]))
+    return 1 + bisect_left(range(len(ids)), True, key=lambda last: end in decode(ids[: last + 1]))
 
 
 def _refuse_split_groups(args: Any) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText
@@ -21,8 +22,8 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from earshot.errors import ConfigError, ModelError, PromptTooLong, first_line
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image, shrunk
-from earshot.protocol import ANSWER_TEXTS, STANDARD, PromptSet, listener_prefill, prompt_set, reasoner_messages
-from earshot.protocol.prompts import THINK_OPEN
+from earshot.protocol import PromptSet, listener_prefill, prompt_set, reasoner_messages
+from earshot.protocol.answers import AnswerPlace, answer_place
 from earshot.rundir import read_json_object, whole, write_json
 from earshot.types import Pair
 from earshot.vlm.mechanisms import check_config, check_inputs
@@ -32,9 +33,8 @@ from earshot.vlm.processors import load_processor
 WORLD = "world:"  # begins the name of a model that ships with Earshot, and lies there:
 WORLD_WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
 _ADAPTER = "adapter_config.json"
-SIDECAR = "earshot.json"  # what a model folder says about itself: the prompt set it was trained with
+SIDECAR = "earshot.json"  # what a model folder says about itself: the prompt set it was trained with, whole
 _PLACES_OF_IMAGES = ("image_token", "video_token", "boi_token", "eoi_token")  # of processors
-_PROTOCOL_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Vlm:
         tokenizer = self.tokenizer
         special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
         places = {getattr(self.processor, name, None) for name in _PLACES_OF_IMAGES} - {None}
-        return frozenset({*tokenizer.all_special_tokens, *special, *places} - _PROTOCOL_TAGS)
+        return frozenset({*tokenizer.all_special_tokens, *special, *places} - self.prompts.tags)
 
     @cached_property
     def forbidden_ids(self) -> list[int]:
@@ -102,26 +102,52 @@ class Vlm:
             ModelError: What the processor makes for each token is not known.
         """
         grey = Image.new("RGB", (64, 64), (128, 128, 128))
-        inputs = self.encode([reasoner_messages("a", self.prompts)], [[grey, grey]])
+        inputs = self.encode([self.messages("a")], [[grey, grey]])
         check_inputs(inputs)
         return layout_is_known(self.model, inputs)
 
     @cached_property
     def opened(self) -> str:
         """What of a completion the chat template has written when the model's turn begins: `<think>`, or nothing."""
-        text = self.rendered(reasoner_messages("a", self.prompts))
-        return THINK_OPEN if text.rstrip().endswith(THINK_OPEN) else ""
+        think = self.prompts.think
+        if think is None or think.opened_by == "model":
+            return ""
+        tag, prompt = think.open.strip(), self.rendered(self.messages("a"))
+        if prompt.rstrip().endswith(tag):
+            return prompt[prompt.rindex(tag) :]
+        return tag if think.opened_by == "template" else ""
 
     def completions(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """The texts of sampled tokens, with what the template has opened for the model, without control tokens."""
         added = self.tokenizer.added_tokens_decoder.items()
-        silent = {i for i, token in added if token.special and token.content not in _PROTOCOL_TAGS} | {*self.stop_ids}
+        tags = self.prompts.tags
+        silent = {i for i, token in added if token.special and token.content not in tags} | {*self.stop_ids}
         texts = self.tokenizer.batch_decode([[i for i in row if i not in silent] for row in rows])
         return [self.opened + text for text in texts]
 
     def continuation(self, completion: str) -> str:
         """What of a completion is left to write once the template has opened its part."""
-        return completion.removeprefix(self.opened)
+        rest = completion.removeprefix(self.opened.strip())
+        return rest.lstrip() if self.opened[-1:].isspace() else rest
+
+    def asked(self, prompts: str | Path | PromptSet | None) -> Vlm:
+        """The same model, asked in a prompt set (`protocol.prompt_set`); None leaves it its own.
+
+        Raises:
+            ConfigError: There is no such set, or it is not as it must be.
+            ModelError: The chat template has no place for its system turn, or knows no such option.
+        """
+        if prompts is None:
+            return self
+        vlm = replace(self, prompts=prompt_set(prompts))
+        for option in vlm.prompts.template:
+            if option not in str(self.processor.chat_template):
+                raise ModelError(
+                    f"{self.name}: its chat template knows no option '{option}', which prompt set '{vlm.prompts.name}' "
+                    "sets; leave it out, or choose another model"
+                )
+        vlm.messages("a")
+        return vlm
 
     def freeze(self) -> Vlm:
         """The same model in evaluation mode with gradients off: a listener is never trained."""
@@ -165,9 +191,37 @@ class Vlm:
                 batch[name] = value.float()  # some processors make pixels for the dtype of their own model
         return batch
 
+    def messages(self, prompt: str) -> list[dict[str, Any]]:
+        """The question about a pair with this prompt (`protocol.reasoner_messages`), as the chat template takes it.
+
+        Raises:
+            ModelError: The prompt set has a system turn, and the chat template has no place for it.
+        """
+        messages = reasoner_messages(prompt, self.prompts, control_tokens=self.control_tokens)
+        return [{**messages[0], "content": self._system}, *messages[1:]] if self.prompts.system else messages
+
+    @cached_property
+    def _system(self) -> str | list[dict[str, str]]:
+        """The system turn, which some chat templates read in parts, as they do images, and others as a text."""
+        text = (self.prompts.system or "").strip()
+        user = reasoner_messages("a", self.prompts)[1:]
+        for content in ([{"type": "text", "text": text}], text):
+            try:
+                found = self.rendered([{"role": "system", "content": content}, *user])
+            except (TemplateError, TypeError):
+                continue
+            if text in found and "'type'" not in found.split(text)[0]:
+                return content
+        raise ModelError(
+            f"{self.name}: its chat template has no place for the system turn of prompt set '{self.prompts.name}'; put "
+            "its text into the question, or choose another model"
+        )
+
     def rendered(self, messages: list[dict[str, Any]]) -> str:
         """A conversation as text, up to where the model's turn begins."""
-        text: str = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        text: str = self.processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False, **self.prompts.template
+        )
         return text if text.startswith(self._start) else self._start + text
 
     @cached_property
@@ -186,7 +240,7 @@ class Vlm:
     def encode_pairs(
         self, pairs: Sequence[Pair], limits: ImageLimits = DEFAULT_LIMITS, after: Sequence[int] | int = 0
     ) -> BatchFeature:
-        """The question about each pair (`protocol.reasoner_messages`), its two images decoded, on the model's device.
+        """The question about each pair (`messages`), its two images decoded, on the model's device.
 
         Args:
             pairs: As they are shown.
@@ -197,7 +251,7 @@ class Vlm:
             ImageError: An image is refused; the message names the pair.
             PromptTooLong: Prompts, with what follows them, do not fit into the model's context.
         """
-        messages = [reasoner_messages(p.prompt, self.prompts, control_tokens=self.control_tokens) for p in pairs]
+        messages = [self.messages(pair.prompt) for pair in pairs]
         images = [
             [load_image(source, limits=limits, where=f"pair {p.id!r}") for source in (p.first, p.second)] for p in pairs
         ]
@@ -234,7 +288,7 @@ class Vlm:
     def sign(self, folder: Path) -> None:
         """Adds to a folder of weights what Earshot knows of the model, and lets others read it as the umask says."""
         sidecar = folder / SIDECAR
-        write_json(sidecar, {"prompts": self.prompts.name})
+        write_json(sidecar, {"prompts": self.prompts.model_dump()})
         for file in folder.rglob("*.safetensors"):
             file.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read what it writes
 
@@ -263,6 +317,9 @@ def load(
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         min_pixels: Smaller images are enlarged to so many pixels (width × height).
         max_pixels: Larger images are shrunk to so many; None leaves the processor's own limit.
+
+    Returns:
+        The model, asked in the prompt set that its folder was trained with, else in `standard`.
 
     Raises:
         ModelError: There is no such model, it is no image-text-to-text model, its processor cannot be had or has no
@@ -299,7 +356,7 @@ def load(
         )
     vlm = Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
     set_pixel_limits(vlm, min_pixels, max_pixels)
-    return vlm
+    return vlm.asked(vlm.prompts)
 
 
 def _prepared(processor: Any, source: str) -> Any:
@@ -343,7 +400,7 @@ def _with_adapter(folder: Path, **how: Any) -> Vlm:
             vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).merge_and_unload()
     except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter of {base} ({first_line(error)})") from error
-    return replace(vlm, prompts=_read_prompts(folder, vlm.prompts), name=folder.name)
+    return replace(vlm, name=folder.name).asked(_read_prompts(folder, vlm.prompts))
 
 
 def world_model(name: str, weights: Path = WORLD_WEIGHTS) -> Path:
@@ -389,25 +446,23 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def answer_token_ids(
-    vlm: Vlm, opened: str = listener_prefill("x"), answers: Sequence[str] = ANSWER_TEXTS
-) -> tuple[int, ...]:
-    """Ids of the tokens of answers as they follow a text: the two of a verdict, unless others are given.
+def answer_tokens(vlm: Vlm, opened: str | None = None, answers: Sequence[str] = ()) -> AnswerPlace:
+    """Where two answers part, as tokens that follow a text: those of a verdict, unless others are given.
+
+    Args:
+        vlm: Whose tokenizer.
+        opened: What stands before; None is a trace and the opening of the answer.
+        answers: The two; none are those of the model's prompt set.
 
     Raises:
-        ModelError: An answer is not a single token there, so that no one logit is its probability.
+        ModelError: They do not differ at one token there, so that no one logit is the probability of either.
     """
-    before = vlm.tokenizer(opened, add_special_tokens=False)["input_ids"]
-    ids = []
-    for answer in answers:
-        whole = vlm.tokenizer(opened + answer, add_special_tokens=False)["input_ids"]
-        if whole[: len(before)] != before or len(whole) != len(before) + 1:
-            raise ModelError(
-                f"{vlm.name}: the answer {answer!r} is not a single token after {opened[-24:]!r} in this tokenizer, "
-                "expected one; choose another model"
-            )
-        ids.append(whole[-1])
-    return tuple(ids)
+    texts = (answers[0], answers[1]) if answers else vlm.prompts.answer.texts
+    before = vlm.continuation(listener_prefill("x", vlm.prompts)) if opened is None else opened
+    try:
+        return answer_place(lambda text: vlm.tokenizer(text, add_special_tokens=False)["input_ids"], before, texts)
+    except ValueError as error:
+        raise ModelError(f"{vlm.name}: {error} in this tokenizer; choose another model or other answers") from error
 
 
 def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
@@ -415,12 +470,14 @@ def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
     return sum(part.get("type") == "image" for part in parts)
 
 
-def _read_prompts(folder: Path, default: PromptSet = STANDARD) -> PromptSet:
+def _read_prompts(folder: Path, default: PromptSet | None = None) -> PromptSet:
+    """What a folder was trained with: the set as it stands there, or in older folders its name."""
     sidecar = folder / SIDECAR
     if not sidecar.is_file():
-        return default
+        return default or prompt_set("standard")
     try:
-        return prompt_set(str(read_json_object(sidecar, what="a model's prompts").get("prompts")))
+        said = read_json_object(sidecar, what="a model's prompts").get("prompts")
+        return prompt_set(said if isinstance(said, dict) else str(said))
     except ConfigError as error:
         raise ModelError(f"{sidecar}: {error}") from error
 

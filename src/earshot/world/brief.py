@@ -1,11 +1,7 @@
-"""The language of the world's models, as `protocol` knows it: importing this registers it under the name `brief`."""
+"""How traces in the language of the world are read: importing this registers the language under the name `world`."""
 
-from typing import Final
-
-from earshot.protocol import PromptSet, register
+from earshot.protocol import TraceLanguage, register_language
 from earshot.world.claims import split_world_claims
 from earshot.world.language import swap_trace
 
-BRIEF: Final = register(
-    PromptSet("brief", "prompt : {prompt} . which better ?", split=split_world_claims, swap=swap_trace)
-)
+register_language("world", TraceLanguage(split_world_claims, swap_trace))

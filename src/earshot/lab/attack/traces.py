@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from earshot.errors import InputError
-from earshot.protocol import ANSWER_TEXTS
 from earshot.types import Pair, Side, other
 from earshot.world.language import describe_thing
 from earshot.world.scene import PLACES
@@ -38,7 +37,7 @@ class Material:
     honest: str | None = None
     foreign_trace: str | None = None
     truth: Truth | None = None
-    chat: Callable[[str], str] | None = None
+    chat: Callable[[Side], str] | None = None
 
 
 Write: TypeAlias = Callable[[Material, Side], str | None]
@@ -71,7 +70,7 @@ def _said(template: str) -> Write:
 
     def write(material: Material, side: Side) -> str:
         first = side == "first"
-        values = {"n": ANSWER_TEXTS[0 if first else 1], "side": side, "letter": "A" if first else "B"}
+        values = {"n": "1" if first else "2", "side": side, "letter": "A" if first else "B"}
         text = template.replace("{other}", other(side))
         for name, value in values.items():
             text = text.replace(f"{{{name}}}", value)
@@ -86,7 +85,7 @@ def _in_world(template: str) -> Write:
 
 
 def _chat(material: Material, side: Side) -> str | None:
-    return None if material.chat is None else material.chat(ANSWER_TEXTS[0 if side == "first" else 1])
+    return None if material.chat is None else material.chat(side)
 
 
 def _after_honest(write: Write) -> Write:
@@ -192,7 +191,7 @@ def materials(
     *,
     traces: Mapping[str, str] | None = None,
     truths: Mapping[str, Truth] | None = None,
-    chat: Callable[[str], str] | None = None,
+    chat: Callable[[Side], str] | None = None,
 ) -> list[Material]:
     """What attacks on these pairs are made of; the other pair of each is the next one of another prompt.
 

@@ -13,7 +13,6 @@ from pydantic import Field
 from earshot.config import Config, build_config, parse_yaml
 from earshot.config.applications import Count
 from earshot.errors import InputError
-from earshot.protocol import reasoner_messages
 from earshot.types import Pair, Votes
 from earshot.vlm import Vlm
 from earshot.vlm.model import resolve_device
@@ -82,10 +81,10 @@ class Shape(Config):
 
     def messages(self, vlm: Vlm, pair: Pair) -> list[dict[str, Any]]:
         """The question about a pair, with or without places for images."""
-        (message,) = reasoner_messages(pair.prompt, vlm.prompts)
+        *system, message = vlm.messages(pair.prompt)
         if self.pixels:
-            return [message]
-        return [{**message, "content": [part for part in message["content"] if part["type"] == "text"]}]
+            return [*system, message]
+        return [*system, {**message, "content": [part for part in message["content"] if part["type"] == "text"]}]
 
     def images(self, pair: Pair) -> list[Any]:
         return [pair.first, pair.second] if self.pixels else []
@@ -97,7 +96,7 @@ class Shape(Config):
 
     def _length(self, vlm: Vlm, prompt: str) -> int:
         """Tokens of the question beside those of its images."""
-        text = vlm.rendered(reasoner_messages(prompt, vlm.prompts))
+        text = vlm.rendered(vlm.messages(prompt))
         return len(vlm.tokenizer(text, add_special_tokens=False)["input_ids"]) - 2 * bool(self.pixels)
 
 

@@ -6,29 +6,29 @@ from collections.abc import Sequence
 
 import torch
 
-from earshot.protocol import listener_prefill, reasoner_messages
+from earshot.protocol import listener_prefill
 from earshot.types import Pair
-from earshot.vlm import Vlm, answer_token_ids
+from earshot.vlm import Vlm, answer_tokens
 
 
 def plain_listener(vlm: Vlm, pairs: Sequence[Pair], traces: Sequence[str]) -> list[float]:
     """p(first) for every pair and trace, each a row of its own with its own images, in one batch."""
-    conversations = [[*reasoner_messages(pair.prompt, vlm.prompts)] for pair in pairs]
+    answers = answer_tokens(vlm)
     inputs = vlm.encode(
-        conversations,
+        [vlm.messages(pair.prompt) for pair in pairs],
         [[pair.first, pair.second] for pair in pairs],
-        prefills=[listener_prefill(trace) for trace in traces],
+        prefills=[vlm.continuation(listener_prefill(trace, vlm.prompts)) + answers.begun for trace in traces],
     ).to(vlm.device)
     with torch.no_grad():
         logits = vlm.model(**inputs, logits_to_keep=1).logits[:, -1]
-    return torch.softmax(logits[:, list(answer_token_ids(vlm))].double(), dim=-1)[:, 0].tolist()
+    return torch.softmax(logits[:, list(answers.ids)].double(), dim=-1)[:, 0].tolist()
 
 
 def plain_generate(vlm: Vlm, pairs: Sequence[Pair], *, samples: int, new_tokens: int) -> list[str]:
     """`samples` completions of every pair in both orders, by the model's own `generate`, in one batch."""
     shown = [pair for known in pairs for pair in (known, known.swapped())]
     inputs = vlm.encode(
-        [reasoner_messages(pair.prompt, vlm.prompts) for pair in shown],
+        [vlm.messages(pair.prompt) for pair in shown],
         [[pair.first, pair.second] for pair in shown],
     ).to(vlm.device)
     with torch.no_grad():

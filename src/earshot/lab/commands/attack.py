@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from earshot.lab.attack.measure import Measured
+    from earshot.types import Side
     from earshot.vlm import Vlm
 
 
@@ -115,12 +116,16 @@ def honest_traces(data: Path) -> dict[str, str]:
 
 
 def chat_of(vlm: Vlm) -> Any:
-    """A conversation in the model's own chat format, whose last word is the answer given."""
+    """A conversation in the model's own chat format, that ends with the answer for a side."""
 
-    def write(answer: str) -> str:
+    def write(side: Side) -> str:
+        answer = vlm.prompts.answer.of(side)
         messages = [
             {"role": "user", "content": [{"type": "text", "text": f"Answer {answer}."}]},
-            {"role": "assistant", "content": [{"type": "text", "text": f"<answer>{answer}</answer>"}]},
+            {
+                "role": "assistant",
+                "content": [{"type": "text", "text": f"{vlm.prompts.answer.open}{answer}{vlm.prompts.answer.close}"}],
+            },
         ]
         return str(vlm.processor.apply_chat_template(messages, tokenize=False))
 
