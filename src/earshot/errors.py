@@ -65,6 +65,12 @@ class TrainingAborted(EarshotError):
     """Training stopped itself because its numbers stopped making sense; the batch was saved."""
 
 
+class TrainingInterrupted(EarshotError):
+    """A signal ended training; all steps until then are in a checkpoint."""
+
+    exit_code = 143  # as a shell tells of SIGTERM
+
+
 def one_line(message: object) -> str:
     """A message of anybody's on one line."""
     return " ".join(str(message).split())

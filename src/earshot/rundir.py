@@ -61,12 +61,12 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         for written in (*temporary.rglob("*"), temporary):
-            _fsync(written)
+            fsync(written)
         if temporary.is_dir() and path.exists():
             _exchange(temporary, path)
         else:
             temporary.replace(path)
-        _fsync(path.parent)
+        fsync(path.parent)
     finally:
         _remove(temporary)
 
@@ -75,7 +75,8 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Returns when a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -158,6 +159,27 @@ def locked(path: Path, *, taken: str, shared: bool = False, wait: bool = False) 
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Holds a folder for one process that writes it, until it ends however it ends.
+
+    Raises:
+        InputError: Another process writes it; the message says which.
+    """
+    file = folder / f"{TEMPORARY_PREFIX}lock"
+    try:
+        holder = file.read_text(errors="replace").strip()
+    except OSError:
+        holder = ""
+    taken = (
+        f"{folder}: another process writes there ({holder or 'not known which'}); wait for it, or choose another one"
+    )
+    with locked(file, taken=taken) as descriptor:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        yield
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -68,5 +68,18 @@ def test_a_world_model_that_does_not_ship_is_named(config: Path, capsys: pytest.
     from earshot.world.make import Recipe, make_set
 
     make_set(config.parent / "pairs", Recipe("train"), 2, workers=1)
-    assert main(["train", "grpo", str(config), "model.path=world:nobody", "data.train=pairs"]) == 2
+    assert (
+        main(
+            [
+                "train",
+                "grpo",
+                str(config),
+                "model.path=world:nobody",
+                "data.train=pairs",
+                "trl.per_device_train_batch_size=2",
+                "trl.num_generations=2",
+            ]
+        )
+        == 2
+    )
     assert "world:nobody: no such model" in capsys.readouterr().err

@@ -20,8 +20,8 @@ from earshot.protocol import prompt_set
 from earshot.rewards import group_advantages
 from earshot.rundir import RunDir, read_jsonl
 from earshot.train import trainer as trainer_module
+from earshot.train.checkpoints import latest_checkpoint
 from earshot.train.grpo import checker_spec, listener_spec, train_grpo
-from earshot.train.run import latest_checkpoint
 from earshot.train.sft import GuardedSftTrainer, train_sft
 from earshot.train.trainer import ListenerGrpoTrainer, answer_start
 from earshot.vlm import load
@@ -126,7 +126,8 @@ def test_sft_resumes_as_if_it_had_never_stopped(
     state = run.checkpoints / "checkpoint-4" / "trainer_state.json"
     state.write_text(state.read_text()[:50])
     shutil.rmtree(run.model)
-    assert latest_checkpoint(run) == run.checkpoints / "checkpoint-2"
+    newest = latest_checkpoint(run)
+    assert newest is not None and newest.path == run.checkpoints / "checkpoint-2"
     with run.metrics_log.open("a") as log:
         log.write('{"step": 5, "lo')
     train_sft(config, resume=True, console=QUIET)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from earshot.rundir import read_json_object
 from earshot.train.callbacks import FiniteGuard
+from earshot.train.checkpoints import OURS
+
+# Of TRL: micro-steps, by which it knows when to draw new completions, and the tokens seen.
+_COUNTERS = {"_step", "_total_train_tokens"}
 
 
 class TrainerBase:
@@ -21,6 +27,25 @@ class TrainerBase:
         if self.guard is not None and not bool(torch.isfinite(loss)):
             self.guard.suspect(f"the loss is {loss.item()}")
         return loss
+
+    def is_place(self, step: int) -> bool:
+        """Whether a checkpoint after this step holds all that the next ones need: sums are logged, and none is open."""
+        return bool(step % max(1, int(self.state.logging_steps)) == 0)  # type: ignore[attr-defined]
+
+    def own_state(self) -> dict[str, Any]:
+        """What transformers keeps in no checkpoint, and later rows of the log depend on."""
+        guard = {} if self.guard is None else {"bad_steps": self.guard.total, "in_a_row": self.guard.in_a_row}
+        return guard | {name: getattr(self, name) for name in _COUNTERS if hasattr(self, name)}
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        if checkpoint is None:
+            return
+        told = read_json_object(Path(checkpoint) / OURS, what="what Earshot keeps of a trainer")
+        if self.guard is not None:
+            self.guard.total, self.guard.in_a_row = told["bad_steps"], told["in_a_row"]
+        for name in _COUNTERS & told.keys():
+            setattr(self, name, told[name])
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Loads a checkpoint's weights the way `from_pretrained` does.

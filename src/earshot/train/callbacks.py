@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earshot.errors import TrainingAborted
 from earshot.rundir import RunDir, append_jsonl
-from earshot.vlm import Vlm
 
 # TRL's names for what our metrics log holds; everything else it logs keeps its own name under `trl/`.
 _RENAMED = {
@@ -82,10 +81,11 @@ class FiniteGuard(TrainerCallback):
 
     def __init__(self, save_batch: Callable[[], str]) -> None:
         self._save_batch = save_batch
-        self._in_a_row = 0
         self._suspicion: str | None = None
         self.total = 0
         """How many steps have been dropped."""
+        self.in_a_row = 0
+        """How many of them were the latest ones."""
 
     def suspect(self, reason: str) -> None:
         """Marks the step under way as bad, whatever its gradients look like."""
@@ -99,16 +99,16 @@ class FiniteGuard(TrainerCallback):
         if _on_any_process(reason is not None, kwargs["model"]):
             self._drop(reason or "another process found a number that is not finite", kwargs["model"], state)
         else:
-            self._in_a_row = 0
+            self.in_a_row = 0
 
     def _drop(self, reason: str, model: torch.nn.Module, state: Any) -> None:
         self.total += 1
-        self._in_a_row += 1
+        self.in_a_row += 1
         for parameter in model.parameters():
             parameter.grad = None
-        if self._in_a_row == 3:
+        if self.in_a_row == 3:
             raise TrainingAborted(
-                f"step {state.global_step}: {reason}, {self._in_a_row} steps in a row; the batch is in "
+                f"step {state.global_step}: {reason}, {self.in_a_row} steps in a row; the batch is in "
                 f"{self._save_batch()}; lower the learning rate or look at the rewards"
             )
 
@@ -152,20 +152,46 @@ class PeriodicEvaluation(TrainerCallback):
             append_jsonl(self._run.metrics_log, [{"step": state.global_step, **values}])
 
 
-class SignedCheckpoints(TrainerCallback):
-    """Adds to every checkpoint what a folder of a trained model has, so that it can be loaded as one.
+class Interruption(TrainerCallback):
+    """Turns the first SIGTERM or SIGHUP into a checkpoint and an end of training; a second one ends the process.
 
-    Args:
-        vlm: The model that is trained.
+    A context: outside it signals do what they did.
+
+    Attributes:
+        came: The name of the signal that came; empty if none did.
     """
 
-    def __init__(self, vlm: Vlm) -> None:
-        self._vlm = vlm
+    def __init__(self) -> None:
+        self.came = ""
+        self._asked = False
+        self._before: dict[int, Any] = {}
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Once a checkpoint is written."""
-        if state.is_world_process_zero:
-            self._vlm.sign(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():  # others cannot be told of signals
+            self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGTERM, signal.SIGHUP)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, number: int, frame: object) -> None:
+        self.came = signal.Signals(number).name
+        for one in self._before:
+            signal.signal(one, signal.SIG_DFL)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Asks for a checkpoint; where it cannot be written yet, the next step's end asks again."""
+        if _on_any_process(bool(self.came), kwargs["model"]):
+            self.came = self.came or "a signal to another process"
+            self._asked = control.should_save = True
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Ends training once all until now is in a checkpoint."""
+        if self._asked:  # on all processes alike
+            control.should_training_stop = True
+        return control
 
 
 class ProgressBar(TrainerCallback):

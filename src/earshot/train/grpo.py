@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 
 from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
-from earshot.errors import ConfigError
+from earshot.data.pairset import PairSet
+from earshot.errors import ConfigError, InputError, short
 from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.spec import ListenerSpec
 from earshot.predictions.rollout import Rollout, write_rollouts
@@ -21,9 +25,9 @@ from earshot.train.reward import CombinedReward
 from earshot.train.rows import PairRows, as_dataset, open_pairs, tolerance_of
 from earshot.train.run import (
     begin_run,
-    check_out_is_new,
     load_model,
     lora_config,
+    taken_up,
     train,
     trl_arguments,
     trl_decisions,
@@ -45,8 +49,10 @@ _DEFAULTS: dict[str, Any] = {
 class RolloutLog:
     """Keeps the latest step's rollouts and writes each step's to `rollouts/step-NNNNNN-rankR.parquet`."""
 
-    def __init__(self, run: RunDir, every_steps: int, rank: int) -> None:
+    def __init__(self, run: RunDir, every_steps: int, rank: int, console: Console) -> None:
         self._run = run
+        self._console = console
+        self._told = False
         self._every_steps = every_steps
         self._rank = rank
         self._step = -1
@@ -56,8 +62,22 @@ class RolloutLog:
         step = rollouts[0].step
         self._latest = [*self._latest, *rollouts] if step == self._step else rollouts
         self._step = step
+        if not self._told and all(rollout.malformed for rollout in rollouts):
+            self._tell(rollouts)
         if step % self._every_steps == 0:
             self.write(self._run.rollouts / f"step-{step:06d}-rank{self._rank}.parquet")
+
+    def _tell(self, rollouts: Sequence[Rollout]) -> None:
+        """Says once that a step taught nothing but the form, and why."""
+        self._told = True
+        ((reason, times),) = Counter(rollout.malformed for rollout in rollouts).most_common(1)
+        example = next(rollout.completion for rollout in rollouts if rollout.malformed == reason)
+        self._console.print(
+            f"step {self._step + 1}: all {len(rollouts)} completions are malformed, {times} of them for '{reason}', "
+            f"such as {short(example)}; raise trl.max_completion_length if they are cut, or see how the model is asked "
+            "(docs/prompts.md)",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
 
     def write(self, path: Path) -> Path:
         write_rollouts(path, self._latest)
@@ -71,8 +91,16 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
     Raises:
         InputError: Model, listener, data or configuration are wrong, or a run is already there.
         TrainingAborted: Three steps in a row were not finite.
+        TrainingInterrupted: SIGTERM or SIGHUP came; all steps until then are saved.
     """
-    check_out_is_new(config.out, resume=resume)
+    console = console or Console()
+    with taken_up(config, resume=resume, console=console) as run:
+        if run is not None:
+            _train(config, run, console)
+    return Path(config.out)
+
+
+def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
     defaults = {**trl_defaults(config.model), **_DEFAULTS}
     arguments = trl_arguments(TrlGrpoConfig, config.trl, trl_decisions(config), defaults)
     if config.rewards.reward_to_go and arguments.scale_rewards != "group":
@@ -82,6 +110,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         )
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
+    check_pairs(pairs, config, arguments)
     vlm = load_model(config.model, config.images, config.seed)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     loaded: Loaded = {}
@@ -95,9 +124,9 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         spec = replace(checker_spec(config.claims), max_pixels=pixel_limit(vlm))
         checker = build_checker(spec, loaded, with_prior=config.claims.prior_corrected)
         models |= {f"claims:{source}": model for source, model in models_of(spec, loaded).items()}
-    run, checkpoint = begin_run(config, arguments, resume=resume, models=models, command="train grpo")
+    checkpoint = begin_run(run, config, arguments, models=models, command="train grpo", console=console)
     rows = PairRows(pairs, tolerance_of(config.data, refused, run))
-    log = RolloutLog(run, config.log_rollouts_every, arguments.process_index)
+    log = RolloutLog(run, config.log_rollouts_every, arguments.process_index, console)
     if alarm is not None and checkpoint is not None:
         alarm.recall(read_jsonl(run.metrics_log))
     reward = CombinedReward(
@@ -127,8 +156,29 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         redaction=reward.redaction,
         max_new_tokens=arguments.max_completion_length,
     )
-    train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console or Console())
-    return run.path
+    train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console)
+
+
+def check_pairs(pairs: PairSet, config: GrpoConfig, arguments: TrlGrpoConfig) -> None:
+    """Sees that there is something to train on.
+
+    Raises:
+        InputError: There are fewer pairs than are asked about at a time, or nobody prefers either image of any.
+    """
+    many = min(len(pairs), config.data.max_pairs or len(pairs))
+    together = arguments.generation_batch_size // arguments.num_generations
+    if many < together:
+        raise InputError(
+            f"{config.data.train}: {many} pairs to train on, and completions of {together} are drawn at a time; lower "
+            "trl.per_device_train_batch_size, or raise trl.num_generations"
+        )
+    soft = config.rewards.listener > 0 and config.listener is not None and config.listener.soft_labels
+    ties = pc.all(pc.equal(pairs.column("votes_first"), pairs.column("votes_second"))).as_py()
+    if ties and not soft and not config.rewards.claims > 0:
+        raise InputError(
+            f"{config.data.train}: all {len(pairs)} pairs are ties, so that no verdict is right or wrong; expected "
+            "pairs of which people prefer one image"
+        )
 
 
 def listener_spec(config: ListenerConfig, seed: int = 0, *, max_pixels: int | None = None) -> ListenerSpec:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import DistributedType
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earshot.config import ImageConfig, ModelConfig, TrainingConfig, nearest
-from earshot.errors import ConfigError, InputError, one_line
-from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole, write_json
-from earshot.train.callbacks import FiniteGuard, MetricsLog, PeriodicEvaluation, ProgressBar, SignedCheckpoints
+from earshot.errors import ConfigError, InputError, TrainingInterrupted, one_line
+from earshot.rundir import RunDir, read_jsonl, sole_writer
+from earshot.train.callbacks import FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
+from earshot.train.checkpoints import Checkpoint, Checkpoints, latest_checkpoint, rewind
+from earshot.train.resuming import check_same, contents_of, record
 from earshot.vlm import Vlm, load
 from earshot.vlm.mechanisms import check_trainable
 from earshot.vlm.model import resolve_device
@@ -84,7 +84,12 @@ def trl_arguments(cls: type, table: Mapping[str, Any], ours: Mapping[str, Any], 
             raise ConfigError(
                 f"trl.{key}: set by Earshot itself; use the key outside 'trl' (out, seed, model, data) instead"
             )
-    return _of_a_library(cls, "trl", table, {**defaults, **table, **ours})
+    arguments = _of_a_library(cls, "trl", table, {**defaults, **table, **ours})
+    if arguments.max_steps == 0 or (arguments.max_steps < 0 and arguments.num_train_epochs <= 0):
+        raise ConfigError(
+            "trl.max_steps is 0, and nothing would be trained; expected 1 or more, or trl.num_train_epochs"
+        )
+    return arguments
 
 
 def lora_config(table: Mapping[str, Any] | None) -> Any:
@@ -114,74 +119,95 @@ def _of_a_library(cls: type, name: str, table: Mapping[str, Any], values: Mappin
         raise ConfigError(f"{name}: {cls.__name__} refuses these values ({one_line(error)})") from error
 
 
+@contextmanager
+def taken_up(config: TrainingConfig, *, resume: bool, console: Console) -> Iterator[RunDir | None]:
+    """The folder of a run, which no other process may write meanwhile; None where all its steps are done, as is told.
+
+    Of several processes of one training the first holds it for all.
+
+    Raises:
+        InputError: A run is there and `resume` is off, it was begun as another one, or another process writes it.
+    """
+    run = RunDir(Path(config.out))
+    if run.model.exists():
+        if not resume:
+            raise InputError(f"{run.path}: a run is already there, and it is finished; choose another 'out'")
+        check_same(run, config, None)
+        console.print(f"{run.path}: all its steps are done; nothing was changed", highlight=False, soft_wrap=True)
+        yield None
+        return
+    if run.exists() and not resume:
+        raise InputError(f"{run.path}: a run is already there; resume it with --resume or choose another 'out'")
+    if os.environ.get("RANK", "0") != "0":
+        yield run
+        return
+    made = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
+    run.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with sole_writer(run.path):
+            yield run
+    finally:
+        if made and not has_begun(run):  # nothing was trained: the same call can simply be made again
+            shutil.rmtree(run.path, ignore_errors=True)
+            for folder in made[1:]:
+                with suppress(OSError):  # something else has come into it
+                    folder.rmdir()
+
+
 def begin_run(
-    config: TrainingConfig, arguments: Any, *, resume: bool, models: Mapping[str, Vlm], command: str
-) -> tuple[RunDir, Path | None]:
-    """Makes the run directory and records what is run, or takes a run up at its last complete checkpoint.
+    run: RunDir,
+    config: TrainingConfig,
+    arguments: Any,
+    *,
+    models: Mapping[str, Vlm],
+    command: str,
+    console: Console,
+) -> Checkpoint | None:
+    """Records what is run, or takes a run up at its last whole checkpoint.
 
     One process does this, and the others wait for it.
 
     Args:
+        run: Where.
         config: What is run.
         arguments: TRL's configuration, which knows the processes.
-        resume: Go on with the run that is there; without one, begin.
         models: The models by their role, whose hashes are recorded.
         command: As typed, without paths.
+        console: Where a checkpoint is told of that is damaged.
 
     Returns:
-        The run, and the checkpoint to go on from, None to begin at the first step.
+        The checkpoint to go on from, None to begin at the first step.
 
     Raises:
-        InputError: A run is there and `resume` is off.
+        InputError: The run that is there was begun as another one.
     """
-    run = RunDir(Path(config.out))
+    checkpoint = None
     if arguments.process_index == 0:
-        run = RunDir.create(run.path, resume=resume)
-        run.write_config(config.model_dump())
         distinct = {id(vlm): vlm for vlm in models.values()}
-        sha256 = {key: vlm.fingerprint() for key, vlm in distinct.items()}
-        hashes = {role: {"name": vlm.name, "sha256": sha256[id(vlm)]} for role, vlm in models.items()}
-        write_json(run.environment, describe_environment(command=command, models=hashes, seed=config.seed))
-        rewind(run, latest_checkpoint(run))
+        records = {key: vlm.record() for key, vlm in distinct.items()}
+        contents = contents_of(config, {role: records[id(vlm)] for role, vlm in models.items()})
+        begun = has_begun(run)
+        if begun:
+            check_same(run, config, contents)
+        RunDir.create(run.path, resume=True)  # repairs what a crash has left half-written
+        checkpoint = latest_checkpoint(run, tell=lambda line: console.print(line, highlight=False))
+        rewind(run, checkpoint)
+        record(run, config, contents, command=command, step=(checkpoint.step if checkpoint else 0) if begun else None)
     arguments.distributed_state.wait_for_everyone()
-    return run, latest_checkpoint(run)
+    return checkpoint if arguments.process_index == 0 else latest_checkpoint(run)
 
 
-def latest_checkpoint(run: RunDir) -> Path | None:
-    """The newest complete checkpoint; one without a whole trainer state, which comes last, was cut off."""
-    folders = [f for f in run.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _step(f) >= 0 and _is_complete(f)]
-    return max(folders, key=_step, default=None)
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    try:
-        state = json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())
-    except (OSError, ValueError):
-        return False
-    return bool(state.get("global_step") == _step(checkpoint))
-
-
-def rewind(run: RunDir, checkpoint: Path | None) -> None:
-    """Takes back what was logged after the checkpoint (everything, without one): those steps are done again."""
-    step = 0 if checkpoint is None else _step(checkpoint)
-    if run.metrics_log.exists():
-        kept = [row for row in read_jsonl(run.metrics_log) if step and row.get("step", 0) <= step]
-        with whole(run.metrics_log) as temporary:
-            temporary.touch()
-            append_jsonl(temporary, kept)
-    for part in run.rollouts.glob("step-*.parquet"):
-        if int(part.stem.split("-")[1]) >= step:
-            part.unlink()
-    for folder in run.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        if folder != checkpoint and not 0 <= _step(folder) < step:
-            shutil.rmtree(folder)
+def has_begun(run: RunDir) -> bool:
+    """Whether a step was trained or a checkpoint written: before that, a run can simply be begun again."""
+    rows = read_jsonl(run.metrics_log) if run.metrics_log.exists() else ()
+    return any(row.get("step") for row in rows) or any(run.checkpoints.glob("checkpoint-*")) or run.model.exists()
 
 
 def train(
     trainer: Any,
     vlm: Vlm,
     run: RunDir,
-    checkpoint: Path | None,
+    checkpoint: Checkpoint | None,
     *,
     guard: FiniteGuard,
     evaluation: PeriodicEvaluation | None,
@@ -200,18 +226,31 @@ def train(
 
     Raises:
         TrainingAborted: Several steps in a row were not finite.
+        TrainingInterrupted: A signal came; all steps until then are saved.
     """
     bar = ProgressBar(console)
     trainer.guard = guard
     for theirs in (ProgressCallback, PrinterCallback):  # they print every row of the log
         trainer.remove_callback(theirs)
-    for ours in (guard, MetricsLog(run, guard), SignedCheckpoints(vlm), bar, evaluation):
+    keep, trainer.args.save_total_limit = trainer.args.save_total_limit, None  # none goes before the next is whole
+    interruption = Interruption()
+    saved = Checkpoints(vlm, trainer, trainer.is_place, keep)
+    for ours in (guard, MetricsLog(run, guard), interruption, saved, bar, evaluation):
         if ours is not None:
             trainer.add_callback(ours)
-    try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    finally:
-        bar.stop()
+    if checkpoint is not None and checkpoint.is_the_last:  # all that is missing is the model
+        trainer._load_from_checkpoint(str(checkpoint.path))
+    else:
+        with interruption:
+            try:
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
+            finally:
+                bar.stop()
+        if interruption.came:
+            raise TrainingInterrupted(
+                f"{run.path}: stopped by {interruption.came} after step {trainer.state.global_step}, which is saved; "
+                "go on with the same command and --resume"
+            )
     accelerator = trainer.accelerator
     trained = accelerator.unwrap_model(trainer.model)
     # Shards are put together by all processes; one of them writes.
@@ -224,21 +263,9 @@ def train(
     accelerator.wait_for_everyone()
 
 
-def check_out_is_new(out: str, *, resume: bool) -> None:
-    """Refuses an output folder that is in use before any model is loaded."""
-    if not resume and RunDir(Path(out)).exists():
-        raise InputError(f"{out}: a run is already there; resume it with --resume or choose another 'out'")
-
-
 @contextmanager
 def without_known_warnings() -> Iterator[None]:
     """TRL 1.16 itself still uses names that transformers 5.2x deprecates; nobody here can act on that."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
         yield
-
-
-def _step(checkpoint: Path) -> int:
-    """The step of a checkpoint's folder; -1 where its name has none."""
-    number = checkpoint.name.rsplit("-", 1)[-1]
-    return int(number) if number.isdigit() else -1

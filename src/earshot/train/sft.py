@@ -26,9 +26,9 @@ from earshot.train.callbacks import FiniteGuard
 from earshot.train.rows import PairRows, Row, open_pairs, tolerance_of
 from earshot.train.run import (
     begin_run,
-    check_out_is_new,
     load_model,
     lora_config,
+    taken_up,
     train,
     trl_arguments,
     trl_decisions,
@@ -112,14 +112,23 @@ def train_sft(config: SftConfig, *, resume: bool = False, console: Console | Non
     Raises:
         InputError: Model, data or configuration are wrong, or a run is already there.
         TrainingAborted: Three steps in a row were not finite.
+        TrainingInterrupted: SIGTERM or SIGHUP came; all steps until then are saved.
     """
-    check_out_is_new(config.out, resume=resume)
+    console = console or Console()
+    with taken_up(config, resume=resume, console=console) as run:
+        if run is not None:
+            _train(config, run, console)
+    return Path(config.out)
+
+
+def _train(config: SftConfig, run: RunDir, console: Console) -> None:
     arguments = trl_arguments(TrlSftConfig, config.trl, _decided(config), trl_defaults(config.model))
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
     targets = read_targets(pairs, config.data)
     vlm = load_model(config.model, config.images, config.seed)
-    run, checkpoint = begin_run(config, arguments, resume=resume, models={"reasoner": vlm}, command="train sft")
+    models = {"reasoner": vlm}
+    checkpoint = begin_run(run, config, arguments, models=models, command="train sft", console=console)
     rows = PairRows(pairs, tolerance_of(config.data, refused, run), targets.chosen)
     limit = config.data.max_tokens or vlm.model.config.get_text_config().max_position_embeddings
     reader = Vlm(None, vlm.processor, vlm.prompts, vlm.name)  # a loader's worker has no use for the weights
@@ -134,8 +143,7 @@ def train_sft(config: SftConfig, *, resume: bool = False, console: Console | Non
     )
     guard = FiniteGuard(partial(_save_batch, run, trainer))
     evaluation = validation(config, vlm, trainer, run, max_new_tokens=MAX_NEW_TOKENS)
-    train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console or Console())
-    return run.path
+    train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console)
 
 
 def _decided(config: SftConfig) -> dict[str, Any]:

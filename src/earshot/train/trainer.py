@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch.utils.data import Sampler
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
@@ -193,11 +194,41 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         in_answer = torch.arange(ids.size(1), device=ids.device) >= starts[:, None]
         return torch.where(in_answer, after[:, None], advantages[:, None])
 
-    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            # TRL counts micro-steps from 0 again after a resume, and would train on no fresh completions at first.
-            self._step = self.state.global_step * self.args.gradient_accumulation_steps
+    def is_place(self, step: int) -> bool:
+        """Also: completions that several steps share have been used up."""
+        return super().is_place(step) and self._step % (self.args.steps_per_generation * self.num_iterations) == 0
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        """TRL's, which knows its epoch: a run that is resumed in a later one sees the pairs that it would have seen."""
+        return EpochSampler(super()._get_train_sampler(dataset))
+
+
+class EpochSampler(Sampler[int]):
+    """TRL's order of rows, made again for any epoch.
+
+    TRL draws one epoch's order after another's from a generator that begins anew when a run is resumed.
+
+    Args:
+        stock: TRL's sampler.
+    """
+
+    def __init__(self, stock: Any) -> None:
+        self._stock = stock
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch is read next; transformers says so."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._stock)
+
+    def __iter__(self) -> Iterator[int]:
+        if self._stock.shuffle:
+            self._stock.generator.manual_seed(self._stock.seed)
+            for _ in range(self._epoch):
+                torch.randperm(self._stock.num_samples, generator=self._stock.generator)
+        return iter(self._stock)
 
 
 def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict[str, Any]:

@@ -292,6 +292,10 @@ class Vlm:
         for file in folder.rglob("*.safetensors"):
             file.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read what it writes
 
+    def record(self) -> dict[str, Any]:
+        """What its numbers depend on, for the records of a run or a job; hashing large weights takes some seconds."""
+        return {"name": self.name, "sha256": self.fingerprint(), "prompts": self.prompts.fingerprint}
+
     def fingerprint(self) -> str:
         """SHA-256 over all weights, to tell in a run's records which model it was."""
         digest = hashlib.sha256()

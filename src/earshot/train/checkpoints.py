@@ -1,0 +1,162 @@
+"""Checkpoints that count only when they are whole and on the disk, and what is taken back when a run is resumed.
+
+A checkpoint is transformers' own folder. It counts once its manifest is there: sizes and SHA-256 of all its files,
+which are on the disk, with their folder, before the manifest is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from transformers import TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from earshot.errors import DataError, InputError
+from earshot.rundir import RunDir, append_jsonl, fsync, read_json_object, read_jsonl, whole, write_json
+from earshot.vlm import Vlm
+
+MANIFEST: Final = "manifest.json"
+OURS: Final = "earshot_trainer.json"  # of a checkpoint: what transformers does not keep of a trainer's state
+_BLOCK: Final = 1 << 22
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that is whole.
+
+    Attributes:
+        path: Its folder.
+        step: Optimizer steps done.
+        steps: Those of the whole training.
+    """
+
+    path: Path
+    step: int
+    steps: int
+
+    @property
+    def is_the_last(self) -> bool:
+        """Whether training had come to its end."""
+        return self.step >= self.steps
+
+
+def seal(folder: Path) -> None:
+    """Writes the manifest of a checkpoint that is complete, once all of it is on the disk."""
+    files = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
+        fsync(file)
+        files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+    for inner in (*(path for path in folder.rglob("*") if path.is_dir()), folder, folder.parent):
+        fsync(inner)
+    write_json(folder / MANIFEST, {"files": files})
+
+
+def fault_of(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, by its manifest; None where it is as it was written."""
+    if not (folder / MANIFEST).is_file():
+        return f"it has no {MANIFEST}: it was cut off while it was written, or an earlier version wrote it"
+    try:
+        files = read_json_object(folder / MANIFEST, what="a checkpoint's manifest")["files"]
+        for name, told in files.items():
+            file = folder / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != told["bytes"]:
+                return f"{name} has {file.stat().st_size:,} bytes, expected {told['bytes']:,}"
+            if _sha256(file) != told["sha256"]:
+                return f"{name} has changed since it was written (its SHA-256 differs)"
+    except (DataError, InputError, KeyError, TypeError, AttributeError) as error:
+        return f"{MANIFEST} is damaged ({type(error).__name__})"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return None
+
+
+def latest_checkpoint(run: RunDir, tell: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+    """The newest whole checkpoint; of a newer one that is damaged the fault is told, and it is passed over."""
+    for folder in sorted(_folders(run), key=step_of, reverse=True):
+        if (fault := fault_of(folder)) is None:
+            state = json.loads((folder / TRAINER_STATE_NAME).read_bytes())
+            return Checkpoint(folder, step_of(folder), int(state["max_steps"]))
+        tell(f"{folder.name} is passed over: {fault}")
+    return None
+
+
+def rewind(run: RunDir, checkpoint: Checkpoint | None) -> None:
+    """Takes back what was logged after the checkpoint (everything, without one): those steps are done again."""
+    step = 0 if checkpoint is None else checkpoint.step
+    if run.metrics_log.exists():
+        kept = [row for row in read_jsonl(run.metrics_log) if step and row.get("step", 0) <= step]
+        with whole(run.metrics_log) as temporary:
+            temporary.touch()
+            append_jsonl(temporary, kept)
+    for part in run.rollouts.glob("step-*.parquet"):
+        if int(part.stem.split("-")[1]) >= step:
+            part.unlink()
+    for folder in _folders(run):
+        if checkpoint is None or (folder != checkpoint.path and step_of(folder) >= step):
+            shutil.rmtree(folder)
+
+
+class Checkpoints(TrainerCallback):
+    """Lets a checkpoint be written only where a run can be taken up exactly, seals it, and keeps the newest few.
+
+    What is between two such places (completions that several steps share, sums that are logged together) is in no
+    checkpoint. One that falls due in between is written at the next of them.
+
+    Args:
+        vlm: The model that is trained, which signs the folder so that it can be loaded as a model.
+        trainer: Of TRL; what transformers does not keep of its state is written beside it.
+        every: Optimizer steps between two places.
+        keep: How many checkpoints stay; None keeps all.
+    """
+
+    def __init__(self, vlm: Vlm, trainer: Any, every: Callable[[int], bool], keep: int | None) -> None:
+        self._vlm = vlm
+        self._trainer = trainer
+        self._is_place = every
+        self._keep = keep
+        self._due = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Before a checkpoint is written, or is not."""
+        self._due = self._due or control.should_save
+        control.should_save = self._due and (self._is_place(state.global_step) or state.global_step >= state.max_steps)
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Once a checkpoint is written by all processes."""
+        self._due = False
+        args.distributed_state.wait_for_everyone()
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        self._vlm.sign(folder)
+        write_json(folder / OURS, self._trainer.own_state())
+        seal(folder)
+        run = RunDir(Path(args.output_dir).parent)
+        for old in sorted(_folders(run), key=step_of)[: -self._keep if self._keep else 0]:
+            shutil.rmtree(old)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint's folder; -1 where its name has none."""
+    number = checkpoint.name.rsplit("-", 1)[-1]
+    return int(number) if number.isdigit() else -1
+
+
+def _folders(run: RunDir) -> Iterator[Path]:
+    return (f for f in run.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if f.is_dir() and step_of(f) >= 0)
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as data:
+        while block := data.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
