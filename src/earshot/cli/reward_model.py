@@ -51,6 +51,12 @@ class ModelOptions:
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"], typer.Option("--dtype", help="bfloat16 on a GPU where it is auto.")
     ] = "auto"
+    min_pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--min-pixels", min=1, help="Smaller images are enlarged to so many; the reasoner's own limit by default."
+        ),
+    ] = None
     max_pixels: Annotated[
         int | None,
         typer.Option(

@@ -6,6 +6,7 @@ Which models may be computed, and how, `mechanisms` says; no family is known by 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.feature_extraction_utils import BatchFeature
 
 from earshot.errors import ConfigError, ModelError, PromptTooLong, first_line
-from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image, shrunk
+from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, load_image, scaled
 from earshot.protocol import ANSWER_TEXTS, STANDARD, PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.prompts import THINK_OPEN
 from earshot.rundir import read_json_object, whole, write_json
@@ -46,14 +47,14 @@ class Vlm:
         processor: Its processor; `processor.tokenizer` pads on the left.
         prompts: The protocol's words for this model.
         name: For logs and results: the hub id, or the folder's name.
-        max_pixels: Larger images are shrunk to so many pixels (width × height); None leaves them as they are.
+        before: How images are scaled before the processor sees them, where it keeps no limits itself.
     """
 
     model: Any
     processor: Any
     prompts: PromptSet
     name: str
-    max_pixels: int | None = None
+    before: Sight = AS_IT_IS
 
     @property
     def tokenizer(self) -> Any:
@@ -62,6 +63,12 @@ class Vlm:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @property
+    def sight(self) -> Sight:
+        """Between which limits images are scaled for the model, by its processor or before it."""
+        limits = _limits(self.processor.image_processor)
+        return self.before if limits is None else Sight(*limits)
 
     @cached_property
     def control_tokens(self) -> frozenset[str]:
@@ -151,7 +158,7 @@ class Vlm:
 
     def processed(self, texts: Sequence[str], images: Sequence[Any]) -> BatchFeature:
         """Rendered conversations, as text, with the decoded images of each, as a left-padded batch."""
-        flat = [[shrunk(image, self.max_pixels) for image in row] for row in images]
+        flat = [[scaled(image, self.before) for image in row] for row in images]
         batch = self.processor(
             text=texts,
             images=flat if any(flat) else None,
@@ -238,8 +245,12 @@ class Vlm:
         for file in folder.rglob("*.safetensors"):
             file.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read what it writes
 
+    def record(self) -> dict[str, Any]:
+        """What its numbers depend on, for the records of a run or a job; hashing large weights takes some seconds."""
+        return {"name": self.name, "sha256": self.fingerprint(), **self.sight.told()}
+
     def fingerprint(self) -> str:
-        """SHA-256 over all weights, to tell in a run's records which model it was."""
+        """SHA-256 over all weights."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -252,8 +263,7 @@ def load(
     *,
     dtype: str = "auto",
     device: str = "auto",
-    min_pixels: int | None = None,
-    max_pixels: int | None = None,
+    sight: Sight = AS_IT_IS,
 ) -> Vlm:
     """Loads a model and its processor from a folder or a hub id; safetensors only, no remote code.
 
@@ -261,16 +271,15 @@ def load(
         path: A folder written by `save_pretrained`, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or `world:NAME`.
         dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
-        min_pixels: Smaller images are enlarged to so many pixels (width × height).
-        max_pixels: Larger images are shrunk to so many; None leaves the processor's own limit.
+        sight: How images are made ready for it; what is left open is the processor's own.
 
     Raises:
-        ModelError: There is no such model, it is no image-text-to-text model, its processor cannot be had or has no
-            lower limit of pixels, or it does not continue conversations.
+        ModelError: There is no such model, it is no image-text-to-text model, its processor cannot be had, or it does
+            not continue conversations.
     """
     path = world_model(str(path)) if str(path).startswith(WORLD) else path
     if (Path(path) / _ADAPTER).is_file() and not (Path(path) / "config.json").is_file():
-        return _with_adapter(Path(path), dtype=dtype, device=device, min_pixels=min_pixels, max_pixels=max_pixels)
+        return _with_adapter(Path(path), dtype=dtype, device=device, sight=sight)
     where = resolve_device(device)
     wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
     source = str(path)
@@ -298,7 +307,7 @@ def load(
             f"{config.model_type} model, so copy or save the folder again"
         )
     vlm = Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
-    set_pixel_limits(vlm, min_pixels, max_pixels)
+    set_limits(vlm, sight)
     return vlm
 
 
@@ -425,41 +434,32 @@ def _read_prompts(folder: Path, default: PromptSet = STANDARD) -> PromptSet:
         raise ModelError(f"{sidecar}: {error}") from error
 
 
-def set_pixel_limits(vlm: Vlm, min_pixels: int | None, max_pixels: int | None) -> None:
+def set_limits(vlm: Vlm, sight: Sight) -> None:
     """Sets between how many pixels (width × height) images are scaled, aspect ratio kept.
 
-    Some processors keep such limits themselves; for others larger images are shrunk before they see them.
-
-    Raises:
-        ModelError: The family's processor has no lower limit, and one is asked for.
+    Some processors keep such limits themselves; for others images are scaled before they see them.
     """
-    images, areas = vlm.processor.image_processor, _areas(vlm)
-    if areas is None:
-        if min_pixels is not None:
-            size = dict(images.size or {})
-            raise ModelError(f"{vlm.name}: its processor scales every image to {size}; min_pixels cannot be set for it")
-        vlm.max_pixels = max_pixels
-        return
-    if min_pixels is not None or max_pixels is not None:
-        least, most = areas
-        lower = min_pixels if min_pixels is not None else min(least, max_pixels or least)
-        upper = max_pixels if max_pixels is not None else max(most, lower)
-        images.size = {"shortest_edge": lower, "longest_edge": upper}
-        for name, value in (("min_pixels", lower), ("max_pixels", upper)):
+    images = vlm.processor.image_processor
+    if _limits(images) is None:
+        vlm.before = sight
+    elif sight != AS_IT_IS:
+        limits = {name: pixels * _times(images) for name, pixels in sight.filled(vlm.sight).told().items()}
+        images.size = {"shortest_edge": limits["min_pixels"], "longest_edge": limits["max_pixels"]}
+        for name, value in limits.items():
             if hasattr(images, name):
                 setattr(images, name, value)
 
 
-def pixel_limit(vlm: Vlm) -> int | None:
-    """To how many pixels (width × height) larger images are shrunk for a model; None where they are not."""
-    areas = _areas(vlm)
-    return vlm.max_pixels if areas is None else areas[1]
-
-
-def _areas(vlm: Vlm) -> tuple[int, int] | None:
-    """Between how many pixels the processor itself scales images; None where it has no such limits."""
-    images = vlm.processor.image_processor
+def _limits(images: Any) -> tuple[int, int] | None:
+    """Between how many pixels an image processor itself scales images; None where it has no such limits."""
     size = dict(images.size or {})
     if not {"shortest_edge", "longest_edge"} <= size.keys() or not hasattr(images, "merge_size"):
         return None
-    return size["shortest_edge"], size["longest_edge"]  # areas in these families, whatever their name
+    # Areas in these families, whatever their name.
+    return size["shortest_edge"] // _times(images), size["longest_edge"] // _times(images)
+
+
+def _times(images: Any) -> int:
+    """How often a processor counts a pixel towards its limits: some see an image as several frames of a video."""
+    counted = "temporal_factor" in inspect.signature(images.resize).parameters
+    return int(images.temporal_patch_size) if counted else 1
