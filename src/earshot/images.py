@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -313,6 +313,9 @@ class Tolerance:
             self.refuse(error)
 
 
+ImageBackend: TypeAlias = Literal["pil", "torchvision"]
+
+
 @dataclass(frozen=True, slots=True)
 class Sight:
     """How images are made ready for a model; None leaves it to the model, or to whoever asks it.
@@ -320,26 +323,30 @@ class Sight:
     Attributes:
         min_pixels: Smaller images are enlarged to so many pixels (width × height).
         max_pixels: Larger images are shrunk to so many.
+        image_backend: Whose image processor it is, Pillow's or torchvision's, where transformers has both for a family.
 
     Raises:
-        InputError: The lower limit is above the upper one.
+        InputError: The lower limit is above the upper one, or there is no such backend.
     """
 
     min_pixels: int | None = None
     max_pixels: int | None = None
+    image_backend: ImageBackend | None = None
 
     def __post_init__(self) -> None:
         if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
             raise InputError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+        if self.image_backend not in (None, *get_args(ImageBackend)):
+            raise InputError(f"image_backend is {self.image_backend!r}, expected pil or torchvision")
 
     def filled(self, other: Sight) -> Sight:
         """The same, with another's where this leaves it open; another's limit that crosses one of these gives way."""
         lower, upper = self.min_pixels or other.min_pixels, self.max_pixels or other.max_pixels
         if lower is not None and upper is not None and lower > upper:
             lower = upper = self.min_pixels or upper
-        return Sight(lower, upper)
+        return Sight(lower, upper, self.image_backend or other.image_backend)
 
-    def told(self) -> dict[str, int]:
+    def told(self) -> dict[str, Any]:
         """What is not left open, by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 

@@ -333,14 +333,14 @@ def test_listeners_and_checkers_see_of_an_image_what_the_reasoner_sees_unless_to
     model = load("world:reasoner", **roles, min_pixels=1200, max_pixels=1568)
     a, b, c = (model.listeners[name].vlm for name in "abc")
     d = model.checkers["d"].checkers[0].vlm
-    asked, told = Sight(1200, 1568), {"min_pixels": 1200, "max_pixels": 1568}
+    asked, told = Sight(1200, 1568, "pil"), {"min_pixels": 1200, "max_pixels": 1568, "image_backend": "pil"}
     assert [vlm.sight for vlm in (model.reasoner.vlm, a, d)] == [asked] * 3
     # What is said of a listener stands; the reasoner's other limit gives way to it.
-    assert [vlm.sight for vlm in (b, c)] == [Sight(900, 900), Sight(2000, 2000)]
+    assert [vlm.sight for vlm in (b, c)] == [Sight(900, 900, "pil"), Sight(2000, 2000, "pil")]
     record = describe(model)
     assert told.items() <= record["model"].items() and told.items() <= record["checkers"]["d"].items()
     assert {"min_pixels": 900, "max_pixels": 900}.items() <= record["listeners"]["b"].items()
     own = load("world:reasoner", listener="world:held-out")
-    assert own.reasoner.vlm.sight == own.listeners["held-out"].vlm.sight == Sight(56 * 56, 56 * 56)
+    assert own.reasoner.vlm.sight == own.listeners["held-out"].vlm.sight == Sight(56 * 56, 56 * 56, "pil")
     with pytest.raises(InputError, match="min_pixels 9 is above max_pixels 4"):
         load("world:reasoner", listener="world:held-out,min_pixels=9,max_pixels=4")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -117,8 +118,13 @@ def test_what_is_asked_of_images_holds_for_all_roles_of_a_run_and_is_recorded(
         train_grpo(grpo_config(models / "llava", pairs, tmp_path / "run", images=images, **roles), console=QUIET)
     )
     told = json.loads(run.environment.read_text())["models"]
-    limits = {role.split(":")[0]: (model["min_pixels"], model["max_pixels"]) for role, model in told.items()}
-    assert limits == {"reasoner": (800, 1200), "listener": (800, 900), "claims": (800, 1200)}
+    seen = {role.split(":")[0]: Sight(*(model[name] for name in asdict(Sight()))) for role, model in told.items()}
+    assert seen == {
+        "reasoner": Sight(800, 1200, "pil"),
+        "listener": Sight(800, 900, "pil"),
+        "claims": Sight(800, 1200, "pil"),
+    }
+    assert load(run.model).sight == Sight(800, 1200, "pil")
 
 
 def test_sft_sees_images_as_its_configuration_says(models: Path, pairs: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any, get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -14,11 +15,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from earshot.errors import ModelError
-from earshot.images import ImageError, Sight
+from earshot.images import ImageBackend, ImageError, Sight
 from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill, reasoner_messages
-from earshot.vlm import Vlm, answer_token_ids, load
-from earshot.vlm.model import resolve_device, set_limits
+from earshot.types import Pair, Votes
+from earshot.vlm import Vlm, answer_token_ids, load, processors
+from earshot.vlm.model import SIDECAR, resolve_device, set_limits
 from earshot.vlm.tiny import build_tiny
 from tests.vlm.families import FAMILIES as FOLDERS
 from tests.vlm.families import build
@@ -86,10 +88,10 @@ def copy_of(folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "copy"))
 
 
-def refused(folder: Path | str, *words: str) -> None:
+def refused(folder: Path | str, *words: str, **how: Any) -> None:
     """Loading is refused in one line that names the folder and holds the words, with exit code 2."""
     with pytest.raises(ModelError) as caught:
-        load(folder, device="cpu")
+        load(folder, device="cpu", **how)
     message = str(caught.value)
     assert caught.value.exit_code == 2
     assert "\n" not in message and str(folder) in message
@@ -314,28 +316,29 @@ def sizes_before(vlm: Vlm, *images) -> list[tuple[int, int]]:
 
 def test_where_the_processor_has_no_limits_images_are_scaled_before_it():
     vlm = fresh("llava")
-    assert vlm.sight == Sight()
+    assert vlm.sight == Sight(None, None, "pil")
     set_limits(vlm, Sight(None, 50 * 50))
     # 100 x 25 = 2,500 stays; 200 x 50 is four times as much, so that its sides are halved.
     assert sizes_before(vlm, picture(0, 100, 25), picture(1, 200, 50)) == [(100, 25), (100, 25)]
     set_limits(vlm, Sight(40 * 40, None))
     assert sizes_before(vlm, picture(0, 10, 40), picture(1, 200, 50)) == [(20, 80), (200, 50)]
-    assert vlm.sight == Sight(40 * 40, None)
+    assert vlm.sight == Sight(40 * 40, None, "pil")
 
 
 def test_the_limits_are_the_processors_own_where_it_has_them():
     vlm = fresh("qwen2_5_vl")
     set_limits(vlm, Sight(28 * 28, 112 * 112))
-    assert (vlm.sight, vlm.before) == (Sight(28 * 28, 112 * 112), Sight())
+    assert (vlm.sight, vlm.before) == (Sight(28 * 28, 112 * 112, "pil"), Sight())
     set_limits(vlm, Sight(None, 14 * 14))  # below the lower limit, which gives way
-    assert vlm.sight == Sight(14 * 14, 14 * 14)
+    assert vlm.sight == Sight(14 * 14, 14 * 14, "pil")
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # GLM's processor, in stock code
 @pytest.mark.parametrize("family", [name for name, one in FOLDERS.items() if one.chat is not None])
-def test_an_image_is_shrunk_to_the_limit_and_not_much_further(family, tmp_path):
+@pytest.mark.parametrize("backend", get_args(ImageBackend))
+def test_an_image_is_shrunk_to_the_limit_and_not_much_further(family, backend, tmp_path):
     try:
-        vlm = load(build(family, tmp_path), dtype="float32", device="cpu", sight=Sight(None, 60_000))
+        vlm = load(build(family, tmp_path), dtype="float32", device="cpu", sight=Sight(None, 60_000, backend))
         assert vlm.sight.max_pixels == 60_000
         sizes = sizes_before(vlm, picture(0, 400, 300), picture(1, 300, 280))
         inputs = vlm.encode([reasoner_messages("a", vlm.prompts)], [[picture(0, 400, 300), picture(1, 300, 280)]])
@@ -346,6 +349,43 @@ def test_an_image_is_shrunk_to_the_limit_and_not_much_further(family, tmp_path):
     for k, (width, height) in enumerate(sizes):
         area = width * height if patches is None else int(patches[k].prod()) * side**2
         assert 0.75 * 60_000 < area <= 60_000
+
+
+def test_torchvision_that_is_asked_for_and_is_not_there_is_named(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(processors, "is_torchvision_available", lambda: False)
+    words = ("torchvision, which is not installed", "pip install 'earshot[torchvision]'")
+    refused(saved[1], *words, sight=Sight(image_backend="torchvision"))
+    folder = copy_of(saved[1], tmp_path)
+    (folder / SIDECAR).write_text('{"prompts": "standard", "images": {"image_backend": "torchvision"}}')
+    refused(folder, *words)
+    assert load(folder, device="cpu", sight=Sight(image_backend="pil")).sight.image_backend == "pil"
+
+
+@pytest.mark.parametrize("images", [{"image_backend": "cv2"}, {"min_pixels": 9, "max_pixels": 4}, {"size": 3}, 7])
+def test_a_folder_that_says_of_images_what_cannot_be_is_refused(saved, tmp_path, images):
+    folder = copy_of(saved[1], tmp_path)
+    (folder / SIDECAR).write_text(json.dumps({"prompts": "standard", "images": images}))
+    refused(folder, "'images' is not as Earshot writes it")
+
+
+def test_a_folder_says_how_images_were_made_ready_when_it_was_written(tmp_path):
+    vlm = fresh("llava")
+    set_limits(vlm, Sight(None, 900))
+    vlm.save(tmp_path / "model")
+    assert load(tmp_path / "model").sight == Sight(None, 900, "pil")
+    assert load(tmp_path / "model", sight=Sight(None, 1600)).sight == Sight(None, 1600, "pil")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_torchvision_scales_images_where_it_is_asked_for_and_goes_with_the_folder(family, tmp_path):
+    pytest.importorskip("torchvision")
+    fresh(family).save(tmp_path / "base")
+    pil, other = (load(tmp_path / "base", sight=Sight(image_backend=backend)) for backend in get_args(ImageBackend))
+    pair = Pair("a", "red", picture(0, 70, 90), picture(1, 90, 70), Votes(1.0, 0.0))
+    pixels = [vlm.encode_pairs([pair])["pixel_values"] for vlm in (pil, other)]
+    assert pixels[0].shape == pixels[1].shape and not torch.equal(*pixels)  # the two round differently
+    other.save(tmp_path / "again")
+    assert load(tmp_path / "again").sight.image_backend == "torchvision"
 
 
 def test_an_unreadable_image_names_its_pair(tmp_path):

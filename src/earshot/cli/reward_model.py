@@ -63,6 +63,10 @@ class ModelOptions:
             "--max-pixels", min=1, help="Larger images are shrunk to so many; the reasoner's own limit by default."
         ),
     ] = None
+    image_backend: Annotated[
+        Literal["pil", "torchvision"] | None,
+        typer.Option("--image-backend", help="Who scales images; by default as the reasoner was trained, or pil."),
+    ] = None
 
     def listeners(self) -> "dict[str, ListenerSpec]":
         """Listeners by the name to report: NAME of NAME=MODEL, else the source's own.

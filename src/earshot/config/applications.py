@@ -76,7 +76,12 @@ class PixelLimits(Config):
 
 
 class ImageConfig(PixelLimits):
-    """How images are made ready for the model that is trained."""
+    """How images are made ready for the model that is trained; listener and claim checker take what they do not say."""
+
+    # Pillow gives the same pixels whatever is installed [C].
+    backend: Literal["pil", "torchvision"] | None = None
+    """Who scales them, for all models of a run; None is as the model was trained here before, or `pil`. Families for
+    which transformers has only one take that one (docs/models.md)."""
 
 
 def _one_or_several(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
-from earshot.images import Sight
+from earshot.images import ImageBackend, Sight
 from earshot.judging.pictures import PictureLike, take_picture
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images, score_images
@@ -297,6 +297,7 @@ def load(
     dtype: str = "auto",
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    image_backend: ImageBackend | None = None,
 ) -> RewardModel:
     """Loads a reward model; `earshot.load` is this.
 
@@ -318,8 +319,9 @@ def load(
         device: `auto`, `cpu` or `cuda`; a GPU that was asked for and is not there is an error.
         dtype: `auto`, `float32` or `bfloat16`.
         min_pixels: Smaller images are enlarged to so many pixels (width × height) for every model here; None leaves the
-            reasoner's own limit, which its listeners and checkers take, as they do the next.
+            reasoner's own limit, which its listeners and checkers take, as they do the next two.
         max_pixels: Larger images are shrunk to so many.
+        image_backend: Who scales images, `pil` or `torchvision`; None is what the reasoner was trained with, or `pil`.
 
     Raises:
         InputError: An option makes no sense.
@@ -333,7 +335,7 @@ def load(
     if samples > 1 and temperature == 0:
         raise InputError("temperature 0 is greedy, so that several samples would be equal; use samples=1")
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
-    sight = Sight(min_pixels, max_pixels)
+    sight = Sight(min_pixels, max_pixels, image_backend)
     reasoner: Judges
     loaded: Loaded = {}
     if is_address(model):

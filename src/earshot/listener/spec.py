@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from earshot.config import nearest
 from earshot.errors import InputError
-from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight
+from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageBackend, ImageLimits, Sight
 from earshot.protocol import RedactionLevel
 
 Control: TypeAlias = Literal["random", "shuffled", "blind", "no_trace"]
@@ -35,8 +35,9 @@ class ListenerSpec:
         device: Of a model here: `auto`, `cpu` or `cuda`.
         dtype: Of a model here: `auto`, `float32` or `bfloat16`.
         min_pixels: Smaller images are enlarged to so many pixels (width × height) for a model here; None leaves it to
-            the command, whose default is what the reasoner sees, as does the next.
+            the command, whose default is what the reasoner sees, as do the next two.
         max_pixels: Larger images are shrunk to so many.
+        image_backend: Who scales images, `pil` or `torchvision`.
         limits: What an image may be.
         prompts: How a chat API is asked: a name that `protocol.prompt_set` knows.
         key_env: The environment variable that holds a server's key.
@@ -61,6 +62,7 @@ class ListenerSpec:
     dtype: str | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
+    image_backend: ImageBackend | None = None
     limits: ImageLimits = DEFAULT_LIMITS
     prompts: str = "standard"
     key_env: str = "EARSHOT_LISTENER_KEY"
@@ -81,7 +83,7 @@ class ListenerSpec:
     @property
     def sight(self) -> Sight:
         """How images are made ready for a model here, as far as it is said."""
-        return Sight(self.min_pixels, self.max_pixels)
+        return Sight(self.min_pixels, self.max_pixels, self.image_backend)
 
     def filled(self, *, batch_size: int, device: str, dtype: str, sight: Sight = AS_IT_IS) -> ListenerSpec:
         """The same, with these where it leaves them to the command."""
@@ -112,7 +114,12 @@ _DEFAULTS: Final = {f.name: f.default for f in fields(ListenerSpec) if f.name no
 _READ: Final[dict[str, type]] = {
     key: str if default is None else type(default) for key, default in _DEFAULTS.items()
 } | {"batch_size": int, "min_pixels": int, "max_pixels": int}
-_CHOICES: Final = {"control": get_args(Control), "orders": get_args(Orders), "redaction": get_args(RedactionLevel)}
+_CHOICES: Final = {
+    "control": get_args(Control),
+    "orders": get_args(Orders),
+    "redaction": get_args(RedactionLevel),
+    "image_backend": get_args(ImageBackend),
+}
 
 
 def parse_listener(text: str) -> ListenerSpec:

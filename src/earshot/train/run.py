@@ -57,7 +57,7 @@ def load_model(model: ModelConfig, images: ImageConfig, seed: int) -> Vlm:
         ModelError: It cannot be loaded, or not be trained.
     """
     set_seed(seed)
-    sight = Sight(images.min_pixels, images.max_pixels)
+    sight = Sight(images.min_pixels, images.max_pixels, images.backend)
     vlm = load(model.path, dtype=model.dtype, device=model.device, sight=sight)
     check_trainable(vlm.model)
     return vlm

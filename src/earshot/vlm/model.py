@@ -19,8 +19,9 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_processing_backends import TorchvisionBackend
 
-from earshot.errors import ConfigError, ModelError, PromptTooLong, first_line
+from earshot.errors import ConfigError, InputError, ModelError, PromptTooLong, first_line
 from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, load_image, scaled
 from earshot.protocol import ANSWER_TEXTS, STANDARD, PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.prompts import THINK_OPEN
@@ -33,7 +34,7 @@ from earshot.vlm.processors import load_processor
 WORLD = "world:"  # begins the name of a model that ships with Earshot, and lies there:
 WORLD_WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
 _ADAPTER = "adapter_config.json"
-SIDECAR = "earshot.json"  # what a model folder says about itself: the prompt set it was trained with
+SIDECAR = "earshot.json"  # what a model folder says about itself: prompts and images it was trained with
 _PLACES_OF_IMAGES = ("image_token", "video_token", "boi_token", "eoi_token")  # of processors
 _PROTOCOL_TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
 
@@ -66,9 +67,10 @@ class Vlm:
 
     @property
     def sight(self) -> Sight:
-        """Between which limits images are scaled for the model, by its processor or before it."""
-        limits = _limits(self.processor.image_processor)
-        return self.before if limits is None else Sight(*limits)
+        """Between which limits images are scaled for the model, by its processor or before it, and by which library."""
+        images = self.processor.image_processor
+        limits = _limits(images) or (self.before.min_pixels, self.before.max_pixels)
+        return Sight(*limits, "torchvision" if isinstance(images, TorchvisionBackend) else "pil")
 
     @cached_property
     def control_tokens(self) -> frozenset[str]:
@@ -241,7 +243,8 @@ class Vlm:
     def sign(self, folder: Path) -> None:
         """Adds to a folder of weights what Earshot knows of the model, and lets others read it as the umask says."""
         sidecar = folder / SIDECAR
-        write_json(sidecar, {"prompts": self.prompts.name})
+        images = replace(self.before, image_backend=self.sight.image_backend).told()
+        write_json(sidecar, {"prompts": self.prompts.name, "images": images})
         for file in folder.rglob("*.safetensors"):
             file.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read what it writes
 
@@ -271,13 +274,14 @@ def load(
         path: A folder written by `save_pretrained`, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or `world:NAME`.
         dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
-        sight: How images are made ready for it; what is left open is the processor's own.
+        sight: How images are made ready for it; what is left open, the folder says, or else the processor.
 
     Raises:
         ModelError: There is no such model, it is no image-text-to-text model, its processor cannot be had, or it does
             not continue conversations.
     """
     path = world_model(str(path)) if str(path).startswith(WORLD) else path
+    sight = sight.filled(_read_sight(Path(path)))
     if (Path(path) / _ADAPTER).is_file() and not (Path(path) / "config.json").is_file():
         return _with_adapter(Path(path), dtype=dtype, device=device, sight=sight)
     where = resolve_device(device)
@@ -288,7 +292,7 @@ def load(
         # What the small files say is looked at before gigabytes are read.
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         check_config(config)
-        processor = _prepared(load_processor(source, config), source)
+        processor = _prepared(load_processor(source, config, sight.image_backend or "pil"), source)
         model, found = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=wanted,
@@ -434,6 +438,17 @@ def _read_prompts(folder: Path, default: PromptSet = STANDARD) -> PromptSet:
         raise ModelError(f"{sidecar}: {error}") from error
 
 
+def _read_sight(folder: Path) -> Sight:
+    """How images were made ready for a model when it was written, where its processor cannot say it."""
+    sidecar = folder / SIDECAR
+    if not sidecar.is_file():
+        return AS_IT_IS
+    try:
+        return Sight(**read_json_object(sidecar, what="a model's images").get("images", {}))
+    except (InputError, TypeError) as error:
+        raise ModelError(f"{sidecar}: 'images' is not as Earshot writes it ({first_line(error)})") from error
+
+
 def set_limits(vlm: Vlm, sight: Sight) -> None:
     """Sets between how many pixels (width × height) images are scaled, aspect ratio kept.
 
@@ -441,13 +456,14 @@ def set_limits(vlm: Vlm, sight: Sight) -> None:
     """
     images = vlm.processor.image_processor
     if _limits(images) is None:
-        vlm.before = sight
-    elif sight != AS_IT_IS:
-        limits = {name: pixels * _times(images) for name, pixels in sight.filled(vlm.sight).told().items()}
-        images.size = {"shortest_edge": limits["min_pixels"], "longest_edge": limits["max_pixels"]}
-        for name, value in limits.items():
+        vlm.before = replace(sight, image_backend=None)
+    elif sight.min_pixels is not None or sight.max_pixels is not None:
+        limits, times = sight.filled(vlm.sight).told(), _times(images)
+        images.size = {}
+        for name, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+            images.size[edge] = limits[name] * times
             if hasattr(images, name):
-                setattr(images, name, value)
+                setattr(images, name, images.size[edge])
 
 
 def _limits(images: Any) -> tuple[int, int] | None:
