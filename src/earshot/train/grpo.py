@@ -82,7 +82,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         )
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
-    vlm = load_model(config.model, config.images, config.seed)
+    vlm = load_model(config)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     loaded: Loaded = {}
     listener = checker = alarm = None

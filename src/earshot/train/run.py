@@ -17,7 +17,7 @@ from transformers import PrinterCallback, ProgressCallback, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from earshot.config import ImageConfig, ModelConfig, TrainingConfig, nearest
+from earshot.config import ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, one_line
 from earshot.images import Sight
 from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole, write_json
@@ -25,6 +25,7 @@ from earshot.train.callbacks import FiniteGuard, MetricsLog, PeriodicEvaluation,
 from earshot.vlm import Vlm, load
 from earshot.vlm.mechanisms import check_trainable
 from earshot.vlm.model import resolve_device
+from earshot.vlm.weights import merged
 
 
 def trl_defaults(model: ModelConfig) -> dict[str, Any]:
@@ -50,16 +51,17 @@ def trl_decisions(config: TrainingConfig) -> dict[str, Any]:
     }
 
 
-def load_model(model: ModelConfig, images: ImageConfig, seed: int) -> Vlm:
+def load_model(config: TrainingConfig) -> Vlm:
     """The model of a configuration, with its limits on image size set.
 
     Raises:
         ModelError: It cannot be loaded, or not be trained.
     """
-    set_seed(seed)
+    model, images = config.model, config.images
+    set_seed(config.seed)
     sight = Sight(images.min_pixels, images.max_pixels, images.backend)
     vlm = load(model.path, dtype=model.dtype, device=model.device, sight=sight)
-    check_trainable(vlm.model)
+    check_trainable(vlm.model, with_adapter=config.lora is not None)
     return vlm
 
 
@@ -215,7 +217,7 @@ def train(
     weights = accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     if accelerator.is_main_process:
         # A plain `save_pretrained` folder: adapters are merged into the weights that they adapt.
-        plain = trained.merge_and_unload() if hasattr(trained, "merge_and_unload") else trained
+        plain = merged(trained) if hasattr(trained, "merge_and_unload") else trained
         dataclasses.replace(vlm, model=plain).save(run.model, weights)
     accelerator.wait_for_everyone()
 

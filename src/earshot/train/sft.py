@@ -114,7 +114,7 @@ def train_sft(config: SftConfig, *, resume: bool = False, console: Console | Non
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
     targets = read_targets(pairs, config.data)
-    vlm = load_model(config.model, config.images, config.seed)
+    vlm = load_model(config)
     run, checkpoint = begin_run(config, arguments, resume=resume, models={"reasoner": vlm}, command="train sft")
     rows = PairRows(pairs, tolerance_of(config.data, refused, run), targets.chosen)
     limit = config.data.max_tokens or vlm.model.config.get_text_config().max_position_embeddings

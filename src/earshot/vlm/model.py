@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_backends import TorchvisionBackend
 
@@ -30,6 +30,7 @@ from earshot.types import Pair
 from earshot.vlm.mechanisms import check_config, check_inputs
 from earshot.vlm.prefix.pictures import layout_is_known
 from earshot.vlm.processors import load_processor
+from earshot.vlm.weights import merged, read_weights
 
 WORLD = "world:"  # begins the name of a model that ships with Earshot, and lies there:
 WORLD_WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
@@ -293,13 +294,7 @@ def load(
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         check_config(config)
         processor = _prepared(load_processor(source, config, sight.image_backend or "pil"), source)
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            source,
-            dtype=wanted,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        model, found = read_weights(source, config, wanted)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
@@ -353,7 +348,7 @@ def _with_adapter(folder: Path, **how: Any) -> Vlm:
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # PEFT asks by an old name
-            vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).merge_and_unload()
+            vlm.model = merged(PeftModel.from_pretrained(vlm.model, str(folder)))
     except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter of {base} ({first_line(error)})") from error
     return replace(vlm, prompts=_read_prompts(folder, vlm.prompts), name=folder.name)
