@@ -51,11 +51,21 @@ class ModelOptions:
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"], typer.Option("--dtype", help="bfloat16 on a GPU where it is auto.")
     ] = "auto"
+    min_pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--min-pixels", min=1, help="Smaller images are enlarged to so many; the reasoner's own limit by default."
+        ),
+    ] = None
     max_pixels: Annotated[
         int | None,
         typer.Option(
             "--max-pixels", min=1, help="Larger images are shrunk to so many; the reasoner's own limit by default."
         ),
+    ] = None
+    image_backend: Annotated[
+        Literal["pil", "torchvision"] | None,
+        typer.Option("--image-backend", help="Who scales images; by default as the reasoner was trained, or pil."),
     ] = None
     prompts: Annotated[
         str | None,

@@ -17,13 +17,15 @@ from transformers import PrinterCallback, ProgressCallback, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from earshot.config import ImageConfig, ModelConfig, TrainingConfig, nearest
+from earshot.config import ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, one_line
+from earshot.images import Sight
 from earshot.rundir import RunDir, append_jsonl, describe_environment, read_jsonl, whole, write_json
 from earshot.train.callbacks import FiniteGuard, MetricsLog, PeriodicEvaluation, ProgressBar, SignedCheckpoints
 from earshot.vlm import Vlm, load
 from earshot.vlm.mechanisms import check_trainable
 from earshot.vlm.model import resolve_device
+from earshot.vlm.weights import merged
 
 
 def trl_defaults(model: ModelConfig) -> dict[str, Any]:
@@ -49,21 +51,17 @@ def trl_decisions(config: TrainingConfig) -> dict[str, Any]:
     }
 
 
-def load_model(model: ModelConfig, images: ImageConfig, seed: int) -> Vlm:
+def load_model(config: TrainingConfig) -> Vlm:
     """The model of a configuration, with its limits on image size set.
 
     Raises:
         ModelError: It cannot be loaded, or not be trained.
     """
-    set_seed(seed)
-    vlm = load(
-        model.path,
-        dtype=model.dtype,
-        device=model.device,
-        min_pixels=images.min_pixels,
-        max_pixels=images.max_pixels,
-    ).asked(model.prompts)
-    check_trainable(vlm.model)
+    model, images = config.model, config.images
+    set_seed(config.seed)
+    sight = Sight(images.min_pixels, images.max_pixels, images.backend)
+    vlm = load(model.path, dtype=model.dtype, device=model.device, sight=sight).asked(model.prompts)
+    check_trainable(vlm.model, with_adapter=config.lora is not None)
     return vlm
 
 
@@ -125,7 +123,7 @@ def begin_run(
         config: What is run.
         arguments: TRL's configuration, which knows the processes.
         resume: Go on with the run that is there; without one, begin.
-        models: The models by their role, whose hashes are recorded.
+        models: The models by their role, which are recorded.
         command: As typed, without paths.
 
     Returns:
@@ -139,9 +137,9 @@ def begin_run(
         run = RunDir.create(run.path, resume=resume)
         run.write_config(config.model_dump())
         distinct = {id(vlm): vlm for vlm in models.values()}
-        sha256 = {key: vlm.fingerprint() for key, vlm in distinct.items()}
-        hashes = {role: {"name": vlm.name, "sha256": sha256[id(vlm)]} for role, vlm in models.items()}
-        write_json(run.environment, describe_environment(command=command, models=hashes, seed=config.seed))
+        records = {key: vlm.record() for key, vlm in distinct.items()}
+        told = {role: records[id(vlm)] for role, vlm in models.items()}
+        write_json(run.environment, describe_environment(command=command, models=told, seed=config.seed))
         rewind(run, latest_checkpoint(run))
     arguments.distributed_state.wait_for_everyone()
     return run, latest_checkpoint(run)
@@ -219,8 +217,8 @@ def train(
     weights = accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     if accelerator.is_main_process:
         # A plain `save_pretrained` folder: adapters are merged into the weights that they adapt.
-        plain = trained.merge_and_unload() if hasattr(trained, "merge_and_unload") else trained
-        Vlm(plain, vlm.processor, vlm.prompts, vlm.name).save(run.model, weights)
+        plain = merged(trained) if hasattr(trained, "merge_and_unload") else trained
+        dataclasses.replace(vlm, model=plain).save(run.model, weights)
     accelerator.wait_for_everyone()
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Int
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from earshot.errors import ModelError
+from earshot.vlm.weights import quantisation
 
 # Families that mask nothing but the future where their layers are plain, so that a mask of ours may stand in there.
 _PLAINLY_CAUSAL = frozenset({"llava", "qwen2_vl", "qwen2_5_vl"})
@@ -107,8 +108,12 @@ def check_config(config: Any) -> None:
         )
 
 
-def check_trainable(model: Any) -> None:
+def check_trainable(model: Any, *, with_adapter: bool) -> None:
     """Sees that a model can be trained.
+
+    Args:
+        model: As it was loaded.
+        with_adapter: Whether its own weights stay as they are.
 
     Raises:
         ModelError: It cannot; the message says why.
@@ -117,6 +122,12 @@ def check_trainable(model: Any) -> None:
     if kind in _UNTRAINED:
         raise ModelError(
             f"a model of type {kind} cannot be trained here, for {_UNTRAINED[kind]}; it can judge and listen"
+        )
+    method = quantisation(base_of(model).config) if getattr(base_of(model), "is_quantized", False) else None
+    if method is not None and not (with_adapter and method.startswith("bitsandbytes")):
+        raise ModelError(
+            f"weights quantised by {method!r} cannot be trained; expected whole ones, or 'lora' beside those of "
+            "bitsandbytes"
         )
 
 
