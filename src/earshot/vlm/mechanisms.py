@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import torch
 from jaxtyping import Int
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from earshot.errors import ModelError
 
@@ -93,17 +94,23 @@ def checkpoints_layers(model: Any) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in modules)
 
 
-def check_config(config: Any) -> None:
-    """Sees that a model of this configuration writes one token after another.
+def check_config(config: Any, source: str) -> None:
+    """Sees that a model of this configuration takes images and writes one token after another.
+
+    Args:
+        config: Of transformers.
+        source: Where it is from, for the message.
 
     Raises:
         ModelError: It does not; the message says what it does.
     """
     reason = "it is an encoder with a decoder" if config.is_encoder_decoder else _REFUSED.get(config.model_type)
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        reason = "it is no image-text-to-text model"
     if reason is not None:
         raise ModelError(
-            f"a model of type {config.model_type} cannot be asked for a next token ({reason}); expected one that "
-            "continues a conversation, such as Qwen2.5-VL"
+            f"{source}: a model of type {config.model_type} cannot be asked for a next token after images ({reason}); "
+            "expected one that continues a conversation, such as Qwen2.5-VL"
         )
 
 

@@ -17,10 +17,10 @@ from transformers import AutoModelForImageTextToText
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from earshot.protocol import reasoner_messages
-from earshot.vlm.mechanisms import reason_against_sharing, reason_for_whole_rows, takes_own_mask
+from earshot.vlm.mechanisms import reason_for_whole_rows
 from earshot.vlm.model import Vlm, pixel_limit
 from earshot.vlm.prefix.head import LOGITS_AT_ONCE
-from earshot.vlm.prefix.logps import TOKENS_AT_ONCE
+from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, reason_for_plain_rows
 
 UNLIMITED_PX = 1024  # side of the images where nothing limits them: what most generators of images make
 _MOMENTS = 2  # that Adam keeps of every weight that it trains
@@ -139,8 +139,8 @@ def estimate_memory(config: Any, work: Work, *, dtype: torch.dtype, training: Tr
     numbers = sum(weight.numel() for weight in trained)
     adapter = numbers * own.itemsize if training.lora is not None else 0
     copies = numbers if compute != own else 0  # autocast makes them of what is trained
-    shared = shared and reason_against_sharing(model, row) is None
-    shared = shared and (takes_own_mask(model) or not training.checkpointed)
+    inputs = dict.fromkeys(work.prompt.inputs)
+    shared = reason_for_plain_rows(model, inputs, row, pictures=True, checkpointed=training.checkpointed) is None
     logits = _COPIES_OF_LOGITS * min(LOGITS_AT_ONCE, work.rows * work.new_tokens * parts.vocabulary)
     kept = parts.kept(work, training, shared=shared, tower=parts.tower_holds(trained))
     return Memory(

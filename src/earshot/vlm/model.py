@@ -283,7 +283,7 @@ def load(
         with reachable_or_offline(source):
             # What the small files say is looked at before gigabytes are read.
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-            check_config(config)
+            check_config(config, source)
             processor = _prepared(load_processor(source, config), source)
             model = _read_model(source, wanted).to(where) if weights else _outline(config, wanted)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
