@@ -8,7 +8,7 @@ import torch
 
 from earshot.vlm import Vlm
 from earshot.vlm.memory import Memory, Training, Work, _with_adapter, estimate_memory, largest_prompt
-from earshot.vlm.prefix import encode_prefix, shared_logps
+from earshot.vlm.prefix import TOKENS_AT_ONCE, encode_prefix, shared_logps
 from earshot.vlm.prefix.growing import cache_rows
 from earshot.vlm.tiny import TinySize, build_tiny
 from tests.vlm.families import FAMILIES as CHECKPOINTS
@@ -126,6 +126,36 @@ def test_an_adapter_of_the_language_model_has_its_own_size_and_spares_the_tower(
     assert memory.activations < full.activations
     ratio = memory.activations / kept_by_autograd(vlm, _with_adapter(vlm.model, lora))
     assert 0.9 < ratio < 1.7, ratio  # layers that are not trained keep less than all their inputs and outputs
+
+
+def test_adapters_are_float32_whatever_their_base_is_in() -> None:
+    vlm, lora = wide("qwen2_5_vl"), {"r": 2, "target_modules": ["q_proj"]}
+    work = Work(largest_prompt(vlm), 1, ROWS, NEW_TOKENS)
+    memory = estimate_memory(vlm.model.config, work, dtype=torch.bfloat16, training=Training(lora=lora))
+    assert memory.gradients == 4 * 2 * 2 * 256 * 4  # 4 layers; 2 × 256 numbers in either matrix, 4 bytes a number
+
+
+def test_rows_that_share_nothing_each_keep_a_prompt() -> None:
+    vlm = wide("qwen2_5_vl")
+    prompt = largest_prompt(vlm)
+    unknown = prompt._replace(inputs=prompt.inputs | {"something_else"})  # so that nobody knows how it would go on
+    logits = 4 * NEW_TOKENS * vlm.model.config.text_config.vocab_size * 4  # of each row, copied four times in float32
+    shared, one, four = (
+        estimate_memory(vlm.model.config, Work(known, 1, rows, NEW_TOKENS), dtype=torch.float32, training=Training())
+        for known, rows in ((prompt, 4), (unknown, 1), (unknown, 4))
+    )
+    assert four.activations - 4 * logits == 4 * (one.activations - logits)
+    assert shared.activations < four.activations
+    assert four.cache == 4 * one.cache < shared.cache  # rows alone, where shared prompts lie beside their copies
+
+
+def test_what_one_pass_does_not_hold_is_computed_in_parts_and_needs_no_more() -> None:
+    vlm = wide("qwen2_5_vl")
+    limit = TOKENS_AT_ONCE // 1024
+    small, large, larger = (
+        estimated(vlm, Training(), rows, 1024).activations for rows in (limit // 2, limit * 2, limit * 4)
+    )
+    assert small < 0.6 * large and abs(larger / large - 1) < 0.01
 
 
 def test_autocast_holds_copies_of_what_it_trains() -> None:
