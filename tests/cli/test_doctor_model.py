@@ -91,6 +91,7 @@ def test_wrong_numbers_end_with_1(
         (lambda path: _text_only(path), "type qwen2 .* no image-text-to-text model"),
         (lambda path: path / "nowhere", "no such folder"),
         (lambda path: "owner/name", "hf download owner/name"),
+        (lambda path: "http://localhost:8000/v1#name", "on a server"),
         (lambda path: "world:nobody", "no such model, expected one of: world:"),
     ],
 )
@@ -122,7 +123,7 @@ def test_a_model_that_is_larger_than_the_memory_is_not_loaded(
     monkeypatch.setattr(doctor, "_room_gib", lambda facts, device: 0.0001)
     assert asked(folder) == 2
     text = " ".join(capsys.readouterr().out.split())
-    assert "not checked its weights take" in text and "give --max-pixels or more room" in text
+    assert "not checked its weights take" in text and "more than the 0.0 GiB here" in text
 
 
 def test_options_of_a_model_want_a_model(capsys: pytest.CaptureFixture[str]) -> None:

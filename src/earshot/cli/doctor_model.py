@@ -8,7 +8,7 @@ import typer
 
 from earshot.cli.doctor import print_rows
 from earshot.cli.reward_model import need_torch
-from earshot.errors import ModelError
+from earshot.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from earshot.judging.examine import Examination, Part
@@ -50,12 +50,19 @@ def examine_model(
         as_json: Print an object instead of a table.
 
     Raises:
+        InputError: It is on a server.
         ModelError: It cannot be used anywhere.
     """
     need_torch()
     from earshot.judging.examine import examine
     from earshot.judging.self_check import self_check
+    from earshot.remote import is_address
     from earshot.vlm import load
+
+    if is_address(model):
+        raise InputError(
+            f"{model}: on a server, and only models that run here can be looked at; ask the server for its own"
+        )
 
     def loaded(*, weights: bool) -> "Vlm":
         return load(model, device=device, dtype=dtype, max_pixels=max_pixels, weights=weights).freeze()
@@ -114,7 +121,7 @@ def _rows(found: "Examination", max_new_tokens: int, memory_gib: float | None) -
     for name, memory in found.memory.items():
         parts = ", ".join(f"{part} {_size(size)}" for part, size in memory._asdict().items() if size)
         fits = memory_gib is None or memory.total <= memory_gib * _GIB
-        room = "" if fits else f"; there are {memory_gib:.1f} GiB, so give --max-pixels or more room"
+        room = "" if fits else f"; more than the {memory_gib:.1f} GiB here"
         yield "memory", f"{_NAMES[name]}: {_size(memory.total)} ({parts}){room}"
     judged = TOGETHER if found.together else 1
     told = (
