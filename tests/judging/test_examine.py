@@ -80,6 +80,21 @@ def test_what_cannot_be_trained_has_no_estimate_of_training_and_judges(folder_of
     assert found.memory.keys() == {"judging"}
 
 
+def test_a_loss_that_balances_experts_makes_whole_steps_of_what_is_otherwise_shared(folder_of: Any) -> None:
+    vlm = load(folder_of("qwen3_vl_moe"), weights=False)
+    text = vlm.model.config.get_text_config()
+    found = {}
+    for weight in (0.0, 0.01):
+        text.router_aux_loss_coef = weight
+        parts = examine(vlm, new_tokens=16).parts
+        assert parts["judging"] == parts["logps"] == SHARED
+        found[weight] = parts["grpo"]
+    assert found == {
+        0.0: SHARED,
+        0.01: Part("whole", "a loss balances its experts, and counts the tokens of every row"),
+    }
+
+
 def test_a_template_that_opens_the_thoughts_and_prompts_that_stand_alone_are_told(folder_of: Any) -> None:
     thinking, plain, alone = (
         examine(load(folder_of(name), weights=False), new_tokens=16)

@@ -10,7 +10,7 @@ from PIL import Image
 from earshot.errors import ModelError
 from earshot.protocol import reasoner_messages
 from earshot.vlm import Vlm, answer_token_ids
-from earshot.vlm.mechanisms import check_inputs, check_trainable, reason_for_whole_rows
+from earshot.vlm.mechanisms import check_inputs, check_trainable, reason_for_whole_rows, reason_for_whole_steps
 from earshot.vlm.memory import Memory, Prompt, Training, Work, estimate_memory, largest_prompt
 from earshot.vlm.model import pixel_limit
 from earshot.vlm.prefix import Form
@@ -106,6 +106,7 @@ def examine(vlm: Vlm, *, new_tokens: int) -> Examination:
     def against(form: Form) -> str | None:
         return reason_against_form(form, vlm.model, inputs, pictures=pictures, checkpointed=False)
 
+    step = reason_for_whole_steps(vlm.model)
     asked = _part(reason_for_whole_rows(vlm.model, inputs))
     refused = _refusal(vlm)
     return Examination(
@@ -125,8 +126,8 @@ def examine(vlm: Vlm, *, new_tokens: int) -> Examination:
             "judging": asked,
             "listening": asked,
             "logps": _part(plain(checkpointed=False)),
-            "grpo": refused or _part(plain(checkpointed=False)),
-            "grpo_checkpointed": refused or _part(plain(checkpointed=True)),
+            "grpo": refused or _part(step or plain(checkpointed=False)),
+            "grpo_checkpointed": refused or _part(step or plain(checkpointed=True)),
             "sft": refused or Part("whole", "every pair has one completion"),
         },
         forms={form: against(form) for form in get_args(Form)},

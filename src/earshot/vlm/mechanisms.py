@@ -177,6 +177,17 @@ def reason_against_sharing(model: Any, tokens: int) -> str | None:
     return None
 
 
+def reason_for_whole_steps(model: Any) -> str | None:
+    """Why a step of GRPO computes whole rows of this model whatever else it allows; None where it need not.
+
+    TRL adds the loss where the configuration gives it a weight (its `aux_loss_enabled`).
+    """
+    text = base_of(model).config.get_text_config()
+    if hasattr(text, "output_router_logits") and getattr(text, "router_aux_loss_coef", None):
+        return "a loss balances its experts, and counts the tokens of every row"
+    return None
+
+
 def _kinds_of_layers(model: Any) -> set[str]:
     text = base_of(model).config.get_text_config()
     window = getattr(text, "sliding_window", None)

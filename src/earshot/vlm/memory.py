@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from earshot.protocol import reasoner_messages
-from earshot.vlm.mechanisms import reason_for_whole_rows
+from earshot.vlm.mechanisms import reason_for_whole_rows, reason_for_whole_steps
 from earshot.vlm.model import Vlm, pixel_limit
 from earshot.vlm.prefix.head import LOGITS_AT_ONCE
 from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, reason_for_plain_rows
@@ -129,22 +129,26 @@ def estimate_memory(config: Any, work: Work, *, dtype: torch.dtype, training: Tr
     weights = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
     weights += sum(buffer.nbytes for buffer in model.buffers())  # these keep their own dtype
     judging = Memory(weights, cache * compute.itemsize, prefill * compute.itemsize)
-    if training is None:
-        return judging
-    own = dtype
+    return judging if training is None else _trained(judging, model, parts, work, dtype, training)
+
+
+def _trained(judging: Memory, model: Any, parts: _Parts, work: Work, dtype: torch.dtype, training: Training) -> Memory:
+    """The memory of a model that is trained, from what it takes to judge."""
+    own, compute = dtype, training.compute or dtype
     if training.lora is not None:
         own = torch.float32  # PEFT's choice for adapters, whatever their base is in
         model = _with_adapter(model, training.lora)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     numbers = sum(weight.numel() for weight in trained)
-    adapter = numbers * own.itemsize if training.lora is not None else 0
     copies = numbers if compute != own else 0  # autocast makes them of what is trained
-    inputs = dict.fromkeys(work.prompt.inputs)
-    shared = reason_for_plain_rows(model, inputs, row, pictures=True, checkpointed=training.checkpointed) is None
+    inputs, row = dict.fromkeys(work.prompt.inputs), work.prompt.tokens + work.new_tokens
+    whole = reason_for_whole_steps(model) or reason_for_plain_rows(
+        model, inputs, row, pictures=True, checkpointed=training.checkpointed
+    )
+    kept = parts.kept(work, training, shared=whole is None, tower=parts.tower_holds(trained))
     logits = _COPIES_OF_LOGITS * min(LOGITS_AT_ONCE, work.rows * work.new_tokens * parts.vocabulary)
-    kept = parts.kept(work, training, shared=shared, tower=parts.tower_holds(trained))
     return Memory(
-        weights + adapter,
+        judging.weights + (numbers * own.itemsize if training.lora is not None else 0),
         judging.cache if training.generates else 0,
         judging.prefill if training.generates else 0,
         gradients=numbers * own.itemsize,
