@@ -65,6 +65,12 @@ def test_images_that_are_exchanged_on_their_way_to_the_model_are_found(monkeypat
     assert failing(tiny("qwen2_5_vl")) == {PROMPT}
 
 
+def test_a_processor_that_makes_the_same_of_every_picture_is_found() -> None:
+    vlm = fresh("qwen2_5_vl").freeze()
+    vlm.processor.image_processor.rescale_factor = 0.0
+    assert failing(vlm) == {PROMPT, EXCHANGE}
+
+
 def test_a_model_that_does_not_see_its_images_is_found() -> None:
     vlm = fresh("llava").freeze()
     for weight in vlm.model.model.multi_modal_projector.parameters():
