@@ -18,7 +18,7 @@ import torch
 from jinja2 import TemplateError
 from PIL import Image
 from safetensors import SafetensorError
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_backends import TorchvisionBackend
 
@@ -28,6 +28,7 @@ from earshot.protocol import PromptSet, listener_prefill, prompt_set, reasoner_m
 from earshot.protocol.answers import AnswerPlace, answer_place
 from earshot.rundir import read_json_object, whole, write_json
 from earshot.types import Pair
+from earshot.vlm.hub import reachable_or_offline
 from earshot.vlm.mechanisms import check_config, check_inputs
 from earshot.vlm.prefix.pictures import layout_is_known
 from earshot.vlm.processors import load_processor
@@ -323,6 +324,7 @@ def load(
     dtype: str = "auto",
     device: str = "auto",
     sight: Sight = AS_IT_IS,
+    weights: bool = True,
 ) -> Vlm:
     """Loads a model and its processor from a folder or a hub id; safetensors only, no remote code.
 
@@ -331,6 +333,7 @@ def load(
         dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         sight: How images are made ready for it; what is left open, the folder says, or else the processor.
+        weights: Whether they are read; without, the model has shapes and no values (torch's meta device).
 
     Returns:
         The model, asked in the prompt set that its folder was trained with, else in `standard`.
@@ -342,30 +345,41 @@ def load(
     path = world_model(str(path)) if str(path).startswith(WORLD) else path
     sight = sight.filled(_read_sight(Path(path)))
     if (Path(path) / _ADAPTER).is_file() and not (Path(path) / "config.json").is_file():
-        return _with_adapter(Path(path), dtype=dtype, device=device, sight=sight)
+        return _with_adapter(Path(path), dtype=dtype, device=device, sight=sight, weights=weights)
     where = resolve_device(device)
     wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
     source = str(path)
     _check_folder(source)
     try:
-        # What the small files say is looked at before gigabytes are read.
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        check_config(config)
-        processor = _prepared(load_processor(source, config, sight.image_backend or "pil"), source)
-        model, found = read_weights(source, config, wanted)
+        with reachable_or_offline(source):
+            # What the small files say is looked at before gigabytes are read.
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            check_config(config, source)
+            processor = _prepared(load_processor(source, config, sight.image_backend or "pil"), source)
+            model = _read_model(source, config, wanted).to(where) if weights else _outline(config, wanted)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
             "safetensors and a processor of an image-text-to-text family, or a hub id that can be reached"
         ) from error
+    vlm = Vlm(model, processor, _read_prompts(Path(path)), name=Path(source).name)
+    set_limits(vlm, sight)
+    return vlm.asked(vlm.prompts)
+
+
+def _read_model(source: str, config: Any, dtype: torch.dtype) -> Any:
+    model, found = read_weights(source, config, dtype)
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise ModelError(
             f"{source}: {len(missing)} weights are missing, the first is {missing[0]!r}; expected all weights of a "
             f"{config.model_type} model, so copy or save the folder again"
         )
-    vlm = Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
-    set_limits(vlm, sight)
-    return vlm.asked(vlm.prompts)
+    return model
+
+
+def _outline(config: Any, dtype: torch.dtype) -> Any:
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, dtype=dtype)
 
 
 def _prepared(processor: Any, source: str) -> Any:
@@ -388,7 +402,7 @@ def _prepared(processor: Any, source: str) -> Any:
     return processor
 
 
-def _with_adapter(folder: Path, **how: Any) -> Vlm:
+def _with_adapter(folder: Path, *, weights: bool, **how: Any) -> Vlm:
     """The base that an adapter of PEFT names, with the adapter merged into its weights.
 
     Raises:
@@ -398,18 +412,23 @@ def _with_adapter(folder: Path, **how: Any) -> Vlm:
         raise ModelError(f"{folder}: an adapter without adapter_model.safetensors; save it with safetensors")
     base = str(read_json_object(folder / _ADAPTER, what="an adapter's configuration").get("base_model_name_or_path"))
     try:
-        vlm = load(base, **how)
+        vlm = load(base, weights=weights, **how)
     except ModelError as error:
         raise ModelError(f"{folder}: an adapter of {base}, which cannot be loaded: {error}") from error
     try:
-        from peft import PeftModel  # a second to import, which few models need
-
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # PEFT asks by an old name
-            vlm.model = merged(PeftModel.from_pretrained(vlm.model, str(folder)))
+        if weights:
+            vlm.model = _merged(vlm.model, folder)
     except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter of {base} ({first_line(error)})") from error
     return replace(vlm, name=folder.name).asked(_read_prompts(folder, vlm.prompts))
+
+
+def _merged(base: Any, adapter: Path) -> Any:
+    from peft import PeftModel  # a second to import, which few models need
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # PEFT asks by an old name
+        return merged(PeftModel.from_pretrained(base, str(adapter)))
 
 
 def world_model(name: str, weights: Path = WORLD_WEIGHTS) -> Path:
