@@ -15,13 +15,17 @@ BIN := $(VENV)/bin
 # An empty PYTHONPATH: packages of the host must not stand in for pinned ones.
 export PYTHONPATH :=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(PIP_ARGS)
+TORCHVISION := build/torchvision
+READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart test slow conformance check format lint types clean distclean
+.PHONY: help quickstart test test-torchvision slow conformance check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
 	@echo 'make test         install what tests need, and run all but the slow ones'
+	@echo 'make test-torchvision'
+	@echo '                  those that read images, again beside a torchvision of its own'
 	@echo 'make check        format, lint, types, tests: what must pass before a commit'
 	@echo 'make slow         the slow tests'
 	@echo 'make conformance  every model family that the tests build against stock transformers, also in training'
@@ -33,6 +37,12 @@ quickstart: $(VENV)/.installed-run
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+
+# Images must give the same numbers whether torchvision is there or not, so it is kept in a folder of its own.
+test-torchvision: $(VENV)/.installed-test $(TORCHVISION)/.installed
+	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) \
+		--dist loadfile $(READ_IMAGES) $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m slow tests/lab/commands/test_quickstart.py $(PYTEST_ARGS)
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
@@ -82,3 +92,11 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.installed-torch
 	@echo 'installing earshot and what its tests need'
 	$(PIP_INSTALL) --editable '.[train,report,serve,ray,dev]'
 	@touch $@ $(VENV)/.installed-run
+
+# The release that constraints.txt names for this torch, or none: an index that lacks it stops here.
+$(TORCHVISION)/.installed: constraints.txt tests/vlm/beside_cpu_torch.py $(VENV)/.installed-torch
+	rm -rf $(TORCHVISION)
+	$(PIP_INSTALL) --no-deps --target $(TORCHVISION) torchvision
+	$(BIN)/python tests/vlm/beside_cpu_torch.py $(TORCHVISION)
+	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -c 'import torchvision'
+	@touch $@

@@ -9,14 +9,14 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from earshot.errors import DataError, EarshotError, ImageError
+from earshot.errors import DataError, EarshotError, ImageError, InputError
 from earshot.image_sizes import jpeg_fault, png_fault
 from earshot.types import ImageSource
 
@@ -313,10 +313,57 @@ class Tolerance:
             self.refuse(error)
 
 
-def shrunk(image: Image.Image, max_pixels: int | None) -> Image.Image:
-    """A decoded image of at most so many pixels (width × height), its aspect ratio kept; one within them as it is."""
-    if max_pixels is None or image.width * image.height <= max_pixels:
+ImageBackend: TypeAlias = Literal["pil", "torchvision"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How images are made ready for a model; None leaves it to the model, or to whoever asks it.
+
+    Attributes:
+        min_pixels: Smaller images are enlarged to so many pixels (width × height).
+        max_pixels: Larger images are shrunk to so many.
+        image_backend: Whose image processor it is, Pillow's or torchvision's, where transformers has both for a family.
+
+    Raises:
+        InputError: The lower limit is above the upper one, or there is no such backend.
+    """
+
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    image_backend: ImageBackend | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+            raise InputError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+        if self.image_backend not in (None, *get_args(ImageBackend)):
+            raise InputError(f"image_backend is {self.image_backend!r}, expected pil or torchvision")
+
+    def filled(self, other: Sight) -> Sight:
+        """The same, with another's where this leaves it open; another's limit that crosses one of these gives way."""
+        lower, upper = self.min_pixels or other.min_pixels, self.max_pixels or other.max_pixels
+        if lower is not None and upper is not None and lower > upper:
+            lower = upper = self.min_pixels or upper
+        return Sight(lower, upper, self.image_backend or other.image_backend)
+
+    def told(self) -> dict[str, Any]:
+        """What is not left open, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+AS_IT_IS = Sight()
+"""Nothing is asked of images."""
+
+
+def scaled(image: Image.Image, sight: Sight) -> Image.Image:
+    """A decoded image between limits of pixels (width × height), its aspect ratio kept; one within them as it is."""
+    area = image.width * image.height
+    if sight.max_pixels is not None and area > sight.max_pixels:
+        scale = math.sqrt(sight.max_pixels / area)
+        size = max(1, math.floor(image.width * scale)), max(1, math.floor(image.height * scale))
+    elif sight.min_pixels is not None and area < sight.min_pixels:
+        scale = math.sqrt(sight.min_pixels / area)
+        size = math.ceil(image.width * scale), math.ceil(image.height * scale)
+    else:
         return image
-    scale = math.sqrt(max_pixels / (image.width * image.height))
-    size = max(1, math.floor(image.width * scale)), max(1, math.floor(image.height * scale))
     return image.resize(size, Image.Resampling.BICUBIC)

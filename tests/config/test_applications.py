@@ -94,6 +94,7 @@ def test_a_listener_needs_a_model_unless_it_is_random(load):
         ("model.device=gpu", "'model.device' is 'gpu', expected 'auto', 'cpu' or 'cuda'"),
         ("seed=-1", "'seed' is -1, expected greater than or equal to 0"),
         ("images={min_pixels: 9, max_pixels: 4}", "'images': min_pixels 9 is above max_pixels 4"),
+        ("listener={paths: l, min_pixels: 9, max_pixels: 4}", "'listener': min_pixels 9 is above max_pixels 4"),
         ("data.targets=traces", "unknown key 'data.targets'"),
     ],
 )

@@ -10,9 +10,9 @@ from PIL import Image
 
 import earshot
 from earshot.errors import ImageError, InputError, ListenerUnavailable, PromptTooLong
+from earshot.images import Sight
 from earshot.judging.model import RewardModel, describe, load
 from earshot.types import Pair, Votes
-from earshot.vlm.model import pixel_limit
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.corpus import corpus
 from tests.judging.opinions import Hears, Opinionated, shade
@@ -326,10 +326,21 @@ def test_listeners_and_checkers_are_described_and_a_model_of_several_roles_is_lo
 
 
 def test_listeners_and_checkers_see_of_an_image_what_the_reasoner_sees_unless_told_otherwise():
-    roles = {"listener": ["a=world:listener", "b=world:held-out,max_pixels=900"], "checker": ["c=world:held-out"]}
-    model = load("world:reasoner", **roles, max_pixels=1568)
-    a, b, c = model.listeners["a"].vlm, model.listeners["b"].vlm, model.checkers["c"].checkers[0].vlm
-    assert [pixel_limit(vlm) for vlm in (model.reasoner.vlm, a, b, c)] == [1568, 1568, 900, 1568]
-    assert describe(model)["model"]["max_pixels"] == 1568
+    roles = {
+        "listener": ["a=world:listener", "b=world:held-out,max_pixels=900", "c=world:listener,min_pixels=2000"],
+        "checker": ["d=world:held-out"],
+    }
+    model = load("world:reasoner", **roles, min_pixels=1200, max_pixels=1568)
+    a, b, c = (model.listeners[name].vlm for name in "abc")
+    d = model.checkers["d"].checkers[0].vlm
+    asked, told = Sight(1200, 1568, "pil"), {"min_pixels": 1200, "max_pixels": 1568, "image_backend": "pil"}
+    assert [vlm.sight for vlm in (model.reasoner.vlm, a, d)] == [asked] * 3
+    # What is said of a listener stands; the reasoner's other limit gives way to it.
+    assert [vlm.sight for vlm in (b, c)] == [Sight(900, 900, "pil"), Sight(2000, 2000, "pil")]
+    record = describe(model)
+    assert told.items() <= record["model"].items() and told.items() <= record["checkers"]["d"].items()
+    assert {"min_pixels": 900, "max_pixels": 900}.items() <= record["listeners"]["b"].items()
     own = load("world:reasoner", listener="world:held-out")
-    assert pixel_limit(own.reasoner.vlm) == pixel_limit(own.listeners["held-out"].vlm) == 56 * 56
+    assert own.reasoner.vlm.sight == own.listeners["held-out"].vlm.sight == Sight(56 * 56, 56 * 56, "pil")
+    with pytest.raises(InputError, match="min_pixels 9 is above max_pixels 4"):
+        load("world:reasoner", listener="world:held-out,min_pixels=9,max_pixels=4")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 
 from earshot.errors import InputError, ListenerUnavailable, ModelError
+from earshot.images import Sight
 from earshot.listener.claims import Checker, ClaimListener, ClaimQuestion, Heard, LocalChecker
 from earshot.protocol import Claim, claim_messages
 from earshot.types import ImageSource
@@ -160,7 +161,7 @@ def test_what_cannot_be_is_refused() -> None:
 def test_images_are_shrunk_for_a_checker_and_a_block_that_its_template_opens_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    vlm = replace(WORLD["llava"], max_pixels=1000)
+    vlm = replace(WORLD["llava"], before=Sight(None, 1000))
     template = vlm.processor.chat_template.replace("<think>", "")
     monkeypatch.setattr(vlm.processor, "chat_template", template + "{% if add_generation_prompt %}<think>\n{% endif %}")
     seen: list[tuple[int, int]] = []

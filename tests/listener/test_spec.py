@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from earshot.errors import InputError
+from earshot.images import Sight
 from earshot.listener.spec import ListenerSpec, parse_listener, parse_listeners
 
 
@@ -52,6 +53,7 @@ def test_a_folder_is_taken_as_it_is_called(tmp_path: Path) -> None:
         ("x,needs_claims=yes", "needs_claims is 'yes', expected true or false"),
         ("x,control=grey", "control is 'grey', expected random or shuffled or blind or no_trace"),
         ("x,orders=none", "orders is 'none', expected shown or both"),
+        ("x,image_backend=cv2", "image_backend is 'cv2', expected pil or torchvision"),
         ("x,redaction=all", "redaction is 'all', expected none or answer or verdict"),
         ("x,control=random", "has x with control random, expected a model"),
         ("x=", "has no model with control None"),
@@ -61,6 +63,19 @@ def test_what_cannot_be_is_told_in_one_line(text: str, problem: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_listener(text)
     assert problem in str(caught.value)
+
+
+def test_a_listener_sees_images_as_the_reasoner_does_but_for_what_is_said_of_it() -> None:
+    reasoner = Sight(900, 1600, "torchvision")
+
+    def sight(options: str) -> Sight:
+        return parse_listener(f"x{options}").filled(batch_size=1, device="cpu", dtype="auto", sight=reasoner).sight
+
+    assert sight("") == reasoner
+    assert sight(",max_pixels=1000,image_backend=pil") == Sight(900, 1000, "pil")
+    # A limit of the reasoner's that crosses the listener's gives way.
+    assert sight(",max_pixels=400") == Sight(400, 400, "torchvision")
+    assert sight(",min_pixels=2500") == Sight(2500, 2500, "torchvision")
 
 
 def test_listeners_are_named_by_the_user_or_by_their_folder() -> None:

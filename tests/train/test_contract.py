@@ -55,3 +55,8 @@ def test_the_hooks_relied_on_are_called() -> None:
     scoring = inspect.getsource(GRPOTrainer._generate_and_score_completions)
     assert "rewards[unscorable_mask] = torch.nan" in scoring
     assert "torch.nan_to_num(advantages, nan=0.0)" in scoring
+    # What `vlm.mechanisms.reason_for_whole_steps` says before there is a trainer.
+    enabled = (
+        'self.aux_loss_enabled = hasattr(text_config, "output_router_logits") and self.router_aux_loss_coef != 0.0'
+    )
+    assert enabled in inspect.getsource(GRPOTrainer.__init__)

@@ -3,8 +3,10 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ from rich.console import Console
 
 from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ConfigError, DataError, InputError, TrainingAborted
+from earshot.images import Sight
 from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.controls import RandomListener
 from earshot.protocol import prompt_set
@@ -102,6 +105,42 @@ def test_sft_teaches_the_completion_and_nothing_of_the_prompt(models: Path, pair
         assert parse_completion(text, prompt_set("brief")) == targets.verdict(index, ())
     # The pictures are in the prompts, whole: two images of 2 × 2 patches a row.
     assert (batch["input_ids"] == vlm.model.config.image_token_id).sum().item() == 2 * 2 * 4
+
+
+def test_what_is_asked_of_images_holds_for_all_roles_of_a_run_and_is_recorded(
+    models: Path, pairs: Path, tmp_path: Path
+) -> None:
+    roles = {
+        "listener": {"paths": str(models / "llava"), "max_pixels": 900},
+        "claims": {"paths": str(models / "llava")},
+    }
+    images = {"min_pixels": 800, "max_pixels": 1200}
+    run = RunDir(
+        train_grpo(grpo_config(models / "llava", pairs, tmp_path / "run", images=images, **roles), console=QUIET)
+    )
+    told = json.loads(run.environment.read_text())["models"]
+    seen = {role.split(":")[0]: Sight(*(model[name] for name in asdict(Sight()))) for role, model in told.items()}
+    assert seen == {
+        "reasoner": Sight(800, 1200, "pil"),
+        "listener": Sight(800, 900, "pil"),
+        "claims": Sight(800, 1200, "pil"),
+    }
+    assert load(run.model).sight == Sight(800, 1200, "pil")
+
+
+def test_sft_sees_images_as_its_configuration_says(models: Path, pairs: Path, tmp_path: Path) -> None:
+    seen = set()
+
+    def scaled(image: Any, sight: Sight) -> Any:
+        seen.add(sight)
+        return image
+
+    evaluation = {"every_steps": 1, "pairs": 1}
+    config = sft_config(models / "llava", pairs, tmp_path / "run", images={"max_pixels": 900}, evaluation=evaluation)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"validation": str(pairs)})})
+    with patch("earshot.vlm.model.scaled", scaled):
+        train_sft(config.model_copy(update={"trl": {**config.trl, "max_steps": 1}}), console=QUIET)
+    assert seen == {Sight(None, 900)}
 
 
 def test_rows_that_are_too_long_are_refused_by_name_and_never_cut(models: Path, pairs: Path, tmp_path: Path) -> None:

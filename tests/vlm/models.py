@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from earshot.images import Sight
 from earshot.protocol import reasoner_messages
 from earshot.types import Pair, Votes
 from earshot.vlm import Vlm
-from earshot.vlm.model import set_pixel_limits
+from earshot.vlm.model import set_limits
 from earshot.vlm.tiny import TinySize, build_tiny
 
 FAMILIES = ("qwen2_5_vl", "llava")
@@ -41,7 +42,7 @@ def noisy_pair(id: str, prompt: str = "a red circle", seed: int = 0) -> Pair:
 def any_size(vlm: Vlm) -> Vlm:
     """The model with a processor that keeps images' own sizes, where the family has such a thing."""
     if hasattr(vlm.processor.image_processor, "merge_size"):
-        set_pixel_limits(vlm, 28 * 28, 140 * 140)
+        set_limits(vlm, Sight(28 * 28, 140 * 140))
     return vlm
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any, get_args
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,12 +15,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from earshot.errors import ModelError
-from earshot.images import ImageError
+from earshot.images import ImageBackend, ImageError, Sight
 from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill, reasoner_messages
-from earshot.vlm import Vlm, answer_tokens, load
-from earshot.vlm.model import pixel_limit, resolve_device, set_pixel_limits
+from earshot.types import Pair, Votes
+from earshot.vlm import Vlm, answer_tokens, load, processors
+from earshot.vlm.model import SIDECAR, resolve_device, set_limits
 from earshot.vlm.tiny import build_tiny
+from tests.vlm.families import FAMILIES as FOLDERS
+from tests.vlm.families import build
 from tests.vlm.models import CORPUS, FAMILIES, SIZE, fresh, mixed_prompts, noisy_pair, picture, tiny
 
 
@@ -83,10 +88,10 @@ def copy_of(folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "copy"))
 
 
-def refused(folder: Path | str, *words: str) -> None:
+def refused(folder: Path | str, *words: str, **how: Any) -> None:
     """Loading is refused in one line that names the folder and holds the words, with exit code 2."""
     with pytest.raises(ModelError) as caught:
-        load(folder, device="cpu")
+        load(folder, device="cpu", **how)
     message = str(caught.value)
     assert caught.value.exit_code == 2
     assert "\n" not in message and str(folder) in message
@@ -300,34 +305,93 @@ def test_images_beside_prompts_without_them():
 
 def test_pixel_limits_are_areas_that_images_are_scaled_to():
     vlm = fresh("qwen2_5_vl")
-    set_pixel_limits(vlm, 28 * 28, 112 * 112)
+    set_limits(vlm, Sight(28 * 28, 112 * 112))
     messages = reasoner_messages("a red circle", vlm.prompts)
     inputs = vlm.encode([messages], [[picture(0, 56, 84), picture(1, 224, 224)]])
     # In patches of 14 pixels: 84 x 56 is as it was, 224 x 224 is scaled down to 112 x 112.
     assert inputs["image_grid_thw"].tolist() == [[1, 6, 4], [1, 8, 8]]
 
 
-def test_where_the_processor_has_no_limits_images_are_shrunk_before_it():
-    vlm = fresh("llava")
-    with pytest.raises(ModelError, match="min_pixels cannot be set for it"):
-        set_pixel_limits(vlm, 28 * 28, None)
-    seen = []
+def sizes_before(vlm: Vlm, *images) -> list[tuple[int, int]]:
+    """The sizes in which the processor gets two images."""
     original = vlm.processor.image_processor.preprocess
-    vlm.processor.image_processor.preprocess = lambda images, *a, **k: (
-        seen.extend(image.size for row in images for image in row) or original(images, *a, **k)
-    )
-    set_pixel_limits(vlm, None, 50 * 50)
-    assert pixel_limit(vlm) == 2500
-    vlm.encode([reasoner_messages("a", vlm.prompts)], [[picture(0, 100, 25), picture(1, 200, 50)]])
+    with patch.object(vlm.processor.image_processor, "preprocess", side_effect=original) as preprocess:
+        vlm.encode([reasoner_messages("a", vlm.prompts)], [list(images)])
+    return [image.size for row in preprocess.call_args.args[0] for image in (row if isinstance(row, list) else [row])]
+
+
+def test_where_the_processor_has_no_limits_images_are_scaled_before_it():
+    vlm = fresh("llava")
+    assert vlm.sight == Sight(None, None, "pil")
+    set_limits(vlm, Sight(None, 50 * 50))
     # 100 x 25 = 2,500 stays; 200 x 50 is four times as much, so that its sides are halved.
-    assert seen == [(100, 25), (100, 25)]
+    assert sizes_before(vlm, picture(0, 100, 25), picture(1, 200, 50)) == [(100, 25), (100, 25)]
+    set_limits(vlm, Sight(40 * 40, None))
+    assert sizes_before(vlm, picture(0, 10, 40), picture(1, 200, 50)) == [(20, 80), (200, 50)]
+    assert vlm.sight == Sight(40 * 40, None, "pil")
 
 
-def test_the_limit_is_the_processors_own_where_it_has_one():
+def test_the_limits_are_the_processors_own_where_it_has_them():
     vlm = fresh("qwen2_5_vl")
-    set_pixel_limits(vlm, 28 * 28, 112 * 112)
-    assert (pixel_limit(vlm), vlm.max_pixels) == (112 * 112, None)
-    assert pixel_limit(fresh("llava")) is None
+    set_limits(vlm, Sight(28 * 28, 112 * 112))
+    assert (vlm.sight, vlm.before) == (Sight(28 * 28, 112 * 112, "pil"), Sight())
+    set_limits(vlm, Sight(None, 14 * 14))  # below the lower limit, which gives way
+    assert vlm.sight == Sight(14 * 14, 14 * 14, "pil")
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # GLM's processor, in stock code
+@pytest.mark.parametrize("family", [name for name, one in FOLDERS.items() if one.chat is not None])
+@pytest.mark.parametrize("backend", get_args(ImageBackend))
+def test_an_image_is_shrunk_to_the_limit_and_not_much_further(family, backend, tmp_path):
+    try:
+        vlm = load(build(family, tmp_path), dtype="float32", device="cpu", sight=Sight(None, 60_000, backend))
+        assert vlm.sight.max_pixels == 60_000
+        sizes = sizes_before(vlm, picture(0, 400, 300), picture(1, 300, 280))
+        inputs = vlm.encode([reasoner_messages("a", vlm.prompts)], [[picture(0, 400, 300), picture(1, 300, 280)]])
+    except ModelError as error:
+        pytest.skip(str(error))
+    patches = inputs.get("image_grid_thw")
+    side = getattr(vlm.processor.image_processor, "patch_size", 0)
+    for k, (width, height) in enumerate(sizes):
+        area = width * height if patches is None else int(patches[k].prod()) * side**2
+        assert 0.75 * 60_000 < area <= 60_000
+
+
+def test_torchvision_that_is_asked_for_and_is_not_there_is_named(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(processors, "is_torchvision_available", lambda: False)
+    words = ("torchvision, which is not installed", "pip install 'earshot[torchvision]'")
+    refused(saved[1], *words, sight=Sight(image_backend="torchvision"))
+    folder = copy_of(saved[1], tmp_path)
+    (folder / SIDECAR).write_text('{"prompts": "standard", "images": {"image_backend": "torchvision"}}')
+    refused(folder, *words)
+    assert load(folder, device="cpu", sight=Sight(image_backend="pil")).sight.image_backend == "pil"
+
+
+@pytest.mark.parametrize("images", [{"image_backend": "cv2"}, {"min_pixels": 9, "max_pixels": 4}, {"size": 3}, 7])
+def test_a_folder_that_says_of_images_what_cannot_be_is_refused(saved, tmp_path, images):
+    folder = copy_of(saved[1], tmp_path)
+    (folder / SIDECAR).write_text(json.dumps({"prompts": "standard", "images": images}))
+    refused(folder, "'images' is not as Earshot writes it")
+
+
+def test_a_folder_says_how_images_were_made_ready_when_it_was_written(tmp_path):
+    vlm = fresh("llava")
+    set_limits(vlm, Sight(None, 900))
+    vlm.save(tmp_path / "model")
+    assert load(tmp_path / "model").sight == Sight(None, 900, "pil")
+    assert load(tmp_path / "model", sight=Sight(None, 1600)).sight == Sight(None, 1600, "pil")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_torchvision_scales_images_where_it_is_asked_for_and_goes_with_the_folder(family, tmp_path):
+    pytest.importorskip("torchvision")
+    fresh(family).save(tmp_path / "base")
+    pil, other = (load(tmp_path / "base", sight=Sight(image_backend=backend)) for backend in get_args(ImageBackend))
+    pair = Pair("a", "red", picture(0, 70, 90), picture(1, 90, 70), Votes(1.0, 0.0))
+    pixels = [vlm.encode_pairs([pair])["pixel_values"] for vlm in (pil, other)]
+    assert pixels[0].shape == pixels[1].shape and not torch.equal(*pixels)  # the two round differently
+    other.save(tmp_path / "again")
+    assert load(tmp_path / "again").sight.image_backend == "torchvision"
 
 
 def test_an_unreadable_image_names_its_pair(tmp_path):

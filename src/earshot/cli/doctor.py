@@ -1,4 +1,4 @@
-"""`earshot doctor`: what is installed, and what this machine can do."""
+"""`earshot doctor`: what is installed, what this machine can do, and what is to be known of a model."""
 
 import importlib.metadata
 import importlib.util
@@ -7,25 +7,64 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from earshot import __version__
+from earshot.cli.reward_model import (
+    Device,
+    Dtype,
+    ImageBackendName,
+    MaxNewTokens,
+    MaxPixels,
+    MinPixels,
+    Prompts,
+)
+from earshot.errors import InputError
 
+_OF_NO_MODEL = (512, "auto", "auto", None, None, None, None)
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 def doctor_command(
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of a table."),
+    model: Annotated[
+        str | None, typer.Option("--model", help="Look at this model: a folder, a hub id or world:reasoner.")
+    ] = None,
+    max_new_tokens: MaxNewTokens = 512,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
+    image_backend: ImageBackendName = None,
+    prompts: Prompts = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """What is installed, and what this machine can do."""
+    """What is installed, and what this machine can do; with --model, how a model is computed, and if that is right."""
     facts = examine()
-    if as_json:
+    if model is not None:
+        from earshot.cli.doctor_model import examine_model
+        from earshot.images import Sight
+
+        memory_gib = _room_gib(facts, device)
+        examine_model(
+            model,
+            memory_gib,
+            max_new_tokens=max_new_tokens,
+            device=device,
+            dtype=dtype,
+            sight=Sight(min_pixels, max_pixels, image_backend),
+            prompts=prompts,
+            as_json=as_json,
+        )
+    elif (max_new_tokens, device, dtype, min_pixels, max_pixels, image_backend, prompts) != _OF_NO_MODEL:
+        raise InputError("all options but --json are of a model; give --model")
+    elif as_json:
         print(json.dumps(facts, indent=2))
     else:
-        _print_table(facts)
+        print_rows(_rows(facts))
 
 
 def examine() -> dict[str, Any]:
@@ -90,14 +129,22 @@ def _examine_torch() -> dict[str, Any]:
     }
 
 
-def _print_table(facts: dict[str, Any]) -> None:
+def _room_gib(facts: dict[str, Any], device: str) -> float | None:
+    """Memory of the device that a model would be loaded on."""
+    torch = facts["torch"]
+    on_gpu = torch is not None and torch["device"] == "cuda" and device != "cpu"
+    return torch["device_memory_gib"] if on_gpu else facts["memory_gib"]
+
+
+def print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Prints facts by their names."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in _rows(facts):
+    for name, text in rows:
         table.add_row(name, text)
     Console(file=sys.stdout, highlight=False, markup=False).print(table)
 

@@ -110,10 +110,8 @@ def evaluation_settings(described: Mapping[str, Any], out: Path, data: Path, sou
         name: told.get("sha256") for name, told in {"model": described["model"], **described["listeners"]}.items()
     }
     models = model_records(out, sources, hashes)
-    # A plain listener is told by its hash; another by how it is asked, too.
-    asked = {name: told for name, told in described["listeners"].items() if told.keys() - {"name", "sha256"}}
-    told = {**described, "models": models, "listeners": sorted(described["listeners"]), "data": relative(data, out)}
-    return told | ({"asked": asked} if asked else {})
+    asked = described["listeners"]
+    return {**described, "models": models, "listeners": sorted(asked), "asked": asked, "data": relative(data, out)}
 
 
 def model_records(

@@ -8,12 +8,41 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from earshot.errors import InputError
+
 if TYPE_CHECKING:
     from earshot.judging.model import RewardModel
     from earshot.listener.spec import ListenerSpec
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling.")]
 Prompt = Annotated[str, typer.Option("--prompt", help="What the images were made from.")]
+MaxNewTokens = Annotated[
+    int, typer.Option("--max-new-tokens", min=1, help="Longer completions are cut, and malformed.")
+]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where it is computed.")]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16"], typer.Option("--dtype", help="bfloat16 on a GPU where it is auto.")
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels", min=1, help="Larger images are shrunk to so many; the reasoner's own limit by default."
+    ),
+]
+MinPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--min-pixels", min=1, help="Smaller images are enlarged to so many; the reasoner's own limit by default."
+    ),
+]
+ImageBackendName = Annotated[
+    Literal["pil", "torchvision"] | None,
+    typer.Option("--image-backend", help="Who scales images; by default as the reasoner was trained, or pil."),
+]
+Prompts = Annotated[
+    str | None,
+    typer.Option("--prompts", help="How the reasoner is asked: a YAML file or a name; its folder's own by default."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, with the fields that Python gives.")]
 
 
@@ -40,29 +69,17 @@ class ModelOptions:
     ] = "author"
     samples: Annotated[int, typer.Option("--samples", min=1, help="Completions for each order of the images.")] = 1
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Of the sampling; 0 is greedy.")] = 1.0
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="Longer completions are cut, and malformed.")
-    ] = 512
+    max_new_tokens: MaxNewTokens = 512
     redaction: Annotated[
         Literal["none", "answer", "verdict"],
         typer.Option("--redaction", help="What a trace loses before a listener reads it."),
     ] = "verdict"
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where it is computed.")] = "auto"
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16"], typer.Option("--dtype", help="bfloat16 on a GPU where it is auto.")
-    ] = "auto"
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(
-            "--max-pixels", min=1, help="Larger images are shrunk to so many; the reasoner's own limit by default."
-        ),
-    ] = None
-    prompts: Annotated[
-        str | None,
-        typer.Option(
-            "--prompts", help="How the reasoner is asked: a YAML file or a name; its folder's own by default."
-        ),
-    ] = None
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    min_pixels: MinPixels = None
+    max_pixels: MaxPixels = None
+    image_backend: ImageBackendName = None
+    prompts: Prompts = None
 
     def listeners(self) -> "dict[str, ListenerSpec]":
         """Listeners by the name to report: NAME of NAME=MODEL, else the source's own.
@@ -81,13 +98,11 @@ class ModelOptions:
             InputError: An option makes no sense, or what a model needs is not installed.
             ModelError: There is no such model.
         """
-        from earshot.errors import InputError
         from earshot.predictions.judgement import check_decide
 
         named = self.listeners()
         check_decide(self.decide, list(named), self.redaction)
-        if importlib.util.find_spec("torch") is None:
-            raise InputError("a reward model needs torch and transformers; pip install 'earshot[train]'")
+        need_torch()
         from earshot.judging.model import load
 
         return load(
@@ -110,6 +125,16 @@ class ModelOptions:
             listener=named(self.listener),
             checker=named(self.checker),
         )
+
+
+def need_torch() -> None:
+    """Sees that a model can be loaded at all.
+
+    Raises:
+        InputError: torch is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("a reward model needs torch and transformers; pip install 'earshot[train]'")
 
 
 def load_share(number: int, *, of: int, load: "Callable[[], RewardModel]") -> "RewardModel":

@@ -62,19 +62,29 @@ class SftDataConfig(DataConfig):
     of the model's own context."""
 
 
-class ImageConfig(Config):
-    """How large images are when the model sees them. None leaves the processor's own limits."""
+class PixelLimits(Config):
+    """How large images are when a model sees them."""
 
     min_pixels: Count | None = None
-    """Smaller images are enlarged to this many pixels (width × height)."""
+    """Smaller images are enlarged to this many pixels (width × height); None leaves the processor's own limit, and a
+    listener's to what the reasoner sees."""
     max_pixels: Count | None = None
-    """Larger images are shrunk to this many pixels (width × height)."""
+    """Larger images are shrunk to this many pixels; None as above."""
 
     @model_validator(mode="after")
-    def _limits_are_in_order(self) -> "ImageConfig":
+    def _limits_are_in_order(self) -> "PixelLimits":
         if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
         return self
+
+
+class ImageConfig(PixelLimits):
+    """How images are made ready for the model that is trained; listener and claim checker take what they do not say."""
+
+    # Pillow gives the same pixels whatever is installed [C].
+    backend: Literal["pil", "torchvision"] | None = None
+    """Who scales them, for all models of a run; None is as the model was trained here before, or `pil`. Families for
+    which transformers has only one take that one (docs/models.md)."""
 
 
 def _one_or_several(value: Any) -> Any:
@@ -104,7 +114,7 @@ class RemoteConfig(Config):
     """The environment variable that holds the server's key, if it has one."""
 
 
-class ListenerConfig(HeldConfig):
+class ListenerConfig(HeldConfig, PixelLimits):
     """A frozen model that reads traces, how it is asked, and which control it is replaced by, if any."""
 
     paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False)] = ()
@@ -136,8 +146,6 @@ class ListenerConfig(HeldConfig):
     # STACK: the batch of the measured step (16 completions).
     batch_size: Count = 16
     """Traces judged in one forward pass."""
-    max_pixels: Count | None = None
-    """Larger images are shrunk to this many pixels (width × height); by default to what the reasoner sees."""
     leak_alarm: LeakAlarmConfig = LeakAlarmConfig()
     """Whether traces leak the verdict to a listener that sees no image."""
 

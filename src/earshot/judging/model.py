@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
+from earshot.images import ImageBackend, Sight
 from earshot.judging.pictures import PictureLike, take_picture
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images, score_images
@@ -24,7 +25,6 @@ from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address
 from earshot.types import Pair, Wanted
 from earshot.vlm import load as load_vlm
-from earshot.vlm.model import pixel_limit
 
 
 @runtime_checkable
@@ -295,7 +295,9 @@ def load(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
+    min_pixels: int | None = None,
     max_pixels: int | None = None,
+    image_backend: ImageBackend | None = None,
     prompts: str | Path | PromptSet | None = None,
 ) -> RewardModel:
     """Loads a reward model; `earshot.load` is this.
@@ -317,8 +319,10 @@ def load(
         batch_size: Pairs, in one order, that are encoded at a time.
         device: `auto`, `cpu` or `cuda`; a GPU that was asked for and is not there is an error.
         dtype: `auto`, `float32` or `bfloat16`.
-        max_pixels: Larger images are shrunk to so many pixels (width × height) for every model here; None leaves the
-            reasoner's own limit, which its listeners and checkers take.
+        min_pixels: Smaller images are enlarged to so many pixels (width × height) for every model here; None leaves the
+            reasoner's own limit, which its listeners and checkers take, as they do the next two.
+        max_pixels: Larger images are shrunk to so many.
+        image_backend: Who scales images, `pil` or `torchvision`; None is what the reasoner was trained with, or `pil`.
         prompts: How the reasoner is asked: the name of a prompt set, its YAML file (docs/prompts.md), or the set
             itself. None takes what its folder was trained with, else `standard`.
 
@@ -334,6 +338,7 @@ def load(
     if samples > 1 and temperature == 0:
         raise InputError("temperature 0 is greedy, so that several samples would be equal; use samples=1")
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
+    sight = Sight(min_pixels, max_pixels, image_backend)
     reasoner: Judges
     loaded: Loaded = {}
     if is_address(model):
@@ -344,11 +349,11 @@ def load(
             own.model.prompts = prompt_set(prompts)
         reasoner = ChatReasoner(own, **how)
     else:
-        vlm = load_vlm(model, device=device, dtype=dtype, max_pixels=max_pixels).freeze()
-        max_pixels = pixel_limit(vlm)
-        loaded[str(model), device, dtype, max_pixels] = vlm  # as a listener, in the words of its own folder
+        vlm = load_vlm(model, device=device, dtype=dtype, sight=sight).freeze()
+        sight = vlm.sight
+        loaded[str(model), device, dtype, sight] = vlm  # as a listener, in the words of its own folder
         reasoner = Reasoner(vlm.asked(prompts), **how)
-    shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "max_pixels": max_pixels}
+    shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "sight": sight}
     checked = checker if isinstance(checker, Mapping) else parse_listeners(checker)
     return RewardModel(
         reasoner,
@@ -409,12 +414,7 @@ def describe(model: RewardModel) -> dict[str, Any]:
     reasoner = model.reasoner
     told: dict[str, Any] = {"samples": model.samples, "redaction": model.redaction, "decide": model.decide}
     if isinstance(reasoner, Reasoner):
-        dtype = str(next(reasoner.vlm.model.parameters()).dtype)
-        vlm = reasoner.vlm
-        told["model"] = {"name": vlm.name, "sha256": vlm.fingerprint(), "dtype": dtype}
-        told["model"]["prompts"] = vlm.prompts.fingerprint
-        if (limit := pixel_limit(vlm)) is not None:
-            told["model"]["max_pixels"] = limit
+        told["model"] = reasoner.vlm.record() | {"dtype": str(next(reasoner.vlm.model.parameters()).dtype)}
     elif isinstance(reasoner, ChatReasoner):
         told["model"] = {"name": reasoner.name, "prompts": reasoner.own.model.prompts.fingerprint}
     if isinstance(reasoner, Reasoner | ChatReasoner):

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
 from earshot.errors import InputError, ModelError
+from earshot.images import Sight
 from earshot.listener import Listener
 from earshot.listener.claims import ClaimListener, LocalChecker
 from earshot.listener.controls import (
@@ -26,9 +27,8 @@ from earshot.protocol import PromptSet, TraceLanguage, prompt_set
 from earshot.remote import ChatModel, Endpoint, is_address, parse_address
 from earshot.vlm import Vlm, load
 
-Loaded: TypeAlias = dict[tuple[str, str, str, int | None], Vlm]
-"""Frozen models by source, device, dtype and limit of pixels, as they were asked for: one that is named twice is loaded
-once."""
+Loaded: TypeAlias = dict[tuple[str, str, str, Sight], Vlm]
+"""Frozen models by source, device, dtype and sight, as they were asked for: one that is named twice is loaded once."""
 
 
 def build_listener(spec: ListenerSpec, loaded: Loaded | None = None) -> Listener:
@@ -101,10 +101,9 @@ def language_of(spec: ListenerSpec, loaded: Loaded) -> TraceLanguage:
 
 
 def describe_listener(listener: Listener) -> dict[str, Any]:
-    """What a listener's numbers depend on: its name, the hash of its model's weights, and how it is asked."""
+    """What a listener's numbers depend on: its name, its model's weights by their hash, and how it is asked."""
     if isinstance(listener, LocalListener):
-        vlm = listener.vlm
-        return {"name": vlm.name, "sha256": vlm.fingerprint(), "prompts": vlm.prompts.fingerprint}
+        return listener.vlm.record()
     told: dict[str, Any] = {"name": listener.name}
     if isinstance(listener, ChatListener):
         return told | {"prompts": listener.model.prompts.fingerprint}
@@ -119,9 +118,9 @@ def describe_listener(listener: Listener) -> dict[str, Any]:
 
 
 def describe_checker(checker: ClaimListener) -> dict[str, Any]:
-    """What its numbers depend on: its name, and the hashes of its models' weights."""
-    hashes = [one.vlm.fingerprint() for one in checker.checkers if isinstance(one, LocalChecker)]
-    return {"name": checker.name, "sha256": "+".join(hashes)}
+    """What its numbers depend on: its name, and its models."""
+    models = [one.vlm.record() for one in checker.checkers if isinstance(one, LocalChecker)]
+    return (models[0] if len(models) == 1 else {"of": models}) | {"name": checker.name}
 
 
 def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
@@ -151,9 +150,9 @@ def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
 
 def _model(spec: ListenerSpec, source: str, loaded: Loaded) -> Vlm:
     device, dtype = spec.device or "auto", spec.dtype or "auto"
-    key = (source, device, dtype, spec.max_pixels)
+    key = (source, device, dtype, spec.sight)
     if key not in loaded:
-        loaded[key] = load(source, device=device, dtype=dtype, max_pixels=spec.max_pixels).freeze()
+        loaded[key] = load(source, device=device, dtype=dtype, sight=spec.sight).freeze()
     return loaded[key].asked(spec.prompts)
 
 

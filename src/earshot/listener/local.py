@@ -17,6 +17,7 @@ from earshot.protocol.answers import AnswerPlace
 from earshot.types import Pair
 from earshot.vlm import Vlm, answer_tokens
 from earshot.vlm.prefix import Prefix, continued_logits, suffix_logits
+from earshot.vlm.rows import append_completions
 
 
 @dataclass
@@ -75,6 +76,17 @@ class LocalListener:
         vlm = self.vlm
         logits = suffix_logits(vlm.model, prefix, owners, self._suffixes(traces), pad_id=vlm.tokenizer.pad_token_id)
         return checked(self._p_first(logits), name=self.name)
+
+    def p_first_stock(self, pair: Pair, trace: str | None) -> float:
+        """`p_first` of one pair by a single row of stock transformers, without padding, cache or anything shared.
+
+        What is computed in any other way must agree with it.
+        """
+        vlm, (suffix,) = self.vlm, self._suffixes([trace])
+        prompt = vlm.encode_pairs([pair], self.limits, len(suffix))
+        row, _ = append_completions(prompt, [suffix], pad_id=vlm.tokenizer.pad_token_id)
+        with torch.no_grad():
+            return float(self._p_first(vlm.model(**row).logits[:, -1])[0])
 
     def _read(self, pairs: Sequence[Pair], owners: Sequence[int], traces: Sequence[str | None]) -> np.ndarray:
         vlm = self.vlm

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from earshot.config import nearest
 from earshot.errors import InputError
-from earshot.images import DEFAULT_LIMITS, ImageLimits
+from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageBackend, ImageLimits, Sight
 from earshot.protocol import RedactionLevel
 
 Control: TypeAlias = Literal["random", "shuffled", "blind", "no_trace"]
@@ -34,8 +34,10 @@ class ListenerSpec:
             do the next two.
         device: Of a model here: `auto`, `cpu` or `cuda`.
         dtype: Of a model here: `auto`, `float32` or `bfloat16`.
-        max_pixels: Larger images are shrunk to so many pixels (width × height) for a model here; None leaves it to the
-            command, whose default is what the reasoner sees.
+        min_pixels: Smaller images are enlarged to so many pixels (width × height) for a model here; None leaves it to
+            the command, whose default is what the reasoner sees, as do the next two.
+        max_pixels: Larger images are shrunk to so many.
+        image_backend: Who scales images, `pil` or `torchvision`.
         limits: What an image may be.
         prompts: How it is asked: the name of a prompt set, or a YAML file; None takes what a model's folder was trained
             with, else `standard`.
@@ -59,7 +61,9 @@ class ListenerSpec:
     batch_size: int | None = None
     device: str | None = None
     dtype: str | None = None
+    min_pixels: int | None = None
     max_pixels: int | None = None
+    image_backend: ImageBackend | None = None
     limits: ImageLimits = DEFAULT_LIMITS
     prompts: str | None = None
     key_env: str = "EARSHOT_LISTENER_KEY"
@@ -77,14 +81,19 @@ class ListenerSpec:
         """Its name, or what its sources are called."""
         return self.name or "+".join(map(_called, self.sources)) or "random"
 
-    def filled(self, *, batch_size: int, device: str, dtype: str, max_pixels: int | None = None) -> ListenerSpec:
+    @property
+    def sight(self) -> Sight:
+        """How images are made ready for a model here, as far as it is said."""
+        return Sight(self.min_pixels, self.max_pixels, self.image_backend)
+
+    def filled(self, *, batch_size: int, device: str, dtype: str, sight: Sight = AS_IT_IS) -> ListenerSpec:
         """The same, with these where it leaves them to the command."""
         return replace(
             self,
             batch_size=self.batch_size or batch_size,
             device=self.device or device,
             dtype=self.dtype or dtype,
-            max_pixels=self.max_pixels or max_pixels,
+            **asdict(self.sight.filled(sight)),
         )
 
     def absolute(self) -> ListenerSpec:
@@ -106,8 +115,13 @@ OF_A_SERVER: Final = ("prompts", "key_env", "concurrency", "timeout_s", "patienc
 _DEFAULTS: Final = {f.name: f.default for f in fields(ListenerSpec) if f.name not in ("sources", "name", "limits")}
 _READ: Final[dict[str, type]] = {
     key: str if default is None else type(default) for key, default in _DEFAULTS.items()
-} | {"batch_size": int, "max_pixels": int}
-_CHOICES: Final = {"control": get_args(Control), "orders": get_args(Orders), "redaction": get_args(RedactionLevel)}
+} | {"batch_size": int, "min_pixels": int, "max_pixels": int}
+_CHOICES: Final = {
+    "control": get_args(Control),
+    "orders": get_args(Orders),
+    "redaction": get_args(RedactionLevel),
+    "image_backend": get_args(ImageBackend),
+}
 
 
 def parse_listener(text: str) -> ListenerSpec:

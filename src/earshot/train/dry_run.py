@@ -82,7 +82,7 @@ def shrink(config: C, folder: Path) -> C:
         small["data"]["validation"] = small["data"]["train"]
     if small["evaluation"]["every_steps"]:
         small["evaluation"] = {"every_steps": 1, "pairs": 2, "samples": 1}
-    small["images"] = {name: None if value is None else _SIZE.image_px**2 for name, value in small["images"].items()}
+    small["images"] = {k: _SIZE.image_px**2 if isinstance(v, int) else v for k, v in small["images"].items()}
     for name in ("listener", "claims") if grpo else ():
         if small[name]:
             paths = tuple(str(folder / f"{name}-{k}") for k in range(len(small[name]["paths"])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from trl import GRPOConfig as TrlGrpoConfig
 from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import ConfigError, InputError, short
+from earshot.images import AS_IT_IS, Sight
 from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.spec import ListenerSpec
 from earshot.predictions.rollout import Rollout, write_rollouts
@@ -37,7 +38,6 @@ from earshot.train.run import (
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import validation
 from earshot.vlm import Vlm
-from earshot.vlm.model import pixel_limit
 
 # Where we differ from TRL's defaults, and why.
 _DEFAULTS: dict[str, Any] = {
@@ -111,17 +111,17 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
     check_pairs(pairs, config, arguments)
-    vlm = load_model(config.model, config.images, config.seed)
+    vlm = load_model(config)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     loaded: Loaded = {}
     listener = checker = alarm = None
     models = {"reasoner": vlm}
     if config.listener:
-        spec = listener_spec(config.listener, config.seed, max_pixels=pixel_limit(vlm))
+        spec = listener_spec(config.listener, config.seed, sight=vlm.sight)
         listener, alarm = build_listener(spec, loaded), leak_alarm(config.listener, spec, loaded)
         models |= {f"listener:{source}": model for source, model in models_of(spec, loaded).items()}
     if config.claims:
-        spec = replace(checker_spec(config.claims), max_pixels=pixel_limit(vlm))
+        spec = replace(checker_spec(config.claims), **asdict(vlm.sight))
         checker = build_checker(spec, loaded, with_prior=config.claims.prior_corrected)
         models |= {f"claims:{source}": model for source, model in models_of(spec, loaded).items()}
     checkpoint = begin_run(run, config, arguments, models=models, command="train grpo", console=console)
@@ -181,13 +181,13 @@ def check_pairs(pairs: PairSet, config: GrpoConfig, arguments: TrlGrpoConfig) ->
         )
 
 
-def listener_spec(config: ListenerConfig, seed: int = 0, *, max_pixels: int | None = None) -> ListenerSpec:
+def listener_spec(config: ListenerConfig, seed: int = 0, *, sight: Sight = AS_IT_IS) -> ListenerSpec:
     """The description of a configuration's listener; the reward redacts, for it logs what is read.
 
     Args:
         config: The configuration.
         seed: Of its controls.
-        max_pixels: What the reasoner sees of an image at most, where the configuration has no limit of its own.
+        sight: What the reasoner sees of an image, where the configuration says nothing of its own.
     """
     return ListenerSpec(
         config.paths,
@@ -199,8 +199,8 @@ def listener_spec(config: ListenerConfig, seed: int = 0, *, max_pixels: int | No
         batch_size=config.batch_size,
         device=config.device,
         dtype=config.dtype,
-        max_pixels=config.max_pixels or max_pixels,
         prompts=config.prompts,
+        **asdict(Sight(config.min_pixels, config.max_pixels).filled(sight)),
         **config.remote.model_dump(),
     )
 

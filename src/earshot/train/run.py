@@ -15,8 +15,9 @@ from accelerate.utils import DistributedType
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback, set_seed
 
-from earshot.config import ImageConfig, ModelConfig, TrainingConfig, nearest
+from earshot.config import ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, TrainingInterrupted, one_line
+from earshot.images import Sight
 from earshot.rundir import RunDir, read_jsonl, sole_writer
 from earshot.train.callbacks import FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
 from earshot.train.checkpoints import Checkpoint, Checkpoints, latest_checkpoint, rewind
@@ -24,6 +25,7 @@ from earshot.train.resuming import check_same, contents_of, record
 from earshot.vlm import Vlm, load
 from earshot.vlm.mechanisms import check_trainable
 from earshot.vlm.model import resolve_device
+from earshot.vlm.weights import merged
 
 
 def trl_defaults(model: ModelConfig) -> dict[str, Any]:
@@ -49,21 +51,17 @@ def trl_decisions(config: TrainingConfig) -> dict[str, Any]:
     }
 
 
-def load_model(model: ModelConfig, images: ImageConfig, seed: int) -> Vlm:
+def load_model(config: TrainingConfig) -> Vlm:
     """The model of a configuration, with its limits on image size set.
 
     Raises:
         ModelError: It cannot be loaded, or not be trained.
     """
-    set_seed(seed)
-    vlm = load(
-        model.path,
-        dtype=model.dtype,
-        device=model.device,
-        min_pixels=images.min_pixels,
-        max_pixels=images.max_pixels,
-    ).asked(model.prompts)
-    check_trainable(vlm.model)
+    model, images = config.model, config.images
+    set_seed(config.seed)
+    sight = Sight(images.min_pixels, images.max_pixels, images.backend)
+    vlm = load(model.path, dtype=model.dtype, device=model.device, sight=sight).asked(model.prompts)
+    check_trainable(vlm.model, with_adapter=config.lora is not None)
     return vlm
 
 
@@ -171,7 +169,7 @@ def begin_run(
         run: Where.
         config: What is run.
         arguments: TRL's configuration, which knows the processes.
-        models: The models by their role, whose hashes are recorded.
+        models: The models by their role, which are recorded.
         command: As typed, without paths.
         console: Where a checkpoint is told of that is damaged.
 
@@ -258,8 +256,8 @@ def train(
     weights = accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     if accelerator.is_main_process:
         # A plain `save_pretrained` folder: adapters are merged into the weights that they adapt.
-        plain = trained.merge_and_unload() if hasattr(trained, "merge_and_unload") else trained
-        Vlm(plain, vlm.processor, vlm.prompts, vlm.name).save(run.model, weights)
+        plain = merged(trained) if hasattr(trained, "merge_and_unload") else trained
+        dataclasses.replace(vlm, model=plain).save(run.model, weights)
     accelerator.wait_for_everyone()
 
 

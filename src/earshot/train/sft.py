@@ -7,7 +7,7 @@ evaluation see the same tokens for the same pair.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,12 +126,12 @@ def _train(config: SftConfig, run: RunDir, console: Console) -> None:
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
     targets = read_targets(pairs, config.data)
-    vlm = load_model(config.model, config.images, config.seed)
+    vlm = load_model(config)
     models = {"reasoner": vlm}
     checkpoint = begin_run(run, config, arguments, models=models, command="train sft", console=console)
     rows = PairRows(pairs, tolerance_of(config.data, refused, run), targets.chosen)
     limit = config.data.max_tokens or vlm.model.config.get_text_config().max_position_embeddings
-    reader = Vlm(None, vlm.processor, vlm.prompts, vlm.name)  # a loader's worker has no use for the weights
+    reader = replace(vlm, model=None)  # a loader's worker has no use for the weights
     collator = PairCollator(reader, rows, targets, limit)
     trainer = GuardedSftTrainer(
         model=vlm.model,

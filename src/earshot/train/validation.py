@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ def validation(
 
     def judge() -> Mapping[str, float | None]:
         model = trainer.accelerator.unwrap_model(trainer.model)
-        reasoner = Reasoner(Vlm(model, vlm.processor, vlm.prompts, vlm.name), max_new_tokens)
+        reasoner = Reasoner(replace(vlm, model=model), max_new_tokens)
         judge = RewardModel(
             reasoner,
             {} if listener is None else {LISTENER: listener},

@@ -17,8 +17,10 @@ from typing import Any, Final, Literal
 import torch
 from jaxtyping import Int
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from earshot.errors import ModelError
+from earshot.vlm.weights import quantisation
 
 # Families that mask nothing but the future where their layers are plain, so that a mask of ours may stand in there.
 _PLAINLY_CAUSAL = frozenset({"llava", "qwen2_vl", "qwen2_5_vl"})
@@ -93,22 +95,32 @@ def checkpoints_layers(model: Any) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in modules)
 
 
-def check_config(config: Any) -> None:
-    """Sees that a model of this configuration writes one token after another.
+def check_config(config: Any, source: str) -> None:
+    """Sees that a model of this configuration takes images and writes one token after another.
+
+    Args:
+        config: Of transformers.
+        source: Where it is from, for the message.
 
     Raises:
         ModelError: It does not; the message says what it does.
     """
     reason = "it is an encoder with a decoder" if config.is_encoder_decoder else _REFUSED.get(config.model_type)
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        reason = "it is no image-text-to-text model"
     if reason is not None:
         raise ModelError(
-            f"a model of type {config.model_type} cannot be asked for a next token ({reason}); expected one that "
-            "continues a conversation, such as Qwen2.5-VL"
+            f"{source}: a model of type {config.model_type} cannot be asked for a next token after images ({reason}); "
+            "expected one that continues a conversation, such as Qwen2.5-VL"
         )
 
 
-def check_trainable(model: Any) -> None:
+def check_trainable(model: Any, *, with_adapter: bool) -> None:
     """Sees that a model can be trained.
+
+    Args:
+        model: As it was loaded.
+        with_adapter: Whether its own weights stay as they are.
 
     Raises:
         ModelError: It cannot; the message says why.
@@ -117,6 +129,12 @@ def check_trainable(model: Any) -> None:
     if kind in _UNTRAINED:
         raise ModelError(
             f"a model of type {kind} cannot be trained here, for {_UNTRAINED[kind]}; it can judge and listen"
+        )
+    method = quantisation(base_of(model).config) if getattr(base_of(model), "is_quantized", False) else None
+    if method is not None and not (with_adapter and method.startswith("bitsandbytes")):
+        raise ModelError(
+            f"weights quantised by {method!r} cannot be trained; expected whole ones, or 'lora' beside those of "
+            "bitsandbytes"
         )
 
 
@@ -167,6 +185,17 @@ def reason_against_sharing(model: Any, tokens: int) -> str | None:
     window = getattr(base_of(model).config.get_text_config(), "sliding_window", None)
     if "sliding_attention" in _kinds_of_layers(model) and (window or 0) < tokens:
         return f"its attention slides over {window} tokens and rows have {tokens}"
+    return None
+
+
+def reason_for_whole_steps(model: Any) -> str | None:
+    """Why a step of GRPO computes whole rows of this model whatever else it allows; None where it need not.
+
+    TRL adds the loss where the configuration gives it a weight (its `aux_loss_enabled`).
+    """
+    text = base_of(model).config.get_text_config()
+    if hasattr(text, "output_router_logits") and getattr(text, "router_aux_loss_coef", None):
+        return "a loss balances its experts, and counts the tokens of every row"
     return None
 
 

@@ -6,6 +6,7 @@ Which models may be computed, and how, `mechanisms` says; no family is known by 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,21 +20,24 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_processing_backends import TorchvisionBackend
 
-from earshot.errors import ConfigError, ModelError, PromptTooLong, first_line
-from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image, shrunk
+from earshot.errors import ConfigError, InputError, ModelError, PromptTooLong, first_line
+from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, load_image, scaled
 from earshot.protocol import PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.answers import AnswerPlace, answer_place
 from earshot.rundir import read_json_object, whole, write_json
 from earshot.types import Pair
+from earshot.vlm.hub import reachable_or_offline
 from earshot.vlm.mechanisms import check_config, check_inputs
 from earshot.vlm.prefix.pictures import layout_is_known
 from earshot.vlm.processors import load_processor
+from earshot.vlm.weights import merged, read_weights
 
 WORLD = "world:"  # begins the name of a model that ships with Earshot, and lies there:
 WORLD_WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
 _ADAPTER = "adapter_config.json"
-SIDECAR = "earshot.json"  # what a model folder says about itself: the prompt set it was trained with, whole
+SIDECAR = "earshot.json"  # what a model folder says about itself: prompt set, whole, and images it was trained with
 _PLACES_OF_IMAGES = ("image_token", "video_token", "boi_token", "eoi_token")  # of processors
 
 
@@ -46,14 +50,14 @@ class Vlm:
         processor: Its processor; `processor.tokenizer` pads on the left.
         prompts: The protocol's words for this model.
         name: For logs and results: the hub id, or the folder's name.
-        max_pixels: Larger images are shrunk to so many pixels (width × height); None leaves them as they are.
+        before: How images are scaled before the processor sees them, where it keeps no limits itself.
     """
 
     model: Any
     processor: Any
     prompts: PromptSet
     name: str
-    max_pixels: int | None = None
+    before: Sight = AS_IT_IS
 
     @property
     def tokenizer(self) -> Any:
@@ -62,6 +66,13 @@ class Vlm:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @property
+    def sight(self) -> Sight:
+        """Between which limits images are scaled for the model, by its processor or before it, and by which library."""
+        images = self.processor.image_processor
+        limits = _limits(images) or (self.before.min_pixels, self.before.max_pixels)
+        return Sight(*limits, "torchvision" if isinstance(images, TorchvisionBackend) else "pil")
 
     @cached_property
     def control_tokens(self) -> frozenset[str]:
@@ -177,7 +188,7 @@ class Vlm:
 
     def processed(self, texts: Sequence[str], images: Sequence[Any]) -> BatchFeature:
         """Rendered conversations, as text, with the decoded images of each, as a left-padded batch."""
-        flat = [[shrunk(image, self.max_pixels) for image in row] for row in images]
+        flat = [[scaled(image, self.before) for image in row] for row in images]
         batch = self.processor(
             text=texts,
             images=flat if any(flat) else None,
@@ -288,16 +299,18 @@ class Vlm:
     def sign(self, folder: Path) -> None:
         """Adds to a folder of weights what Earshot knows of the model, and lets others read it as the umask says."""
         sidecar = folder / SIDECAR
-        write_json(sidecar, {"prompts": self.prompts.model_dump()})
+        images = replace(self.before, image_backend=self.sight.image_backend).told()
+        write_json(sidecar, {"prompts": self.prompts.model_dump(), "images": images})
         for file in folder.rglob("*.safetensors"):
             file.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read what it writes
 
     def record(self) -> dict[str, Any]:
         """What its numbers depend on, for the records of a run or a job; hashing large weights takes some seconds."""
-        return {"name": self.name, "sha256": self.fingerprint(), "prompts": self.prompts.fingerprint}
+        asked = {"prompts": self.prompts.fingerprint, **self.sight.told()}
+        return {"name": self.name, "sha256": self.fingerprint(), **asked}
 
     def fingerprint(self) -> str:
-        """SHA-256 over all weights, to tell in a run's records which model it was."""
+        """SHA-256 over all weights."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -310,8 +323,8 @@ def load(
     *,
     dtype: str = "auto",
     device: str = "auto",
-    min_pixels: int | None = None,
-    max_pixels: int | None = None,
+    sight: Sight = AS_IT_IS,
+    weights: bool = True,
 ) -> Vlm:
     """Loads a model and its processor from a folder or a hub id; safetensors only, no remote code.
 
@@ -319,48 +332,54 @@ def load(
         path: A folder written by `save_pretrained`, a hub id such as `Qwen/Qwen2.5-VL-7B-Instruct`, or `world:NAME`.
         dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
-        min_pixels: Smaller images are enlarged to so many pixels (width × height).
-        max_pixels: Larger images are shrunk to so many; None leaves the processor's own limit.
+        sight: How images are made ready for it; what is left open, the folder says, or else the processor.
+        weights: Whether they are read; without, the model has shapes and no values (torch's meta device).
 
     Returns:
         The model, asked in the prompt set that its folder was trained with, else in `standard`.
 
     Raises:
-        ModelError: There is no such model, it is no image-text-to-text model, its processor cannot be had or has no
-            lower limit of pixels, or it does not continue conversations.
+        ModelError: There is no such model, it is no image-text-to-text model, its processor cannot be had, or it does
+            not continue conversations.
     """
     path = world_model(str(path)) if str(path).startswith(WORLD) else path
+    sight = sight.filled(_read_sight(Path(path)))
     if (Path(path) / _ADAPTER).is_file() and not (Path(path) / "config.json").is_file():
-        return _with_adapter(Path(path), dtype=dtype, device=device, min_pixels=min_pixels, max_pixels=max_pixels)
+        return _with_adapter(Path(path), dtype=dtype, device=device, sight=sight, weights=weights)
     where = resolve_device(device)
     wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
     source = str(path)
     _check_folder(source)
     try:
-        # What the small files say is looked at before gigabytes are read.
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        check_config(config)
-        processor = _prepared(load_processor(source, config), source)
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            source,
-            dtype=wanted,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with reachable_or_offline(source):
+            # What the small files say is looked at before gigabytes are read.
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            check_config(config, source)
+            processor = _prepared(load_processor(source, config, sight.image_backend or "pil"), source)
+            model = _read_model(source, config, wanted).to(where) if weights else _outline(config, wanted)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
             "safetensors and a processor of an image-text-to-text family, or a hub id that can be reached"
         ) from error
+    vlm = Vlm(model, processor, _read_prompts(Path(path)), name=Path(source).name)
+    set_limits(vlm, sight)
+    return vlm.asked(vlm.prompts)
+
+
+def _read_model(source: str, config: Any, dtype: torch.dtype) -> Any:
+    model, found = read_weights(source, config, dtype)
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise ModelError(
             f"{source}: {len(missing)} weights are missing, the first is {missing[0]!r}; expected all weights of a "
             f"{config.model_type} model, so copy or save the folder again"
         )
-    vlm = Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
-    set_pixel_limits(vlm, min_pixels, max_pixels)
-    return vlm.asked(vlm.prompts)
+    return model
+
+
+def _outline(config: Any, dtype: torch.dtype) -> Any:
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, dtype=dtype)
 
 
 def _prepared(processor: Any, source: str) -> Any:
@@ -383,7 +402,7 @@ def _prepared(processor: Any, source: str) -> Any:
     return processor
 
 
-def _with_adapter(folder: Path, **how: Any) -> Vlm:
+def _with_adapter(folder: Path, *, weights: bool, **how: Any) -> Vlm:
     """The base that an adapter of PEFT names, with the adapter merged into its weights.
 
     Raises:
@@ -393,18 +412,23 @@ def _with_adapter(folder: Path, **how: Any) -> Vlm:
         raise ModelError(f"{folder}: an adapter without adapter_model.safetensors; save it with safetensors")
     base = str(read_json_object(folder / _ADAPTER, what="an adapter's configuration").get("base_model_name_or_path"))
     try:
-        vlm = load(base, **how)
+        vlm = load(base, weights=weights, **how)
     except ModelError as error:
         raise ModelError(f"{folder}: an adapter of {base}, which cannot be loaded: {error}") from error
     try:
-        from peft import PeftModel  # a second to import, which few models need
-
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # PEFT asks by an old name
-            vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).merge_and_unload()
+        if weights:
+            vlm.model = _merged(vlm.model, folder)
     except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter of {base} ({first_line(error)})") from error
     return replace(vlm, name=folder.name).asked(_read_prompts(folder, vlm.prompts))
+
+
+def _merged(base: Any, adapter: Path) -> Any:
+    from peft import PeftModel  # a second to import, which few models need
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # PEFT asks by an old name
+        return merged(PeftModel.from_pretrained(base, str(adapter)))
 
 
 def world_model(name: str, weights: Path = WORLD_WEIGHTS) -> Path:
@@ -486,41 +510,44 @@ def _read_prompts(folder: Path, default: PromptSet | None = None) -> PromptSet:
         raise ModelError(f"{sidecar}: {error}") from error
 
 
-def set_pixel_limits(vlm: Vlm, min_pixels: int | None, max_pixels: int | None) -> None:
+def _read_sight(folder: Path) -> Sight:
+    """How images were made ready for a model when it was written, where its processor cannot say it."""
+    sidecar = folder / SIDECAR
+    if not sidecar.is_file():
+        return AS_IT_IS
+    try:
+        return Sight(**read_json_object(sidecar, what="a model's images").get("images", {}))
+    except (InputError, TypeError) as error:
+        raise ModelError(f"{sidecar}: 'images' is not as Earshot writes it ({first_line(error)})") from error
+
+
+def set_limits(vlm: Vlm, sight: Sight) -> None:
     """Sets between how many pixels (width × height) images are scaled, aspect ratio kept.
 
-    Some processors keep such limits themselves; for others larger images are shrunk before they see them.
-
-    Raises:
-        ModelError: The family's processor has no lower limit, and one is asked for.
+    Some processors keep such limits themselves; for others images are scaled before they see them.
     """
-    images, areas = vlm.processor.image_processor, _areas(vlm)
-    if areas is None:
-        if min_pixels is not None:
-            size = dict(images.size or {})
-            raise ModelError(f"{vlm.name}: its processor scales every image to {size}; min_pixels cannot be set for it")
-        vlm.max_pixels = max_pixels
-        return
-    if min_pixels is not None or max_pixels is not None:
-        least, most = areas
-        lower = min_pixels if min_pixels is not None else min(least, max_pixels or least)
-        upper = max_pixels if max_pixels is not None else max(most, lower)
-        images.size = {"shortest_edge": lower, "longest_edge": upper}
-        for name, value in (("min_pixels", lower), ("max_pixels", upper)):
-            if hasattr(images, name):
-                setattr(images, name, value)
-
-
-def pixel_limit(vlm: Vlm) -> int | None:
-    """To how many pixels (width × height) larger images are shrunk for a model; None where they are not."""
-    areas = _areas(vlm)
-    return vlm.max_pixels if areas is None else areas[1]
-
-
-def _areas(vlm: Vlm) -> tuple[int, int] | None:
-    """Between how many pixels the processor itself scales images; None where it has no such limits."""
     images = vlm.processor.image_processor
+    if _limits(images) is None:
+        vlm.before = replace(sight, image_backend=None)
+    elif sight.min_pixels is not None or sight.max_pixels is not None:
+        limits, times = sight.filled(vlm.sight).told(), _times(images)
+        images.size = {}
+        for name, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+            images.size[edge] = limits[name] * times
+            if hasattr(images, name):
+                setattr(images, name, images.size[edge])
+
+
+def _limits(images: Any) -> tuple[int, int] | None:
+    """Between how many pixels an image processor itself scales images; None where it has no such limits."""
     size = dict(images.size or {})
     if not {"shortest_edge", "longest_edge"} <= size.keys() or not hasattr(images, "merge_size"):
         return None
-    return size["shortest_edge"], size["longest_edge"]  # areas in these families, whatever their name
+    # Areas in these families, whatever their name.
+    return size["shortest_edge"] // _times(images), size["longest_edge"] // _times(images)
+
+
+def _times(images: Any) -> int:
+    """How often a processor counts a pixel towards its limits: some see an image as several frames of a video."""
+    counted = "temporal_factor" in inspect.signature(images.resize).parameters
+    return int(images.temporal_patch_size) if counted else 1

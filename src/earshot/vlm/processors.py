@@ -2,7 +2,8 @@
 
 Stock processors of many families also want a video or sound processor, which need packages that nothing here calls
 for, and choose how images are resized by what is installed. Here every processor is made of the parts that pairs of
-images need, its images scaled by Pillow where the family has such a processor, with or without torchvision beside it.
+images need, its images scaled by Pillow where the family has such a processor, with or without torchvision beside it,
+unless torchvision is asked for.
 A folder written here has the base's other parts in it, so that `AutoProcessor` and others load it.
 """
 
@@ -22,6 +23,7 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import cached_file, is_torchvision_available
 
 from earshot.errors import ModelError, first_line
+from earshot.images import ImageBackend
 
 _PROCESSOR_FILE: Final = "processor_config.json"
 _VIDEO_FILE: Final = "video_preprocessor_config.json"
@@ -71,29 +73,30 @@ def images_and_text(stock: type[ProcessorMixin]) -> type[ProcessorMixin]:
     return type(stock.__name__, (stock, _ImagesAndText), {"stock": stock, "left_out": {}})
 
 
-def load_processor(source: str, config: Any) -> Any:
+def load_processor(source: str, config: Any, backend: ImageBackend) -> Any:
     """The processor of a model folder or a hub id.
 
     Args:
         source: Where the model is.
         config: The model's configuration.
+        backend: Who scales its images where transformers has both; where it has one, that is taken.
 
     Raises:
         ModelError: The family's processor needs a package that is not installed, such as torchvision; it is named.
     """
     try:
-        return _load(source, config)
+        return _load(source, config, backend)
     except ImportError as error:
         what = first_line(error).split(" library")[0].replace("requires the ", "requires ")
         advice = "; pip install 'earshot[torchvision]'" if "torchvision" in str(error).lower() else ""
         raise ModelError(f"{source}: {what}, which is not installed{advice}") from error
 
 
-def _load(source: str, config: Any) -> Any:
+def _load(source: str, config: Any, backend: ImageBackend) -> Any:
     stored, _ = ProcessorMixin.get_processor_dict(source)
     stock = _class_of(source, config, stored)
     made = images_and_text(stock)
-    parts = {name: _part(name, stock, source) for name in made.get_attributes()}
+    parts = {name: _part(name, stock, source, backend) for name in made.get_attributes()}
     others = dict.fromkeys(name for name in stock.get_attributes() if name not in parts)
     accepted = set(inspect.signature(stock).parameters) - {*parts, *others}
     processor = made(**parts, **others, **{name: value for name, value in stored.items() if name in accepted})
@@ -122,17 +125,19 @@ def _is_needed(part: str) -> bool:
     return part.endswith(("tokenizer", "image_processor"))
 
 
-def _part(name: str, stock: type[ProcessorMixin], source: str) -> Any:
+def _part(name: str, stock: type[ProcessorMixin], source: str, backend: ImageBackend) -> Any:
     if name != "image_processor":
         if name != "tokenizer":
             return stock._load_tokenizer_from_pretrained(name, source)
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    if backend == "torchvision" and not is_torchvision_available():  # transformers would take Pillow
+        raise ImportError("its images are to be scaled by torchvision")
     try:
-        return AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
+        return AutoImageProcessor.from_pretrained(source, backend=backend, trust_remote_code=False)
     except ValueError as error:
-        if is_torchvision_available():
+        if "Missing optional dependencies: torchvision" not in str(error):
             raise
-        raise ImportError(f"its images are processed by torchvision ({first_line(error)})") from error
+        raise ImportError("its images can be scaled by torchvision alone") from error
 
 
 def _class_of(source: str, config: Any, stored: dict[str, Any]) -> type[ProcessorMixin]:

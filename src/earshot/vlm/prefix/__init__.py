@@ -8,7 +8,8 @@ Nothing here knows of a trainer.
 """
 
 from earshot.vlm.prefix.encode import Prefix, continued_logits, encode_prefix, suffix_logits
-from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, Form, Logps, logps_of_rows, shared_logps
+from earshot.vlm.prefix.forms import Form
+from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, Logps, logps_of_rows, shared_logps
 from earshot.vlm.prefix.sampling import Sampling, sample
 
 __all__ = [

@@ -6,8 +6,9 @@ a packed row.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -33,8 +34,31 @@ from earshot.vlm.prefix.head import Scores, score, score_logits
 from earshot.vlm.prefix.pictures import Pictures, picture_inputs, prompts_with_pictures
 from earshot.vlm.prefix.whole import whole_rows
 
+Form: TypeAlias = Literal["cache", "packed", "plain"]
+
 MASK_ENTRIES = 2**26  # of a mask that is written out, 64 MiB; larger ones are rules, where the model takes these
 _IGNORED = -100
+
+
+def reason_against_form(
+    form: Form, model: Any, inputs: Mapping[str, Any], *, pictures: bool, checkpointed: bool
+) -> str | None:
+    """Why a model's rows cannot be computed in a form; None where they can.
+
+    Args:
+        form: Which.
+        model: A transformers image-text-to-text model, possibly wrapped.
+        inputs: What its processor made.
+        pictures: Whether their images can be told apart.
+        checkpointed: Whether layers are computed again in the backward pass.
+    """
+    if form == "cache" and checkpointed:
+        return "layers that are checkpointed keep no cache"
+    if form == "cache":
+        return reason_for_whole_rows(model, inputs)
+    if form == "packed" and not (takes_own_mask(model) and pictures):
+        return "its attention takes no mask of ours"
+    return None
 
 
 class Scoring(NamedTuple):
@@ -92,10 +116,7 @@ def cached_scores(model: Any, batch: Batch, scoring: Scoring, cache: Any = None)
         scoring: What is asked.
         cache: The prompts', where they have been computed already.
     """
-    if checkpoints_layers(model) and torch.is_grad_enabled():
-        raise ModelError("form 'cache': layers that are checkpointed keep no cache; use form 'packed' or 'plain'")
-    if (reason := reason_for_whole_rows(model, batch.inputs)) is not None:
-        raise ModelError(f"form 'cache': {reason}, so that prompts cannot be shared; use form 'plain'")
+    _refuse_form("cache", model, batch)
     positions = prompt_positions(model, batch.inputs)
     texts = {name: value[:, :-1] for name, value in batch.texts().items()}
     target = model if scoring.fused_head else core_of(model)
@@ -119,8 +140,7 @@ def cached_scores(model: Any, batch: Batch, scoring: Scoring, cache: Any = None)
 
 def packed_scores(model: Any, batch: Batch, scoring: Scoring) -> Scores:
     """One row for each prompt: its tokens but the last, then that token and the completion for each continuation."""
-    if not takes_own_mask(model) or batch.pictures is None:
-        raise ModelError(f"form 'packed': {base_of(model).config.model_type} with these inputs takes no mask of ours")
+    _refuse_form("packed", model, batch)
     packed = _pack(batch, prompt_positions(model, batch.inputs))
     inputs = {
         "input_ids": packed.ids,
@@ -141,6 +161,13 @@ def plain_scores(model: Any, batch: Batch, scoring: Scoring) -> Scores:
     targets = torch.full_like(rows.inputs["input_ids"], _IGNORED)
     targets[before] = batch.completions[real]
     return _by_completion(batch, _scores(model, rows.inputs, targets, scoring), before)
+
+
+def _refuse_form(form: Form, model: Any, batch: Batch) -> None:
+    checkpointed = checkpoints_layers(model) and torch.is_grad_enabled()
+    why = reason_against_form(form, model, batch.inputs, pictures=batch.pictures is not None, checkpointed=checkpointed)
+    if why is not None:
+        raise ModelError(f"form '{form}': {why}; use form 'plain'")
 
 
 def _by_completion(batch: Batch, scores: Scores, places: tuple[torch.Tensor, torch.Tensor]) -> Scores:

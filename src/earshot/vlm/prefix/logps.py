@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -27,9 +27,16 @@ from earshot.vlm.mechanisms import (
     reason_against_sharing,
     reason_for_whole_rows,
     takes_mask_by_rule,
-    takes_own_mask,
 )
-from earshot.vlm.prefix.forms import Batch, Scoring, cached_scores, packed_scores, plain_scores
+from earshot.vlm.prefix.forms import (
+    Batch,
+    Form,
+    Scoring,
+    cached_scores,
+    packed_scores,
+    plain_scores,
+    reason_against_form,
+)
 from earshot.vlm.prefix.head import join
 from earshot.vlm.prefix.pictures import (
     Pictures,
@@ -39,8 +46,6 @@ from earshot.vlm.prefix.pictures import (
     same_pictures,
     split_pictures,
 )
-
-Form: TypeAlias = Literal["cache", "packed", "plain"]
 
 TOKENS_AT_ONCE = 32_768  # of one forward pass; what lies beyond is computed in parts, and again in the backward pass
 PACKED_AT_ONCE = 8_192  # as above for packed rows where masks are written out: `forms.MASK_ENTRIES` is its square
@@ -170,16 +175,35 @@ def logps_of_rows(
 def choose_form(model: Any, batch: Batch) -> Form:
     """The fastest form that the model can do; docs/decisions/shared-prefix.md has the measurements behind it."""
     prompt, completion = batch.inputs["input_ids"].size(1), batch.completions.size(1)
-    reason = reason_for_whole_rows(model, batch.inputs) or reason_against_sharing(model, prompt + completion)
     checkpointed = checkpoints_layers(model) and torch.is_grad_enabled()
-    if reason is None and checkpointed and not (takes_own_mask(model) and batch.pictures is not None):
-        reason = "its layers are checkpointed, which leaves no cache, and its attention takes no mask of ours"
+    reason = reason_for_plain_rows(
+        model, batch.inputs, prompt + completion, pictures=batch.pictures is not None, checkpointed=checkpointed
+    )
     if reason is not None:
         _say_once(f"{type(base_of(model)).__name__}: prefixes are not shared, rows stay plain, because {reason}")
         return "plain"
     if prompt < 2 or batch.owners.unique().numel() == batch.owners.numel():
         return "plain"  # nothing stands before the last token, from which completions start; or nothing is shared
     return "packed" if checkpointed else "cache"
+
+
+def reason_for_plain_rows(
+    model: Any, inputs: Mapping[str, Any], tokens: int, *, pictures: bool, checkpointed: bool
+) -> str | None:
+    """Why gradients of rows of so many tokens cannot go through a shared prompt; None where they can.
+
+    Args:
+        model: A transformers image-text-to-text model, possibly wrapped.
+        inputs: What its processor made of the prompts.
+        tokens: Of a prompt and its completion.
+        pictures: Whether the images can be told apart.
+        checkpointed: Whether layers are computed again in the backward pass.
+    """
+    if reason := reason_for_whole_rows(model, inputs) or reason_against_sharing(model, tokens):
+        return reason
+    if checkpointed and (reason := reason_against_form("packed", model, inputs, pictures=pictures, checkpointed=True)):
+        return f"its layers are checkpointed, which leaves no cache, and {reason}"
+    return None
 
 
 def _parts(batch: Batch, form: Form, tokens_at_once: int) -> list[list[int]]:
