@@ -1,0 +1,236 @@
+"""How much memory a model needs to judge and to be trained, from its configuration.
+
+The model is made without values (on torch's meta device): its weights and its cache are counted. What a pass keeps for
+its gradients follows a rule, the inputs and outputs of every linear layer and norm; docs/models.md says how far off it
+is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from earshot.protocol import reasoner_messages
+from earshot.vlm.mechanisms import reason_against_sharing, reason_for_whole_rows, takes_own_mask
+from earshot.vlm.model import Vlm, pixel_limit
+from earshot.vlm.prefix.head import LOGITS_AT_ONCE
+from earshot.vlm.prefix.logps import TOKENS_AT_ONCE
+
+UNLIMITED_PX = 1024  # side of the images where nothing limits them: what most generators of images make
+_MOMENTS = 2  # that Adam keeps of every weight that it trains
+_COPIES_OF_LOGITS = 4  # a block as it is, in float32, its logarithms, and its gradient
+
+
+class Prompt(NamedTuple):
+    """A prompt with its two images, as a model takes it.
+
+    Attributes:
+        tokens: Its length, images included.
+        patches: Of both images, as the vision tower takes them.
+        inputs: What the processor makes of it, by name.
+    """
+
+    tokens: int
+    patches: int
+    inputs: frozenset[str]
+
+
+class Work(NamedTuple):
+    """What is computed at a time.
+
+    Attributes:
+        prompt: The longest.
+        prompts: How many there are.
+        rows: Completions of all of them.
+        new_tokens: Of the longest completion.
+    """
+
+    prompt: Prompt
+    prompts: int
+    rows: int
+    new_tokens: int
+
+
+class Training(NamedTuple):
+    """How a model is trained on such work.
+
+    Attributes:
+        lora: `peft.LoraConfig`'s fields; None trains all weights.
+        checkpointed: Whether layers are computed again in the backward pass.
+        micro_batches: In how many parts the rows are trained on, one after another.
+        generates: Whether the model samples the completions itself, as in GRPO.
+        compute: What it is computed in; where that is not the weights' own dtype, by autocast. None is their own.
+    """
+
+    lora: Mapping[str, Any] | None = None
+    checkpointed: bool = False
+    micro_batches: int = 1
+    generates: bool = True
+    compute: torch.dtype | None = None
+
+
+class Memory(NamedTuple):
+    """Bytes, by what they hold.
+
+    Attributes:
+        weights: The model's own, and its adapter's.
+        cache: Keys and values of prompts and completions while these are sampled and read.
+        prefill: What the pass over the prompts needs, one layer at a time.
+        gradients: Of the weights that are trained.
+        optimizer: Adam's moments.
+        activations: What a pass keeps for its gradients.
+    """
+
+    weights: int
+    cache: int
+    prefill: int
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+
+    @property
+    def total(self) -> int:
+        """At the highest: what sampling needs is gone before there are gradients."""
+        return self.weights + self.optimizer + max(self.cache + self.prefill, self.gradients + self.activations)
+
+
+def largest_prompt(vlm: Vlm) -> Prompt:
+    """A short question about two square images as large as the model sees them; weights are not looked at."""
+    side = int((pixel_limit(vlm) or UNLIMITED_PX**2) ** 0.5)
+    grey = Image.new("RGB", (side, side), (128, 128, 128))
+    inputs = vlm.encode([reasoner_messages("a", vlm.prompts)], [[grey, grey]])
+    patches = inputs["pixel_values"].numel() // _Parts(vlm.model).numbers_of_a_patch
+    return Prompt(inputs["input_ids"].size(1), patches, frozenset(inputs))
+
+
+def estimate_memory(config: Any, work: Work, *, dtype: torch.dtype, training: Training | None = None) -> Memory:
+    """The memory on one device that holds all of the model.
+
+    Args:
+        config: The model's configuration, of transformers.
+        work: What is judged together; in training, what one step is made of.
+        dtype: Of the weights.
+        training: How it is trained; None only judges.
+    """
+    with torch.device("meta"):
+        # Some kinds of experts are there for this dtype alone.
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).eval()
+    parts, compute = _Parts(model), (training and training.compute) or dtype
+    prompts, row = work.prompts, work.prompt.tokens + work.new_tokens
+    shared = reason_for_whole_rows(model, dict.fromkeys(work.prompt.inputs)) is None
+    cache = (prompts * parts.cache(work.prompt.tokens) if shared else 0) + work.rows * parts.cache(row)
+    prefill = prompts * max(work.prompt.tokens * parts.text.largest, work.prompt.patches * parts.tower.largest)
+    weights = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
+    weights += sum(buffer.nbytes for buffer in model.buffers())  # these keep their own dtype
+    judging = Memory(weights, cache * compute.itemsize, prefill * compute.itemsize)
+    if training is None:
+        return judging
+    own = dtype
+    if training.lora is not None:
+        own = torch.float32  # PEFT's choice for adapters, whatever their base is in
+        model = _with_adapter(model, training.lora)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    numbers = sum(weight.numel() for weight in trained)
+    adapter = numbers * own.itemsize if training.lora is not None else 0
+    copies = numbers if compute != own else 0  # autocast makes them of what is trained
+    shared = shared and reason_against_sharing(model, row) is None
+    shared = shared and (takes_own_mask(model) or not training.checkpointed)
+    logits = _COPIES_OF_LOGITS * min(LOGITS_AT_ONCE, work.rows * work.new_tokens * parts.vocabulary)
+    kept = parts.kept(work, training, shared=shared, tower=parts.tower_holds(trained))
+    return Memory(
+        weights + adapter,
+        judging.cache if training.generates else 0,
+        judging.prefill if training.generates else 0,
+        gradients=numbers * own.itemsize,
+        optimizer=numbers * own.itemsize * _MOMENTS,
+        activations=(kept + copies) * compute.itemsize + logits * torch.float32.itemsize,
+    )
+
+
+class _Width(NamedTuple):
+    """Numbers that a part of a model makes of each of its tokens or patches.
+
+    Attributes:
+        all: Inputs and outputs of its linear layers and norms.
+        largest: Those of the largest of its layers.
+        again: What is kept where layers are computed again: the inputs of all, and the largest.
+    """
+
+    all: int
+    largest: int
+    again: int
+
+    @classmethod
+    def of(cls, modules: Sequence[torch.nn.Module], experts: int) -> _Width:
+        layers = [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
+        largest = max((_width(layer.modules(), experts) for layer in layers), default=0)
+        inputs = sum(next(layer.parameters()).size(-1) for layer in layers)
+        return cls(_width(modules, experts), largest, inputs + largest)
+
+
+class _Parts:
+    """A model, of whose weights only the shapes count: its language model, and the tower that sees images."""
+
+    def __init__(self, model: Any) -> None:
+        self._decoder, self._head = model.get_decoder(), model.get_output_embeddings()
+        inside = {*self._decoder.modules(), self._head}
+        tower = [module for module in model.modules() if module not in inside]
+        experts = getattr(model.config.get_text_config(), "num_experts_per_tok", None) or 1
+        self.text = _Width.of([module for module in inside if module is not self._head], experts)
+        self.tower = _Width.of(tower, 1)
+        self.vocabulary = self._head.weight.size(0)
+        first = next(m for m in tower if isinstance(m, torch.nn.Conv2d | torch.nn.Conv3d | torch.nn.Linear))
+        self.numbers_of_a_patch = first.weight[0].numel()
+
+    def cache(self, tokens: int) -> int:
+        """Numbers that the language model remembers of one row of so many tokens."""
+        with torch.no_grad():
+            ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
+            cache = self._decoder(input_ids=ids, use_cache=True).past_key_values
+        kept = (value for layer in cache.layers for value in vars(layer).values() if isinstance(value, torch.Tensor))
+        return sum(value.numel() for value in kept if value.dim() > 1)
+
+    def tower_holds(self, weights: Iterable[torch.Tensor]) -> bool:
+        """Whether any of these weights is in the tower."""
+        inside = {id(weight) for part in (self._decoder, self._head) for weight in part.parameters()}
+        return any(id(weight) not in inside for weight in weights)
+
+    def kept(self, work: Work, training: Training, *, shared: bool, tower: bool) -> int:
+        """Numbers that the pass over one micro-batch keeps for its gradients, which go into the tower or do not."""
+        rows = -(-work.rows // training.micro_batches)
+        prompts = min(work.prompts, rows) if shared else rows
+        tokens = prompts * work.prompt.tokens + rows * work.new_tokens
+        text, images = (part.again if training.checkpointed else part.all for part in (self.text, self.tower))
+        kept = tokens * text + prompts * work.prompt.patches * images * tower
+        if rows > prompts and not training.checkpointed:
+            # The prompts, copied to the rows that continue them.
+            kept += rows * self.cache(work.prompt.tokens + work.new_tokens)
+        return int(kept * min(1.0, TOKENS_AT_ONCE / tokens))  # what lies beyond is computed in parts, and again
+
+
+def _width(modules: Iterable[torch.nn.Module], experts: int) -> int:
+    """Inputs and outputs of linear layers and norms; of experts those that a token goes through."""
+    width = 0
+    for module in modules:
+        for name, weight in module.named_parameters(recurse=False):
+            if isinstance(module, torch.nn.Linear) and name == "weight":
+                width += sum(weight.shape)
+            elif weight.dim() == 3:
+                width += experts * sum(weight.shape[1:])
+            elif weight.dim() == 1 and name == "weight":
+                width += 2 * weight.numel()
+    return width
+
+
+def _with_adapter(model: Any, lora: Mapping[str, Any]) -> Any:
+    from peft import LoraConfig, get_peft_model  # a second to import, which few calls need
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # PEFT asks by an old name
+        return get_peft_model(model, LoraConfig(**{"task_type": "CAUSAL_LM", **lora}))
