@@ -25,6 +25,7 @@ from earshot.protocol import ANSWER_TEXTS, STANDARD, PromptSet, listener_prefill
 from earshot.protocol.prompts import THINK_OPEN
 from earshot.rundir import read_json_object, whole, write_json
 from earshot.types import Pair
+from earshot.vlm.hub import reachable_or_offline
 from earshot.vlm.mechanisms import check_config, check_inputs
 from earshot.vlm.prefix.pictures import layout_is_known
 from earshot.vlm.processors import load_processor
@@ -254,6 +255,7 @@ def load(
     device: str = "auto",
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    weights: bool = True,
 ) -> Vlm:
     """Loads a model and its processor from a folder or a hub id; safetensors only, no remote code.
 
@@ -263,6 +265,7 @@ def load(
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         min_pixels: Smaller images are enlarged to so many pixels (width × height).
         max_pixels: Larger images are shrunk to so many; None leaves the processor's own limit.
+        weights: Whether they are read; without, the model has shapes and no values (torch's meta device).
 
     Raises:
         ModelError: There is no such model, it is no image-text-to-text model, its processor cannot be had or has no
@@ -270,36 +273,48 @@ def load(
     """
     path = world_model(str(path)) if str(path).startswith(WORLD) else path
     if (Path(path) / _ADAPTER).is_file() and not (Path(path) / "config.json").is_file():
-        return _with_adapter(Path(path), dtype=dtype, device=device, min_pixels=min_pixels, max_pixels=max_pixels)
+        how: dict[str, Any] = {"dtype": dtype, "device": device, "min_pixels": min_pixels, "max_pixels": max_pixels}
+        return _with_adapter(Path(path), **how, weights=weights)
     where = resolve_device(device)
     wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
     source = str(path)
     _check_folder(source)
     try:
-        # What the small files say is looked at before gigabytes are read.
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        check_config(config)
-        processor = _prepared(load_processor(source, config), source)
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            source,
-            dtype=wanted,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with reachable_or_offline(source):
+            # What the small files say is looked at before gigabytes are read.
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            check_config(config)
+            processor = _prepared(load_processor(source, config), source)
+            model = _read_model(source, wanted).to(where) if weights else _outline(config, wanted)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
             "safetensors and a processor of an image-text-to-text family, or a hub id that can be reached"
         ) from error
+    vlm = Vlm(model, processor, _read_prompts(Path(path)), name=Path(source).name)
+    set_pixel_limits(vlm, min_pixels, max_pixels)
+    return vlm
+
+
+def _read_model(source: str, dtype: torch.dtype) -> Any:
+    model, found = AutoModelForImageTextToText.from_pretrained(
+        source,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise ModelError(
             f"{source}: {len(missing)} weights are missing, the first is {missing[0]!r}; expected all weights of a "
-            f"{config.model_type} model, so copy or save the folder again"
+            f"{model.config.model_type} model, so copy or save the folder again"
         )
-    vlm = Vlm(model.to(where), processor, _read_prompts(Path(path)), name=Path(source).name)
-    set_pixel_limits(vlm, min_pixels, max_pixels)
-    return vlm
+    return model
+
+
+def _outline(config: Any, dtype: torch.dtype) -> Any:
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, dtype=dtype)
 
 
 def _prepared(processor: Any, source: str) -> Any:
@@ -322,7 +337,7 @@ def _prepared(processor: Any, source: str) -> Any:
     return processor
 
 
-def _with_adapter(folder: Path, **how: Any) -> Vlm:
+def _with_adapter(folder: Path, *, weights: bool, **how: Any) -> Vlm:
     """The base that an adapter of PEFT names, with the adapter merged into its weights.
 
     Raises:
@@ -332,18 +347,23 @@ def _with_adapter(folder: Path, **how: Any) -> Vlm:
         raise ModelError(f"{folder}: an adapter without adapter_model.safetensors; save it with safetensors")
     base = str(read_json_object(folder / _ADAPTER, what="an adapter's configuration").get("base_model_name_or_path"))
     try:
-        vlm = load(base, **how)
+        vlm = load(base, weights=weights, **how)
     except ModelError as error:
         raise ModelError(f"{folder}: an adapter of {base}, which cannot be loaded: {error}") from error
     try:
-        from peft import PeftModel  # a second to import, which few models need
-
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # PEFT asks by an old name
-            vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).merge_and_unload()
+        if weights:
+            vlm.model = _merged(vlm.model, folder)
     except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter of {base} ({first_line(error)})") from error
     return replace(vlm, prompts=_read_prompts(folder, vlm.prompts), name=folder.name)
+
+
+def _merged(base: Any, adapter: Path) -> Any:
+    from peft import PeftModel  # a second to import, which few models need
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # PEFT asks by an old name
+        return PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
 
 
 def world_model(name: str, weights: Path = WORLD_WEIGHTS) -> Path:
