@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.feature_extraction_utils import BatchFeature
 
-from earshot.errors import ConfigError, ModelError, PromptTooLong, first_line
+from earshot.errors import ConfigError, ModelError, ModelOutOfReach, PromptTooLong, first_line
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image, shrunk
 from earshot.protocol import ANSWER_TEXTS, STANDARD, PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.prompts import THINK_OPEN
@@ -393,7 +393,7 @@ def _check_folder(source: str) -> None:
     elif path.exists():
         raise ModelError(f"{source}: not a folder, expected one with config.json and safetensors, or a hub id")
     elif path.is_absolute() or source.startswith((".", "~")) or len(path.parts) > 2 or _lies_in_a_folder(path):
-        raise ModelError(f"{source}: no such folder, expected one with config.json and safetensors, or a hub id")
+        raise ModelOutOfReach(f"{source}: no such folder, expected one with config.json and safetensors, or a hub id")
 
 
 def _lies_in_a_folder(path: Path) -> bool:
