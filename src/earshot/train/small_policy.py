@@ -57,6 +57,7 @@ def teach(vlm: Vlm, pairs: Sequence[Pair]) -> int:
     weights = _language_weights(vlm.model)
     prompts = [dict(vlm.encode_pairs([pair])) for pair in pairs]
     optimizer = torch.optim.AdamW(weights, lr=_LEARNING_RATE, weight_decay=0.0)
+    vlm.model.train()  # as it will be while it samples: some families then drop what they have learnt here and there
     learnt = 0
     for lesson in range(_MOST_LESSONS):
         logps = shared_logps(vlm.model, prompts[lesson % len(prompts)], [0] * len(taught), ids, mask).logps
@@ -68,7 +69,7 @@ def teach(vlm: Vlm, pairs: Sequence[Pair]) -> int:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-    vlm.model.requires_grad_(True)
+    vlm.model.eval().requires_grad_(True)
     return lesson
 
 
