@@ -33,6 +33,10 @@ class ModelError(InputError):
     """A model folder is missing, incomplete, of an unsupported family, or its tokenizer does not fit the protocol."""
 
 
+class ModelOutOfReach(ModelError):
+    """There is no such folder, and the hub cannot be asked for it."""
+
+
 class PromptTooLong(InputError):
     """Prompts do not fit into the model's context.
 
@@ -69,6 +73,10 @@ class TrainingInterrupted(EarshotError):
     """A signal ended training; all steps until then are in a checkpoint."""
 
     exit_code = 143  # as a shell tells of SIGTERM
+
+
+class RehearsalFailed(EarshotError):
+    """A dry run got through its step, but what it should have exercised was not."""
 
 
 def one_line(message: object) -> str:

@@ -7,7 +7,7 @@ import pytest
 from earshot.cli.main import main
 
 CONFIG = """
-model: {path: Some/Model-7B, family: llava}
+model: {path: Some/Model-7B}
 data: {train: nowhere}
 out: runs/x
 listener: {control: random}
@@ -31,7 +31,9 @@ def test_a_dry_run_says_what_it_changed_and_keeps_nothing(
     assert "trl.bf16: left out" in out
     assert "trl.max_steps: 1" in out
     assert "trl.beta" not in out  # kept as it is
-    assert "one step done" in out
+    assert "one step done, WITHOUT Some/Model-7B, nowhere, for which others stood in; nothing was kept" in out
+    assert "model: Some/Model-7B: NOT REHEARSED (Some/Model-7B: no such folder, and the hub" in out
+    assert "not estimated, for Some/Model-7B could not be looked at" in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml"]
 
 
@@ -41,7 +43,7 @@ def test_a_dry_run_says_what_it_changed_and_keeps_nothing(
         (["trl.learning_rat=1", "--dry-run"], "trl.learning_rat: unknown key of GRPOConfig; the nearest known key is"),
         (["trl.learning_rat=1"], "the nearest known key is 'trl.learning_rate'"),
         (["modell.path=x"], "unknown key 'modell'; the nearest known key is 'model'"),
-        (["model.family=qwen9", "--dry-run"], "no family 'qwen9', expected one of qwen2_5_vl, llava"),
+        (["model.family=llava", "--dry-run"], "unknown key 'model.family'"),
         (["lora.rank=8", "--dry-run"], "lora.rank: unknown key of LoraConfig"),
         (["rewards.listener=-1"], "'rewards.listener' is -1"),
         ([], "nowhere: is no folder, expected a pair set"),

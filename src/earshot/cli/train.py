@@ -18,7 +18,9 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key=value or key.su
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint of the run in 'out'.")]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="One step on a tiny model of the same family and made-up pairs; keeps nothing."),
+    typer.Option(
+        "--dry-run", help="One step on small models of the same families and your first pairs; keeps nothing."
+    ),
 ]
 
 
@@ -61,17 +63,10 @@ def _run(config: Any, train: Callable[..., Path], *, resume: bool, rehearse: boo
 
     logging.disable_progress_bar()  # ours tells enough; the bars of loading and writing would break its line
     if rehearse:
-        from earshot.train.dry_run import dry_run
+        from earshot.train.dry_run import dry_run, told_of
 
-        done = dry_run(config, train)
-        for line in done.changed:
-            typer.echo(f"  {line}")
-        numbers = ", ".join(
-            f"{name} {done.metrics[name]:.3g}"
-            for name in ("loss", "reward", "malformed", "grad_norm")
-            if isinstance(done.metrics.get(name), float | int)
-        )
-        typer.echo(f"dry run: one step done with the changes above ({numbers}); nothing was kept")
+        for line in told_of(dry_run(config, train)):
+            typer.echo(line)
         return
     out = train(config, resume=resume)
     if os.environ.get("RANK", "0") == "0":  # of several processes, one tells

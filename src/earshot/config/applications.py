@@ -17,9 +17,6 @@ Count = Annotated[int, Field(ge=1)]
 class HeldConfig(Config):
     """How a model, or each of several, is held in memory."""
 
-    # The reference family (METHOD).
-    family: str = "qwen2_5_vl"
-    """What `--dry-run` builds a tiny model of in its place (`qwen2_5_vl`, `llava`); a real run reads its own."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 on a GPU and float32 on a CPU, whatever the checkpoint was saved in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -10,7 +10,7 @@ from typing import Final
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError
 
-from earshot.errors import ModelError, first_line
+from earshot.errors import ModelOutOfReach, first_line
 
 _PATIENCE_S: Final = 5.0
 _CONFIG: Final = "config.json"
@@ -24,7 +24,7 @@ def reachable_or_offline(source: str) -> Iterator[None]:
         source: A folder, which needs no hub, or a hub id.
 
     Raises:
-        ModelError: The hub cannot be reached, and the model is not in the cache, or not all of it.
+        ModelOutOfReach: The hub cannot be reached, and the model is not in the cache, or not all of it.
     """
     why = None if Path(source).is_dir() else _why_not_reached(source)
     if why is None:
@@ -32,13 +32,13 @@ def reachable_or_offline(source: str) -> Iterator[None]:
         return
     advice = f"where there is a network, 'hf download {source}' brings it; or give a folder's path"
     if not isinstance(try_to_load_from_cache(source, _CONFIG), str):
-        raise ModelError(f"{source}: no such folder, and the hub cannot be asked for it ({why}); {advice}")
+        raise ModelOutOfReach(f"{source}: no such folder, and the hub cannot be asked for it ({why}); {advice}")
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = True
     try:
         yield
     except (OSError, ValueError) as error:
-        raise ModelError(
+        raise ModelOutOfReach(
             f"{source}: not all of it is on this machine ({first_line(error)}), and the hub cannot be asked for the "
             f"rest ({why}); {advice}"
         ) from error

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_backends import TorchvisionBackend
 
-from earshot.errors import ConfigError, InputError, ModelError, PromptTooLong, first_line
+from earshot.errors import ConfigError, InputError, ModelError, ModelOutOfReach, PromptTooLong, first_line
 from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, load_image, scaled
 from earshot.protocol import PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.answers import AnswerPlace, answer_place
@@ -372,7 +372,7 @@ def _read_model(source: str, config: Any, dtype: torch.dtype) -> Any:
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise ModelError(
             f"{source}: {len(missing)} weights are missing, the first is {missing[0]!r}; expected all weights of a "
-            f"{config.model_type} model, so copy or save the folder again"
+            f"{model.config.model_type} model, so copy or save the folder again"
         )
     return model
 
@@ -458,7 +458,7 @@ def _check_folder(source: str) -> None:
     elif path.exists():
         raise ModelError(f"{source}: not a folder, expected one with config.json and safetensors, or a hub id")
     elif path.is_absolute() or source.startswith((".", "~")) or len(path.parts) > 2 or _lies_in_a_folder(path):
-        raise ModelError(f"{source}: no such folder, expected one with config.json and safetensors, or a hub id")
+        raise ModelOutOfReach(f"{source}: no such folder, expected one with config.json and safetensors, or a hub id")
 
 
 def _lies_in_a_folder(path: Path) -> bool:

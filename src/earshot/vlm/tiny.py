@@ -90,8 +90,6 @@ def build_tiny(
 ) -> Vlm:
     """A randomly initialised tiny model of the family with a byte-level tokenizer trained on `corpus`.
 
-    Matrices are drawn at std 1/sqrt(fan_in): with the stock 0.02 a model this narrow does not learn to see shapes.
-
     Raises:
         ModelError: The family is not one of `FAMILIES`.
     """
@@ -99,11 +97,16 @@ def build_tiny(
         raise ModelError(f"tiny model: no family {family!r}, expected one of {', '.join(FAMILIES)}")
     torch.manual_seed(seed)
     model, processor = _BUILDERS[family](corpus, size or TinySize(), vocab_size)
+    draw_weights(model)
+    return Vlm(model=model, processor=processor, prompts=prompt_set(prompts), name=f"tiny-{family}")
+
+
+def draw_weights(model: torch.nn.Module) -> None:
+    """Draws matrices at std 1/sqrt(fan_in): with the stock 0.02 a narrow model does not learn to see shapes."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() >= 2 and "embed" not in name.rsplit(".", 2)[-2]:
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
-    return Vlm(model=model, processor=processor, prompts=prompt_set(prompts), name=f"tiny-{family}")
 
 
 def train_tokenizer(

@@ -1,0 +1,111 @@
+"""What the models of a configuration need of a GPU's memory, from their configs alone, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from trl import GRPOConfig as TrlGrpoConfig
+from trl import SFTConfig as TrlSftConfig
+
+from earshot.config import GrpoConfig, TrainingConfig
+from earshot.config.applications import HeldConfig
+from earshot.images import Sight
+from earshot.train.sft import MAX_NEW_TOKENS
+from earshot.vlm import Vlm
+from earshot.vlm.memory import Training, Work, estimate_memory, largest_prompt
+from earshot.vlm.model import set_limits
+
+_HOW_SURE = (
+    "weights and caches are counted, what a pass keeps for its gradients is a rule that was up to a half off; beside "
+    "them stands what CUDA, its allocator and vLLM keep for themselves"
+)
+
+
+def footprint(config: TrainingConfig, models: Sequence[tuple[str, str, Vlm | None]]) -> list[str]:
+    """The peak of a step on one device that holds all models, its parts, and what it rests on, a line each.
+
+    Args:
+        config: Whose step it is.
+        models: Key, path and model without weights, the reasoner first; None where it could not be looked at.
+    """
+    _, path, reasoner = models[0]
+    if reasoner is None:
+        return [f"not estimated, for {path} could not be looked at"]
+    set_limits(reasoner, Sight(config.images.min_pixels, config.images.max_pixels))
+    work, training, assumed = _step(config, reasoner)
+    own = estimate_memory(reasoner.model.config, work, dtype=_dtype(config.model), training=training)
+    parts = [
+        f"the model {_gib(own.weights + own.optimizer)} of weights and moments, and {_gib(own.cache + own.prefill)} to "
+        f"sample or {_gib(own.gradients + own.activations)} to learn"
+    ]
+    frozen, at_once = 0, 0
+    for path, (asked, real) in {path: (getattr(config, role), real) for role, path, real in models[1:]}.items():
+        if real is None:
+            parts.append(f"{path} NOT counted, for it could not be looked at")
+            continue
+        read = _reading(asked.batch_size, work)
+        needed = estimate_memory(real.model.config, read, dtype=_dtype(asked))
+        frozen, at_once = frozen + needed.weights, max(at_once, needed.cache + needed.prefill)
+        parts.append(f"{path}, frozen, {_gib(needed.weights)}, and {_gib(needed.cache + needed.prefill)} to read")
+    total = own.weights + own.optimizer + frozen + max(own.total - own.weights - own.optimizer, at_once)
+    return [
+        f"about {_gib(total)} on one device that holds everything; {_compared(total)}",
+        *parts,
+        *assumed,
+        _HOW_SURE,
+    ]
+
+
+def _step(config: TrainingConfig, reasoner: Vlm) -> tuple[Work, Training, list[str]]:
+    """A step's work on one process, how it is trained on, and both in words."""
+    grpo = isinstance(config, GrpoConfig)
+    trl: dict[str, Any] = {field.name: field.default for field in fields(TrlGrpoConfig if grpo else TrlSftConfig)}
+    trl |= {"bf16": config.model.device != "cpu", "gradient_checkpointing": False} | config.trl  # our defaults
+    micro_batches = (trl["steps_per_generation"] or trl["gradient_accumulation_steps"]) if grpo else 1
+    rows = trl["per_device_train_batch_size"] * micro_batches
+    group = trl["num_generations"] if grpo else 1
+    new_tokens = trl["max_completion_length"] if grpo else MAX_NEW_TOKENS
+    prompt = largest_prompt(reasoner)
+    checkpointed = trl["gradient_checkpointing"] or bool((trl["fsdp_config"] or {}).get("activation_checkpointing"))
+    compute = torch.bfloat16 if trl["bf16"] else None
+    training = Training(config.lora, checkpointed, micro_batches, grpo, compute)
+    told = [
+        f"assumed of one process: {-(-rows // group)} prompts of {prompt.tokens:,} tokens, the largest that the image "
+        f"limits allow, × {group} completions of {new_tokens:,} tokens, trained on in {micro_batches} parts",
+        f"assumed: weights in {_name(_dtype(config.model))}, computed in {_name(compute or _dtype(config.model))}, "
+        f"{'an adapter' if config.lora else 'all weights'} trained by Adam, layers "
+        f"{'computed again in' if checkpointed else 'kept for'} the backward pass",
+    ]
+    if trl["fsdp"]:
+        told.append("FSDP shares the model's weights, gradients and moments between processes: divide these")
+    return Work(prompt, -(-rows // group), rows, new_tokens), training, told
+
+
+def _reading(batch_size: int, step: Work) -> Work:
+    """What a frozen model reads at a time, with images as the reasoner sees them."""
+    rows = min(batch_size, step.rows)
+    return Work(step.prompt, min(step.prompts, rows), rows, step.new_tokens)
+
+
+def _dtype(held: HeldConfig) -> torch.dtype:
+    """What a model is held in on the machine that it is meant for."""
+    wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    return wanted.get(held.dtype, torch.float32 if held.device == "cpu" else torch.bfloat16)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _compared(total: int) -> str:
+    if not torch.cuda.is_available():
+        return "this machine has no GPU to compare it with"
+    name, there = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
+    return f"this machine's {name} has {_gib(there)}: {'more' if there > total else 'LESS'} than that"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
