@@ -19,7 +19,7 @@ TORCHVISION := build/torchvision
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart test test-torchvision slow conformance check format lint types clean distclean
+.PHONY: help quickstart test test-torchvision slow conformance conformance-table check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
@@ -29,6 +29,8 @@ help:
 	@echo 'make check        format, lint, types, tests: what must pass before a commit'
 	@echo 'make slow         the slow tests'
 	@echo 'make conformance  every model family that the tests build against stock transformers, also in training'
+	@echo 'make conformance-table'
+	@echo '                  write what it finds into docs/models.md'
 	@echo 'make format       rewrite the sources in the one format'
 	@echo 'make clean        remove caches and built files; make distclean also $(VENV)'
 
@@ -49,6 +51,9 @@ slow: $(VENV)/.installed-test
 
 conformance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m conformance $(PYTEST_ARGS)
+
+conformance-table: $(VENV)/.installed-test $(TORCHVISION)/.installed
+	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m tests.vlm.table
 
 check: lint types test
 

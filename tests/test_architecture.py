@@ -316,3 +316,17 @@ def test_importing_earshot_imports_nothing_heavy():
     code = "import earshot, sys; print(*{'torch', 'numpy', 'pydantic', 'PIL', 'transformers'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_whoever_reads_or_writes_a_completion_says_in_which_form() -> None:
+    """Outside callers may leave the prompt set out and get the standard form; a model here has one of its own."""
+    forms = {"parse_completion": 2, "write_completion": 2, "listener_prefill": 2}
+    forgotten = [
+        f"{file.relative_to(PACKAGE)}:{call.lineno}"
+        for file in PACKAGE.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and len(call.args) < forms.get(call.func.id, 0)
+    ]
+    assert not forgotten

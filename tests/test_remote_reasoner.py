@@ -65,7 +65,7 @@ def test_a_reward_model_of_servers() -> None:
         model = earshot.load(f"{url}/v1#tiny,prompts=brief", listener=other)
         told = model.compare(prompt="red", first=shade(90), second=shade(130))
         assert told.p_read["served"] == pytest.approx(0.5)  # 0.75 for whichever is shown first
-        assert describe(model)["model"] == {"name": "tiny", "prompts": "brief"}
+        assert describe(model)["model"] == {"name": "tiny", "prompts": vlm.prompts.fingerprint}
     with pytest.raises(InputError, match="judges by itself"):
         earshot.load("http://127.0.0.1:9")
 
@@ -111,8 +111,10 @@ def test_training_takes_an_address_for_a_listener(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setenv("MINE", "secret")
     with answering(listens) as url:
-        remote = {"prompts": "brief", "key_env": "MINE", "patience_s": 0.1}
-        config = ListenerConfig.model_validate({"paths": url, "remote": remote, "both_orders": True})
+        remote = {"key_env": "MINE", "patience_s": 0.1}
+        config = ListenerConfig.model_validate(
+            {"paths": url, "prompts": "brief", "remote": remote, "both_orders": True}
+        )
         loaded: Loaded = {}
         listener = build_listener(listener_spec(config), loaded)
         assert listener.p_first(PAIRS[:1], ["first : left red , clean ."]).tolist() == [0.5]

@@ -14,14 +14,14 @@ from earshot.judging import self_check
 from earshot.judging.self_check import Check
 from earshot.vlm import load
 from tests.vlm.families import build
-from tests.vlm.models import tiny
+from tests.vlm.models import fresh, tiny
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny untaught model."""
     path = tmp_path_factory.mktemp("model") / "tiny"
-    tiny("qwen2_5_vl").save(path)
+    fresh("qwen2_5_vl").save(path)  # others set limits on the one that they share
     return path
 
 

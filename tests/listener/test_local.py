@@ -10,7 +10,7 @@ from earshot.errors import ImageError, ListenerUnavailable, ModelError
 from earshot.listener import Listener, ask
 from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill
-from earshot.vlm import answer_tokens
+from earshot.vlm import answer_token_ids
 from tests.vlm.models import FAMILIES, fresh, noisy_pair, plain_row, tiny
 
 PAIRS = [noisy_pair("a", "a red circle", 0), noisy_pair("b", "two blue squares and a red circle", 1)]
@@ -27,7 +27,7 @@ def test_it_is_the_softmax_of_two_logits_of_a_plain_row(family):
         read = vlm.tokenizer(listener_prefill(trace, vlm.prompts), add_special_tokens=False)["input_ids"]
         with torch.no_grad():
             logits = vlm.model.eval()(**plain_row(inputs, 0, read)).logits[0, -1]
-        first, second = (math.exp(logits[i]) for i in answer_tokens(vlm).ids)
+        first, second = (math.exp(logits[i]) for i in answer_token_ids(vlm))
         assert p[row] == pytest.approx(first / (first + second), abs=1e-6)
 
 

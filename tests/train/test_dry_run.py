@@ -96,7 +96,7 @@ def rehearsed(pairs: Path) -> tuple[Rehearsal, list[dict[str, Any]]]:
     config = grpo(
         Path("world:reasoner"),
         data={"train": str(pairs)},
-        listener={"paths": ["world:listener", "http://localhost:1"], "remote": {"prompts": "brief"}},
+        listener={"paths": ["world:listener", "http://localhost:1"], "prompts": "brief"},
         claims={"paths": "not/there/checker"},
         rewards={"format": 1.0, "accuracy": 0.5, "listener": 0.5, "claims": 1.0},
     )

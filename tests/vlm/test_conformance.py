@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers.utils import is_torchvision_available
 
-from tests.vlm import conformance
+from tests.vlm import conformance, table
 from tests.vlm.families import FAMILIES, build
 from tests.vlm.stock import Subject
 
@@ -102,3 +102,18 @@ def test_a_checkpoint_is_the_same_every_time(tmp_path: Path) -> None:
     first, second = (build("qwen2_5_vl", tmp_path / place) for place in ("a", "b"))
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore::Warning:transformers")  # of GLM's stock processor
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.conformance])
+        for name in table.listed()
+        if name not in REFUSED
+    ],
+)
+def test_the_page_says_how_a_family_is_computed(name: str, subject_of: Callable[[str], Subject]) -> None:
+    lines = [line for line in table.table_of(table.PAGE.read_text()) if line.startswith(f"| {name} |")]
+    assert len(lines) == 1, f"{name} has {len(lines)} lines; make conformance-table"
+    assert [cell.strip() for cell in lines[0].split("|")[3:6]] == table.mechanism(subject_of(name))

@@ -19,7 +19,7 @@ from earshot.images import ImageBackend, ImageError, Sight
 from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill, reasoner_messages
 from earshot.types import Pair, Votes
-from earshot.vlm import Vlm, answer_tokens, load, processors
+from earshot.vlm import Vlm, answer_token_ids, answer_tokens, load, processors
 from earshot.vlm.model import SIDECAR, resolve_device, set_limits
 from earshot.vlm.tiny import build_tiny
 from tests.vlm.families import FAMILIES as FOLDERS
@@ -204,7 +204,7 @@ def test_a_frozen_model_takes_no_gradients():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_are_single_tokens_of_the_tiny_tokenizers(family):
     vlm = tiny(family)
-    first, second = answer_tokens(vlm).ids
+    first, second = answer_token_ids(vlm)
     assert [vlm.tokenizer.decode([i]) for i in (first, second)] == ["1", "2"]
 
 
@@ -236,7 +236,7 @@ def test_an_answer_of_two_tokens_is_read_at_its_first():
             return {"input_ids": [token for c in text for token in ((1, 2) if c == "2" else (ord(c),))]}
 
     vlm.processor.tokenizer = Spelling()
-    assert answer_tokens(vlm).ids == (ord("1"), 1)
+    assert answer_token_ids(vlm) == (ord("1"), 1)
 
 
 def image_tokens(vlm, inputs) -> list[int]:

@@ -102,7 +102,7 @@ def _rows(found: "Examination", max_new_tokens: int, memory_gib: float | None) -
         "model",
         f"{found.name}: {found.family} ({found.architecture}), {found.parameters:,} parameters, {found.dtype}",
     )
-    opens = f"its chat template opens {found.opened}" if found.opened else "it opens its thoughts itself"
+    opens = f"its chat template opens {found.opened.strip()}" if found.opened else "it opens its thoughts itself"
     answers = " or ".join(f"'{token}' (id {id})" for token, id in found.answers.items())
     yield "asked", f"in the prompt set '{found.prompts}'; {opens}; it answers {answers}"
     limit = found.max_pixels

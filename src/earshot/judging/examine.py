@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from PIL import Image
 
 from earshot.errors import ModelError
-from earshot.vlm import Vlm, answer_tokens
+from earshot.vlm import Vlm, answer_token_ids
 from earshot.vlm.mechanisms import check_inputs, check_trainable, reason_for_whole_rows, reason_for_whole_steps
 from earshot.vlm.memory import Memory, Prompt, Training, Work, estimate_memory, largest_prompt
 from earshot.vlm.prefix import Form
@@ -94,7 +94,7 @@ def examine(vlm: Vlm, *, new_tokens: int) -> Examination:
     inputs = vlm.encode([vlm.messages("a")], [[grey, grey]])
     check_inputs(inputs)
     prompt = largest_prompt(vlm)
-    ids = answer_tokens(vlm).ids
+    ids = answer_token_ids(vlm)
     weights = next(vlm.model.parameters())
     pictures, tokens = layout_is_known(vlm.model, inputs), prompt.tokens + new_tokens
 

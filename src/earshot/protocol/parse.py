@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from earshot.protocol.prompt_set import Answer, PromptSet, Think
+from earshot.protocol.prompt_set import Answer, PromptSet, Think, prompt_set
 from earshot.types import Malformed, Verdict
 
 MALFORMATIONS: Final = (
@@ -24,21 +24,21 @@ MALFORMATIONS: Final = (
 """Every reason `parse_completion` gives. Logs and metrics count by these names, so they stay."""
 
 
-def parse_completion(text: str, prompts: PromptSet) -> Verdict | Malformed:
+def parse_completion(text: str, prompts: PromptSet | None = None) -> Verdict | Malformed:
     """Read a completion strictly: one think block, then one answer block that holds an answer, and nothing else.
 
     White space around the blocks, and around what they hold, is allowed. The work is linear in the length of `text`.
 
     Args:
         text: All that the model wrote, and what its template had opened for it.
-        prompts: How it was asked, which says what the blocks look like.
+        prompts: How it was asked, which says what the blocks look like; None is the standard form.
 
     Returns:
         The verdict with its trace (white space around it removed, possibly empty), or the first of `MALFORMATIONS`
         that applies.
     """
-    text = text.strip()
-    answer = prompts.answer
+    prompts = prompts or prompt_set("standard")
+    text, answer = text.strip(), prompts.answer
     if fault := _think_fault(text, prompts.think) or _answer_fault(text, answer):
         return Malformed(fault)
     opened = _first(answer.open, text)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from earshot.protocol.defuse import defuse
-from earshot.protocol.prompt_set import FIRST_IMAGE, SECOND_IMAGE, PromptSet
+from earshot.protocol.prompt_set import FIRST_IMAGE, SECOND_IMAGE, PromptSet, prompt_set
 from earshot.types import Verdict
 
 
@@ -55,7 +55,9 @@ def claim_messages(claim: str, prompts: PromptSet, *, control_tokens: Collection
     return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
 
 
-def listener_prefill(trace: str | None, prompts: PromptSet, *, control_tokens: Collection[str] = ()) -> str:
+def listener_prefill(
+    trace: str | None, prompts: PromptSet | None = None, *, control_tokens: Collection[str] = ()
+) -> str:
     """How the listener's turn begins, so that an answer must follow.
 
     No trace and an empty trace read the same, such as `<think></think><answer>`: the prior correction then takes from
@@ -63,9 +65,10 @@ def listener_prefill(trace: str | None, prompts: PromptSet, *, control_tokens: C
 
     Args:
         trace: The redacted trace. Tags and `control_tokens` in it are defused: a trace cannot close its own block.
-        prompts: How its model is asked.
+        prompts: How its model is asked; None is the standard form.
         control_tokens: The tokenizer's special tokens, as text.
     """
+    prompts = prompts or prompt_set("standard")
     safe = defuse(trace or "", {*prompts.tags, *control_tokens}).strip()
     if prompts.think is None:
         return f"{safe}{prompts.answer.open}"
@@ -74,8 +77,9 @@ def listener_prefill(trace: str | None, prompts: PromptSet, *, control_tokens: C
     return f"{block}{prompts.answer.open}"
 
 
-def write_completion(verdict: Verdict, prompts: PromptSet) -> str:
-    """The completion that parses to `verdict`, such as `<think> trace </think><answer>1</answer>`: an SFT target."""
+def write_completion(verdict: Verdict, prompts: PromptSet | None = None) -> str:
+    """The completion that parses to `verdict`, in the standard form `<think> trace </think><answer>1</answer>`."""
+    prompts = prompts or prompt_set("standard")
     answer = prompts.answer
     return f"{listener_prefill(verdict.trace, prompts)}{answer.of(verdict.side)}{answer.close}"
 

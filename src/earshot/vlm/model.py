@@ -493,6 +493,15 @@ def answer_tokens(vlm: Vlm, opened: str | None = None, answers: Sequence[str] = 
         raise ModelError(f"{vlm.name}: {error} in this tokenizer; choose another model or other answers") from error
 
 
+def answer_token_ids(vlm: Vlm) -> tuple[int, int]:
+    """The ids of the two tokens, one of which a verdict begins with after what both answers have in common.
+
+    Raises:
+        ModelError: As `answer_tokens`.
+    """
+    return answer_tokens(vlm).ids
+
+
 def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
     parts = [part for message in messages if not isinstance(message["content"], str) for part in message["content"]]
     return sum(part.get("type") == "image" for part in parts)
