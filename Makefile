@@ -38,13 +38,14 @@ quickstart: $(VENV)/.installed-run
 	$(BIN)/earshot quickstart $(QUICKSTART_ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) --dist loadfile \
+		$(PYTEST_ARGS)
 
 # Images must give the same numbers whether torchvision is there or not, so it is kept in a folder of its own.
 test-torchvision: $(VENV)/.installed-test $(TORCHVISION)/.installed
-	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) \
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) \
 		--dist loadfile $(READ_IMAGES) $(PYTEST_ARGS)
-	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m slow tests/lab/commands/test_quickstart.py $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m slow tests/lab/commands/test_quickstart.py $(PYTEST_ARGS)
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
