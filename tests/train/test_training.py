@@ -386,7 +386,7 @@ def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer(
     formed = 0
     for (ids, mask, advantages), for_trace, for_answer, row in zip(given, trace, answer, rows, strict=True):
         tokens = ids[mask.bool()].tolist()
-        start = answer_start(tokens, tokenizer.decode, "</think>")
+        start = answer_start(tokens, tokenizer)
         assert "</think>" not in tokenizer.decode(tokens[: start - 1])
         if row["malformed"] is None:
             assert "</think>" in tokenizer.decode(tokens[:start]) and start < len(tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -186,9 +186,9 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
         unpaid = np.array(not_for_trace).reshape(-1, self.num_generations)
         after = torch.from_numpy(group_advantages(unpaid).reshape(-1)).to(advantages)
-        decode, end = self.vlm.tokenizer.decode, self.vlm.prompts.trace_end
+        tokenizer, end = self.vlm.tokenizer, self.vlm.prompts.trace_end
         starts = torch.tensor(
-            [answer_start(row[: int(n)].tolist(), decode, end) for row, n in zip(ids, mask.sum(1), strict=True)],
+            [answer_start(row[: int(n)].tolist(), tokenizer, end) for row, n in zip(ids, mask.sum(1), strict=True)],
             device=ids.device,
         )
         in_answer = torch.arange(ids.size(1), device=ids.device) >= starts[:, None]
@@ -265,14 +265,14 @@ def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict
     return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
 
 
-def answer_start(ids: list[int], decode: Callable[[list[int]], str], end: str) -> int:
-    """Where in a completion the tokens after its trace begin: after the one that completes what ends it (`</think>`).
+def answer_start(ids: list[int], tokenizer: Any, end: str = "</think>") -> int:
+    """Where in a completion the tokens after its trace begin: after the one that completes what ends it.
 
     The number of tokens where there is no such tag. Tags may be cut into tokens in any way, so texts are compared.
     """
-    if end not in decode(ids):
+    if end not in tokenizer.decode(ids):
         return len(ids)
-    return 1 + bisect_left(range(len(ids)), True, key=lambda last: end in decode(ids[: last + 1]))
+    return 1 + bisect_left(range(len(ids)), True, key=lambda last: end in tokenizer.decode(ids[: last + 1]))
 
 
 def _refuse_split_groups(args: Any) -> None:
