@@ -347,3 +347,51 @@ def test_without_tolerance_the_first_error_is_raised_as_it_is() -> None:
 def test_only_bad_data_is_tolerated() -> None:
     with pytest.raises(ZeroDivisionError), Tolerance(9).item():
         _ = 1 / 0
+
+
+def png(samples: np.ndarray, bits: int, key: tuple[int, ...]) -> bytes:
+    """A PNG of grey or coloured samples at a depth, in which one colour is transparent."""
+    height, width = samples.shape[:2]
+    rows = samples.reshape(height, -1)
+    if bits == 16:
+        lines = rows.astype(">u2").view(np.uint8).reshape(height, -1)
+    else:
+        spread = (rows[..., None] >> np.arange(bits)[::-1]) & 1
+        lines = np.packbits(spread.reshape(height, -1).astype(np.uint8), axis=1)
+    data = b"".join(b"\0" + line.tobytes() for line in lines)
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, 2 if samples.ndim == 3 else 0, 0, 0, 0)
+    parts = [
+        (b"IHDR", head),
+        (b"tRNS", struct.pack(f">{len(key)}H", *key)),
+        (b"IDAT", zlib.compress(data)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_a_transparent_grey_is_white_at_every_depth(bits: int) -> None:
+    key, other = (1 << bits) // 2, 0
+    samples = np.full((16, 16), other)
+    samples[:, 8:] = key
+    pixels = np.asarray(load_image(png(samples, bits, (key,))))
+    assert (pixels[:, 8:] == 255).all() and (pixels[:, :8] == 0).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_transparent_colour_is_white_at_every_depth(bits: int) -> None:
+    key = (3 << bits - 8, 200 << bits - 8, 0)
+    samples = np.zeros((16, 16, 3), dtype=int)
+    samples[:, 8:] = key
+    pixels = np.asarray(load_image(png(samples, bits, key)))
+    assert (pixels[:, 8:] == 255).all() and (pixels[:, :8] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_pixels_whose_range_nobody_tells_are_refused(mode: str) -> None:
+    with pytest.raises(ImageError, match=rf"has pixels of 32 bits \(mode {mode}\)"):
+        load_image(Image.new(mode, (16, 16)))

@@ -83,6 +83,8 @@ def load_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS, whe
         with _open(data) as image:
             _check_header(image, limits)
             _check_data(data, image)
+            if image.format == "PNG":
+                _scale_colour_key(image, bits=data[24])
             return _upright_rgb(image)
 
 
@@ -170,6 +172,10 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> None:
     # More frames are an animation, or a photograph with a second picture beside it; only the first would be seen.
     if frames > 1:
         raise _Refused(f"holds {frames} frames, expected at most 1; take one of them")
+    if image.mode in ("F", "I"):
+        raise _Refused(
+            f"has pixels of 32 bits (mode {image.mode}), whose range nobody tells; make them 8 or 16 bits wide"
+        )
     if image.format is not None and image.format not in SUFFIXES:
         raise _Refused(f"is {image.format}, expected {' or '.join(SUFFIXES)}; convert the image")
     if min(width, height) < limits.min_side_px:
@@ -197,11 +203,27 @@ def _decode_jpeg(data: bytes) -> Image.Image:
         return image
 
 
+def _scale_colour_key(image: Image.Image, *, bits: int) -> None:
+    """Brings the colour that a PNG calls transparent to the depth that its pixels are decoded to.
+
+    Args:
+        image: As Pillow has decoded it.
+        bits: Of a sample in the file, from its header.
+    """
+    key = image.info.get("transparency")
+    if isinstance(key, int) and image.mode in ("1", "L") and bits < 8:
+        image.info["transparency"] = key * 255 // ((1 << bits) - 1)
+    elif isinstance(key, tuple) and bits == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
 def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     if image.mode.startswith("I;16"):  # Pillow would clip at 255 instead of scaling
-        rgb = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        grey = np.asarray(image)
+        shown = np.where(grey == image.info.get("transparency", -1), 255, grey >> 8)
+        rgb = Image.fromarray(shown.astype(np.uint8)).convert("RGB")
     elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         rgb = Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
@@ -262,11 +284,18 @@ class ImageFolder:
         except (OSError, ValueError):
             pass  # the long way says what is wrong
         resolve_inside(self.root, relative, where=where)
-        if not path.is_file():
+        if not _is_file(path):
             place = f"{printable(where)}: " if where is not None else ""
             raise ImageError(f"{place}{printable(str(path))} is missing; put the image there or drop the row")
         self._sound.add(parent)
         return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 class Tolerance:

@@ -217,6 +217,8 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def read_jsonl(path: Path, *, allow_cut: bool = True) -> Iterator[dict[str, Any]]:
     """Yields the object on each line of a JSON Lines file, without holding the file in memory.
 
+    Blank lines, and a byte-order mark at the beginning, are passed over.
+
     Args:
         path: The file.
         allow_cut: Drop a last line that a crash left half-written. Where the file was written whole, this is False
@@ -235,6 +237,8 @@ def read_jsonl(path: Path, *, allow_cut: bool = True) -> Iterator[dict[str, Any]
             row = parse_jsonl_line(line)
             if isinstance(row, dict):
                 yield row
+            elif not line.strip():
+                continue
             elif line.endswith(b"\n") or not allow_cut:
                 what = row if line.endswith(b"\n") else f"a half-written last line ({row})"
                 raise DataError(f"{path}:{number}: found {what}, expected one JSON object; mend or remove the line")
@@ -266,9 +270,9 @@ def repair_jsonl(path: Path) -> int:
 
 
 def parse_jsonl_line(line: bytes) -> dict[str, Any] | str:
-    """The JSON object in a line, or in a file; or what is there instead."""
+    """The JSON object in a line, or in a file, with or without a byte-order mark; or what is there instead."""
     try:
-        value = json.loads(line.decode(), parse_constant=_refuse_constant)
+        value = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
         return "bytes that are not UTF-8"
     except RecursionError:

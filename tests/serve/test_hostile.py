@@ -27,7 +27,7 @@ JSON = {"content-type": "application/json"}
         ("/etc/os-release.png", "image_not_base64"),
         ("../secret.png", "image_not_base64"),
         ("C:\\secret.png", "image_not_base64"),
-        ("data:text/html;base64,AAAA", "image_not_base64"),
+        ("data:text/html;base64,AAAA", "image_refused"),
         ("/etc/passwd", "image_not_base64"),
         ("not base64!", "image_not_base64"),
         ("é", "image_not_base64"),

@@ -100,9 +100,7 @@ def same(one: Any, other: Any) -> None:
 
 
 SHAPES = {
-    "plain": (grpo, {}),
     "later epochs": (grpo, {"max_steps": 8}),
-    "accumulation": (grpo, {"gradient_accumulation_steps": 2, "max_steps": 4}),
     "a window of two steps": (grpo, {"steps_per_generation": 2}),
     "two iterations": (grpo, {"num_iterations": 2}),
     "iterations, windows and accumulation": (

@@ -4,9 +4,11 @@ Exit codes: 0 done, 1 the work failed, 2 the call or its input is wrong, 130 int
 """
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 from typer.exceptions import TyperException
@@ -70,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code of the process.
     """
     words, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
+    words = _at_home(words)
     command = typer.main.get_command(app)
     try:
         # Not command.main(): it has its own ideas of what a broken pipe and an interrupt are worth.
@@ -99,6 +102,13 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
     end = words.index("--") if "--" in words else len(words)
     kept = [word for word in words[:end] if word != "--debug"]
     return kept + words[end:], len(kept) < end
+
+
+def _at_home(words: list[str]) -> list[str]:
+    """The words with `~/` as the user's own folder, where no shell has read it: in quotes, and after `KEY=`."""
+    home = Path.home().as_posix()
+    free = {place + 1 for place, word in enumerate(words) if word == "--prompt"}  # text, and no path
+    return [word if k in free else re.sub(r"(^|[=+])~(?=/)", rf"\g<1>{home}", word) for k, word in enumerate(words)]
 
 
 def _exit_code(error: Exception) -> int:

@@ -4,12 +4,20 @@ A comment above a default gives its source: METHOD for the definition of the met
 it publicly, [B] where we have it second-hand, [C] where it is our own choice; STACK for what was measured.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from earshot.config.loading import Config
 
+
+def _at_home(place: str) -> str:
+    return str(Path(place).expanduser()) if place.startswith("~/") else place
+
+
+Place = Annotated[str, AfterValidator(_at_home)]
+"""A path, in which `~/` is the user's own folder, or what else a model or a set is named by."""
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -21,7 +29,7 @@ class HeldConfig(Config):
     """`auto` is bfloat16 on a GPU and float32 on a CPU, whatever the checkpoint was saved in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is CUDA where there is one, else the CPU. `cuda` without CUDA is an error."""
-    prompts: str | None = None
+    prompts: Place | None = None
     """How it is asked: the name of a prompt set, or a YAML file (docs/prompts.md). None takes what a model's folder was
     trained with, else `standard`."""
 
@@ -29,16 +37,16 @@ class HeldConfig(Config):
 class ModelConfig(HeldConfig):
     """The model that is trained."""
 
-    path: str
+    path: Place
     """A local folder, a hub id, or `world:NAME` for a warm model of the synthetic world."""
 
 
 class DataConfig(Config):
     """The pair sets of a training run."""
 
-    train: str
+    train: Place
     """Folder of the pair set that is trained on."""
-    validation: str | None = None
+    validation: Place | None = None
     """Folder of the pair set of the evaluation during training; None for none."""
     max_pairs: Count | None = None
     """Take only the first so many training pairs; None takes all."""
@@ -114,7 +122,7 @@ class RemoteConfig(Config):
 class ListenerConfig(HeldConfig, PixelLimits):
     """A frozen model that reads traces, how it is asked, and which control it is replaced by, if any."""
 
-    paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False)] = ()
+    paths: Annotated[tuple[Place, ...], BeforeValidator(_one_or_several), Field(strict=False)] = ()
     """Local folders, hub ids, `world:NAME`, or addresses: `http://HOST:PORT` of an `earshot serve`,
     `http://HOST:PORT/v1#MODEL` of an OpenAI-compatible server. One or a list. Several are an ensemble: the mean of
     their probabilities."""
@@ -163,7 +171,7 @@ class ClaimsConfig(HeldConfig):
     The part of the reward is the mean over the trace's distinct claims of p(yes); a trace without a claim earns 0.
     """
 
-    paths: Annotated[tuple[str, ...], BeforeValidator(_one_or_several), Field(strict=False, min_length=1)]
+    paths: Annotated[tuple[Place, ...], BeforeValidator(_one_or_several), Field(strict=False, min_length=1)]
     """Local folders, hub ids or `world:NAME`; one or a list. Of several, the mean of their probabilities."""
     # Every claim counts as the claims of this trace do: the pilot of METHOD's table pays the plain share.
     at_least: Count = 1
@@ -207,7 +215,7 @@ class TrainingConfig(Config):
 
     model: ModelConfig
     data: DataConfig
-    out: str
+    out: Place
     """The run directory."""
     images: ImageConfig = ImageConfig()
     lora: dict[str, Any] | None = None

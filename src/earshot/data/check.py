@@ -28,6 +28,7 @@ from earshot.rundir import parse_jsonl_line
 from earshot.types import hash_of
 
 _BATCH = 512
+_BLANK = 0  # in the place of an id, where a line is blank
 _REMEMBERED = 200_000
 
 
@@ -64,8 +65,8 @@ def check_pairset(folder: Path, *, workers: int = 1) -> Iterator[Problem]:
     yield from _repeated_ids(metadata, ids)
     counts = info.get("counts")
     expected = counts.get("pairs") if isinstance(counts, dict) else None
-    if expected is not None and expected != len(ids):
-        yield Problem(str(metadata), f"holds {len(ids)} pairs where {INFO} says {expected}; copy the set again", None)
+    if expected is not None and expected != (held := sum(one != _BLANK for one in ids)):
+        yield Problem(str(metadata), f"holds {held} pairs where {INFO} says {expected}; copy the set again", None)
 
 
 def _row_problems(metadata: Path, ids: array, workers: int, *, require_images: bool) -> Iterator[Problem]:
@@ -79,6 +80,7 @@ def _row_problems(metadata: Path, ids: array, workers: int, *, require_images: b
             names = sorted({value for value in values if isinstance(value, str)})
             faults = dict(zip(names, pool.map(image_fault, names), strict=True))
             for number, row in batch:
+                ids.extend([_BLANK] * (number - 1 - len(ids)))
                 ids.append(hash_of(repr(_id_of(row))))
                 for reason in _reasons(row, faults, require_images=require_images):
                     yield Problem(_place(metadata, number, row), reason, number)
@@ -89,11 +91,13 @@ def _numbered_rows(metadata: Path) -> Iterator[tuple[int, dict[str, Any] | str]]
     if metadata.name != JSONL:
         yield from enumerate(iter_rows(metadata.parent), start=1)
         return
-    number = 0
+    empty = True
     with metadata.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            yield number, parse_jsonl_line(line)
-    if number == 0:
+            if line.strip():
+                empty = False
+                yield number, parse_jsonl_line(line)
+    if empty:
         raise DataError(f"{metadata}: holds no pairs; expected at least one")
 
 

@@ -125,7 +125,7 @@ def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterat
                 yield f"{name} is {short(value)}, expected a file name"
     for name in VOTE_COLUMNS:
         value = row.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        if not is_count(value):
             yield f"{name} is {short(value)}, expected a finite count of at least 0"
     for name in OPTIONAL_COLUMNS:
         value = row.get(name)
@@ -133,6 +133,16 @@ def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterat
             yield f"{name} is {short(value)}, expected text or null"
         elif value is not None and value not in _ONE_OF.get(name, (value,)):
             yield f"{name} is {short(value)}, expected one of {', '.join(_ONE_OF[name])}"
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a finite number of at least 0 that a float can hold: JSON's numbers have no limit."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return 0 <= float(value) < math.inf
+    except OverflowError:
+        return False
 
 
 def _is_text(value: object) -> TypeGuard[str]:

@@ -173,9 +173,11 @@ class RowFile:
         """Where every `_MARK_LINES`-th line begins: a part in the middle is not looked for from the top."""
         with self._file.open("rb") as lines:
             for line in lines:
+                begins, at = at, at + len(line)
+                if not line.strip():
+                    continue
                 if self.n_rows % _MARK_LINES == 0:
-                    self._marks.append(at)
-                at += len(line)
+                    self._marks.append(begins)
                 self.n_rows += 1
                 if first is None and isinstance(found := parse_jsonl_line(line), dict):
                     first = found
@@ -213,7 +215,7 @@ class RowFile:
         mark, skip = divmod(start, _MARK_LINES)
         with self._file.open("rb") as lines:
             lines.seek(self._marks[mark])
-            for line in islice(lines, skip, skip + stop - start):
+            for line in islice(filter(bytes.strip, lines), skip, skip + stop - start):
                 yield parse_jsonl_line(line)
 
 

@@ -14,9 +14,10 @@ from typing import Any
 from accelerate.utils import DistributedType
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback, set_seed
+from transformers.integrations import get_reporting_integration_callbacks
 
 from earshot.config import ModelConfig, TrainingConfig, nearest
-from earshot.errors import ConfigError, InputError, TrainingInterrupted, one_line
+from earshot.errors import ConfigError, InputError, TrainingInterrupted, first_line, one_line
 from earshot.images import Sight
 from earshot.rundir import RunDir, read_jsonl, sole_writer
 from earshot.train.callbacks import FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
@@ -87,6 +88,11 @@ def trl_arguments(cls: type, table: Mapping[str, Any], ours: Mapping[str, Any], 
         raise ConfigError(
             "trl.max_steps is 0, and nothing would be trained; expected 1 or more, or trl.num_train_epochs"
         )
+    for logger in get_reporting_integration_callbacks(arguments.report_to):
+        try:
+            logger()
+        except (RuntimeError, ImportError) as error:
+            raise ConfigError(f"trl.report_to: {first_line(error)}") from error
     return arguments
 
 

@@ -7,12 +7,12 @@ parquet shard and line 3 of a JSONL file from 1.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from earshot.data.row_files import read_json
+from earshot.data.rows import is_count
 from earshot.errors import DataError, ImageError, InputError, short
 from earshot.images import ImageFolder, Tolerance, resolve_inside
 from earshot.rundir import read_jsonl
@@ -186,7 +186,7 @@ def number_field(value: Any, name: str, place: str) -> float:
     Raises:
         DataError: It is text, true, negative, NaN or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if not is_count(value):
         raise DataError(f"{place}: {name} is {short(value)}, expected a finite number of at least 0; {MEND}")
     return float(value)
 
