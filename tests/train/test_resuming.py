@@ -16,7 +16,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from earshot.config import GrpoConfig, SftConfig
-from earshot.errors import InputError, TrainingInterrupted
+from earshot.errors import InputError, TrainingAborted, TrainingInterrupted
 from earshot.rundir import RunDir, read_jsonl, sole_writer
 from earshot.train import run as run_module
 from earshot.train.checkpoints import MANIFEST, fault_of, latest_checkpoint
@@ -303,3 +303,12 @@ def test_fewer_pairs_than_a_step_takes_are_refused_and_not_trained_on_in_silence
     with pytest.raises(InputError, match=r"trl.max_steps is 0"):
         train_sft(sft(talker, pairs, tmp_path / "run", max_steps=0), console=QUIET)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_batch_of_a_run_that_stopped_itself_is_kept_though_no_step_was_logged(
+    talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earshot.train.callbacks.gradients_are_finite", lambda model: False)
+    with pytest.raises(TrainingAborted, match="the batch is in") as told:
+        train_sft(sft(talker, pairs, tmp_path / "run", logging_steps=10, save_steps=100), console=QUIET)
+    assert Path(str(told.value).split("the batch is in ")[1].split(";")[0]).exists()

@@ -112,14 +112,14 @@ class Checkpoints(TrainerCallback):
     Args:
         vlm: The model that is trained, which signs the folder so that it can be loaded as a model.
         trainer: Of TRL; what transformers does not keep of its state is written beside it.
-        every: Optimizer steps between two places.
+        is_place: Whether one may be written after a step.
         keep: How many checkpoints stay; None keeps all.
     """
 
-    def __init__(self, vlm: Vlm, trainer: Any, every: Callable[[int], bool], keep: int | None) -> None:
+    def __init__(self, vlm: Vlm, trainer: Any, is_place: Callable[[int], bool], keep: int | None) -> None:
         self._vlm = vlm
         self._trainer = trainer
-        self._is_place = every
+        self._is_place = is_place
         self._keep = keep
         self._due = False
 

@@ -26,9 +26,9 @@ from earshot.train.reward import CombinedReward
 from earshot.train.rows import PairRows, as_dataset, open_pairs, tolerance_of
 from earshot.train.run import (
     begin_run,
+    carry_out,
     load_model,
     lora_config,
-    taken_up,
     train,
     trl_arguments,
     trl_decisions,
@@ -93,11 +93,7 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         TrainingAborted: Three steps in a row were not finite.
         TrainingInterrupted: SIGTERM or SIGHUP came; all steps until then are saved.
     """
-    console = console or Console()
-    with taken_up(config, resume=resume, console=console) as run:
-        if run is not None:
-            _train(config, run, console)
-    return Path(config.out)
+    return carry_out(config, _train, resume=resume, console=console)
 
 
 def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:

@@ -88,7 +88,14 @@ def check_same(run: RunDir, config: TrainingConfig, contents: Mapping[str, Any] 
     return free
 
 
-def record(run: RunDir, config: TrainingConfig, contents: Mapping[str, Any], *, command: str, step: int | None) -> None:
+def record(
+    run: RunDir,
+    config: TrainingConfig,
+    contents: Mapping[str, Any],
+    *,
+    command: str,
+    resumed: Mapping[str, Any] | None,
+) -> None:
     """Writes what a run is made with; where it is gone on with, what was there before is kept.
 
     Args:
@@ -96,14 +103,13 @@ def record(run: RunDir, config: TrainingConfig, contents: Mapping[str, Any], *, 
         config: What is run.
         contents: As `contents_of` gives them.
         command: As typed, without paths.
-        step: The step that it goes on from; None at its beginning.
+        resumed: Where it goes on from, and what `check_same` found to be another; None at its beginning.
     """
     now = describe_environment(command=command, **contents, seed=config.seed)
-    if step is not None:
+    if resumed is not None:
         told = read_json_object(run.environment, what="what a run was made with")
-        changed = check_same(run, config, contents)
         again = {key: now[key] for key in ("time", "commit", "packages", "platform", "cpu_count") if key in now}
-        now = told | {"resumed": [*told.get("resumed", []), {"step": step, **again, "was": changed}]}
+        now = told | {"resumed": [*told.get("resumed", []), {**resumed, **again}]}
     run.write_config(config.model_dump())
     write_json(run.environment, now)
 

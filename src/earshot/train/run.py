@@ -6,10 +6,10 @@ import dataclasses
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate.utils import DistributedType
 from rich.console import Console
@@ -27,6 +27,8 @@ from earshot.vlm import Vlm, load
 from earshot.vlm.mechanisms import check_trainable
 from earshot.vlm.model import resolve_device
 from earshot.vlm.weights import merged
+
+C = TypeVar("C", bound=TrainingConfig)
 
 
 def trl_defaults(model: ModelConfig) -> dict[str, Any]:
@@ -123,14 +125,30 @@ def _of_a_library(cls: type, name: str, table: Mapping[str, Any], values: Mappin
         raise ConfigError(f"{name}: {cls.__name__} refuses these values ({one_line(error)})") from error
 
 
-@contextmanager
-def taken_up(config: TrainingConfig, *, resume: bool, console: Console) -> Iterator[RunDir | None]:
-    """The folder of a run, which no other process may write meanwhile; None where all its steps are done, as is told.
+def carry_out(config: C, train: Callable[[C, RunDir, Console], None], *, resume: bool, console: Console | None) -> Path:
+    """Trains in a configuration's folder unless all its steps are done, and returns the folder.
 
-    Of several processes of one training the first holds it for all.
+    Args:
+        config: What is run.
+        train: Trains in the folder of a run, which no other process may write meanwhile.
+        resume: Go on with the run that is there.
+        console: Where progress is shown; None is the terminal.
 
     Raises:
         InputError: A run is there and `resume` is off, it was begun as another one, or another process writes it.
+    """
+    console = console or Console()
+    with _taken_up(config, resume=resume, console=console) as run:
+        if run is not None:
+            train(config, run, console)
+    return Path(config.out)
+
+
+@contextmanager
+def _taken_up(config: TrainingConfig, *, resume: bool, console: Console) -> Iterator[RunDir | None]:
+    """The folder of a run, which no other process may write meanwhile; None where all its steps are done, as is told.
+
+    Of several processes of one training the first holds it for all.
     """
     run = RunDir(Path(config.out))
     if run.model.exists():
@@ -190,13 +208,12 @@ def begin_run(
         distinct = {id(vlm): vlm for vlm in models.values()}
         records = {key: vlm.record() for key, vlm in distinct.items()}
         contents = contents_of(config, {role: records[id(vlm)] for role, vlm in models.items()})
-        begun = has_begun(run)
-        if begun:
-            check_same(run, config, contents)
+        changed = check_same(run, config, contents) if has_begun(run) else None
         RunDir.create(run.path, resume=True)  # repairs what a crash has left half-written
         checkpoint = latest_checkpoint(run, tell=lambda line: console.print(line, highlight=False))
         rewind(run, checkpoint)
-        record(run, config, contents, command=command, step=(checkpoint.step if checkpoint else 0) if begun else None)
+        resumed = None if changed is None else {"step": 0 if checkpoint is None else checkpoint.step, "was": changed}
+        record(run, config, contents, command=command, resumed=resumed)
     arguments.distributed_state.wait_for_everyone()
     return checkpoint if arguments.process_index == 0 else latest_checkpoint(run)
 
@@ -204,7 +221,9 @@ def begin_run(
 def has_begun(run: RunDir) -> bool:
     """Whether a step was trained or a checkpoint written: before that, a run can simply be begun again."""
     rows = read_jsonl(run.metrics_log) if run.metrics_log.exists() else ()
-    return any(row.get("step") for row in rows) or any(run.checkpoints.glob("checkpoint-*")) or run.model.exists()
+    # The batch of a run that stopped itself is to be looked at, whatever else there is of it.
+    kept = (*run.checkpoints.glob("checkpoint-*"), *run.path.rglob("bad-batch-*"))
+    return any(row.get("step") for row in rows) or bool(kept) or run.model.exists()
 
 
 def train(
