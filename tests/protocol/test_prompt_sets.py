@@ -6,7 +6,7 @@ import pytest
 
 from earshot.errors import ConfigError
 from earshot.protocol import TraceLanguage, prompt_set, register_language
-from earshot.protocol.prompt_set import shipped_sets
+from earshot.protocol.prompt_sets import shipped_sets
 
 GOOD = {"name": "mine", "question": "{prompt} ?"}
 
@@ -65,8 +65,7 @@ def test_a_fingerprint_tells_words_apart_and_not_files():
 
 
 def test_the_world_registers_its_language_when_it_is_first_asked_for(monkeypatch):
-    room = sys.modules["earshot.protocol.prompt_set"]  # the package gives the name to the function
-    monkeypatch.setattr(room, "_LANGUAGES", {})
+    monkeypatch.setattr("earshot.protocol.prompt_sets._LANGUAGES", {})
     monkeypatch.delitem(sys.modules, "earshot.world.brief", raising=False)
     split, swap = prompt_set("brief").language
     assert len(split("first : dark . second : clean")) == 2

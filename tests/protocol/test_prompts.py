@@ -12,7 +12,7 @@ from earshot.protocol import (
     reopened,
     write_completion,
 )
-from earshot.protocol.prompt_set import PromptSet, shipped_sets
+from earshot.protocol.prompt_sets import PromptSet, shipped_sets
 from earshot.types import Verdict
 
 STANDARD, BRIEF = prompt_set("standard"), prompt_set("brief")

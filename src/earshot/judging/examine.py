@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from PIL import Image
-
 from earshot.errors import ModelError
 from earshot.vlm import Vlm, answer_token_ids
 from earshot.vlm.mechanisms import check_inputs, check_trainable, reason_for_whole_rows, reason_for_whole_steps
@@ -90,8 +88,7 @@ def examine(vlm: Vlm, *, new_tokens: int) -> Examination:
     Raises:
         ModelError: It cannot be used.
     """
-    grey = Image.new("RGB", (64, 64), (128, 128, 128))
-    inputs = vlm.encode([vlm.messages("a")], [[grey, grey]])
+    inputs = vlm.grey_question()
     check_inputs(inputs)
     prompt = largest_prompt(vlm)
     ids = answer_token_ids(vlm)

@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from earshot.protocol.prompt_set import Answer, PromptSet, Think, prompt_set
+from earshot.protocol.prompt_sets import Answer, PromptSet, Think, prompt_set
 from earshot.types import Malformed, Verdict
 
 MALFORMATIONS: Final = (

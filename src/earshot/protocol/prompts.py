@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from earshot.protocol.defuse import defuse
-from earshot.protocol.prompt_set import FIRST_IMAGE, SECOND_IMAGE, PromptSet, prompt_set
+from earshot.protocol.prompt_sets import FIRST_IMAGE, SECOND_IMAGE, PromptSet, prompt_set
 from earshot.types import Verdict
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 from transformers import AutoModelForImageTextToText
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -102,8 +101,7 @@ class Memory(NamedTuple):
 def largest_prompt(vlm: Vlm) -> Prompt:
     """A short question about two square images as large as the model sees them; weights are not looked at."""
     side = int((vlm.sight.max_pixels or UNLIMITED_PX**2) ** 0.5)
-    grey = Image.new("RGB", (side, side), (128, 128, 128))
-    inputs = vlm.encode([vlm.messages("a")], [[grey, grey]])
+    inputs = vlm.grey_question(side)
     patches = inputs["pixel_values"].numel() // _Parts(vlm.model).numbers_of_a_patch
     return Prompt(inputs["input_ids"].size(1), patches, frozenset(inputs))
 

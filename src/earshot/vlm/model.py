@@ -112,10 +112,14 @@ class Vlm:
         Raises:
             ModelError: What the processor makes for each token is not known.
         """
-        grey = Image.new("RGB", (64, 64), (128, 128, 128))
-        inputs = self.encode([self.messages("a")], [[grey, grey]])
+        inputs = self.grey_question()
         check_inputs(inputs)
         return layout_is_known(self.model, inputs)
+
+    def grey_question(self, side_px: int = 64) -> BatchFeature:
+        """A short question about two grey squares: what the processor makes of any prompt."""
+        grey = Image.new("RGB", (side_px, side_px), (128, 128, 128))
+        return self.encode([self.messages("a")], [[grey, grey]])
 
     @cached_property
     def opened(self) -> str:

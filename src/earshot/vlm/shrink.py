@@ -14,11 +14,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 import torch
-from PIL import Image
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from earshot.errors import ModelError, ModelOutOfReach, first_line
-from earshot.protocol import reasoner_messages
 from earshot.vlm.hub import reachable_or_offline
 from earshot.vlm.model import Vlm
 from earshot.vlm.tiny import draw_weights
@@ -27,7 +25,6 @@ WIDTH: Final = 64
 _HEADS = 2
 _HEAD_SIZE = WIDTH // _HEADS
 _MOST_PARAMETERS = 100_000_000  # most of them embeddings: 250,000 tokens are 16 to 32 million
-_GREY = Image.new("RGB", (64, 64), (128, 128, 128))
 _LAYERS = ("num_hidden_layers", "depth", "num_layers", "resampler_depth", "encoder_layers")
 _INDEXES = ("indexes", "indices", "_layers")
 _WIDTHS = re.compile(r"\w*hidden_size\w*|d_model|\w*embed_dim|projection_dim|proj\w*_dim|\w*output_dim|\w*lora_rank")
@@ -59,7 +56,7 @@ def small_model(real: Vlm, seed: int = 0) -> Vlm:
         draw_weights(model)
         vlm = replace(real, model=model)
         with torch.no_grad():
-            model.eval()(**vlm.encode([reasoner_messages("a", real.prompts)], [[_GREY, _GREY]]))
+            model.eval()(**vlm.grey_question())
     except Exception as error:  # whatever a family's code raises where sizes do not fit together
         raise _cannot(real, f"{type(error).__name__}: {first_line(error)}") from error
     if (size := model.num_parameters()) > _MOST_PARAMETERS:
