@@ -54,25 +54,42 @@ class RemoteError(EarshotError):
 
     Attributes:
         status: Of the HTTP response, if there was one.
+        gone: Whether other questions would fare no better: the server is away, or lets nobody in.
     """
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, gone: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.gone = gone
 
 
 class ListenerUnavailable(EarshotError):
-    """A listener broke (time-out, non-finite logits). The reward is missing; it is never 0, a tie or a guess."""
+    """A listener broke (time-out, non-finite logits). The reward is missing; it is never 0, a tie or a guess.
+
+    Attributes:
+        gone: Whether other questions would fare no better, as far as is known.
+    """
+
+    def __init__(self, message: str, *, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
 
 
 class TrainingAborted(EarshotError):
-    """Training stopped itself because its numbers stopped making sense; the batch was saved."""
+    """Training stopped itself because its numbers stopped making sense, or nothing was to be learnt from them."""
 
 
 class TrainingInterrupted(EarshotError):
-    """A signal ended training; all steps until then are in a checkpoint."""
+    """Training was ended from outside, by a signal or a listener that stopped; what could be saved is.
 
-    exit_code = 143  # as a shell tells of SIGTERM
+    Args:
+        message: What happened, and how to go on.
+        exit_code: 143 by default, as a shell tells of SIGTERM.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 143) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class RehearsalFailed(EarshotError):

@@ -30,6 +30,8 @@ R = TypeVar("R")
 
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that another attempt may better; every other 4xx says that the request itself is wrong."""
+ABOUT_IT: Final = frozenset({400, 413, 422})
+"""Refusals of one question, after which another may be answered."""
 LONGEST_WAIT_S: Final = 10.0
 """Between two attempts, whatever the server asks for: it may be back sooner than it thought."""
 TOP_LOG_PROBS: Final = 20
@@ -139,15 +141,16 @@ class Endpoint:
                     answer = self._client.request(method, where, json=body)
                     answer.raise_for_status()
         except httpx2.HTTPStatusError as error:
-            raise RemoteError(_refusal(where, error.response), status=error.response.status_code) from error
+            status = error.response.status_code
+            raise RemoteError(_refusal(where, error.response), status=status, gone=status not in ABOUT_IT) from error
         except httpx2.HTTPError as error:
             raise RemoteError(
-                f"{where}: no answer in {self._patience_s:g} s ({type(error).__name__}); is the server up?"
+                f"{where}: no answer in {self._patience_s:g} s ({type(error).__name__}); is the server up?", gone=True
             ) from error
         try:
             return answer.json()
         except ValueError as error:
-            raise RemoteError(f"{where}: the answer is no JSON; is this the address of a model?") from error
+            raise RemoteError(f"{where}: the answer is no JSON; is this the address of a model?", gone=True) from error
 
 
 def _worth_another(error: Exception) -> bool | float:

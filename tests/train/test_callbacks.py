@@ -71,7 +71,14 @@ def test_parameters_without_gradients_are_finite() -> None:
 
 
 def test_metrics_have_our_names_and_the_rest_says_whose_it_is() -> None:
-    logs = {"loss": 1.0, "frac_reward_zero_std": 0.5, "reward/format": 1.0, "sampling/x": 2.0, "total_flos": 3.0}
+    logs = {
+        "loss": 1.0,
+        "groups_without_variance": 0.5,
+        "frac_reward_zero_std": 0.5,
+        "reward/format": 1.0,
+        "sampling/x": 2.0,
+        "total_flos": 3.0,
+    }
     assert rename_metrics(logs) == {
         "loss": 1.0,
         "groups_without_variance": 0.5,

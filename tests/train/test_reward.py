@@ -81,6 +81,42 @@ def test_a_failing_listener_makes_rewards_missing_and_never_zero() -> None:
     assert [r.listener_p_first for r in asked.rollouts] == [None, None]
 
 
+class Choosy:
+    """A listener that refuses questions about some pairs, and counts its calls."""
+
+    name = "choosy"
+
+    def __init__(self, *refused: str, gone: bool = False) -> None:
+        self.refused, self.gone, self.calls = refused, gone, 0
+
+    def p_first(self, pairs: list[Pair], traces: list[str | None]) -> Any:
+        self.calls += 1
+        if self.gone or any(pair.id in self.refused for pair in pairs):
+            raise ListenerUnavailable("choosy: no", gone=self.gone)
+        return np.full(len(pairs), 0.8)
+
+
+def test_a_refused_question_costs_its_own_pair_and_no_other() -> None:
+    asked = Asked(Choosy("b"))  # type: ignore[arg-type]
+    a, b = fake_pair("a"), fake_pair("b")
+    assert asked([a, a, b, b], [FIRST, SECOND, FIRST, SECOND]) == [
+        pytest.approx(1.9), pytest.approx(1.4), None, None,
+    ]  # fmt: skip
+    assert asked.logged["rewards_missing"] == 0.5 and asked.logged["groups_without_variance"] == 0.5
+    assert not asked.reward.stopped
+
+
+def test_a_listener_that_is_gone_or_refuses_all_of_three_steps_has_stopped() -> None:
+    away = Choosy(gone=True)
+    asked = Asked(away)  # type: ignore[arg-type]
+    asked([fake_pair("a"), fake_pair("b")], [FIRST, FIRST])
+    assert asked.reward.stopped and away.calls == 1  # nobody is asked twice who is not there
+    a = fake_pair("a")
+    asked = Asked(Choosy("a"))  # type: ignore[arg-type]
+    told = [(asked([a], [text]), asked.reward.stopped)[1] for text in (FIRST, "malformed", FIRST, FIRST, FIRST)]
+    assert told == [False, False, False, False, True]  # a step in which there was nothing to ask begins anew
+
+
 def test_numbers_that_are_no_probabilities_are_an_outage_too() -> None:
     asked = Asked(FakeListener(float("nan")))
     assert asked([fake_pair()], [FIRST]) == [None]
@@ -150,6 +186,7 @@ def test_the_parts_are_logged() -> None:
         "reward/accuracy": 0.25,  # one right, two wrong, one malformed
         "reward/listener": 0.6,  # 0.8 three times, 0 for the malformed one
         "malformed": 0.25,
+        "groups_without_variance": 0.0,
         "rewards_missing": 0.0,
         "verdict_first": 1 / 3,
         "label_first": 1.0,

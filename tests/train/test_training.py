@@ -107,6 +107,13 @@ def test_sft_teaches_the_completion_and_nothing_of_the_prompt(models: Path, pair
     assert (batch["input_ids"] == vlm.model.config.image_token_id).sum().item() == 2 * 2 * 4
 
 
+@pytest.fixture
+def untaught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is let end though it learnt nothing: untrained models write nothing that could be paid."""
+    monkeypatch.setattr("earshot.train.grpo.check_taught", lambda run: None)
+
+
+@pytest.mark.usefixtures("untaught")
 def test_what_is_asked_of_images_holds_for_all_roles_of_a_run_and_is_recorded(
     models: Path, pairs: Path, tmp_path: Path
 ) -> None:
@@ -246,6 +253,7 @@ def test_three_bad_steps_in_a_row_stop_the_run_and_keep_the_batch(
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
+@pytest.mark.usefixtures("untaught")
 def test_both_families_run_grpo(family: str, models: Path, pairs: Path, tmp_path: Path) -> None:
     listener = {"paths": str(models / "llava")}
     run = RunDir(train_grpo(grpo_config(models / family, pairs, tmp_path / "run", listener=listener), console=QUIET))
@@ -285,7 +293,9 @@ def test_an_outage_moves_nothing_and_is_logged(
 
     monkeypatch.setattr(RandomListener, "p_first", fails)
     config = grpo_config(talker, pairs, tmp_path / "run", trl={"max_steps": 1})
-    run = RunDir(train_grpo(config, console=QUIET))
+    with pytest.raises(TrainingAborted, match="nothing was learnt and no model is written"):
+        train_grpo(config, console=QUIET)
+    run = RunDir(tmp_path / "run")
     rows = pq.read_table(next(run.rollouts.glob("*.parquet"))).to_pylist()
     assert all(row["reward"] is None for row in rows if row["malformed"] is None)
     formed = sum(row["malformed"] is None for row in rows)
@@ -293,7 +303,7 @@ def test_an_outage_moves_nothing_and_is_logged(
     assert steps_of(run.path)[0]["rewards_missing"] == formed / 8
 
 
-def test_a_server_that_is_away_costs_the_rewards_of_its_step_and_no_others(
+def test_a_server_that_refuses_a_step_costs_its_rewards_and_no_others(
     talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
@@ -303,11 +313,11 @@ def test_a_server_that_is_away_costs_the_rewards_of_its_step_and_no_others(
         steps.append(len(steps))
         return stock(*args)
 
-    def away_in_the_second(path: str, body: Any, headers: Any) -> Reply:
-        return Reply({}, 503) if len(steps) == 2 else Reply({"p_first": [0.75] * len(body["traces"])})
+    def refuses_the_second(path: str, body: Any, headers: Any) -> Reply:
+        return Reply({}, 422) if len(steps) == 2 else Reply({"p_first": [0.75] * len(body["traces"])})
 
     monkeypatch.setattr(trainer_module, "sample", counted)
-    with answering(away_in_the_second) as url:
+    with answering(refuses_the_second) as url:
         listener = {"paths": url, "remote": {"patience_s": 0.5}, "needs_claims": False}
         run = RunDir(
             train_grpo(

@@ -104,6 +104,10 @@ class ModelOptions:
         check_decide(self.decide, list(named), self.redaction)
         need_torch()
         from earshot.judging.model import load
+        from earshot.listener.build import ask_servers
+
+        for spec in named.values():  # before a model is loaded, which takes minutes
+            ask_servers(spec)
 
         return load(
             **{one.name: getattr(self, one.name) for one in fields(self)}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeAlias
 
-from earshot.errors import InputError, ModelError
+from PIL import Image
+
+from earshot.errors import InputError, ListenerUnavailable, ModelError
 from earshot.images import Sight
-from earshot.listener import Listener
+from earshot.listener import Listener, ask
 from earshot.listener.claims import ClaimListener, LocalChecker
 from earshot.listener.controls import (
     BlindListener,
@@ -25,6 +27,7 @@ from earshot.listener.remote import ChatListener, ServedListener
 from earshot.listener.spec import ListenerSpec
 from earshot.protocol import PromptSet, TraceLanguage, prompt_set
 from earshot.remote import ChatModel, Endpoint, is_address, parse_address
+from earshot.types import Pair, Votes
 from earshot.vlm import Vlm, load
 
 Loaded: TypeAlias = dict[tuple[str, str, str, Sight], Vlm]
@@ -56,6 +59,22 @@ def build_listener(spec: ListenerSpec, loaded: Loaded | None = None) -> Listener
     if spec.orders == "both":
         listener = BothOrdersListener(listener, language_of(spec, loaded).swap)
     return listener if spec.temperature == 1.0 else TemperedListener(listener, spec.temperature)
+
+
+def ask_servers(spec: ListenerSpec) -> None:
+    """Asks each server of a description about two grey squares: what would fail later is told before anything slow.
+
+    Raises:
+        InputError: A server does not answer within our patience, refuses, or answers what cannot be read.
+    """
+    grey = Image.new("RGB", (64, 64), (128, 128, 128))
+    pair = Pair("grey", "two grey squares", grey, grey, Votes(0.0, 0.0))
+    for source in spec.sources if spec.control != "random" else ():
+        if is_address(source):
+            try:
+                ask(_base(replace(spec, needs_claims=False, redaction="none"), source, {}), [pair], [None])
+            except ListenerUnavailable as error:
+                raise InputError(f"{error}; it was asked one question before anything else") from error
 
 
 def build_checker(spec: ListenerSpec, loaded: Loaded | None = None, *, with_prior: bool = False) -> ClaimListener:

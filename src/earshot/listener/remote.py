@@ -124,7 +124,7 @@ class ServedListener:
         found = told.get("p_first") if isinstance(told, dict) else None
         if not isinstance(found, list) or len(found) != len(traces):
             raise RemoteError(f"{self.endpoint.url}: no probability for each of {len(traces)} traces")
-        if not all(isinstance(value, float | int) for value in found):
+        if not all(isinstance(value, float | int) and not isinstance(value, bool) for value in found):
             raise RemoteError(f"{self.endpoint.url}: its probabilities are no numbers")
         return found
 
@@ -141,4 +141,4 @@ def _heard(ask: Callable[[], T]) -> T:
     try:
         return ask()
     except RemoteError as error:
-        raise ListenerUnavailable(f"listener: {error}") from error
+        raise ListenerUnavailable(f"listener: {error}", gone=error.gone) from error

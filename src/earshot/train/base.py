@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,18 @@ class TrainerBase:
         guard = {} if self.guard is None else {"bad_steps": self.guard.total, "in_a_row": self.guard.in_a_row}
         return guard | {name: getattr(self, name) for name in _COUNTERS if hasattr(self, name)}
 
-    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
-        if checkpoint is None:
-            return
-        told = read_json_object(Path(checkpoint) / OURS, what="what Earshot keeps of a trainer")
+    def take_own_state(self, told: Mapping[str, Any]) -> None:
+        """Takes up what `own_state` gave."""
         if self.guard is not None:
             self.guard.total, self.guard.in_a_row = told["bad_steps"], told["in_a_row"]
         for name in _COUNTERS & told.keys():
             setattr(self, name, told[name])
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        if checkpoint is None:
+            return
+        self.take_own_state(read_json_object(Path(checkpoint) / OURS, what="what Earshot keeps of a trainer"))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Loads a checkpoint's weights the way `from_pretrained` does.

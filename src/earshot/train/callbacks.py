@@ -18,18 +18,29 @@ from earshot.rundir import RunDir, append_jsonl
 
 # TRL's names for what our metrics log holds; everything else it logs keeps its own name under `trl/`.
 _RENAMED = {
-    "frac_reward_zero_std": "groups_without_variance",
     "mean_token_accuracy": "token_accuracy",
 }
 _KEPT = frozenset(
     {
         *("loss", "grad_norm", "learning_rate", "reward", "reward_std", "kl", "entropy", "malformed"),
-        *("rewards_missing", "trace_words", "verdict_first", "label_first", "step_seconds", "bad_steps", "epoch"),
+        *(
+            "rewards_missing",
+            "groups_without_variance",
+            "trace_words",
+            "verdict_first",
+            "label_first",
+            "step_seconds",
+            "bad_steps",
+            "epoch",
+        ),
     }
 )
 _OUR_GROUPS = ("reward/", "listener/", "claims/", "leak/", "eval/")
 _DROPPED = frozenset(
-    {"total_flos", "train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
+    {
+        *("total_flos", "train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second"),
+        "frac_reward_zero_std",  # ours counts a group of which all rewards are missing
+    }
 )
 
 
@@ -77,10 +88,12 @@ class FiniteGuard(TrainerCallback):
 
     Args:
         save_batch: Writes the batch of the step and says where.
+        tell: Is told of the first step that is dropped.
     """
 
-    def __init__(self, save_batch: Callable[[], str]) -> None:
+    def __init__(self, save_batch: Callable[[], str], tell: Callable[[str], None] = lambda _: None) -> None:
         self._save_batch = save_batch
+        self._tell = tell
         self._suspicion: str | None = None
         self.total = 0
         """How many steps have been dropped."""
@@ -96,7 +109,7 @@ class FiniteGuard(TrainerCallback):
         self._suspicion = None
         if reason is None and not gradients_are_finite(kwargs["model"]):
             reason = "a gradient is not finite"
-        if _on_any_process(reason is not None, kwargs["model"]):
+        if on_any_process(reason is not None, kwargs["model"]):
             self._drop(reason or "another process found a number that is not finite", kwargs["model"], state)
         else:
             self.in_a_row = 0
@@ -104,6 +117,8 @@ class FiniteGuard(TrainerCallback):
     def _drop(self, reason: str, model: torch.nn.Module, state: Any) -> None:
         self.total += 1
         self.in_a_row += 1
+        if self.total == 1:
+            self._tell(f"step {state.global_step + 1} is dropped: {reason}; such steps are counted as bad_steps")
         for parameter in model.parameters():
             parameter.grad = None
         if self.in_a_row == 3:
@@ -121,7 +136,7 @@ def gradients_are_finite(model: torch.nn.Module) -> bool:
     return not flags or bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())
 
 
-def _on_any_process(flag: bool, model: torch.nn.Module) -> bool:
+def on_any_process(flag: bool, model: torch.nn.Module) -> bool:
     """Whether the flag is up on any process: a step is dropped on all of them, or they would drift apart."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return flag
@@ -182,7 +197,7 @@ class Interruption(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Asks for a checkpoint; where it cannot be written yet, the next step's end asks again."""
-        if _on_any_process(bool(self.came), kwargs["model"]):
+        if on_any_process(bool(self.came), kwargs["model"]):
             self.came = self.came or "a signal to another process"
             self._asked = control.should_save = True
         return control

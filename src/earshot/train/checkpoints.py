@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+import torch
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -43,6 +46,39 @@ class Checkpoint(NamedTuple):
     def is_the_last(self) -> bool:
         """Whether training had come to its end."""
         return self.step >= self.steps
+
+
+class Place(NamedTuple):
+    """What the next step changes before it changes weights, as it was where a checkpoint could be written.
+
+    Attributes:
+        step: Optimizer steps done.
+        tokens: Seen, as transformers counts them.
+        own: Of the trainer's own state.
+        random: The states of the generators of Python, NumPy, torch and its GPUs.
+    """
+
+    step: int
+    tokens: int
+    own: dict[str, Any]
+    random: tuple[Any, Any, torch.Tensor, list[torch.Tensor]]
+
+    @classmethod
+    def of(cls, trainer: Any) -> Place:
+        """As it is now."""
+        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state(), gpus
+        return cls(trainer.state.global_step, trainer.state.num_input_tokens_seen, trainer.own_state(), states)
+
+    def restore(self, trainer: Any) -> None:
+        """Makes it so again."""
+        python, numpy, cpu, gpus = self.random
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        torch.cuda.set_rng_state_all(gpus)
+        trainer.state.num_input_tokens_seen = self.tokens
+        trainer.take_own_state(self.own)
 
 
 def seal(folder: Path) -> None:
@@ -122,12 +158,35 @@ class Checkpoints(TrainerCallback):
         self._is_place = is_place
         self._keep = keep
         self._due = False
+        self._place: Place | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Before a checkpoint is written, or is not."""
+        """Before a checkpoint is written, or is not; the last of all callbacks, for others draw random numbers."""
         self._due = self._due or control.should_save
-        control.should_save = self._due and (self._is_place(state.global_step) or state.global_step >= state.max_steps)
+        if is_place := self._is_place(state.global_step):
+            self._place = Place.of(self._trainer)
+        control.should_save = self._due and (is_place or state.global_step >= state.max_steps)
         return control
+
+    def save_place(self) -> bool:
+        """Writes the checkpoint that could have been written last, if no weight has changed since; by all processes.
+
+        Returns:
+            Whether there is one now: a run that is taken up from it does the step under way again, and loses no other.
+        """
+        trainer, place = self._trainer, self._place
+        folder = (
+            RunDir(Path(trainer.args.output_dir).parent).checkpoints
+            / f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
+        )
+        if (folder / MANIFEST).is_file():
+            return True
+        if place is None or place.step != trainer.state.global_step:
+            return False
+        place.restore(trainer)
+        trainer._save_checkpoint(trainer.model, None)
+        self.on_save(trainer.args, trainer.state, trainer.control)
+        return True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Once a checkpoint is written by all processes."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,15 @@ from trl import GRPOConfig as TrlGrpoConfig
 
 from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
 from earshot.data.pairset import PairSet
-from earshot.errors import ConfigError, InputError, short
+from earshot.errors import ConfigError, InputError
 from earshot.images import AS_IT_IS, Sight
-from earshot.listener.build import Loaded, build_checker, build_listener, models_of
+from earshot.listener.build import Loaded, ask_servers, build_checker, build_listener, models_of
 from earshot.listener.spec import ListenerSpec
-from earshot.predictions.rollout import Rollout, write_rollouts
 from earshot.rundir import RunDir, read_jsonl
 from earshot.train.callbacks import FiniteGuard
 from earshot.train.leak import LeakAlarm
 from earshot.train.reward import CombinedReward
+from earshot.train.rollouts import RolloutLog, check_taught
 from earshot.train.rows import PairRows, as_dataset, open_pairs, tolerance_of
 from earshot.train.run import (
     begin_run,
@@ -36,7 +35,7 @@ from earshot.train.run import (
     without_known_warnings,
 )
 from earshot.train.trainer import ListenerGrpoTrainer
-from earshot.train.validation import validation
+from earshot.train.validation import held_pairs, validation
 from earshot.vlm import Vlm
 
 # Where we differ from TRL's defaults, and why.
@@ -46,52 +45,15 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-class RolloutLog:
-    """Keeps the latest step's rollouts and writes each step's to `rollouts/step-NNNNNN-rankR.parquet`."""
-
-    def __init__(self, run: RunDir, every_steps: int, rank: int, console: Console) -> None:
-        self._run = run
-        self._console = console
-        self._told = False
-        self._every_steps = every_steps
-        self._rank = rank
-        self._step = -1
-        self._latest: list[Rollout] = []
-
-    def __call__(self, rollouts: list[Rollout]) -> None:
-        step = rollouts[0].step
-        self._latest = [*self._latest, *rollouts] if step == self._step else rollouts
-        self._step = step
-        if not self._told and all(rollout.malformed for rollout in rollouts):
-            self._tell(rollouts)
-        if step % self._every_steps == 0:
-            self.write(self._run.rollouts / f"step-{step:06d}-rank{self._rank}.parquet")
-
-    def _tell(self, rollouts: Sequence[Rollout]) -> None:
-        """Says once that a step taught nothing but the form, and why."""
-        self._told = True
-        ((reason, times),) = Counter(rollout.malformed for rollout in rollouts).most_common(1)
-        example = next(rollout.completion for rollout in rollouts if rollout.malformed == reason)
-        self._console.print(
-            f"step {self._step + 1}: all {len(rollouts)} completions are malformed, {times} of them for '{reason}', "
-            f"such as {short(example)}; raise trl.max_completion_length if they are cut, or see how the model is asked "
-            "(docs/prompts.md)",
-            highlight=False, soft_wrap=True, markup=False,
-        )  # fmt: skip
-
-    def write(self, path: Path) -> Path:
-        write_rollouts(path, self._latest)
-        return path
-
-
 @without_known_warnings()
 def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | None = None) -> Path:
     """Trains a reasoner and returns its run directory; `model/` in it is the trained reasoner.
 
     Raises:
         InputError: Model, listener, data or configuration are wrong, or a run is already there.
-        TrainingAborted: Three steps in a row were not finite.
-        TrainingInterrupted: SIGTERM or SIGHUP came; all steps until then are saved.
+        ListenerUnavailable: The listener stopped in the first step.
+        TrainingAborted: Three steps in a row were not finite, or none taught anything.
+        TrainingInterrupted: SIGTERM or SIGHUP came, or the listener stopped; the steps until then are saved.
     """
     return carry_out(config, _train, resume=resume, console=console)
 
@@ -104,9 +66,18 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
             f"rewards.reward_to_go needs advantages that are scaled by group, and trl.scale_rewards is "
             f"{arguments.scale_rewards!r}; leave one of them out"
         )
+    if arguments.use_vllm:
+        raise ConfigError(
+            "trl.use_vllm: TRL hands over prompts whose images' places are written out already, and vLLM writes them "
+            "out again, so that it would draw completions of other prompts than are trained on; leave it out"
+        )
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
     check_pairs(pairs, config, arguments)
+    held = held_pairs(config)
+    for told in (config.listener and listener_spec(config.listener), config.claims and checker_spec(config.claims)):
+        if told:
+            ask_servers(told)
     vlm = load_model(config)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     loaded: Loaded = {}
@@ -122,7 +93,7 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
         models |= {f"claims:{source}": model for source, model in models_of(spec, loaded).items()}
     checkpoint = begin_run(run, config, arguments, models=models, command="train grpo", console=console)
     rows = PairRows(pairs, tolerance_of(config.data, refused, run))
-    log = RolloutLog(run, config.log_rollouts_every, arguments.process_index, console)
+    log = RolloutLog(run, config.log_rollouts_every, arguments.process_index, console, lambda: reward.failure)
     if alarm is not None and checkpoint is not None:
         alarm.recall(read_jsonl(run.metrics_log))
     reward = CombinedReward(
@@ -136,15 +107,18 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
     )
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
-        reward_funcs=[reward],
-        to_go=reward if config.rewards.reward_to_go else None,
+        reward=reward,
+        to_go=config.rewards.reward_to_go,
         args=arguments,
         train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),
         peft_config=peft,
     )
-    guard = FiniteGuard(lambda: str(log.write(run.rollouts / f"bad-batch-rank{arguments.process_index}.parquet")))
+    guard = FiniteGuard(
+        lambda: str(log.write(run.rollouts / f"bad-batch-rank{arguments.process_index}.parquet")), console.print
+    )
     evaluation = validation(
         config,
+        held,
         vlm,
         trainer,
         run,
@@ -152,7 +126,16 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
         redaction=reward.redaction,
         max_new_tokens=arguments.max_completion_length,
     )
-    train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console)
+    train(
+        trainer,
+        vlm,
+        run,
+        checkpoint,
+        guard=guard,
+        evaluation=evaluation,
+        console=console,
+        check=partial(check_taught, run),
+    )
 
 
 def check_pairs(pairs: PairSet, config: GrpoConfig, arguments: TrlGrpoConfig) -> None:

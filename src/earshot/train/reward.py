@@ -10,7 +10,8 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, Final
 
 from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
@@ -23,6 +24,8 @@ from earshot.protocol import PromptSet, RedactionLevel, parse_completion, redact
 from earshot.rewards import RewardParts, accuracy_reward, combine, listener_reward, paid_for_trace
 from earshot.train.leak import LeakAlarm
 from earshot.types import Malformed, Pair, Verdict
+
+_REFUSED_STEPS: Final = 3  # as many as steps that are not finite
 
 
 @dataclass(slots=True)
@@ -75,6 +78,10 @@ class CombinedReward:
         self._with_prior = config.listener is not None and config.listener.prior_corrected
         self.redaction: RedactionLevel = "verdict" if config.listener is None else config.listener.redaction
         """What of a trace the listener does not get to read."""
+        self.failure: ListenerUnavailable | None = None
+        """The latest failure of listener or checker."""
+        self.in_a_row = 0
+        """How many of the latest steps got no answer at all, of those in which somebody was asked."""
         self.not_for_trace: list[float] = []
         """Of each reward of the latest call, what was not paid for the trace alone; NaN where it is missing."""
 
@@ -91,8 +98,8 @@ class CombinedReward:
         # Not the texts that TRL hands over: it leaves out tags that are special tokens, and what templates have opened.
         scored = [self._read(*one) for one in zip(pair, self._texts(completion_ids), strict=True)]
         formed = [one for one in scored if one.redacted is not None]
-        self._listen(formed)
-        self._check(formed)
+        heard = [self._each(put, formed) for put in (self._listen, self._check)]
+        self.in_a_row = 0 if all(heard) else self.in_a_row + 1
         parts = [self._reward(one) for one in scored]
         self.not_for_trace = [
             (math.nan if earned.total is None else earned.total) - paid_for_trace(earned, self._weights)
@@ -113,29 +120,52 @@ class CombinedReward:
         redacted = redact_trace(parsed.trace, self.redaction) if isinstance(parsed, Verdict) else None
         return Scored(pair, text, parsed, redacted)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody is left to pay for traces: the listener is gone, or refused all of three steps."""
+        return self.failure is not None and (self.failure.gone or self.in_a_row >= _REFUSED_STEPS)
+
+    def _each(self, put: Callable[[Sequence[Scored]], None], formed: Sequence[Scored]) -> bool:
+        """Asks about all together, and after a refusal about each pair by itself: what is refused then is missing.
+
+        Returns:
+            Whether there was any answer, if there was anything to ask.
+        """
+        if not formed:
+            return True
+        try:
+            put(formed)
+            return True
+        except ListenerUnavailable as error:
+            self.failure = error
+            if error.gone:
+                return False
+        answered = False
+        for _, group in groupby(formed, key=lambda one: id(one.pair)):
+            try:
+                put([*group])
+                answered = True
+            except ListenerUnavailable as error:
+                self.failure = error
+        return answered
+
     def _listen(self, formed: Sequence[Scored]) -> None:
         """Asks the listener about well-formed completions, and where the reward needs it, without a trace."""
-        if self._listener is None or not formed:
+        if self._listener is None:
             return
         pairs, traces = [one.pair for one in formed], [one.redacted for one in formed]
-        try:
-            p_first = ask(self._listener, pairs, traces).tolist()
-            prior = ask(NoTraceListener(self._listener), pairs, traces).tolist() if self._with_prior else None
-        except ListenerUnavailable:
-            return  # the reward is missing, and logged as such
+        p_first = ask(self._listener, pairs, traces).tolist()
+        prior = ask(NoTraceListener(self._listener), pairs, traces).tolist() if self._with_prior else None
         for one, p, p_prior in zip(formed, p_first, prior or [None] * len(formed), strict=True):
             one.p_first, one.p_prior = p, p_prior
 
     def _check(self, formed: Sequence[Scored]) -> None:
         """Asks the checker about the claims of well-formed completions."""
-        if self._checker is None or not formed:
+        if self._checker is None:
             return
         # A conclusion is no claim about an image, whatever the listener gets to read.
         traces = [redact_trace(one.parsed.trace, "verdict") for one in formed if isinstance(one.parsed, Verdict)]
-        try:
-            found = self._checker.hear([one.pair for one in formed], traces)
-        except ListenerUnavailable:
-            return  # the reward is missing, and logged as such
+        found = self._checker.hear([one.pair for one in formed], traces)
         for one, heard in zip(formed, found, strict=True):
             one.heard = heard
 
@@ -165,6 +195,7 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
     values = {
         **{f"reward/{n}": [p for r in rollouts if (p := getattr(r, f"reward_{n}")) is not None] for n in PART_NAMES},
         "malformed": [float(r.malformed is not None) for r in rollouts],
+        "groups_without_variance": [float(not teaches(group)) for group in groups_of(rollouts)],
         "rewards_missing": [float(r.reward is None) for r in rollouts],
         "verdict_first": [float(r.side == "first") for r in formed],
         "label_first": [float(r.votes_first > r.votes_second) for r in rollouts if r.votes_first != r.votes_second],
@@ -179,6 +210,16 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
     if not heard and all(r.reward_listener == 0.0 or r.reward_listener is None for r in rollouts):
         values["reward/listener"] = []  # nobody was asked: the zeros of malformed completions are no measurement
     return {name: math.fsum(column) / len(column) for name, column in values.items() if column}
+
+
+def groups_of(rollouts: Sequence[Rollout]) -> list[list[Rollout]]:
+    """The completions of each pair, which stand together."""
+    return [[*group] for _, group in groupby(rollouts, key=lambda one: one.pair_id)]
+
+
+def teaches(group: Sequence[Rollout]) -> bool:
+    """Whether a group's rewards differ, those that are missing aside: GRPO learns from nothing else."""
+    return len({one.reward for one in group if one.reward is not None}) > 1
 
 
 def _p_label(rollout: Rollout) -> float:

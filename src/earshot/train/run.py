@@ -17,7 +17,7 @@ from transformers import PrinterCallback, ProgressCallback, set_seed
 from transformers.integrations import get_reporting_integration_callbacks
 
 from earshot.config import ModelConfig, TrainingConfig, nearest
-from earshot.errors import ConfigError, InputError, TrainingInterrupted, first_line, one_line
+from earshot.errors import ConfigError, InputError, ListenerUnavailable, TrainingInterrupted, first_line, one_line
 from earshot.images import Sight
 from earshot.rundir import RunDir, read_jsonl, sole_writer
 from earshot.train.callbacks import FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
@@ -235,6 +235,7 @@ def train(
     guard: FiniteGuard,
     evaluation: PeriodicEvaluation | None,
     console: Console,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs a TRL trainer to its end, with guard, metrics log and progress bar around its steps, and writes `model/`.
 
@@ -246,10 +247,12 @@ def train(
         guard: Drops bad steps.
         evaluation: Judges pairs between the steps, if any.
         console: Where the progress is shown.
+        check: Looks at the run before the model is written, and may raise.
 
     Raises:
+        ListenerUnavailable: The listener stopped in the first step.
         TrainingAborted: Several steps in a row were not finite.
-        TrainingInterrupted: A signal came; all steps until then are saved.
+        TrainingInterrupted: A signal came, or the listener stopped.
     """
     bar = ProgressBar(console)
     trainer.guard = guard
@@ -258,7 +261,7 @@ def train(
     keep, trainer.args.save_total_limit = trainer.args.save_total_limit, None  # none goes before the next is whole
     interruption = Interruption()
     saved = Checkpoints(vlm, trainer, trainer.is_place, keep)
-    for ours in (guard, MetricsLog(run, guard), interruption, saved, bar, evaluation):
+    for ours in (guard, MetricsLog(run, guard), interruption, bar, evaluation, saved):
         if ours is not None:
             trainer.add_callback(ours)
     if checkpoint is not None and checkpoint.is_the_last:  # all that is missing is the model
@@ -267,6 +270,15 @@ def train(
         with interruption:
             try:
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
+            except ListenerUnavailable as error:
+                if not trainer.state.global_step:
+                    raise
+                kept = "which is saved" if saved.save_place() else "and goes on from the checkpoint before"
+                raise TrainingInterrupted(
+                    f"{run.path}: {error}; stopped after step {trainer.state.global_step}, {kept}; go on with the same "
+                    "command and --resume",
+                    exit_code=error.exit_code,
+                ) from error
             finally:
                 bar.stop()
         if interruption.came:
@@ -275,6 +287,8 @@ def train(
                 "go on with the same command and --resume"
             )
     accelerator = trainer.accelerator
+    accelerator.wait_for_everyone()
+    check()
     trained = accelerator.unwrap_model(trainer.model)
     # Shards are put together by all processes; one of them writes.
     sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)

@@ -36,7 +36,7 @@ from earshot.train.run import (
     without_known_warnings,
 )
 from earshot.train.targets import Targets, read_targets
-from earshot.train.validation import validation
+from earshot.train.validation import held_pairs, validation
 from earshot.types import Verdict
 from earshot.vlm import Vlm
 from earshot.vlm.rows import supervised_batch
@@ -122,6 +122,7 @@ def _train(config: SftConfig, run: RunDir, console: Console) -> None:
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
     targets = read_targets(pairs, config.data)
+    held = held_pairs(config)
     vlm = load_model(config)
     models = {"reasoner": vlm}
     checkpoint = begin_run(run, config, arguments, models=models, command="train sft", console=console)
@@ -137,8 +138,8 @@ def _train(config: SftConfig, run: RunDir, console: Console) -> None:
         processing_class=vlm.processor,
         peft_config=peft,
     )
-    guard = FiniteGuard(partial(_save_batch, run, trainer))
-    evaluation = validation(config, vlm, trainer, run, max_new_tokens=MAX_NEW_TOKENS)
+    guard = FiniteGuard(partial(_save_batch, run, trainer), console.print)
+    evaluation = validation(config, held, vlm, trainer, run, max_new_tokens=MAX_NEW_TOKENS)
     train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console)
 
 

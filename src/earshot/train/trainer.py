@@ -15,9 +15,10 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
-from earshot.errors import InputError
+from earshot.errors import InputError, ListenerUnavailable
 from earshot.rewards import group_advantages
 from earshot.train.base import TrainerBase
+from earshot.train.callbacks import on_any_process
 from earshot.train.prompts import StepPrompts, encode_step
 from earshot.train.reward import CombinedReward
 from earshot.vlm import Vlm
@@ -42,7 +43,8 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
 
     Args:
         vlm: The reasoner; its model is trained.
-        to_go: The reward function, where tokens after the trace are to get no share of what it paid for the trace.
+        reward: The reward function, where it may have nobody left to ask.
+        to_go: Whether tokens after the trace are to get no share of what it paid for the trace.
         **kwargs: Go to TRL's trainer as they are.
     """
 
@@ -54,9 +56,12 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     kept: Any = None
     """The cache of the step's prompts as generation made it, for the one backward pass that may go through it."""
 
-    def __init__(self, *, vlm: Vlm, to_go: CombinedReward | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, vlm: Vlm, reward: CombinedReward | None = None, to_go: bool = False, **kwargs: Any) -> None:
         self.vlm = vlm
+        self.reward = reward
         self.to_go = to_go
+        if reward is not None:
+            kwargs["reward_funcs"] = [reward]
         _refuse_split_groups(kwargs["args"])
         rollout = None if _needs_trl_generation(kwargs["args"]) else sample_completions
         with warnings.catch_warnings():
@@ -75,10 +80,18 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         return self._buffered_inputs[self._step % steps]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """TRL's, on prompts that are encoded here, each once; the output says which of them every row continues."""
+        """TRL's, on prompts that are encoded here, each once; the output says which of them every row continues.
+
+        Raises:
+            ListenerUnavailable: Nobody is left to pay for traces, on this process or another.
+        """
         scored = self._scored(inputs)
-        if self.to_go is not None and self.model.training:
-            scored["advantages"] = self._advantages_to_go(scored, self.to_go.not_for_trace)
+        if (reward := self.reward) is None or not self.model.training:
+            return scored
+        if on_any_process(reward.stopped, self.model):
+            raise ListenerUnavailable(str(reward.failure if reward.stopped else "another process's listener stopped"))
+        if self.to_go:
+            scored["advantages"] = self._advantages_to_go(scored, reward.not_for_trace)
         return scored
 
     def _scored(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:

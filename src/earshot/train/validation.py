@@ -25,8 +25,21 @@ from earshot.vlm import Vlm
 LISTENER: Final = "listener"
 
 
+def held_pairs(config: TrainingConfig) -> list[Pair]:
+    """The pairs that are judged between the steps; none where the configuration asks for no evaluation.
+
+    Raises:
+        InputError: There is no such pair set.
+    """
+    if not config.evaluation.every_steps or config.data.validation is None:
+        return []
+    pairs = PairSet(Path(config.data.validation))
+    return [pairs[k] for k in range(min(config.evaluation.pairs, len(pairs)))]
+
+
 def validation(
     config: TrainingConfig,
+    held: Sequence[Pair],
     vlm: Vlm,
     trainer: Any,
     run: RunDir,
@@ -38,7 +51,8 @@ def validation(
     """Judges the first validation pairs every so many steps and logs `eval/sample_accuracy` and the like.
 
     Args:
-        config: Says which pairs and how many; None is returned where it asks for no evaluation.
+        config: Says how often and how.
+        held: The pairs; None is returned where there are none.
         vlm: Whose processor and prompts are used.
         trainer: Of TRL; its model is judged as it is.
         run: Whose log takes the numbers.
@@ -46,10 +60,8 @@ def validation(
         redaction: What the listener does not get to read.
         max_new_tokens: Longer completions are cut.
     """
-    if not config.evaluation.every_steps or config.data.validation is None:
+    if not held or config.evaluation.every_steps is None:
         return None
-    pairs = PairSet(Path(config.data.validation))
-    held = [pairs[k] for k in range(min(config.evaluation.pairs, len(pairs)))]
 
     def judge() -> Mapping[str, float | None]:
         model = trainer.accelerator.unwrap_model(trainer.model)
