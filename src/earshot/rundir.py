@@ -161,9 +161,23 @@ def locked(path: Path, *, taken: str, shared: bool = False, wait: bool = False) 
         os.close(descriptor)
 
 
+_own_locks: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a child that was forked, such as a loader's worker: it outlives a parent that is killed, and writes nothing."""
+    while _own_locks:
+        os.close(_own_locks.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Holds a folder for one process that writes it, until it ends however it ends.
+
+    Forked children do not hold it.
 
     Raises:
         InputError: Another process writes it; the message says which.
@@ -179,7 +193,11 @@ def sole_writer(folder: Path) -> Iterator[None]:
     with locked(file, taken=taken) as descriptor:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
-        yield
+        _own_locks.add(descriptor)
+        try:
+            yield
+        finally:
+            _own_locks.discard(descriptor)
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

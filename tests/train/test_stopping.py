@@ -15,7 +15,8 @@ from earshot.rundir import RunDir, read_jsonl
 from earshot.train import grpo as grpo_module
 from earshot.train.grpo import train_grpo
 from tests.servers import Reply, answering
-from tests.train.test_resuming import QUIET, grpo, outcome, same
+from tests.train.shapes import grpo, outcome
+from tests.train.test_resuming import QUIET, same
 
 
 class Server:
