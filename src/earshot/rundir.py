@@ -165,7 +165,7 @@ _own_locks: set[int] = set()
 
 
 def _let_go() -> None:
-    """In a child that was forked, such as a loader's worker: it outlives a parent that is killed, and writes nothing."""
+    """In a forked child, such as a loader's worker: it writes nothing, and outlives a parent that is killed."""
     while _own_locks:
         os.close(_own_locks.pop())
 

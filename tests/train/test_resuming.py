@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from earshot.errors import InputError, TrainingAborted, TrainingInterrupted
 from earshot.rundir import RunDir, sole_writer
 from earshot.train import run as run_module
+from earshot.train.callbacks import Interruption
 from earshot.train.checkpoints import MANIFEST, fault_of, latest_checkpoint
 from earshot.train.grpo import train_grpo
 from earshot.train.sft import train_sft
@@ -50,7 +51,13 @@ def same(one: Any, other: Any) -> None:
     assert one[2] == other[2]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+# Those that have nothing that another has not as well are for `make slow`; all are killed by `make kill`.
+SUBSUMED = {"a window of two steps", "two iterations", "workers", "SFT, LoRA with dropout, accumulation"}
+
+
+@pytest.mark.parametrize(
+    "shape", [pytest.param(name, marks=[pytest.mark.slow] if name in SUBSUMED else []) for name in SHAPES]
+)
 def test_a_run_that_is_cut_off_ends_as_if_it_had_never_been(
     shape: str, talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,28 +186,35 @@ def test_only_whole_checkpoints_are_kept_and_no_old_one_goes_before_the_next_is_
     assert [p.name for p in run.checkpoints.glob("checkpoint-*")] == ["checkpoint-3"]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_saves_at_the_next_place_and_the_run_goes_on_from_there(
-    name: str, talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = {"num_iterations": 2, "save_steps": 100}
     whole = RunDir(train_grpo(grpo(talker, pairs, tmp_path / "whole", **more), console=QUIET))
+    config, before = grpo(talker, pairs, tmp_path / "cut", **more), signal.getsignal(signal.SIGTERM)
     real = run_module.ProgressBar
+    for name, step, saved in (("SIGTERM", 0, 2), ("SIGHUP", 2, 4)):
 
-    class Signalled(real):  # type: ignore[misc, valid-type]
-        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == 2:
-                os.kill(os.getpid(), getattr(signal, name))
+        class Signalled(real):  # type: ignore[misc, valid-type]
+            def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                if state.global_step == step:  # noqa: B023 - it is used within this turn
+                    os.kill(os.getpid(), getattr(signal, name))  # noqa: B023
 
-    monkeypatch.setattr(run_module, "ProgressBar", Signalled)
-    config = grpo(talker, pairs, tmp_path / "cut", **more)
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(TrainingInterrupted, match=f"stopped by {name} after step 4, which is saved; go on") as told:
-        train_grpo(config, console=QUIET)
-    assert told.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) == before
-    monkeypatch.setattr(run_module, "ProgressBar", real)
-    assert [p.name for p in RunDir(tmp_path / "cut").checkpoints.glob("checkpoint-*")] == ["checkpoint-4"]
+        monkeypatch.setattr(run_module, "ProgressBar", Signalled)
+        words = f"stopped by {name} after step {saved}, which is saved; go on"
+        with pytest.raises(TrainingInterrupted, match=words) as told:
+            train_grpo(config, resume=True, console=QUIET)
+        assert told.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) == before
+        monkeypatch.setattr(run_module, "ProgressBar", real)
+        assert (RunDir(tmp_path / "cut").checkpoints / f"checkpoint-{saved}").exists()
     same(outcome(RunDir(train_grpo(config, resume=True, console=QUIET))), outcome(whole))
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interruption.came == "SIGHUP"
+        assert {signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)} == {signal.SIG_DFL}
 
 
 def test_one_process_at_a_time_trains_in_a_folder(talker: Path, pairs: Path, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earshot.errors import DataError, InputError
 from earshot.rundir import RunDir, append_jsonl, fsync, read_json_object, read_jsonl, whole, write_json
-from earshot.vlm import Vlm
 
 MANIFEST: Final = "manifest.json"
 OURS: Final = "earshot_trainer.json"  # of a checkpoint: what transformers does not keep of a trainer's state
@@ -87,8 +86,8 @@ def seal(folder: Path) -> None:
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
         fsync(file)
         files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-    for inner in (*(path for path in folder.rglob("*") if path.is_dir()), folder, folder.parent):
-        fsync(inner)
+    for names in (*(path for path in folder.rglob("*") if path.is_dir()), folder, *folder.parents[:2]):
+        fsync(names)  # up to the run's folder, which has the name of the checkpoints' own
     write_json(folder / MANIFEST, {"files": files})
 
 
@@ -146,14 +145,16 @@ class Checkpoints(TrainerCallback):
     checkpoint. One that falls due in between is written at the next of them.
 
     Args:
-        vlm: The model that is trained, which signs the folder so that it can be loaded as a model.
+        sign: Adds to a folder what it needs to be loaded as a model.
         trainer: Of TRL; what transformers does not keep of its state is written beside it.
         is_place: Whether one may be written after a step.
         keep: How many checkpoints stay; None keeps all.
     """
 
-    def __init__(self, vlm: Vlm, trainer: Any, is_place: Callable[[int], bool], keep: int | None) -> None:
-        self._vlm = vlm
+    def __init__(
+        self, sign: Callable[[Path], None], trainer: Any, is_place: Callable[[int], bool], keep: int | None
+    ) -> None:
+        self._sign = sign
         self._trainer = trainer
         self._is_place = is_place
         self._keep = keep
@@ -195,7 +196,7 @@ class Checkpoints(TrainerCallback):
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        self._vlm.sign(folder)
+        self._sign(folder)
         write_json(folder / OURS, self._trainer.own_state())
         seal(folder)
         run = RunDir(Path(args.output_dir).parent)

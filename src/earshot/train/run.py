@@ -19,7 +19,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 from earshot.config import ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, ListenerUnavailable, TrainingInterrupted, first_line, one_line
 from earshot.images import Sight
-from earshot.rundir import RunDir, read_jsonl, sole_writer
+from earshot.rundir import RunDir, fsync, read_jsonl, sole_writer
 from earshot.train.callbacks import FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
 from earshot.train.checkpoints import Checkpoint, Checkpoints, latest_checkpoint, rewind
 from earshot.train.resuming import check_same, contents_of, record
@@ -165,6 +165,8 @@ def _taken_up(config: TrainingConfig, *, resume: bool, console: Console) -> Iter
         return
     made = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
     run.path.mkdir(parents=True, exist_ok=True)
+    for folder in made:
+        fsync(folder.parent)
     try:
         with sole_writer(run.path):
             yield run
@@ -260,7 +262,7 @@ def train(
         trainer.remove_callback(theirs)
     keep, trainer.args.save_total_limit = trainer.args.save_total_limit, None  # none goes before the next is whole
     interruption = Interruption()
-    saved = Checkpoints(vlm, trainer, trainer.is_place, keep)
+    saved = Checkpoints(vlm.sign, trainer, trainer.is_place, keep)
     for ours in (guard, MetricsLog(run, guard), interruption, bar, evaluation, saved):
         if ours is not None:
             trainer.add_callback(ours)
