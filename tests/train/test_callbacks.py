@@ -1,12 +1,16 @@
 """The guard against numbers gone bad, and the names in metrics.jsonl."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from accelerate import skip_first_batches
+from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
+from torch.utils.data import DataLoader
 
 from earshot.errors import TrainingAborted
-from earshot.train.callbacks import FiniteGuard, gradients_are_finite, rename_metrics
+from earshot.train.callbacks import EpochOrder, FiniteGuard, gradients_are_finite, rename_metrics
 
 STATE = SimpleNamespace(global_step=7)
 
@@ -85,3 +89,22 @@ def test_metrics_have_our_names_and_the_rest_says_whose_it_is() -> None:
         "reward/format": 1.0,
         "trl/sampling/x": 2.0,
     }
+
+
+@pytest.mark.parametrize("epoch", [0.5, 1.5])
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_run_resumed_within_an_epoch_sees_the_rest_of_that_one_on_every_process(epoch: float, process: int) -> None:
+    def loader() -> Any:
+        sampler = SeedableRandomSampler(range(16), generator=torch.Generator(), data_seed=3)
+        return prepare_data_loader(
+            DataLoader(range(16), batch_size=2, sampler=sampler), num_processes=2, process_index=process  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    whole = loader()
+    whole.set_epoch(int(epoch))
+    expected = [batch.tolist() for batch in whole][2:]
+    resumed = loader()
+    EpochOrder().on_epoch_begin(None, SimpleNamespace(epoch=epoch), None, train_dataloader=resumed)
+    rest = skip_first_batches(resumed, 2)
+    rest.set_epoch(int(epoch))  # as transformers does
+    assert [batch.tolist() for batch in rest] == expected

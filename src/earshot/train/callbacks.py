@@ -145,6 +145,17 @@ def on_any_process(flag: bool, model: torch.nn.Module) -> bool:
     return bool(raised > 0)
 
 
+class EpochOrder(TrainerCallback):
+    """Tells the sampler which epoch it deals out, before transformers skips what a resumed run has had of it.
+
+    transformers 5.23 tells it afterwards, and where several processes share the batches its word does not get through:
+    a run that is resumed in a later epoch would see the first one's rows again.
+    """
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
+        train_dataloader.set_epoch(int(state.epoch))
+
+
 class PeriodicEvaluation(TrainerCallback):
     """Calls `evaluate` before the first step and after every so many, and logs what it returns."""
 

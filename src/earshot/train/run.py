@@ -20,7 +20,7 @@ from earshot.config import ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, ListenerUnavailable, TrainingInterrupted, first_line, one_line
 from earshot.images import Sight
 from earshot.rundir import RunDir, fsync, read_jsonl, sole_writer
-from earshot.train.callbacks import FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
+from earshot.train.callbacks import EpochOrder, FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
 from earshot.train.checkpoints import Checkpoint, Checkpoints, latest_checkpoint, rewind
 from earshot.train.resuming import check_same, contents_of, record
 from earshot.vlm import Vlm, load
@@ -150,17 +150,18 @@ def _taken_up(config: TrainingConfig, *, resume: bool, console: Console) -> Iter
 
     Of several processes of one training the first holds it for all.
     """
-    run = RunDir(Path(config.out))
+    run, first_process = RunDir(Path(config.out)), os.environ.get("RANK", "0") == "0"
     if run.model.exists():
         if not resume:
             raise InputError(f"{run.path}: a run is already there, and it is finished; choose another 'out'")
         check_same(run, config, None)
-        console.print(f"{run.path}: all its steps are done; nothing was changed", highlight=False, soft_wrap=True)
+        if first_process:
+            console.print(f"{run.path}: all its steps are done; nothing was changed", highlight=False, soft_wrap=True)
         yield None
         return
     if run.exists() and not resume:
         raise InputError(f"{run.path}: a run is already there; resume it with --resume or choose another 'out'")
-    if os.environ.get("RANK", "0") != "0":
+    if not first_process:
         yield run
         return
     made = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
@@ -263,7 +264,7 @@ def train(
     keep, trainer.args.save_total_limit = trainer.args.save_total_limit, None  # none goes before the next is whole
     interruption = Interruption()
     saved = Checkpoints(vlm.sign, trainer, trainer.is_place, keep)
-    for ours in (guard, MetricsLog(run, guard), interruption, bar, evaluation, saved):
+    for ours in (EpochOrder(), guard, MetricsLog(run, guard), interruption, bar, evaluation, saved):
         if ours is not None:
             trainer.add_callback(ours)
     if checkpoint is not None and checkpoint.is_the_last:  # all that is missing is the model
