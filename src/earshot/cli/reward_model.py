@@ -103,10 +103,15 @@ class ModelOptions:
         named = self.listeners()
         check_decide(self.decide, list(named), self.redaction)
         need_torch()
-        from earshot.judging.model import load
+        from earshot.judging.model import at_address, load
         from earshot.listener.build import ask_servers
+        from earshot.remote import is_address
 
-        for spec in named.values():  # before a model is loaded, which takes minutes
+        asked = [*named.values()]
+        if is_address(self.model):
+            reasoner = at_address(self.model)
+            asked.append(replace(reasoner, prompts=self.prompts or reasoner.prompts))
+        for spec in asked:  # before a model is loaded, which takes minutes
             ask_servers(spec)
 
         return load(

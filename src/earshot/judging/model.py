@@ -22,7 +22,7 @@ from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check
 from earshot.protocol import PromptSet, RedactionLevel, prompt_set, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
-from earshot.remote import is_address
+from earshot.remote import is_address, parse_address
 from earshot.types import Pair, Wanted
 from earshot.vlm import load as load_vlm
 
@@ -342,9 +342,8 @@ def load(
     reasoner: Judges
     loaded: Loaded = {}
     if is_address(model):
-        own = build_listener(_at_address(str(model)))
-        if not isinstance(own, ChatListener):
-            raise InputError(f"{model}: an 'earshot serve' judges by itself; expected http://HOST:PORT/v1#NAME")
+        own = build_listener(at_address(str(model)))
+        assert isinstance(own, ChatListener)
         if prompts is not None:
             own.model.prompts = prompt_set(prompts)
         reasoner = ChatReasoner(own, **how)
@@ -366,13 +365,15 @@ def load(
     )
 
 
-def _at_address(text: str) -> ListenerSpec:
+def at_address(text: str) -> ListenerSpec:
     """How a reasoner on a server is asked: by a listener's description, of which only a server's options make sense.
 
     Raises:
-        InputError: Another option is given.
+        InputError: Another option is given, or no model there can be asked.
     """
     spec = parse_listener(text)
+    if not parse_address("+".join(spec.sources)).chat:
+        raise InputError(f"{text}: an 'earshot serve' judges by itself; expected http://HOST:PORT/v1#NAME")
     options = {key: getattr(spec, key) for key in OF_A_SERVER}
     if spec.key_env == ListenerSpec.key_env:
         options["key_env"] = "EARSHOT_REASONER_KEY"
