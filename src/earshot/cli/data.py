@@ -101,7 +101,8 @@ def import_command(
             tell=_tell,
         )
     counts = imported.counts
-    typer.echo(f"{out}: {counts.pairs} pairs, {counts.strict} strict, {counts.tied} tied, {counts.images} images")
+    pairs, pictures = _number(counts.pairs, "pair"), _number(counts.images, "image")
+    typer.echo(f"{out}: {pairs}, {counts.strict} strict, {counts.tied} tied, {pictures}")
     if counts.strict:
         published = imported.listed_first_preferred / counts.strict
         now = counts.first_preferred / counts.strict
@@ -135,10 +136,11 @@ def split_command(
     sizes = {name: size for name, size in (("validation", validation), ("test", test)) if size is not None}
     with _count_on_a_terminal() as on_pair:
         parts = split_set(folder, out, sizes, by=by, seed=seed, tell=_tell, on_pair=on_pair)
-    groups = {"prompt": "prompts", "pair": "pairs", "image": "groups that share no picture"}[by]
+    noun = {"prompt": "prompt", "pair": "pair", "image": "group"}[by]
     for part in parts:
         asked = f", asked for {sizes[part.name]}" if part.name in sizes else ""
-        typer.echo(f"{out / part.name}: {part.pairs} pairs of {part.groups} {groups} ({part.share:.1%}{asked})")
+        pairs, groups = _number(part.pairs, "pair"), _number(part.groups, noun)
+        typer.echo(f"{out / part.name}: {pairs} of {groups} ({part.share:.1%}{asked})")
 
 
 @app.command("check")
@@ -149,24 +151,35 @@ def check_command(
 ) -> None:
     """List every bad row of a pair set with its place and reason; every image is decoded.
 
-    Exits with 0 when there is none, 1 when there are some, 2 when there is no such folder.
+    Exits with 0 when there is none, 1 when there are some, 2 when there is no pair set. Notes (equal pictures, repeated
+    pairs, opposite votes) are no problems.
     """
-    from earshot.data.check import check_pairset
+    from earshot.data.check import Note, check_pairset
 
-    problems = []
-    for problem in check_pairset(folder, workers=workers):
+    problems, notes = [], list[Note]()
+    for problem in check_pairset(folder, workers=workers, on_note=notes.append):
         problems.append(problem)
         if not as_json:
             typer.echo(f"{problem.place}: {problem.reason}")
     n_bad_rows = len({problem.row for problem in problems} - {None})
     if as_json:
         listed = [problem._asdict() for problem in problems]
-        typer.echo(json.dumps({"problems": listed, "n_problems": len(listed), "n_bad_rows": n_bad_rows}, indent=2))
+        document = {"problems": listed, "n_problems": len(listed), "n_bad_rows": n_bad_rows}
+        typer.echo(json.dumps({**document, "notes": [note._asdict() for note in notes]}, indent=2))
     else:
-        found = f"{len(problems)} problems in {n_bad_rows} rows" if problems else "no problems"
+        for note in notes:
+            has = f"{_number(note.n_rows, 'row')} {'has' if note.n_rows == 1 else 'have'}"
+            rows = [f"{row} like {earlier}" for row, earlier in zip(note.rows, note.earlier, strict=False)] or note.rows
+            more = ", ..." if note.n_rows > len(rows) else ""
+            typer.echo(f"note: {has} {note.reason} (row {', '.join(map(str, rows))}{more})")
+        found = f"{_number(len(problems), 'problem')} in {_number(n_bad_rows, 'row')}" if problems else "no problems"
         typer.echo(f"{folder}: {found}")
     if problems:
         raise typer.Exit(1)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 app.command("overlap")(overlap_command)
