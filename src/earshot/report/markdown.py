@@ -53,7 +53,7 @@ def write_model_card(runs: Sequence[Path], out: Path) -> Path:
         InputError: A path holds no run, or another process writes the file.
         DataError: A file of a run cannot be read.
     """
-    runs_read = read_runs(runs, who="a report")
+    runs_read = read_runs(runs, who="report")
     out.parent.mkdir(parents=True, exist_ok=True)
     with sole_writer(out):
         write_text(out, model_card(runs_read))

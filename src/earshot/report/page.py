@@ -48,7 +48,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         InputError: A path holds no run, or another process writes the file.
         DataError: A file of a run cannot be read.
     """
-    runs_read = read_runs(runs, who="a report")
+    runs_read = read_runs(runs, who="report")
     out.parent.mkdir(parents=True, exist_ok=True)
     with sole_writer(out):
         write_text(out, render_page(runs_read))
