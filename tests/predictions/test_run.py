@@ -1,5 +1,6 @@
 """A run directory is read whole or in parts, in either format, with what people say of its pairs today."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,11 @@ def test_of_a_folder_of_runs_the_runs_are_named_with_the_command(tmp_path: Path)
     assert hint_of_runs_below(tmp_path, "view").endswith("/run-04', or others of the 24 runs below it")
     assert hint_of_runs_below(tmp_path / "b", "view").startswith(f"try 'earshot view {tmp_path}/b/eval/test'")
     assert hint_of_runs_below(tmp_path / "nowhere", "view") == ""
+
+
+def test_a_pipe_in_the_place_of_a_configuration_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    run = Run("run", tmp_path)
+    assert run.settings == {}
+    with pytest.raises(InputError, match=r"config\.yaml: is a pipe"):
+        run.config  # noqa: B018 - it is read when it is asked for

@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from earshot.config import parse_yaml
+from earshot.config.loading import MAX_BYTES
 from earshot.data.rows import read_info
-from earshot.errors import ConfigError, DataError, InputError
+from earshot.errors import DataError, InputError
+from earshot.files import read_regular
 from earshot.predictions.people import People
 from earshot.predictions.rollout import Paid, mean_parts
 from earshot.predictions.table import PredictionTable
@@ -129,9 +131,13 @@ class Run:
 
     @cached_property
     def config(self) -> str:
-        """The text of config.yaml; empty where there is none."""
+        """The text of config.yaml; empty where there is none.
+
+        Raises:
+            InputError: It is larger than a configuration can be, or no regular file.
+        """
         file = RunDir(self.path).config
-        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        return read_regular(file, MAX_BYTES, what="a configuration").decode(errors="replace") if file.exists() else ""
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
@@ -141,7 +147,7 @@ class Run:
         """
         try:
             found = parse_yaml(self.config)
-        except (ConfigError, OSError):
+        except InputError:
             return {}
         return found if isinstance(found, Mapping) else {}
 
