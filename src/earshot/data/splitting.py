@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -69,7 +70,7 @@ def split_set(
         by: What the parts must not share.
         seed: Decides which groups go where.
         tell: Hears when a part is there already, or was never finished and is begun anew.
-        on_pair: Told now and then what is being done, and with how many pairs it has been.
+        on_pair: Told now and then what is being done, and with how many images or pairs it has been.
 
     Returns:
         The parts, `train` first.
@@ -82,7 +83,8 @@ def split_set(
         raise InputError(f"{folder}: is to be split into one part; give the size of another, such as --validation 5%")
     shares = {name: _share(name, size) for name, size in sizes.items()}
     info = read_info(folder)
-    prints = fingerprint(folder, kinds=("image",) if by == "image" else ("prompt",))
+    reading = None if on_pair is None else partial(on_pair, "reading images")
+    prints = fingerprint(folder, kinds=("image",) if by == "image" else ("prompt",), progress=reading)
     keys = _keys(prints, by)
     part_of_pair, parts = _assign(keys, shares, by, seed, folder)
     record = {"of_metadata_sha256": _sha256(find_metadata(folder)), "by": by, "seed": seed, "sizes": dict(sizes)}
