@@ -170,3 +170,17 @@ def test_linked_images_take_no_room_and_others_are_copied(
     with PairSetWriter(tmp_path / "far", link=True) as writer:
         writer.add(first[0])
     assert len(contents(tmp_path / "far" / "images")) == 2
+
+
+def test_the_removal_of_what_was_left_can_be_killed_too(source: Path, tmp_path: Path) -> None:
+    import_set("imagereward", source, tmp_path / "undisturbed")
+    expected, left, out = contents(tmp_path / "undisturbed"), tmp_path / "left", tmp_path / "out"
+    next(step for step in killed_at_each_step(lambda: import_set("imagereward", source, left), left) if step == 30)
+    shutil.copytree(left, out)
+    for step in killed_at_each_step(lambda: import_set("imagereward", source, out), out, every=4):
+        import_set("imagereward", source, out)
+        assert contents(out) == expected
+        shutil.rmtree(out)
+        shutil.copytree(left, out)
+        if step == 20:  # by then it is begun anew
+            break
