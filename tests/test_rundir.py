@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import getpass
 import json
 import math
@@ -20,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot.config import Config, load_config, parse_yaml
-from earshot.errors import DataError, InputError
+from earshot.errors import CannotWrite, DataError, InputError
 from earshot.rundir import (
     RunDir,
     append_jsonl,
@@ -30,6 +32,7 @@ from earshot.rundir import (
     read_json_object,
     read_jsonl,
     repair_jsonl,
+    sole_writer,
     whole,
     write_json,
     write_text,
@@ -67,13 +70,68 @@ def test_a_lock_is_one_processs_at_a_time_and_dies_with_it(tmp_path: Path) -> No
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"mine\n"
-        with pytest.raises(InputError, match="at work"), locked(tmp_path / "lock", taken="another is at work"):
+        who = rf"another is at work \(process {other.pid} on .*: -c .*, since 2\d+-.*\); wait for it"
+        with pytest.raises(InputError, match=who), locked(tmp_path / "lock", taken="another is at work"):
             pass
         other.send_signal(signal.SIGKILL)
         other.wait()
     for _ in range(2):
         with locked(tmp_path / "lock", taken="another is at work"):
             pass
+
+
+def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, lock = fcntl.flock, tmp_path / ".tmp-lock"
+
+    def removed_first(descriptor: int, how: int) -> None:
+        flock(descriptor, how)
+        if lock.exists() and not lock.read_text():  # as by a holder that ended between our opening and our locking
+            lock.unlink()
+            lock.write_text("another's")
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with sole_writer(tmp_path):
+        assert lock.read_text().startswith(f"process {os.getpid()} on")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_file_what_a_killed_writer_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    kept = {".tmp-0123456789ab-other.html", ".tmp-notes-page.html", "page.html"}
+    for name in (*kept, ".tmp-0123456789ab-page.html", ".tmp-lock-page.html"):
+        (tmp_path / name).write_text("x")
+    with sole_writer(tmp_path / "page.html"):
+        with pytest.raises(InputError, match=rf"page\.html: another process writes there \(process {os.getpid()} on"):
+            sole_writer(tmp_path / "page.html").__enter__()
+        with sole_writer(tmp_path / "other.html"), sole_writer(tmp_path):
+            pass
+    assert {path.name for path in tmp_path.iterdir()} == kept - {".tmp-0123456789ab-other.html"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_one_line_with_the_place(tmp_path: Path, number: int) -> None:
+    (tmp_path / "metrics.json").write_text("old")
+    told = pytest.raises(CannotWrite, match=r"metrics\.json: cannot be written \(.*\); make room")
+    with told, whole(tmp_path / "metrics.json") as temporary:
+        temporary.write_text("half")
+        raise OSError(number, "whatever")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("read", [read_json_object, lambda path, what: list(read_jsonl(path))])
+def test_a_pipe_a_device_and_a_folder_are_refused_and_not_waited_for(tmp_path: Path, read: Any) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, found in ((tmp_path / "pipe", "a pipe"), (Path("/dev/zero"), "device"), (tmp_path, "is a folder")):
+        with pytest.raises(InputError, match=found):
+            read(path, what="rows")
+
+
+def test_a_json_document_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earshot.rundir.MAX_JSON_BYTES", 20)
+    (tmp_path / "a.json").write_text('{"a": "0123456789"}')
+    assert read_json_object(tmp_path / "a.json", what="it") == {"a": "0123456789"}
+    (tmp_path / "a.json").write_text('{"a": "0123456789ab"}')
+    with pytest.raises(InputError, match="larger than 20 bytes, expected it"):
+        read_json_object(tmp_path / "a.json", what="it")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +149,7 @@ def test_a_file_that_holds_no_object_is_named_with_what_was_expected(
     tmp_path: Path, content: bytes, found: str
 ) -> None:
     file = tmp_path / "dataset.json"
-    with pytest.raises(InputError, match=r"dataset\.json: cannot be read .*expected the origin"):
+    with pytest.raises(InputError, match=r"dataset\.json: no such file, expected the origin"):
         read_json_object(file, what="the origin")
     file.write_bytes(content)
     with pytest.raises(DataError, match=rf"dataset\.json: .*{found}.*expected the origin"):

@@ -11,6 +11,10 @@ class EarshotError(Exception):
     exit_code = 1
 
 
+class CannotWrite(EarshotError):
+    """The disk is full; what was there before is as it was."""
+
+
 class InputError(EarshotError):
     """The call or its input is wrong; nothing was written over."""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from earshot.benchmarks.protocols import Protocol, protocol_records
 from earshot.errors import DataError
 from earshot.judging.parts import Engine, Json
-from earshot.judging.to_run import judge_set
+from earshot.judging.to_run import Tally, judge_set
 from earshot.metrics import summarise
 from earshot.predictions.run import Evaluation
-from earshot.rundir import RunDir, write_json
+from earshot.rundir import RunDir, sole_writer, write_json
 from earshot.stats import RESAMPLES
 from earshot.types import Order
 
@@ -35,6 +36,8 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """Judge every pair that the folder has no prediction of, then measure all predictions in it.
 
+    One process at a time writes into the folder, or several of different shards.
+
     Args:
         data: The pair set.
         run: Where the files go.
@@ -44,7 +47,7 @@ def evaluate(
         count_claims: Checks a trace against the ground truth where there is one.
         protocols: Published metrics to add to metrics.json.
         resamples: Of the prompts, for the intervals.
-        how: Further arguments of `judge_set`.
+        how: Further arguments of `judge_set`, such as its `shard`.
 
     Returns:
         The content of metrics.json (`metrics.summarise`), with `n_refused`; None while other shards are missing.
@@ -60,9 +63,19 @@ def evaluate(
                 sample["claims"] = count_claims(row["id"], sample["trace"], sample["order"])
         return row
 
-    tally = judge_set(data, run, engine, seed=seed, told=told, **how)
-    if not tally.complete:
-        return None
+    run.path.mkdir(parents=True, exist_ok=True)
+    with sole_writer(run.path) if how.get("shard", (1, 1))[1] == 1 else nullcontext():
+        tally = judge_set(data, run, engine, seed=seed, told=told, **how)
+        if not tally.complete:
+            return None
+        metrics = _measured(run, tally, listeners, protocols, resamples=resamples, seed=seed)
+        write_json(run.metrics, metrics)
+    return metrics
+
+
+def _measured(
+    run: RunDir, tally: Tally, listeners: Sequence[str], protocols: Sequence[Protocol], *, resamples: int, seed: int
+) -> dict[str, Any]:
     if tally.errors == tally.rows:
         raise DataError(
             f"{run.path}: no pair was judged ({tally.errors} refused), expected at least one; check the set"
@@ -74,7 +87,6 @@ def evaluate(
     metrics["n_refused"] = tally.errors
     if 2 * metrics["n_malformed"] > metrics["n_samples"]:
         metrics["warnings"] = [*metrics["warnings"], _why_malformed(judged.rows())]
-    write_json(run.metrics, metrics)
     return metrics
 
 

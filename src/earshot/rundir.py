@@ -8,13 +8,16 @@ Lines, one write a call. JSON has no NaN: a number that is not finite is written
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
+import glob
 import importlib.metadata
 import json
 import math
 import os
 import platform
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,10 +28,17 @@ from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from earshot.config.yaml_text import to_yaml
-from earshot.errors import DataError, InputError
+from earshot.errors import CannotWrite, DataError, InputError, one_line
+from earshot.files import open_regular, read_regular
 
 TEMPORARY_PREFIX = ".tmp-"
 """How the name of a file begins that is still being written; readers ignore such files."""
+
+LOCK_FILE = f"{TEMPORARY_PREFIX}lock"
+"""In a folder that one process writes."""
+
+MAX_JSON_BYTES = 256_000_000
+"""Of a JSON document that is read whole; what is larger is something else given by mistake."""
 
 _PACKAGES = (
     *(
@@ -59,16 +69,33 @@ def whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
-        yield temporary
-        for written in (*temporary.rglob("*"), temporary):
-            fsync(written)
-        if temporary.is_dir() and path.exists():
-            _exchange(temporary, path)
-        else:
-            temporary.replace(path)
-        fsync(path.parent)
+        with writing(path):
+            yield temporary
+            for written in (*temporary.rglob("*"), temporary):
+                fsync(written)
+            if temporary.is_dir() and path.exists():
+                _exchange(temporary, path)
+            else:
+                temporary.replace(path)
+            fsync(path.parent)
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tells of a disk that is full, or a quota that is used up, by one kind of error that names the place.
+
+    Raises:
+        CannotWrite: There was no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        found = os.strerror(error.errno)
+        raise CannotWrite(f"{path}: cannot be written ({found}); make room there and give the same command") from error
 
 
 def _beside(path: Path) -> Path:
@@ -122,43 +149,74 @@ def read_json_object(path: Path, *, what: str) -> dict[str, Any]:
         what: What it should hold, for messages.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: It cannot be read, or is larger than such a file can be.
         DataError: It holds no JSON object.
     """
-    try:
-        found = parse_jsonl_line(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}), expected {what}") from error
+    found = parse_jsonl_line(read_regular(path, MAX_JSON_BYTES, what=what))
     if isinstance(found, str):
         raise DataError(f"{path}: holds {found}, expected {what} as one JSON object; mend the file or make it again")
     return found
 
 
 @contextmanager
-def locked(path: Path, *, taken: str, shared: bool = False, wait: bool = False) -> Iterator[int]:
+def locked(
+    path: Path,
+    *,
+    taken: str,
+    then: str = "wait for it, or choose another place",
+    shared: bool = False,
+    wait: bool = False,
+    remove: bool = False,
+) -> Iterator[int]:
     """Holds a lock that one process at a time can have, and gives its descriptor, by which children may hold it too.
 
     The system lets go of it when the last that holds it dies, however it dies.
 
     Args:
-        path: The lock's file, which is made and stays.
-        taken: The message where another process has it.
+        path: The lock's file, which is made and says who holds it.
+        taken: The message where another process has it; who that is follows.
+        then: What to do about it, which ends the message.
         shared: Whether others may hold it so, too.
         wait: Whether to wait for it in place of an error.
+        remove: Whether its file goes when it is let go of.
 
     Raises:
         InputError: Another process has it.
     """
     how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, how)
-        except BlockingIOError as error:
-            raise InputError(taken) from error
-        yield descriptor
-    finally:
-        os.close(descriptor)
+            try:
+                fcntl.flock(descriptor, how)
+            except BlockingIOError as error:
+                holder = one_line(os.pread(descriptor, 1000, 0).decode(errors="replace")) or "not known which"
+                raise InputError(f"{taken} ({holder}); {then}") from error
+            if not _is_at(descriptor, path):  # who held it has removed it, and another may hold a new one
+                continue
+            os.truncate(descriptor, 0)
+            if not shared:
+                os.pwrite(descriptor, _this_process().encode(), 0)
+            try:
+                yield descriptor
+            finally:
+                if remove:
+                    path.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _this_process() -> str:
+    command = one_line(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))[:200]
+    return f"process {os.getpid()} on {platform.node()}: {command}, since {_now()}"
 
 
 _own_locks: set[int] = set()
@@ -174,30 +232,32 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds a folder for one process that writes it, until it ends however it ends.
+def sole_writer(path: Path) -> Iterator[None]:
+    """Holds a folder, or a file that is to be written whole, for one process until it ends, however it ends.
+
+    What a killed writer of the file has left beside it is removed; of the lock, nothing stays.
 
     Forked children do not hold it.
 
     Raises:
         InputError: Another process writes it; the message says which.
     """
-    file = folder / f"{TEMPORARY_PREFIX}lock"
-    try:
-        holder = file.read_text(errors="replace").strip()
-    except OSError:
-        holder = ""
-    taken = (
-        f"{folder}: another process writes there ({holder or 'not known which'}); wait for it, or choose another one"
-    )
-    with locked(file, taken=taken) as descriptor:
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+    folder = path.is_dir()
+    lock = path / LOCK_FILE if folder else path.with_name(f"{LOCK_FILE}-{path.name}")
+    with locked(lock, taken=f"{path}: another process writes there", remove=True) as descriptor:
         _own_locks.add(descriptor)
         try:
+            remove_left(path if folder else path.parent, "*" if folder else path.name)
             yield
         finally:
             _own_locks.discard(descriptor)
+
+
+def remove_left(folder: Path, name: str = "*") -> None:
+    """Removes what killed writers have left of a file, or of all files, in a folder that nobody else writes now."""
+    pattern = f"{TEMPORARY_PREFIX}{'[0-9a-f]' * 12}-{name if name == '*' else glob.escape(name)}"
+    for left in folder.glob(pattern):
+        _remove(left)
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -219,9 +279,10 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             raise DataError(f"{path}: ends in a half-written line; call repair_jsonl before appending")
-        while data:  # one write, unless the system takes only a part of it
-            data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
+        with writing(path):
+            while data:  # one write, unless the system takes only a part of it
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -246,11 +307,7 @@ def read_jsonl(path: Path, *, allow_cut: bool = True) -> Iterator[dict[str, Any]
         InputError: There is no such file.
         DataError: A line is no JSON object; the message names the file and the line.
     """
-    try:
-        lines = Path(path).open("rb")  # noqa: SIM115 - the with below closes it; only opening is an InputError
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a JSON Lines file") from error
-    with lines:
+    with open_regular(path, what="a JSON Lines file") as lines:
         for number, line in enumerate(lines, start=1):
             row = parse_jsonl_line(line)
             if isinstance(row, dict):
@@ -424,7 +481,7 @@ def describe_environment(**extra: Any) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": _now(),
         "commit": _commit(),
         "python": platform.python_version(),
         "packages": versions,
@@ -432,6 +489,10 @@ def describe_environment(**extra: Any) -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         **extra,
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _commit() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from earshot.cli.main import main
 from earshot.data.pairset import read_pairs
 from earshot.data.public import IMPORTERS
-from earshot.rundir import write_jsonl
+from earshot.rundir import sole_writer, write_jsonl
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def test_without_images_the_annotations_are_enough(source: Path, tmp_path: Path,
     assert code == 2 and "4 of 4 pairs" in err and not (tmp_path / "out").exists()
     assert run(capsys, "data", "import", "imagereward", source, tmp_path / "out", "--no-images")[0] == 0
     assert len(list(read_pairs(tmp_path / "out", require_images=False))) == 4
-    assert run(capsys, "data", "check", tmp_path / "out")[0] == 0
+    code, printed, _ = run(capsys, "data", "check", tmp_path / "out")
+    assert code == 0 and "note: 4 rows have no images: what looks at pictures needs an import without" in printed
 
 
 def test_what_is_tolerated_is_printed_and_counted(source: Path, tmp_path: Path, capsys: Any) -> None:
@@ -83,7 +85,11 @@ def test_the_check_exits_by_what_it_finds(source: Path, tmp_path: Path, capsys: 
     run(capsys, "data", "import", "imagereward", source, out)
     write_jsonl(out / "metadata.jsonl", pq.read_table(out / "metadata.parquet").to_pylist())
     (out / "metadata.parquet").unlink()
-    assert run(capsys, "data", "check", out)[:2] == (0, f"{out}: no problems\n")
+    notes = (  # a0 and b0, a1 and b1 are the same pictures, ranked 1 2 and 2 1
+        "note: 1 row has the prompt and both pictures of an earlier row (row 4 like 1)\n"
+        "note: 1 row has a majority against that of an earlier row of the same pair (row 4 like 1)\n"
+    )
+    assert run(capsys, "data", "check", out)[:2] == (0, f"{notes}{out}: no problems\n")
     lines = (out / "metadata.jsonl").read_text().splitlines(keepends=True)
     lines[1] = lines[1].replace('"votes_first": ', '"votes_first": -1')
     lines[2] = lines[2].replace('"prompt": "a cat"', '"prompt": "", "axis": "beauty"')
@@ -95,5 +101,39 @@ def test_the_check_exits_by_what_it_finds(source: Path, tmp_path: Path, capsys: 
     document = json.loads(printed)
     assert code == 1 and document["n_problems"] == 2 and document["n_bad_rows"] == 2
     assert [problem["row"] for problem in document["problems"]] == [2, 3]
+    assert [(note["kind"], note["n_rows"], note["rows"], note["earlier"]) for note in document["notes"]] == [
+        ("repeated_pair", 1, [4], [1]),
+        ("opposite_votes", 1, [4], [1]),
+    ]
+    (out / "metadata.jsonl").write_text(lines[0] + lines[1])
+    assert "\n" + f"{out}: 2 problems in 1 row\n" in run(capsys, "data", "check", out)[1]  # and the count of rows
     code, printed, err = run(capsys, "data", "check", tmp_path / "nowhere", "--json")
     assert code == 2 and printed == "" and "is no folder" in err
+    code, printed, err = run(capsys, "data", "check", source)  # a published set as it comes
+    assert code == 2 and printed == "" and "holds no metadata.parquet or metadata.jsonl" in err
+
+
+def test_a_split_says_what_each_part_got(source: Path, tmp_path: Path, capsys: Any) -> None:
+    run(capsys, "data", "import", "imagereward", source, tmp_path / "set", "--limit", 3)
+    words = ("data", "split", tmp_path / "set", tmp_path / "parts")
+    code, out, _ = run(capsys, *words, "--by", "pair", "--validation", "34%")
+    assert code == 0 and out.splitlines() == [
+        f"{tmp_path / 'parts' / 'train'}: 2 pairs of 2 pairs (66.7%)",
+        f"{tmp_path / 'parts' / 'validation'}: 1 pair of 1 pair (33.3%, asked for 34%)",
+    ]
+    code, out, err = run(capsys, *words, "--by", "pair", "--validation", "34%")
+    assert code == 0 and err.count("is made already") == 2
+    code, out, err = run(capsys, "data", "split", tmp_path / "set", tmp_path / "other", "--validation", "34%")
+    assert code == 2 and err.count("\n") == 1 and "validation would get no pair: there are 3 pairs in 1 prompts" in err
+
+
+def test_a_sample_says_what_it_was_drawn_from(source: Path, tmp_path: Path, capsys: Any) -> None:
+    code, out, _ = run(capsys, "data", "import", "imagereward", source, tmp_path / "out", "--limit", 2, "--seed", 5)
+    assert code == 0 and "2 pairs, " in out and "drawn from 4 pairs by the seed 5 and their ids" in out
+
+
+def test_a_second_import_at_the_same_time_is_told_who_is_at_work(source: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "out").mkdir()
+    with sole_writer(tmp_path / "out"):
+        code, _, err = run(capsys, "data", "import", "imagereward", source, tmp_path / "out")
+    assert code == 2 and err.count("\n") == 1 and f"another process writes there (process {os.getpid()} on " in err

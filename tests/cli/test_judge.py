@@ -133,3 +133,14 @@ BAD_ROW = (
     "error: in.jsonl: row 6 '6': first: gone.png is missing; put the image there or drop the row (bad row 1, tolerated "
     "are 0; mend it or raise --tolerate)"
 )
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out", "out.parquet.gz"])
+def test_a_name_that_is_not_of_parquet_is_refused_before_a_model_is_loaded(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    Path("in.jsonl").write_text(json.dumps({"id": "x", "prompt": PROMPT, "first": "red.png", "second": "blue.png"}))
+    assert main(["judge", "--model", "runs/nowhere", "in.jsonl", name]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {name}: judgements are written as parquet") and err.count("\n") == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["blue.png", "green.png", "in.jsonl", "red.png"]

@@ -9,7 +9,7 @@ import typer
 
 import earshot
 from earshot.cli import main as shell
-from earshot.errors import ConfigError, ListenerUnavailable
+from earshot.errors import CannotWrite, ConfigError, ListenerUnavailable
 
 HEAVY = ["torch", "numpy", "pydantic", "PIL", "transformers", "yaml", "pyarrow", "trl", "rich"]
 
@@ -92,6 +92,18 @@ def test_a_wrong_call_is_one_line_and_exits_2(capsys, words, line):
     [
         (ConfigError("a.yaml:3: seed is\n  'x'"), "error: a.yaml:3: seed is 'x'\n", 2),
         (ListenerUnavailable("listener l: timed out"), "error: listener l: timed out\n", 1),
+        (
+            FileExistsError(17, "File exists", "/runs/a"),
+            "error: /runs/a: File exists; check the path, and what may be written there\n",
+            2,
+        ),
+        (
+            OSError(28, "No space left on device"),
+            "error: No space left on device; make room there and give the same command\n",
+            1,
+        ),
+        (OSError("odd"), "error: OSError: odd (unexpected; --debug shows where)\n", 1),
+        (CannotWrite("sets: full"), "error: sets: full\n", 1),
         (ValueError("odd"), "error: ValueError: odd (unexpected; --debug shows where)\n", 1),
         (
             ModuleNotFoundError("No module named 'trl'", name="trl"),

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from earshot.cli.main import main
-from earshot.rundir import append_jsonl
+from earshot.rundir import append_jsonl, sole_writer
+from tests.killing import contents, killed_at_each_step
 
 
 def make_run(path: Path) -> Path:
@@ -50,3 +51,30 @@ def test_a_model_card_is_written_instead_of_the_page_or_beside_it(tmp_path: Path
 def test_a_card_cannot_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(make_run(tmp_path / "run")), "--markdown", str(tmp_path)]) == 2
     assert "expected the name of a Markdown file" in capsys.readouterr().err
+
+
+def test_killed_at_any_step_the_same_command_leaves_the_page_and_nothing_else(tmp_path: Path) -> None:
+    run, card = make_run(tmp_path / "run"), tmp_path / "card.md"
+    words = ["report", str(run), "--markdown", str(card)]
+    assert main(words) == 0
+    expected = contents(tmp_path)
+    card.unlink()
+    n_kills = 0
+    for _ in killed_at_each_step(lambda: main(words), tmp_path):
+        n_kills += 1
+        assert main(words) == 0
+        assert contents(tmp_path) == expected
+        card.write_text("of an older run")
+    assert n_kills >= 5
+
+
+def test_a_page_has_one_writer_and_a_run_that_is_written_can_be_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run")
+    with sole_writer(run):
+        assert main(["report", str(run)]) == 0
+        with sole_writer(run / "report.html"):
+            assert main(["report", str(run)]) == 2
+    assert "report.html: another process writes there (process " in capsys.readouterr().err
+    assert sorted(path.name for path in run.iterdir()) == ["metrics.jsonl", "report.html"]

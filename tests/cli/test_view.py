@@ -21,6 +21,10 @@ def test_wrong_calls_are_one_line_that_names_the_next_step(tmp_path: Path, capsy
     err = capsys.readouterr().err
     assert "'earshot eval --model MODEL" in err
     assert len(err.splitlines()) == 1
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "config.yaml").touch()
+    assert main(["view", str(tmp_path / "runs")]) == 2
+    assert capsys.readouterr().err.endswith(f"holds no run; try 'earshot view {tmp_path}/runs/a'\n")
 
 
 def test_a_taken_port_is_said_before_anything_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """A configuration is read whole and checked, or refused in one line that says where."""
 
+import os
 from typing import Any
 
 import pytest
@@ -146,12 +147,15 @@ def test_an_override_that_is_no_yaml_is_quoted(refusal):
     assert refusal("path: x", "steps=[1").startswith("override 'steps=[1': the value is no YAML (")
 
 
-def test_a_missing_file_a_folder_a_binary_and_a_huge_file_are_refused(tmp_path):
+def test_a_missing_file_a_folder_a_binary_a_pipe_and_a_huge_file_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"path: \xff\xfe")
     (tmp_path / "huge.yaml").write_bytes(b"#" * 1_000_001)
     for name, problem in [
         ("none.yaml", "no such file"),
-        ("", "cannot be read"),
+        ("", "is a folder"),
+        ("pipe.yaml", "is a pipe"),
+        ("/dev/zero", "a device"),
         ("binary.yaml", "not UTF-8 at byte 6"),
         ("huge.yaml", "larger than 1000000 bytes"),
     ]:

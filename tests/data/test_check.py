@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from earshot.data.check import Problem, check_pairset
-from earshot.errors import InputError
+from earshot.data.check import Note, Problem, check_pairset
+from earshot.errors import DataError, InputError
 from earshot.images import NO_IMAGE
 from earshot.rundir import append_jsonl, read_jsonl
 from earshot.types import Pair, Votes
@@ -129,3 +130,69 @@ def test_an_image_beyond_a_limit_is_told_in_every_pair_that_has_it(write: Write,
         (1, True),
         (3, True),
     ]
+
+
+# Notes
+
+
+def notes(folder: Path) -> dict[str, tuple[int, list[int], list[int]]]:
+    found: list[Note] = []
+    assert list(check_pairset(folder, on_note=found.append)) == []
+    return {note.kind: (note.n_rows, note.rows, note.earlier) for note in found}
+
+
+def test_the_same_picture_is_told_by_its_pixels(write: Write) -> None:
+    image, other = Image.new("RGB", (12, 10), (9, 0, 0)), Image.new("RGB", (12, 10), (8, 0, 0))
+    quick, small = (io.BytesIO() for _ in range(2))
+    image.save(quick, "PNG", compress_level=0)
+    image.save(small, "PNG", compress_level=9)
+    turned = Image.new("RGB", (10, 12), (9, 0, 0))  # the same bytes of pixels in another shape
+    sides = [(image, other), (quick.getvalue(), small.getvalue()), (image, turned), (image, image), (other, image)]
+    pairs = [Pair(f"p{n}", f"x{n}", one, two, Votes(1.0, 0.0)) for n, (one, two) in enumerate(sides)]
+    assert notes(write(pairs)) == {"same_picture": (2, [2, 4], [])}
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_repeated_pairs_and_opposite_votes_are_told_whichever_side_they_are_on(write: Write, format: str) -> None:
+    a, b, c = (Image.new("RGB", (12, 10), (shade, 0, 0)) for shade in (10, 20, 30))
+    rows = [
+        ("A cat.", a, b, (2, 1)),
+        ("a  cat", b, a, (1, 3)),  # again, and a wins again
+        ("a cat", a, b, (1, 1)),  # again, a tie
+        ("a cat", b, a, (2, 0)),  # again, and a loses
+        ("a cat", a, b, (0, 1)),  # again, and a loses
+        ("a dog", a, b, (0, 1)),  # another prompt
+        ("a cat", a, c, (0, 1)),  # another picture
+        ("a bird", a, c, (0, 1)),
+        ("a bird", c, a, (0, 1)),  # again, and a wins where it lost
+        ("a fish", c, c, (0, 1)),
+        ("a fish", c, c, (1, 0)),  # again; of one picture no majority is against another
+    ]
+    pairs = [
+        Pair(f"p{n}", prompt, one, two, Votes(*map(float, votes))) for n, (prompt, one, two, votes) in enumerate(rows)
+    ]
+    assert notes(write(pairs, format)) == {
+        "same_picture": (2, [10, 11], []),
+        "repeated_pair": (6, [2, 3, 4, 5, 9], [1, 1, 1, 1, 8]),
+        "opposite_votes": (3, [4, 5, 9], [1, 1, 8]),
+    }
+
+
+def test_rows_with_faults_are_not_compared(write: Write, pairs: list[Pair]) -> None:
+    many = [Pair(f"p{n}", "x", pairs[0].first, pairs[0].second, Votes(1.0, 0.0)) for n in range(1, 6)]
+    folder = write(many, "jsonl")
+    spoil(folder, {1: {"votes_first": -1}, 2: {"prompt": 3}, 3: {"first_file_name": "none.png"}})
+    found: list[Note] = []
+    assert len(list(check_pairset(folder, on_note=found.append))) == 3
+    assert [(note.kind, note.rows, note.earlier) for note in found] == [("repeated_pair", [5], [4])]
+
+
+def test_a_set_without_images_is_told(write: Write, pairs: list[Pair]) -> None:
+    bare = [Pair(pair.id, pair.prompt, NO_IMAGE, NO_IMAGE, pair.votes) for pair in pairs]
+    assert notes(write(bare, store_images=False)) == {"no_images": (3, [1, 2, 3], [])}
+
+
+def test_a_folder_that_is_no_pair_set_is_an_error_and_no_problem(tmp_path: Path) -> None:
+    (tmp_path / "train.json").touch()
+    with pytest.raises(DataError, match=r"holds no metadata\.parquet or metadata\.jsonl"):
+        list(check_pairset(tmp_path))

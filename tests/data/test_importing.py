@@ -97,6 +97,91 @@ def test_the_seed_and_the_source_are_recorded(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "out" / "dataset.json").read_text()
 
 
+# A sample
+
+
+def ids(folder: Path) -> set[str]:
+    return {pair.id for pair in read_pairs(folder, require_images=False)}
+
+
+def test_a_limit_draws_a_sample_by_seed_and_id(tmp_path: Path) -> None:
+    source = make_rankings(tmp_path / "src", [group(f"g{n}", [2, 1, 3]) for n in range(40)], images=False)
+    import_set("imagereward", source, tmp_path / "all", images=False)
+    everything = wins(list(read_pairs(tmp_path / "all", require_images=False)))
+    drawn: dict[tuple[int, int], set[str]] = {}
+    for limit, seed in ((30, 0), (60, 0), (30, 1), (500, 0)):
+        out = tmp_path / f"{limit}-{seed}"
+        import_set("imagereward", source, out, images=False, limit=limit, seed=seed)
+        drawn[limit, seed] = ids(out)
+        if seed == 0:  # with their sides
+            assert wins(list(read_pairs(out, require_images=False))).items() <= everything.items()
+    assert [len(sample) for sample in drawn.values()] == [30, 60, 30, 120]
+    assert drawn[30, 0] < drawn[60, 0] and drawn[30, 0] != drawn[30, 1]
+    groups = {identity.split("-")[0] for identity in drawn[30, 0]}
+    assert len(groups) > 15  # the first 30 pairs are of 10 groups
+    assert read_info(tmp_path / "30-0")["sample"] | {"rule": ""} == {"limit": 30, "seed": 0, "of": 120, "rule": ""}
+    with pytest.raises(InputError, match="limit is 0"):
+        import_set("imagereward", source, tmp_path / "none", images=False, limit=0)
+
+
+def test_the_sample_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> None:
+    groups = [group(f"g{n}", [2, 1]) for n in range(40)]
+    for name, listed in (("one", groups), ("two", groups[::-1])):
+        source = make_rankings(tmp_path / f"src-{name}", listed, images=False)
+        import_set("imagereward", source, tmp_path / name, images=False, limit=12)
+    one, two = (wins(list(read_pairs(tmp_path / name, require_images=False))) for name in ("one", "two"))
+    assert one == two and len(one) == 12
+
+
+def test_only_the_images_of_the_sample_need_be_there(tmp_path: Path) -> None:
+    source = make_rankings(tmp_path / "src", [group(f"g{n}", [2, 1]) for n in range(10)])
+    import_set("imagereward", source, tmp_path / "sample", limit=3)
+    for n in range(10):
+        if f"g{n}-0-1" not in ids(tmp_path / "sample"):
+            (source / "part" / f"g{n}" / "0.png").unlink()
+    with pytest.raises(ImageError, match="images of 7 of 10 pairs"):
+        import_set("imagereward", source, tmp_path / "all")
+    import_set("imagereward", source, tmp_path / "again", limit=3)
+    assert ids(tmp_path / "again") == ids(tmp_path / "sample")
+    [gone, *rest] = sorted(ids(tmp_path / "sample"))
+    (source / "part" / gone.split("-")[0] / "0.png").unlink()
+    with pytest.raises(ImageError, match="images of 1 of 3 pairs"):
+        import_set("imagereward", source, tmp_path / "lacking", limit=3)
+    import_set("imagereward", source, tmp_path / "skipping", limit=3, skip_missing=True)
+    assert ids(tmp_path / "skipping") == set(rest)  # drawn among the pairs that have their images: two are left
+
+
+@pytest.mark.parametrize("name", ["/a.png", "../a.png", "x/../../a.png", "a\0b.png", "..\\a.png", "c:\\a.png", "//a"])
+def test_a_name_that_leaves_the_folder_is_refused_though_no_image_is_there(tmp_path: Path, name: str) -> None:
+    source = make_rankings(tmp_path / "src", [group("a", [1, 2], generations=["b.png", name])], images=False)
+    with pytest.raises(ImageError, match="group 0"):
+        import_set("imagereward", source, tmp_path / "out", images=False)
+
+
+def test_a_missing_image_below_a_link_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
+    source = make_rankings(tmp_path / "src", [group("a", [1, 2], generations=["b.png", "l/c.png"])], images=False)
+    (source / "l").symlink_to(tmp_path)
+    with pytest.raises(ImageError, match="group 0"):
+        import_set("imagereward", source, tmp_path / "out", images=False)
+
+
+def test_progress_tells_what_is_done_and_ends_at_the_number_of_pairs(tmp_path: Path) -> None:
+    source = make_rankings(tmp_path / "src", [group(f"g{n}", list(range(1, 9))) for n in range(10)])
+    told: list[tuple[str, int]] = []
+    import_set("imagereward", source, tmp_path / "out", limit=5, on_pair=lambda what, done: told.append((what, done)))
+    assert told == [
+        (w, n) for w in ("drawing", "looking for images", "importing") for n in (256, 280)
+    ]  # 10 · 8 · 7 / 2
+
+
+def test_several_files_of_one_set_are_chosen_by_split(tmp_path: Path) -> None:
+    for name in ("test", "train"):
+        (tmp_path / f"{name}.json").write_text(json.dumps([{"prompt": "x", "path1": "a", "path2": "b"}]))
+    with pytest.raises(DataError, match=r"found test\.json, train\.json; choose with --split test, or give the folder"):
+        import_set("hpdv3", tmp_path, tmp_path / "out", images=False)
+    assert import_set("hpdv3", tmp_path, tmp_path / "out", images=False, split="train").counts.pairs == 1
+
+
 # ImageReward
 
 

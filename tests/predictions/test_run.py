@@ -1,5 +1,6 @@
 """A run directory is read whole or in parts, in either format, with what people say of its pairs today."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from earshot.errors import DataError, InputError
 from earshot.predictions.judgement import JudgedSample, conclude
-from earshot.predictions.run import Evaluation, Run, read_curves, read_runs
+from earshot.predictions.run import Evaluation, Run, hint_of_runs_below, read_curves, read_runs
 from earshot.rundir import append_jsonl, whole, write_json, write_text
 from tests.view.runs import judged_rows
 
@@ -133,3 +134,27 @@ def test_a_file_that_was_written_whole_loses_no_row_in_silence(tmp_path: Path) -
     append_jsonl(tmp_path / "people.jsonl", [people(0), people(1)])
     with pytest.raises(DataError, match="half-written last line"):
         list(evaluation(tmp_path).rows())
+
+
+def test_of_a_folder_of_runs_the_runs_are_named_with_the_command(tmp_path: Path) -> None:
+    for name in ("b", "a run", "deep/er/c", "too/deep/to/find"):
+        write_text(tmp_path / name / "config.yaml", "seed: 1")
+    write_text(tmp_path / "b" / "eval" / "test" / "metrics.json", "{}")
+    write_text(tmp_path / "judged" / "eval" / "test" / "metrics.json", "{}")
+    with pytest.raises(InputError, match="holds no run") as caught:
+        read_runs([tmp_path], who="report")
+    named = " ".join([f"'{tmp_path}/a run'", *(f"{tmp_path}/{name}" for name in ("b", "judged", "deep/er/c"))])
+    assert str(caught.value).endswith(f"; try 'earshot report {named}'")
+    for n in range(20):
+        write_text(tmp_path / f"run-{n:02}" / "config.yaml", "seed: 1")
+    assert hint_of_runs_below(tmp_path, "view").endswith("/run-04', or others of the 24 runs below it")
+    assert hint_of_runs_below(tmp_path / "b", "view").startswith(f"try 'earshot view {tmp_path}/b/eval/test'")
+    assert hint_of_runs_below(tmp_path / "nowhere", "view") == ""
+
+
+def test_a_pipe_in_the_place_of_a_configuration_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    run = Run("run", tmp_path)
+    assert run.settings == {}
+    with pytest.raises(InputError, match=r"config\.yaml: is a pipe"):
+        run.config  # noqa: B018 - it is read when it is asked for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from earshot.world.make import Recipe, check_set, make_set
 from earshot.world.pairs import POPULATIONS
 from earshot.world.scene import prompt_text
 from earshot.world.truth import read_truth
+from tests.killing import contents, killed_at_each_step
 
 N = 150  # three chunks, the last not full
 
@@ -166,3 +168,30 @@ def test_every_population_can_be_made(tmp_path: Path) -> None:
     for name in POPULATIONS:
         make_set(tmp_path / name, Recipe(name, size_px=16), 3, workers=1)
         assert {pair.axis for pair in read_pairs(tmp_path / name)} == {POPULATIONS[name].axis}
+
+
+def test_killed_at_any_step_the_same_command_makes_the_same_sets(tmp_path: Path) -> None:
+    words = ["--sets", "test,ood_style", "--test-pairs", "2", "--size", "16"]
+    assert main(["world", "make", str(tmp_path / "undisturbed"), *words]) == 0
+    expected, out = contents(tmp_path / "undisturbed"), tmp_path / "w"
+    kills = killed_at_each_step(lambda: main(["world", "make", str(out), *words]), out, every=7)
+    n_kills = 0
+    for _ in kills:
+        n_kills += 1
+        assert main(["world", "make", str(out), *words]) == 0
+        assert contents(out) == expected
+        shutil.rmtree(out)
+    assert n_kills > 10
+
+
+def test_the_same_set_is_not_made_twice_and_another_not_written_over(tmp_path: Path) -> None:
+    recipe, told = Recipe("test", size_px=16), []
+    make_set(tmp_path / "set", recipe, 3)
+    before = (tmp_path / "set" / "metadata.parquet").stat()
+    make_set(tmp_path / "set", recipe, 3, tell=told.append)
+    assert told == [f"{tmp_path / 'set'}: is made already, by the same command, and stays as it is"]
+    others = ((recipe._replace(seed=1), 3), (recipe._replace(corruption=Corruption(verdict=0.5)), 3), (recipe, 2))
+    for other, n_pairs in others:
+        with pytest.raises(InputError, match="holds a finished pair set"):
+            make_set(tmp_path / "set", other, n_pairs)
+    assert (tmp_path / "set" / "metadata.parquet").stat() == before

@@ -2,16 +2,20 @@
 
 import json
 import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from earshot.cli.overlap import overlap_command
 
+By = Literal["prompt", "pair", "image"]
+
 app = typer.Typer(
-    help="Import published pair sets, check any pair set, and find what two of them share.",
+    help="Import published pair sets, split and check any pair set, and find what two of them share.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -38,6 +42,22 @@ def _wrapped(text: str) -> str:
     return "\n".join(textwrap.TextWrapper(100, *indents, break_long_words=False, break_on_hyphens=False).wrap(text))
 
 
+@contextmanager
+def _count_on_a_terminal() -> Iterator[Callable[[str, int], None]]:
+    """A line that says what is being done and with how many pairs it has been, gone at the end."""
+    from earshot.cli.progress import progress
+
+    bar = progress(transient=True)
+    bar.disable = not bar.console.is_terminal
+    with bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done: bar.update(task, description=what, completed=done)
+
+
+def _tell(message: str) -> None:
+    typer.echo(message, err=True)
+
+
 @app.command("import", cls=_ImportCommand)
 def import_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of the sets named above.")],
@@ -46,7 +66,10 @@ def import_command(
     split: Annotated[
         str | None, typer.Option(help="Which part, where SRC holds several; 'all' for all splits of parquet shards.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides which image of a pair comes first.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many pairs: a sample, drawn by --seed from all of them.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides which image of a pair comes first, and what --limit draws.")] = 0,
     no_images: Annotated[bool, typer.Option("--no-images", help="Build the pair list from annotations alone.")] = False,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out pairs whose images are not there.")
@@ -59,40 +82,65 @@ def import_command(
     Sides are shuffled with a recorded seed and images get neutral names, because published sets tell the winner by
     both.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from earshot.data.importing import import_set
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"importing {name}", total=None)
+    with _count_on_a_terminal() as on_pair:
         imported = import_set(
             name,
             source,
             out,
             split=split,
+            limit=limit,
             seed=seed,
             images=not no_images,
             skip_missing=skip_missing,
             tolerate=tolerate,
             revision=revision,
             on_error=lambda error: typer.echo(f"left out: {error}", err=True),
-            on_pair=lambda done: progress.update(task, completed=done),
+            on_pair=on_pair,
+            tell=_tell,
         )
     counts = imported.counts
-    typer.echo(f"{out}: {counts.pairs} pairs, {counts.strict} strict, {counts.tied} tied, {counts.images} images")
+    pairs, pictures = _number(counts.pairs, "pair"), _number(counts.images, "image")
+    typer.echo(f"{out}: {pairs}, {counts.strict} strict, {counts.tied} tied, {pictures}")
     if counts.strict:
         published = imported.listed_first_preferred / counts.strict
         now = counts.first_preferred / counts.strict
         typer.echo(f"first side preferred in {published:.1%} of the strict pairs as published, {now:.1%} as shuffled")
     if imported.refused or imported.missing:
         typer.echo(f"left out: {imported.refused} bad, {imported.missing} with missing images")
+    if imported.drawn_from is not None:
+        typer.echo(f"drawn from {imported.drawn_from} pairs by the seed {seed} and their ids")
     for rule, count in imported.by_rule.items():
         typer.echo(f"by rule: {count} {rule.replace('_', ' ')}")
     if imported.label_against_votes:
         typer.echo(f"{imported.label_against_votes} pairs have a label that the majority of their votes is against")
+
+
+@app.command("split")
+def split_command(
+    folder: Annotated[Path, typer.Argument(metavar="SET", help="The pair set.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder; each part becomes a folder in it.")],
+    by: Annotated[By, typer.Option(help="What the parts must not share.")] = "prompt",
+    validation: Annotated[str | None, typer.Option(help="Its share of the pairs, such as 5%, or their number.")] = None,
+    test: Annotated[str | None, typer.Option(help="As --validation.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which pairs go where.")] = 0,
+) -> None:
+    """Split a pair set into train, validation and test sets that share no prompt, or no picture.
+
+    Prompts are the same that differ in case, spaces, punctuation or Unicode form. Pictures are hard links to those of
+    SET where the disk can do that.
+    """
+    from earshot.data.splitting import split_set
+
+    sizes = {name: size for name, size in (("validation", validation), ("test", test)) if size is not None}
+    with _count_on_a_terminal() as on_pair:
+        parts = split_set(folder, out, sizes, by=by, seed=seed, tell=_tell, on_pair=on_pair)
+    noun = {"prompt": "prompt", "pair": "pair", "image": "group"}[by]
+    for part in parts:
+        asked = f", asked for {sizes[part.name]}" if part.name in sizes else ""
+        pairs, groups = _number(part.pairs, "pair"), _number(part.groups, noun)
+        typer.echo(f"{out / part.name}: {pairs} of {groups} ({part.share:.1%}{asked})")
 
 
 @app.command("check")
@@ -103,24 +151,35 @@ def check_command(
 ) -> None:
     """List every bad row of a pair set with its place and reason; every image is decoded.
 
-    Exits with 0 when there is none, 1 when there are some, 2 when there is no such folder.
+    Exits with 0 when there is none, 1 when there are some, 2 when there is no pair set. Notes (equal pictures, repeated
+    pairs, opposite votes) are no problems.
     """
-    from earshot.data.check import check_pairset
+    from earshot.data.check import Note, check_pairset
 
-    problems = []
-    for problem in check_pairset(folder, workers=workers):
+    problems, notes = [], list[Note]()
+    for problem in check_pairset(folder, workers=workers, on_note=notes.append):
         problems.append(problem)
         if not as_json:
             typer.echo(f"{problem.place}: {problem.reason}")
     n_bad_rows = len({problem.row for problem in problems} - {None})
     if as_json:
         listed = [problem._asdict() for problem in problems]
-        typer.echo(json.dumps({"problems": listed, "n_problems": len(listed), "n_bad_rows": n_bad_rows}, indent=2))
+        document = {"problems": listed, "n_problems": len(listed), "n_bad_rows": n_bad_rows}
+        typer.echo(json.dumps({**document, "notes": [note._asdict() for note in notes]}, indent=2))
     else:
-        found = f"{len(problems)} problems in {n_bad_rows} rows" if problems else "no problems"
+        for note in notes:
+            has = f"{_number(note.n_rows, 'row')} {'has' if note.n_rows == 1 else 'have'}"
+            rows = [f"{row} like {earlier}" for row, earlier in zip(note.rows, note.earlier, strict=False)] or note.rows
+            more = ", ..." if note.n_rows > len(rows) else ""
+            typer.echo(f"note: {has} {note.reason} (row {', '.join(map(str, rows))}{more})")
+        found = f"{_number(len(problems), 'problem')} in {_number(n_bad_rows, 'row')}" if problems else "no problems"
         typer.echo(f"{folder}: {found}")
     if problems:
         raise typer.Exit(1)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 app.command("overlap")(overlap_command)

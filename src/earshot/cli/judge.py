@@ -34,7 +34,9 @@ def judge_command(
     # Looked at before anything slow, so that a wrong file fails at once.
     RowFile(source, columns)
     from earshot.cli.progress import progress_bar
-    from earshot.judging.to_file import judge_file
+    from earshot.judging.to_file import check_name, judge_file
+
+    check_name(out)
 
     with among.opened(asked) as (who, settings), progress_bar("judging") as tell:
         tally = judge_file(

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 the work failed, 2 the call or its input is wrong, 130 interrupted, 141 the reader went away.
 """
 
+import errno
 import os
 import re
 import sys
@@ -18,6 +19,12 @@ from earshot.cli.lazy import Command, lazy_app
 from earshot.errors import EarshotError, one_line
 
 FAILED, WRONG_CALL, INTERRUPTED, READER_GONE = 1, 2, 130, 141
+
+# What the system says of a place where something cannot be, as in a folder that is a file.
+_OF_THE_PATH = {
+    errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS,
+    errno.ENAMETOOLONG, errno.ELOOP,
+}  # fmt: skip
 
 
 COMMANDS = {
@@ -112,6 +119,8 @@ def _at_home(words: list[str]) -> list[str]:
 
 
 def _exit_code(error: Exception) -> int:
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _OF_THE_PATH:
+        return WRONG_CALL
     return error.exit_code if isinstance(error, EarshotError | TyperException) else FAILED
 
 
@@ -123,6 +132,12 @@ def _explain(error: Exception, *, debug: bool) -> str:
         return _explain_wrong_call(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("earshot"):
         return f"error: '{error.name}' is not installed; 'earshot doctor' lists what each part of Earshot needs"
+    if isinstance(error, OSError) and error.strerror and (error.filename is not None or error.errno == errno.ENOSPC):
+        place = f"{error.filename!s}: " if error.filename is not None else ""
+        next_step = "check the path, and what may be written there"
+        if error.errno == errno.ENOSPC:
+            next_step = "make room there and give the same command"
+        return f"error: {place}{one_line(error.strerror)}; {next_step}"
     hint = "" if debug else " (unexpected; --debug shows where)"
     return f"error: {one_line(f'{type(error).__name__}: {error}')}{hint}"
 

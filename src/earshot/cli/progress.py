@@ -9,8 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def progress() -> Progress:
-    """A bar with a name, a count, and the time that has passed and is left; on standard error."""
+def progress(*, transient: bool = False) -> Progress:
+    """A bar with a name, a count, and the time that has passed and is left; on standard error.
+
+    Args:
+        transient: Whether it goes when the work is done.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -18,6 +22,7 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        transient=transient,
     )
 
 

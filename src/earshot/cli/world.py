@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,7 @@ def make(
     for name, total in totals.items():  # all of them before the first is written
         check_set(out / name, Recipe(name, seed, size), total)
     with progress() as bars:
+        tell = partial(bars.console.print, markup=False, highlight=False, soft_wrap=True)
         tasks = {name: bars.add_task(name, total=total, start=False) for name, total in totals.items()}
         for name, total in totals.items():
             bars.start_task(tasks[name])
@@ -51,7 +53,8 @@ def make(
             def show(written: int, name: str = name) -> None:
                 bars.update(tasks[name], completed=written)
 
-            make_set(out / name, Recipe(name, seed, size), total, workers=workers, on_pair=show)
+            recipe = Recipe(name, seed, size)
+            make_set(out / name, recipe, total, workers=workers, on_pair=show, tell=tell)
     typer.echo(f"{out}: " + ", ".join(f"{name} {total} pairs" for name, total in totals.items()))
 
 

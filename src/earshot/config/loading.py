@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from earshot.config.yaml_text import compose, line_of
-from earshot.errors import ConfigError, one_line
+from earshot.errors import ConfigError, InputError, one_line
+from earshot.files import read_regular
 
 MAX_BYTES = 1_000_000
 """A configuration is a page of text; a larger file is something else given by mistake."""
@@ -97,16 +98,13 @@ def build_config(cls: type[C], tree: dict[str, Any], where: str) -> C:
 
 
 def _read(path: Path) -> str:
+    expected = "a YAML configuration such as those in configs/"
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes, expected a YAML configuration")
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file, expected a YAML configuration such as those in configs/") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}), expected a YAML configuration") from error
+        return read_regular(path, MAX_BYTES, what=expected).decode()
+    except InputError as error:
+        raise ConfigError(str(error)) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}, expected a YAML configuration") from error
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}, expected {expected}") from error
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import json
 import os
+import re
 import shutil
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +22,20 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from earshot import __version__
-from earshot.data.rows import INFO, OPTIONAL_COLUMNS, PARQUET, SCHEMA, check_row, is_half_written
+from earshot.data.rows import INFO, JSONL, OPTIONAL_COLUMNS, PARQUET, SCHEMA, check_row, is_half_written, read_info
 from earshot.errors import DataError, InputError
 from earshot.images import SUFFIXES, load_image, read_file, read_header
-from earshot.rundir import TEMPORARY_PREFIX, whole, write_json
+from earshot.rundir import LOCK_FILE, TEMPORARY_PREFIX, plain, sole_writer, whole, write_json, writing
 from earshot.types import ImageSource, Pair, hash_of
 
 _ROW_GROUP = 8192
+_MADE_BY = f"earshot {__version__}"
+
+
+_IMAGE_FOLDER, _IMAGE = re.compile("[0-9a-f]{2}"), re.compile(rf"({re.escape(TEMPORARY_PREFIX)})?[0-9a-f]{{32}}\.\w+")
+
+Tell: TypeAlias = Callable[[str], None]
+"""Hears one line of what is done besides."""
 
 
 class _Stored(NamedTuple):
@@ -34,6 +43,7 @@ class _Stored(NamedTuple):
 
     name: str
     data: bytes
+    source: ImageSource
 
 
 class PairSetWriter:
@@ -41,47 +51,71 @@ class PairSetWriter:
 
     An image file is copied as it is, under a name made of its content (`images/3f/3f9a….jpg`), which tells nothing of
     the side that won, and stores an image once that is in many pairs. Pillow images become PNG files.
-    Until the end the metadata has a temporary name, and readers refuse the folder as half-written.
+    Until the end the metadata has a temporary name, and readers refuse the folder as half-written. A folder has one
+    writer; what one that was killed has left in it is removed.
 
     Example:
         with PairSetWriter(Path("out"), info={"source": "mine", "seed": 0}) as writer:
             writer.add(pair)
 
     Args:
-        folder: A new or an empty folder.
+        folder: A new or an empty folder, or one with a set that was never finished.
         info: Goes into `dataset.json` beside the counts; may be changed until the end (`writer.info`).
         store_images: Off, the set is made of prompts and votes alone, and the images of its pairs are not looked at.
         verify: Decode every image file once; off, only its header is checked.
+        link: Image files become hard links where the disk can do that, and no bytes are doubled.
+        beside: Names of JSON Lines files beside the metadata, such as traces (`write_beside`).
+        tell: Hears when a set that was never finished is removed.
 
     Raises:
-        InputError: The folder holds something already. Nothing is written over.
+        InputError: The folder holds something else, or another process writes there. Nothing is written over.
     """
 
     def __init__(
-        self, folder: Path, *, info: Mapping[str, Any] | None = None, store_images: bool = True, verify: bool = True
+        self,
+        folder: Path,
+        *,
+        info: Mapping[str, Any] | None = None,
+        store_images: bool = True,
+        verify: bool = True,
+        link: bool = False,
+        beside: Sequence[str] = (),
+        tell: Tell | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.info = dict(info or {})
         self.counts = Counts()
         """Of what has been added so far."""
         self._leaks = _Leaks()
-        self._store_images, self._verify = store_images, verify
+        self._store_images, self._verify, self._link = store_images, verify, link
+        self._names_beside, self._tell = beside, tell
+        self._beside: dict[str, TextIO] = {}
         self._rows: list[dict[str, Any]] = []
         self._id_hashes = array("q")
         self._image_folders: set[str] = set()  # at most 256
         self._open = ExitStack()
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"{folder}: is a file, expected a folder for the pair set; choose another name")
-        if self.folder.is_dir() and any(self.folder.iterdir()):
-            what = "a half-written pair set" if is_half_written(self.folder) else "other files"
-            raise InputError(f"{folder}: holds {what}, expected a new or an empty folder; remove it or choose another")
+        _refuse_held(self.folder)
+        self._unfinished()
 
     def __enter__(self) -> PairSetWriter:
-        made_folder = not self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._open.push(lambda kind, error, trace: None if kind is None else self._remove_all(made_folder))
-        temporary = self._open.enter_context(whole(self.folder / PARQUET))
-        self._metadata = self._open.enter_context(pq.ParquetWriter(temporary, SCHEMA, compression="zstd"))
+        with ExitStack() as opened:
+            made_folder = not self.folder.exists()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            opened.push(lambda kind, error, trace: self._remove_folder() if kind is not None and made_folder else None)
+            opened.enter_context(sole_writer(self.folder))
+            if left := self._unfinished():
+                if self._tell is not None:
+                    self._tell(f"{self.folder}: a pair set that was never finished is removed and begun anew")
+                for path in left:
+                    _remove(path)
+            temporary = opened.enter_context(whole(self.folder / PARQUET))
+            self._metadata = opened.enter_context(pq.ParquetWriter(temporary, SCHEMA, compression="zstd"))
+            # Undone before the metadata: what is left of a set lies beside its mark at any moment.
+            opened.push(lambda kind, error, trace: self._remove_all() if kind is not None else None)
+            for name in self._names_beside:
+                file = opened.enter_context(whole(self.folder / name)).open("w", encoding="utf-8", newline="\n")
+                self._beside[name] = opened.enter_context(file)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(
@@ -93,12 +127,37 @@ class PairSetWriter:
             with self._open:  # what fails in finishing is cleaned up in the same way
                 self._finish()
 
-    def _remove_all(self, made_folder: bool) -> None:
+    def _remove_all(self) -> None:
         shutil.rmtree(self.folder / "images", ignore_errors=True)
-        (self.folder / INFO).unlink(missing_ok=True)
-        if made_folder:
-            with suppress(OSError):  # others may have put something beside the set; the error on its way says more
-                self.folder.rmdir()
+        for name in (INFO, *self._names_beside):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _remove_folder(self) -> None:
+        with suppress(OSError):  # others may have put something beside the set; the error on its way says more
+            self.folder.rmdir()
+
+    def _unfinished(self) -> list[Path]:
+        """What is in the folder of a set that was never finished, its mark last; nothing where it is new or empty.
+
+        Raises:
+            InputError: It holds a finished set, or anything that no writer of ours has put there.
+        """
+        place = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
+        if not place.is_dir():
+            raise InputError(f"{place}: is a file, expected a folder for the pair set; choose another name")
+        if place != self.folder:
+            return []
+        found = sorted(path for path in self.folder.iterdir() if path.name != LOCK_FILE)
+        expected = "expected a new or an empty folder"
+        if any(path.name in (PARQUET, JSONL) for path in found):
+            raise InputError(f"{self.folder}: holds a finished pair set, {expected}; remove it or choose another")
+        names = "|".join(re.escape(name) for name in (PARQUET, INFO, *self._names_beside))
+        ours = re.compile(rf"(?:{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{12}}-)?(?:{names})")
+        foreign = [path for path in found if _is_foreign(path, ours)]
+        if foreign or (found and not is_half_written(self.folder)):
+            one = (foreign or found)[0].relative_to(self.folder)
+            raise InputError(f"{self.folder}: holds other files ({one}), {expected}; choose another")
+        return sorted(found, key=lambda path: path.name.endswith(PARQUET))
 
     def add(self, pair: Pair) -> None:
         """Stores a pair and its images; a refused pair leaves nothing behind.
@@ -116,7 +175,8 @@ class PairSetWriter:
         if self._store_images:
             first = self._prepare(pair.first, f"{place}, first image")
             second = self._prepare(pair.second, f"{place}, second image")
-            row["first_file_name"], row["second_file_name"] = self._store(first), self._store(second)
+            with writing(self.folder):
+                row["first_file_name"], row["second_file_name"] = self._store(first), self._store(second)
             self._leaks.add(pair, first, second)
         self.counts.add(pair)
         self._rows.append(row)
@@ -124,6 +184,11 @@ class PairSetWriter:
         self._id_hashes.append(hash_of(pair.id))
         if len(self._rows) == _ROW_GROUP:
             self._flush()
+
+    def write_beside(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds a row to one of the files `beside`."""
+        with writing(self.folder):
+            self._beside[name].write(f"{json.dumps(row)}\n")
 
     def _prepare(self, source: ImageSource, where: str) -> _Stored:
         """The bytes of an image that is in order, and the name they will have."""
@@ -139,7 +204,7 @@ class PairSetWriter:
         name = f"images/{digest[:2]}/{digest}{SUFFIXES[format]}"
         if verify and not (self.folder / name).exists():
             load_image(data, where=where)
-        return _Stored(name, data)
+        return _Stored(name, data, source)
 
     def _store(self, image: _Stored) -> str:
         target = self.folder / image.name
@@ -148,7 +213,8 @@ class PairSetWriter:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._image_folders.add(target.parent.name)
             temporary = target.with_name(f"{TEMPORARY_PREFIX}{target.name}")
-            temporary.write_bytes(image.data)
+            if not (self._link and isinstance(image.source, Path) and _linked(image.source, temporary)):
+                temporary.write_bytes(image.data)
             temporary.replace(target)
             self.counts.images += 1
         return image.name
@@ -168,7 +234,7 @@ class PairSetWriter:
             os.sync()  # once, where an fsync of each of a million images would take hours
         leaks = self._leaks.shares(self.counts) if self._store_images else None
         counts = dataclasses.asdict(self.counts)
-        made = {"format_version": 1, "made_by": f"earshot {__version__}", "images": self._store_images}
+        made = {"format_version": 1, "made_by": _MADE_BY, "images": self._store_images}
         write_json(self.folder / INFO, {**made, **self.info, "counts": counts, "leaks": leaks})
 
     def _refuse_repeated_ids(self) -> None:
@@ -178,6 +244,56 @@ class PairSetWriter:
         if repeated.size:
             one, two = order[repeated[0]] + 1, order[repeated[0] + 1] + 1
             raise DataError(f"{self.folder}: pairs {one} and {two} written have the same id; nothing was kept")
+
+
+def is_made(folder: Path, info: Mapping[str, Any], n_pairs: int) -> bool:
+    """Whether a folder holds the finished set that a writer with this `info` would write, by what `dataset.json` says.
+
+    Raises:
+        InputError: Another process writes there.
+        DataError: `dataset.json` is no JSON object.
+    """
+    if not (Path(folder) / PARQUET).is_file():
+        return False
+    found, expected = read_info(folder), {"made_by": _MADE_BY, **info}
+    _refuse_held(folder)
+    return found.get("counts", {}).get("pairs") == n_pairs and found.items() >= plain(expected).items()
+
+
+def _refuse_held(folder: Path) -> None:
+    """Lets a folder pass that nobody writes; a lock that a killed writer held is taken away."""
+    if (Path(folder) / LOCK_FILE).exists():
+        with sole_writer(Path(folder)):
+            pass
+
+
+def _is_foreign(path: Path, ours: re.Pattern[str]) -> bool:
+    """Whether a file in the folder of a set was put there by others; of a folder it is asked what it holds."""
+    if path.is_symlink() or path.is_dir() != (path.name == "images"):
+        return True
+    return any(map(_is_foreign_folder, path.iterdir())) if path.is_dir() else not ours.fullmatch(path.name)
+
+
+def _is_foreign_folder(path: Path) -> bool:
+    if path.is_symlink() or not path.is_dir() or not _IMAGE_FOLDER.fullmatch(path.name):
+        return True
+    return not all(_IMAGE.fullmatch(file.name) for file in path.iterdir())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Makes a second name for a file, where the disk can do that."""
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:
+        return False
+    return True
 
 
 @dataclasses.dataclass(slots=True)

@@ -147,7 +147,7 @@ class Parts:
             InputError: Another process is at work on them.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        taken = f"{self.folder}: another process is judging into it; wait for it, or choose another place"
+        taken = f"{self.folder}: another process is judging into it"
         own = self.folder / f"lock-{shard[0]}-of-{shard[1]}"
         with locked(self.folder / "lock", taken=taken, shared=shard[1] > 1), locked(own, taken=taken):
             yield

@@ -108,6 +108,7 @@ def judge_file(
         DataError: There is one more bad row than tolerated, or the source is damaged.
         ListenerUnavailable: A listener broke; what was judged is kept.
     """
+    check_name(out)
     if batch < 1 or part_rows < 1:
         raise InputError(f"batch is {batch} and part_rows {part_rows}, expected at least 1 of either")
     rows, out = RowFile(Path(source), columns), Path(out)
@@ -134,6 +135,17 @@ def judge_file(
         errors = parts.judge(job, engine, parts.bounds, progress=progress)
         _put_together(parts, out, record, errors)
     return Tally(stop - start, errors)
+
+
+def check_name(out: Path) -> None:
+    """Lets the name of a file pass that says what will be in it.
+
+    Raises:
+        InputError: It does not end in `.parquet`.
+    """
+    if Path(out).suffix.lower() != ".parquet":
+        better = Path(out).with_suffix(".parquet").name
+        raise InputError(f"{out}: judgements are written as parquet, which holds their samples; call it {better}")
 
 
 def _finished(out: Path, record: dict[str, Any], parts: Parts) -> Tally:

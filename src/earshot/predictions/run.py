@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,14 +19,19 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from earshot.config import parse_yaml
+from earshot.config.loading import MAX_BYTES
 from earshot.data.rows import read_info
-from earshot.errors import ConfigError, DataError, InputError
+from earshot.errors import DataError, InputError
+from earshot.files import read_regular
 from earshot.predictions.people import People
 from earshot.predictions.rollout import Paid, mean_parts
 from earshot.predictions.table import PredictionTable
 from earshot.rundir import TEMPORARY_PREFIX, RunDir, names_of_runs, read_json_object, read_jsonl
 
 Row = Mapping[str, Any]
+
+_MOST_FOLDERS = 2000  # that are looked into for runs
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -124,9 +131,13 @@ class Run:
 
     @cached_property
     def config(self) -> str:
-        """The text of config.yaml; empty where there is none."""
+        """The text of config.yaml; empty where there is none.
+
+        Raises:
+            InputError: It is larger than a configuration can be, or no regular file.
+        """
         file = RunDir(self.path).config
-        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        return read_regular(file, MAX_BYTES, what="a configuration").decode(errors="replace") if file.exists() else ""
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
@@ -136,7 +147,7 @@ class Run:
         """
         try:
             found = parse_yaml(self.config)
-        except (ConfigError, OSError):
+        except InputError:
             return {}
         return found if isinstance(found, Mapping) else {}
 
@@ -229,7 +240,7 @@ def read_runs(paths: Sequence[Path], *, who: str, strict: bool = True) -> list[R
 
     Args:
         paths: Run directories.
-        who: Asks, for messages.
+        who: The command that asks, for messages.
         strict: Whether a folder without a run, and a damaged file of an evaluation, is an error.
 
     Raises:
@@ -242,10 +253,35 @@ def read_runs(paths: Sequence[Path], *, who: str, strict: bool = True) -> list[R
     runs = [Run(name, path, strict) for path, name in zip(paths, names_of_runs(paths), strict=True)]
     for run in runs if strict else ():
         if not RunDir(run.path).exists() and not run.measured:
+            next_step = hint_of_runs_below(run.path, who) or "check the path"
             raise InputError(
-                f"{run.path}: holds no run, expected config.yaml, metrics.jsonl or metrics.json; check the path"
+                f"{run.path}: holds no run, expected config.yaml, metrics.jsonl or metrics.json; {next_step}"
             )
     return runs
+
+
+def hint_of_runs_below(path: Path, who: str) -> str:
+    """The command for the runs in the folders of a folder, up to three deep; empty where none was found.
+
+    Args:
+        path: The folder.
+        who: The command.
+    """
+    found: list[Path] = []
+    waiting = deque([(path, 0)])
+    looked = 0
+    while waiting and looked < _MOST_FOLDERS:
+        folder, depth = waiting.popleft()
+        looked += 1
+        if folder != path and any(one.exists() or one.metrics.exists() for one in RunDir(folder).evaluations()):
+            found.append(folder)
+        elif depth < 3 and folder.is_dir() and os.access(folder, os.R_OK | os.X_OK):
+            waiting += ((below, depth + 1) for below in sorted(folder.iterdir()) if below.is_dir())
+    if not found:
+        return ""
+    listed = " ".join(shlex.quote(str(one)) for one in found[:_MOST_NAMED])
+    more = f", or others of the {len(found)} runs below it" if len(found) > _MOST_NAMED else ""
+    return f"try 'earshot {who} {listed}'{more}"
 
 
 def read_curves(path: Path) -> dict[str, Curve]:

@@ -20,7 +20,7 @@ from earshot.report.comparing import differences, power_words
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.tables import Cell, Row, estimate_rows, quantity_of, summary_rows
 from earshot.report.views import protocol_rows, test_sets
-from earshot.rundir import write_text
+from earshot.rundir import sole_writer, write_text
 
 TASK = {"type": "image-text-to-text", "name": "Image preference"}
 """The hub's task of a model that reads images and text and writes text."""
@@ -50,10 +50,13 @@ def write_model_card(runs: Sequence[Path], out: Path) -> Path:
         out: The file, written whole.
 
     Raises:
-        InputError: A path holds no run.
+        InputError: A path holds no run, or another process writes the file.
         DataError: A file of a run cannot be read.
     """
-    write_text(out, model_card(read_runs(runs, who="a report")))
+    runs_read = read_runs(runs, who="report")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(out):
+        write_text(out, model_card(runs_read))
     return out
 
 

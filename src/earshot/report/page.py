@@ -21,7 +21,7 @@ from earshot.report.plots import RELIABILITY_MEANING
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.tables import estimate_rows
 from earshot.report.views import Member, SetView, read_member, set_view, test_sets
-from earshot.rundir import write_text
+from earshot.rundir import sole_writer, write_text
 
 PICTURE_BUDGET_BYTES = 4_500_000
 """Of data URLs; with the charts and the text the page stays below the 10 MB that mail and previews bear."""
@@ -45,10 +45,13 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         `out`.
 
     Raises:
-        InputError: A path holds no run.
+        InputError: A path holds no run, or another process writes the file.
         DataError: A file of a run cannot be read.
     """
-    write_text(out, render_page(read_runs(runs, who="a report")))
+    runs_read = read_runs(runs, who="report")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(out):
+        write_text(out, render_page(runs_read))
     return out
 
 

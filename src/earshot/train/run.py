@@ -19,7 +19,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 from earshot.config import ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, ListenerUnavailable, TrainingInterrupted, first_line, one_line
 from earshot.images import Sight
-from earshot.rundir import RunDir, fsync, read_jsonl, sole_writer
+from earshot.rundir import RunDir, fsync, read_jsonl, remove_left, sole_writer
 from earshot.train.callbacks import EpochOrder, FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
 from earshot.train.checkpoints import Checkpoint, Checkpoints, latest_checkpoint, rewind
 from earshot.train.resuming import check_same, contents_of, record
@@ -213,6 +213,7 @@ def begin_run(
         contents = contents_of(config, {role: records[id(vlm)] for role, vlm in models.items()})
         changed = check_same(run, config, contents) if has_begun(run) else None
         RunDir.create(run.path, resume=True)  # repairs what a crash has left half-written
+        remove_left(run.rollouts)
         checkpoint = latest_checkpoint(run, tell=lambda line: console.print(line, highlight=False))
         rewind(run, checkpoint)
         resumed = None if changed is None else {"step": 0 if checkpoint is None else checkpoint.step, "was": changed}

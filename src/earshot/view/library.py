@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from earshot.errors import InputError
-from earshot.predictions.run import read_runs
+from earshot.predictions.run import hint_of_runs_below, read_runs
+from earshot.rundir import RunDir
 from earshot.types import Side
 from earshot.view.judged import JudgedSource
 from earshot.view.pictures import Pairs
@@ -138,6 +139,8 @@ def listed(kind: Kind, row: Mapping[str, Any]) -> dict[str, Any]:
 def _nothing_in(path: Path) -> InputError:
     if not path.is_dir():
         return InputError(f"{path}: is no folder, expected a run directory; check the path")
+    if not RunDir(path).exists() and (hint := hint_of_runs_below(path, "view")):
+        return InputError(f"{path}: holds no run; {hint}")
     model = path / "model" if (path / "model").is_dir() else "MODEL"
     return InputError(
         f"{path}: holds no predictions.jsonl, here or in eval/*/, and no rollouts/*.parquet, expected either; "

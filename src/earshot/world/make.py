@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +15,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from earshot.data.rows import TRACES_FILE
-from earshot.data.writer import PairSetWriter
+from earshot.data.writer import PairSetWriter, Tell, is_made
 from earshot.errors import InputError
-from earshot.rundir import whole
+from earshot.rundir import plain
 from earshot.types import Pair
 from earshot.world.corpus import label
 from earshot.world.language import Corruption, write_trace
@@ -58,45 +56,57 @@ class _Drawn(NamedTuple):
 
 
 def make_set(
-    folder: Path, recipe: Recipe, n_pairs: int, *, workers: int | None = None, on_pair: OnPair | None = None
+    folder: Path,
+    recipe: Recipe,
+    n_pairs: int,
+    *,
+    workers: int | None = None,
+    on_pair: OnPair | None = None,
+    tell: Tell | None = None,
 ) -> None:
     """Writes a pair set with its ground truth (`truth.jsonl`) and reference traces (`traces.jsonl`) beside it.
 
-    A script that asks for several workers needs the usual `if __name__ == "__main__"`: they are started afresh.
+    Where this very set is there already, nothing is done. A script that asks for several workers needs the usual
+    `if __name__ == "__main__"`: they are started afresh.
 
     Args:
-        folder: A new or an empty folder.
+        folder: A new or an empty folder, or one with a set that was never finished.
         recipe: What is drawn.
         n_pairs: How many pairs; the first ones of a larger set are those of a smaller one.
         workers: Processes that draw; by default as many processors as there are, and one for a small set. The result
             does not depend on it.
         on_pair: Called now and then, and at the end, with the number of pairs written so far.
+        tell: Hears when the set is there already, or was never finished and is begun anew.
 
     Raises:
-        InputError: The set is not known, a number is out of its range, or the folder holds something.
+        InputError: The set is not known, a number is out of its range, or the folder holds something else.
     """
-    check_set(folder, recipe, n_pairs, workers=workers)
-    info = {"source": "earshot world", "licence": "Apache-2.0", "set": recipe.set_name, "seed": recipe.seed}
+    writer = check_set(folder, recipe, n_pairs, workers=workers, tell=tell)
+    if writer is None:
+        if tell:
+            tell(f"{folder}: is made already, by the same command, and stays as it is")
+        if on_pair:
+            on_pair(n_pairs)
+        return
     written = 0
-    with ExitStack() as stack:
-        # Entered first, so that the metadata is written last: without it the folder is no pair set.
-        writer = stack.enter_context(PairSetWriter(folder, info={**info, "size_px": recipe.size_px}, verify=False))
-        truths, traces = (
-            stack.enter_context(stack.enter_context(whole(folder / name)).open("w", encoding="utf-8", newline="\n"))
-            for name in (TRUTH_FILE, TRACES_FILE)
-        )
+    with writer:
         for drawn in _draw_all(recipe, n_pairs, workers):
             for row in drawn:
                 writer.add(row.pair)
-                truths.write(f"{json.dumps(row.truth)}\n")
-                traces.write(f"{json.dumps(row.trace)}\n")
+                writer.write_beside(TRUTH_FILE, row.truth)
+                writer.write_beside(TRACES_FILE, row.trace)
             written += len(drawn)
             if on_pair:
                 on_pair(written)
 
 
-def check_set(folder: Path, recipe: Recipe, n_pairs: int, *, workers: int | None = None) -> None:
+def check_set(
+    folder: Path, recipe: Recipe, n_pairs: int, *, workers: int | None = None, tell: Tell | None = None
+) -> PairSetWriter | None:
     """Lets a call of `make_set` pass that can succeed; nothing is written.
+
+    Returns:
+        The set's writer, not entered yet; None where this very set is there already.
 
     Raises:
         InputError: As `make_set`.
@@ -111,7 +121,11 @@ def check_set(folder: Path, recipe: Recipe, n_pairs: int, *, workers: int | None
         raise InputError(f"world: seed {recipe.seed}, expected 0 or more")
     if workers is not None and workers < 1:
         raise InputError(f"world: {workers} workers, expected at least 1")
-    PairSetWriter(folder)  # refuses a folder in use, and makes nothing until it is entered
+    info = {"source": "earshot world", "licence": "Apache-2.0", "set": recipe.set_name, "seed": recipe.seed}
+    info |= {"size_px": recipe.size_px, "corruption": plain(recipe.corruption)}
+    if is_made(folder, info, n_pairs):
+        return None
+    return PairSetWriter(folder, info=info, verify=False, beside=(TRUTH_FILE, TRACES_FILE), tell=tell)
 
 
 def _draw_all(recipe: Recipe, n_pairs: int, workers: int | None) -> Iterator[Sequence[_Drawn]]:

@@ -7,17 +7,22 @@ parquet shard and line 3 of a JSONL file from 1.
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from earshot.data.row_files import read_json
+from earshot.data.json_list import iter_json_list
 from earshot.data.rows import is_count
 from earshot.errors import DataError, ImageError, InputError, short
 from earshot.images import ImageFolder, Tolerance, resolve_inside
 from earshot.rundir import read_jsonl
 from earshot.types import Label, Pair, Votes
 
+_PLAIN = re.compile(r"([\w.,+=@ -]+/)*[\w.,+=@ -]+")
 MEND = "mend the entry or tolerate it"
 WINNER: Mapping[Label, Votes] = {
     "first": Votes(1.0, 0.0),
@@ -46,8 +51,13 @@ def pairs_of_rows(rows: Iterable[Row], tolerance: Tolerance, make: Callable[[Row
             yield from list(make(row))
 
 
-def find_file(source: Path, pattern: str) -> Path:
+def find_file(source: Path, pattern: str, *, by_split: bool = False) -> Path:
     """The one annotation file in a folder, or the file itself where that was given.
+
+    Args:
+        source: The folder or the file.
+        pattern: What its name is like.
+        by_split: Whether a split chooses among several.
 
     Raises:
         InputError: There is no such folder or file.
@@ -62,7 +72,8 @@ def find_file(source: Path, pattern: str) -> Path:
         names = ", ".join(file.name for file in found[:12])
         there = ", ".join(sorted(file.name for file in source.iterdir())[:8])
         what = names or (f"none beside {there}" if there else "none")
-        raise DataError(f"{source}: expected one {pattern}, found {what}; give the folder or file of one set")
+        choose = f"choose with --split {found[0].stem}, or give" if by_split and found else "give"
+        raise DataError(f"{source}: expected one {pattern}, found {what}; {choose} the folder or file of one set")
     return found[0]
 
 
@@ -76,13 +87,16 @@ def no_split(split: str | None, what: str) -> None:
         raise InputError(f"{what} has no splits to choose from; leave --split {split} out")
 
 
-def read_list(file: Path) -> list[Any]:
-    """The entries of a file that holds a JSON list.
+def read_list(file: Path) -> Iterator[Any]:
+    """The entries of a file that holds a JSON list, in a stream.
 
     Raises:
+        InputError: It cannot be read.
         DataError: It does not, or the list is empty.
     """
-    return check_list(read_json(file, "get the file again"), file)
+    entries = iter_json_list(file)
+    first = list(islice(entries, 1))
+    return chain(first or check_list([], file), entries)
 
 
 def check_list(entries: Any, file: Path, what: str = "a list of entries") -> list[Any]:
@@ -98,7 +112,7 @@ def check_list(entries: Any, file: Path, what: str = "a list of entries") -> lis
 
 
 def read_entries(file: Path) -> Iterator[Row]:
-    """The entries of a JSON list, which is read whole, or of a JSONL file, which is read line by line.
+    """The entries of a JSON list or of a JSONL file, in a stream.
 
     Raises:
         DataError: The file is neither, or a list that holds nothing.
@@ -215,10 +229,23 @@ def locate(images: ImageFolder, name: Any, place: str) -> Path:
     """
     if not isinstance(name, str) or not name.strip():
         raise DataError(f"{place}: an image is {short(name)}, expected a path; {MEND}")
+    folder, _, last = name.rpartition("/")
+    # Following every link costs a dozen system calls, and all images of a set may be elsewhere.
+    plain = _PLAIN.fullmatch(name) and last not in (".", "..") and _is_inside(images.root, folder)
+    if plain and not os.path.lexists(images.root / name):
+        return images.root / name
     try:
         return images.find(name, where=place)
     except ImageError:
         return resolve_inside(images.root, name, where=place)
+
+
+@lru_cache(4096)
+def _is_inside(root: Path, folder: str) -> bool:
+    try:
+        return not folder or bool(resolve_inside(root, folder))
+    except ImageError:
+        return False
 
 
 def image_root(folder: Path, names: Iterable[Any], *below: str) -> ImageFolder:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,10 @@ def read_test(source: Path, tolerance: Tolerance, *, split: str | None = None, i
     """
     no_split(split, "hpdv2-test")
     file = find_file(Path(source), "test.json")
-    entries = read_list(file)
-    folder = image_root(file.parent, _first_names(entries, "image_path"), "test")
-    return Published((file,), pairs_of_rows(rows_of(file, entries), tolerance, lambda row: _ranked(row, folder)))
+    folder = image_root(file.parent, _first_names(file, "image_path"), "test")
+    return Published(
+        (file,), pairs_of_rows(rows_of(file, read_list(file)), tolerance, lambda row: _ranked(row, folder))
+    )
 
 
 def read_train(source: Path, tolerance: Tolerance, *, split: str | None = None, images: bool = True) -> Published:
@@ -75,13 +76,14 @@ def read_train(source: Path, tolerance: Tolerance, *, split: str | None = None, 
     """
     no_split(split, "hpdv2-train")
     file = find_file(Path(source), "train.json")
-    entries = read_list(file)
-    folder = image_root(file.parent, _first_names(entries, "file_path"), "train")
-    return Published((file,), pairs_of_rows(rows_of(file, entries), tolerance, lambda row: [_chosen(row, folder)]))
+    folder = image_root(file.parent, _first_names(file, "file_path"), "train")
+    return Published(
+        (file,), pairs_of_rows(rows_of(file, read_list(file)), tolerance, lambda row: [_chosen(row, folder)])
+    )
 
 
-def _first_names(entries: list[Any], field: str) -> list[Any]:
-    lists = [entry.get(field) for entry in entries[:20] if isinstance(entry, Mapping)]
+def _first_names(file: Path, field: str) -> list[Any]:
+    lists = [entry.get(field) for entry in islice(read_list(file), 20) if isinstance(entry, Mapping)]
     return [name for names in lists if isinstance(names, list) for name in names]
 
 

@@ -57,7 +57,7 @@ def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images
         return read_shards(
             source, tolerance, _LAYOUT, lambda row, _: make(row), split=split, images=images, by_rule=by_rule
         )
-    file = find_file(source, f"{split or '*'}.json*")
+    file = find_file(source, f"{split or '*'}.json*", by_split=True)
     return Published((file,), pairs_of_rows(read_entries(file), tolerance, make), by_rule=by_rule)
 
 

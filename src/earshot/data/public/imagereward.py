@@ -38,7 +38,7 @@ def read(source: Path, tolerance: Tolerance, *, split: str | None = None, images
         InputError: There is no such folder or file.
         DataError: The folder holds no JSON file, or several, or it is no list.
     """
-    file = find_file(Path(source), "*.json" if split is None else f"*{split}*.json")
+    file = find_file(Path(source), "*.json" if split is None else f"*{split}*.json", by_split=True)
     rows = (Row(f"{file.name}: group {n}", "", group, split_in(file.stem)) for n, group in enumerate(read_list(file)))
     folder = ImageFolder(file.parent)
     return Published((file,), pairs_of_rows(rows, tolerance, lambda row: _pairs_of_group(row, folder)))

@@ -268,8 +268,8 @@ class Experiment:
     def _locked(self) -> Iterator[None]:
         """One process a folder. Commands inherit the lock: one that outlives us, because we were killed, keeps it."""
         self.out.mkdir(parents=True, exist_ok=True)
-        taken = f"{self.out}: an experiment, or a command of one that was killed, is still at work here; wait for it"
-        with locked(self.out / ".lock", taken=taken) as self._lock_file:
+        taken = f"{self.out}: an experiment, or a command of one that was killed, is still at work here"
+        with locked(self.out / ".lock", taken=taken, then="wait for it") as self._lock_file:
             try:
                 yield
             finally:
