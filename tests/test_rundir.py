@@ -30,6 +30,7 @@ from earshot.rundir import (
     read_json_object,
     read_jsonl,
     repair_jsonl,
+    sole_writer,
     whole,
     write_json,
     write_text,
@@ -265,3 +266,16 @@ def test_the_environment_names_versions_and_nobody(tmp_path: Path) -> None:
 def test_plain_refuses_what_no_file_can_hold() -> None:
     with pytest.raises(TypeError, match="cannot be written"):
         plain({"model": object()})
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("inline_container.cc:6] . unexpected pos 1")]
+)
+def test_where_a_disk_is_full_the_error_knows_what_was_written(tmp_path: Path, error: Exception) -> None:
+    for writing in (whole(tmp_path / "model"), sole_writer(tmp_path)):
+        with pytest.raises(type(error)) as caught, writing:
+            raise error
+    assert caught.value.__notes__ == [str(tmp_path / "model"), str(tmp_path)]
+    with pytest.raises(ValueError) as caught, whole(tmp_path / "model"):
+        raise ValueError("other")
+    assert not hasattr(caught.value, "__notes__")

@@ -25,7 +25,7 @@ from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from earshot.config.yaml_text import to_yaml
-from earshot.errors import DataError, InputError
+from earshot.errors import DataError, InputError, disk_is_full
 
 TEMPORARY_PREFIX = ".tmp-"
 """How the name of a file begins that is still being written; readers ignore such files."""
@@ -49,6 +49,17 @@ _PACKAGES = (
 
 
 @contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Where a disk is full, its error is told which file or folder was being written."""
+    try:
+        yield
+    except Exception as error:
+        if disk_is_full(error):
+            error.add_note(str(path))
+        raise
+
+
+@contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Gives a temporary path for a file or a folder, and puts what was written there in the place of `path` at the end.
 
@@ -59,9 +70,10 @@ def whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
-        yield temporary
-        for written in (*temporary.rglob("*"), temporary):
-            fsync(written)
+        with _writing(path):
+            yield temporary
+            for written in (*temporary.rglob("*"), temporary):
+                fsync(written)
         if temporary.is_dir() and path.exists():
             _exchange(temporary, path)
         else:
@@ -179,7 +191,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     with locked(file, taken=taken) as descriptor:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
-        yield
+        with _writing(folder):
+            yield
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -201,9 +214,10 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             raise DataError(f"{path}: ends in a half-written line; call repair_jsonl before appending")
-        while data:  # one write, unless the system takes only a part of it
-            data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
+        with _writing(path):
+            while data:  # one write, unless the system takes only a part of it
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

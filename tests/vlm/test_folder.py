@@ -248,6 +248,24 @@ def test_pickled_files_beside_the_weights_are_not_read(folder: Path) -> None:
         load(folder, device="cpu")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "junk",
+        "[1]",
+        '{"prompts": ["brief"]}',
+        '{"prompts": 3}',
+        '{"prompts": null}',
+        '{"images": [1]}',
+        '{"images": {"x": 1}}',
+    ],
+)
+def test_what_a_folder_says_of_itself_is_read_or_refused_in_a_line(folder: Path, said: str) -> None:
+    (folder / "earshot.json").write_text(said)
+    with pytest.raises(ModelError, match=f"^{folder / 'earshot.json'}: (?!.*\n)"):
+        load(folder, device="cpu")
+
+
 PLAIN = "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}"
 PLAIN += "{{ '<image>' if p.type == 'image' else p.text }}{% endfor %}{% endif %}{% endfor %}"
 

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from earshot.cli.lazy import Group
 from earshot.cli.overlap import overlap_command
 
 app = typer.Typer(
+    cls=Group,
     help="Import published pair sets, check any pair set, and find what two of them share.",
     no_args_is_help=True,
     add_completion=False,

@@ -57,7 +57,7 @@ def place_of(source: str | Path) -> str:
     path = world_model(str(source)) if str(source).startswith(WORLD) else Path(source)
     if path.is_dir():
         if not any((path / name).is_file() for name in (CONFIG, ADAPTER)):
-            inner = [path / file.parent for pattern in ("*", "*/model") for file in path.glob(f"{pattern}/{CONFIG}")]
+            inner = [file.parent for pattern in ("*", "*/model") for file in path.glob(f"{pattern}/{CONFIG}")]
             hint = f"; a model is in {' and in '.join(map(str, sorted(inner)[:3]))}" if inner else ""
             raise ModelError(f"{source}: the folder holds no {CONFIG}, expected one written by save_pretrained{hint}")
     elif path.exists():

@@ -11,7 +11,7 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_
 from huggingface_hub.errors import HfHubHTTPError
 
 from earshot.errors import ModelOutOfReach, first_line
-from earshot.vlm.folder import CONFIG
+from earshot.vlm.folder import CONFIG, base_of, check, is_adapter, place_of
 
 _PATIENCE_S: Final = 5.0
 
@@ -44,6 +44,22 @@ def reachable_or_offline(source: str) -> Iterator[None]:
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+def look(source: str) -> None:
+    """Refuses a model at once, before others are loaded, where it cannot be had or brings what it must not.
+
+    Raises:
+        ModelError: As `load` would, when its turn comes.
+    """
+    place = place_of(source)
+    if Path(place).is_dir():
+        check(place)
+        if is_adapter(place):
+            look(base_of(place))
+    else:
+        with reachable_or_offline(place):
+            pass
 
 
 def _why_not_reached(source: str) -> str | None:

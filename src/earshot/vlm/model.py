@@ -465,8 +465,13 @@ def resolve_device(device: str) -> torch.device:
     """`auto` is the GPU where there is one; a GPU that was asked for and is not there is an error, never the CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device: 'cuda' was asked for, but this torch sees no GPU; use device 'cpu' or 'auto'")
+    kind, _, number = str(device).partition(":")
+    if kind not in ("cpu", "cuda") or not (number.isdecimal() or str(device) == kind):
+        raise ModelError(f"device: {device!r} is none, expected 'auto', 'cpu' or 'cuda'")
+    there = 1 if kind == "cpu" else torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= there:
+        found = f"{there} GPUs" if there else "no GPU"
+        raise ModelError(f"device: {device!r} was asked for, but this torch sees {found}; use device 'cpu' or 'auto'")
     return torch.device(device)
 
 
