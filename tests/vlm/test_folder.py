@@ -1,6 +1,7 @@
 """A model folder can harm nobody: it is refused by the name of the file before anything of it is loaded or run."""
 
 import json
+import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -144,10 +145,10 @@ def test_no_other_format_stands_in_for_safetensors(folder: Path, name: str) -> N
     refused(folder, "neither model.safetensors nor")
 
 
-@pytest.mark.parametrize("name", ["adapter_model.bin", "../x.safetensors", "model.bin"])
-def test_weights_that_config_names_are_looked_at_alike(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["adapter_model.bin", "../x.safetensors", "model.bin", 7])
+def test_weights_that_config_names_are_looked_at_alike(folder: Path, name: Any) -> None:
     say(folder / "config.json", transformers_weights=name)
-    refused(folder, repr(name))
+    refused(folder, repr(str(name)))
 
 
 @pytest.mark.parametrize(
@@ -183,6 +184,17 @@ def test_of_the_hub_the_same_is_looked_at(monkeypatch: pytest.MonkeyPatch, folde
             load("earshot-tests/hostile", device="cpu")
     finally:
         shutil.rmtree(cache)
+
+
+def test_of_the_hub_without_safetensors_nothing_is_made_of_other_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("earshot.vlm.folder.cached_file", lambda place, name, **_: asked.append(name))
+    monkeypatch.setattr("earshot.vlm.folder.file_exists", lambda place, name: False)
+    with pytest.raises(OSError, match=r"neither model\.safetensors nor"):
+        check("earshot-tests/pickled")
+    check("earshot-tests/pickled", weights=False)
+    assert "model.safetensors" not in asked  # whose size is the model's
 
 
 def adapter(folder: Path, base: Any, weights: str = "adapter_model.safetensors") -> Path:
@@ -304,6 +316,19 @@ def test_a_chat_template_ends_in_bounded_time_and_memory(
     begun = time.process_time()
     refused(folder, "chat template", why)
     assert time.process_time() - begun < 3  # here; what it takes elsewhere is limited
+
+
+def test_where_less_is_allowed_already_that_is_the_limit() -> None:
+    def forever() -> list[int]:
+        return [n for n in iter(int, 1) if n]
+
+    def within() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
+        if limits.beyond_limits(forever) is None:
+            raise MemoryError
+
+    assert limits.beyond_limits(within) is None
+    assert limits.beyond_limits(lambda: 1 / 0) is None  # it ended
 
 
 @pytest.mark.parametrize("template", ["hello", "{{ messages[-1].content[-1].text }}", "<image>"])

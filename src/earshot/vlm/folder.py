@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from huggingface_hub import constants
+from huggingface_hub import constants, file_exists, try_to_load_from_cache
 from transformers.utils import cached_file
 
 from earshot.errors import InputError, ModelError, ModelOutOfReach, short
@@ -133,19 +133,18 @@ def check(place: str, *, weights: bool = True) -> None:
         raise ModelError(f"{place}: {missing}; save its weights with safetensors")
 
 
-def _names(place: str, told: Any, *, weights: bool) -> list[Any]:
+def _names(place: str, told: Any, *, weights: bool) -> list[str]:
     """The files that its weights are in, whatever they are called: those of the index where there is one."""
     files = [told] if told else [_INDEX, _WEIGHTS] if weights or Path(place).is_dir() else [_INDEX]
-    names: list[Any] = []
+    names: list[str] = []
     for name in files:
-        file = _file(place, name) if name in (_INDEX, _WEIGHTS) else None
-        if str(name).endswith(".index.json") and file is not None:
+        if name != _INDEX:
+            names += [str(name)] if told or _is_there(place, name) else []
+        elif (file := _file(place, name)) is not None:
             found = read(file).get("weight_map")
             if not isinstance(found, dict) or not found:
                 raise ModelError(f"{place}: {name} has no weight_map, expected the file of each weight; copy it again")
             names += sorted({*map(str, found.values())})
-        elif file is not None or told:
-            names.append(name)
     return names
 
 
@@ -184,6 +183,14 @@ def _file(place: str, name: str) -> Path | None:
         _raise_exceptions_for_connection_errors=not constants.HF_HUB_OFFLINE,
     )
     return None if found is None else Path(found)
+
+
+def _is_there(place: str, name: str) -> bool:
+    """Whether a model has a file, which of the hub is not fetched for this."""
+    if Path(place).is_dir():
+        return _file(place, name) is not None
+    cached = isinstance(try_to_load_from_cache(place, name), str)
+    return cached or (not constants.HF_HUB_OFFLINE and file_exists(place, name))
 
 
 def read(file: Path) -> dict[str, Any]:

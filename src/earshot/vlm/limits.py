@@ -41,19 +41,25 @@ def beyond_limits(work: Callable[[], object]) -> str | None:
 
 
 def _work(work: Callable[[], object]) -> NoReturn:
-    code = 0
+    code = 1
     try:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+        _limit(resource.RLIMIT_CORE, 0)
+        _limit(resource.RLIMIT_CPU, _SECONDS)
         try:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
         except OSError:  # not on Linux: time alone is limited
             pages = 0
         if pages:
-            most = pages * resource.getpagesize() + (_MIB << 20)
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + (_MIB << 20))
+        code = 0
         work()
     except MemoryError:
         code = _OUT_OF_MEMORY
     finally:
         os._exit(code)  # nothing of the process that this is a copy of is closed or written
+
+
+def _limit(what: int, most: int) -> None:
+    hard = resource.getrlimit(what)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, most))
