@@ -1,6 +1,7 @@
 """A model folder can harm nobody: it is refused by the name of the file before anything of it is loaded or run."""
 
 import json
+import re
 import resource
 import shutil
 import time
@@ -171,16 +172,24 @@ def test_code_that_a_folder_names_is_refused_by_name(folder: Path, name: str, to
     refused(folder, name, "code", "evil")
 
 
-def test_of_the_hub_the_same_is_looked_at(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("w.bin", r"expected \*\.safetensors"),
+        ("../x.safetensors", "outside the folder"),
+        ("/x.safetensors", "outside the folder"),
+    ],
+)
+def test_of_the_hub_the_same_is_looked_at(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, why: str) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     cache = Path(constants.HF_HUB_CACHE) / "models--earshot-tests--hostile"
     shutil.rmtree(cache, ignore_errors=True)
     (cache / "refs").mkdir(parents=True)
     (cache / "refs" / "main").write_text("b" * 40)
-    in_shards(folder, "w.bin")
+    in_shards(folder, name)
     shutil.move(folder, cache / "snapshots" / ("b" * 40))
     try:
-        with pytest.raises(ModelError, match=r"'w\.bin', expected \*\.safetensors"):
+        with pytest.raises(ModelError, match=f"'{re.escape(name)}', .*{why}"):
             load("earshot-tests/hostile", device="cpu")
     finally:
         shutil.rmtree(cache)
