@@ -308,7 +308,7 @@ PLAIN += "{{ '<image>' if p.type == 'image' else p.text }}{% endfor %}{% endif %
         ("{% set n = namespace(x='a') %}{% for i in range(40) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "200 MiB"),
         # Only for a long prompt.
         ("{% for m in messages %}{% for p in m.content %}{% if (p.text or '')|length > 9999 %}"
-         "{% set n = 7 ** 9999999 %}{{ n % 10 }}{% endif %}{% endfor %}{% endfor %}", "1 s"),
+         "{% set n = p.text|length ** 9999999 %}{{ n % 10 }}{% endif %}{% endfor %}{% endfor %}", "1 s"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
         ("{{ raise_exception('boom') }}", "TemplateError: boom"),
         ("{% if %}", "TemplateSyntaxError"),
