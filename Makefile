@@ -32,6 +32,7 @@ help:
 	@echo 'make conformance  every model family that the tests build against stock transformers, also in training'
 	@echo 'make conformance-table'
 	@echo '                  write what it finds into docs/models.md'
+	@echo 'make lint         format and style, and no release with a known hole (advisories.txt) pinned or allowed'
 	@echo 'make format       rewrite the sources in the one format'
 	@echo 'make clean        remove caches and built files; make distclean also $(VENV)'
 
@@ -65,6 +66,7 @@ check: lint types test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tests.advisories
 
 types: $(VENV)/.installed-test
 	$(BIN)/mypy

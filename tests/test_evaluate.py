@@ -180,9 +180,9 @@ def test_predictions_of_an_earlier_format_are_not_gone_on_with(data: Path, tmp_p
 def test_two_at_one_time_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
     class Asks(Counting):
         def judge(self, pairs: Sequence[Pair], **how: Any) -> list[list[JudgedSample]]:
-            with pytest.raises(InputError, match="another process is judging"):
+            with pytest.raises(InputError, match="another process"):
                 run(data, tmp_path / "run")
-            with pytest.raises(InputError, match="another process is judging"):
+            with pytest.raises(InputError, match="another process"):
                 run(data, tmp_path / "run", shard=(1, 2))
             return super().judge(pairs, **how)
 

@@ -323,3 +323,17 @@ def test_the_environment_names_versions_and_nobody(tmp_path: Path) -> None:
 def test_plain_refuses_what_no_file_can_hold() -> None:
     with pytest.raises(TypeError, match="cannot be written"):
         plain({"model": object()})
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("inline_container.cc:6] . unexpected pos 1")]
+)
+def test_where_a_disk_is_full_the_error_knows_what_was_written(tmp_path: Path, error: Exception) -> None:
+    for writing in (whole(tmp_path / "model"), sole_writer(tmp_path)):
+        with (
+            pytest.raises(CannotWrite, match=rf"^{tmp_path}(/model)?: cannot be written \(.*\); make room there"),
+            writing,
+        ):
+            raise error
+    with pytest.raises(ValueError, match="other"), whole(tmp_path / "model"):
+        raise ValueError("other")

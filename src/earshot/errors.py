@@ -4,6 +4,9 @@ A message gives the place, what was found, what was expected and the next step, 
 prints it as it is and exits with the class's `exit_code`.
 """
 
+import errno
+import re
+
 
 class EarshotError(Exception):
     """Base of every error that Earshot raises on purpose; the work failed."""
@@ -98,6 +101,17 @@ class TrainingInterrupted(EarshotError):
 
 class RehearsalFailed(EarshotError):
     """A dry run got through its step, but what it should have exercised was not."""
+
+
+# What torch says when the system takes less than it wrote, and safetensors when it takes nothing.
+_NO_ROOM = re.compile(r"No space left on device|inline_container.* unexpected pos|PytorchStreamWriter failed writing")
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether something could not be written because its disk, or its owner's share of it, is full."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or bool(
+        _NO_ROOM.search(str(error))
+    )
 
 
 def one_line(message: object) -> str:

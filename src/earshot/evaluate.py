@@ -14,7 +14,7 @@ from earshot.judging.parts import Engine, Json
 from earshot.judging.to_run import Tally, judge_set
 from earshot.metrics import summarise
 from earshot.predictions.run import Evaluation
-from earshot.rundir import RunDir, sole_writer, write_json
+from earshot.rundir import RunDir, remove_left, sole_writer, write_json
 from earshot.stats import RESAMPLES
 from earshot.types import Order
 
@@ -64,7 +64,10 @@ def evaluate(
         return row
 
     run.path.mkdir(parents=True, exist_ok=True)
-    with sole_writer(run.path) if how.get("shard", (1, 1))[1] == 1 else nullcontext():
+    alone = how.get("shard", (1, 1))[1] == 1
+    with sole_writer(run.path) if alone else nullcontext():
+        if alone:
+            remove_left(run.path)
         tally = judge_set(data, run, engine, seed=seed, told=told, **how)
         if not tally.complete:
             return None

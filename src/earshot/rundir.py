@@ -8,7 +8,6 @@ Lines, one write a call. JSON has no NaN: a number that is not finite is written
 from __future__ import annotations
 
 import dataclasses
-import errno
 import fcntl
 import glob
 import importlib.metadata
@@ -28,7 +27,7 @@ from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from earshot.config.yaml_text import to_yaml
-from earshot.errors import CannotWrite, DataError, InputError, one_line
+from earshot.errors import CannotWrite, DataError, InputError, disk_is_full, one_line
 from earshot.files import open_regular, read_regular
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -91,10 +90,12 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except CannotWrite:
+        raise
+    except Exception as error:
+        if not disk_is_full(error):
             raise
-        found = os.strerror(error.errno)
+        found = getattr(error, "strerror", None) or "no room is left on its disk"
         raise CannotWrite(f"{path}: cannot be written ({found}); make room there and give the same command") from error
 
 
@@ -247,8 +248,10 @@ def sole_writer(path: Path) -> Iterator[None]:
     with locked(lock, taken=f"{path}: another process writes there", remove=True) as descriptor:
         _own_locks.add(descriptor)
         try:
-            remove_left(path if folder else path.parent, "*" if folder else path.name)
-            yield
+            if not folder:
+                remove_left(path.parent, path.name)
+            with writing(path):
+                yield
         finally:
             _own_locks.discard(descriptor)
 

@@ -11,6 +11,7 @@ import earshot
 from earshot.cli import main as shell
 from earshot.errors import CannotWrite, ConfigError, ListenerUnavailable
 
+FULL = "no room is left on its disk; make some, and give the same command"
 HEAVY = ["torch", "numpy", "pydantic", "PIL", "transformers", "yaml", "pyarrow", "trl", "rich"]
 
 
@@ -76,6 +77,35 @@ def test_a_call_without_a_command_prints_the_help_and_is_wrong(capsys):
         (["evla"], "error: earshot: no command 'evla', did you mean 'eval'?; the commands are "),
         (["--nonsense"], "error: earshot: No such option: --nonsense; see 'earshot --help'"),
         (["doctor", "--nonsense"], "error: earshot doctor: No such option: --nonsense; see 'earshot doctor --help'"),
+        (
+            ["train", "a/b.yaml"],
+            "error: earshot train: no command 'a/b.yaml', did you mean 'earshot train sft|grpo a/b.yaml'?",
+        ),
+        (
+            ["train", "grop"],
+            "error: earshot train: no command 'grop', did you mean 'grpo'?; the commands are sft, grpo",
+        ),
+        (["data", "chek"], "error: earshot data: no command 'chek', did you mean 'check'?"),
+        (
+            ["train", "sft", "a", "--out", "x"],
+            "error: earshot train sft: No such option: --out; what is configured is set as KEY=VALUE: out=…",
+        ),
+        (
+            ["train", "sft", "a", "--max-steps", "1"],
+            "error: earshot train sft: No such option: --max-steps; what is configured is set as KEY=VALUE: trl.max_st",
+        ),
+        (
+            ["compare", "--model", "m", "--prompt", "p", "a", "b", "c"],
+            "error: 3 images given, expected 2; 'earshot rank' orders more",
+        ),
+        (
+            ["compare", "--model", "m", "--device", "gpu", "a"],
+            "error: earshot compare: Invalid value for '--device': 'gpu' is not one of 'auto', 'cpu'",
+        ),
+        (
+            ["compare", "--model", "m", "--prompt", "p", "gone.png", "b"],
+            "error: FIRST: gone.png: is missing, expected an image file",
+        ),
         (["doctor", "extra"], "error: earshot doctor: Got unexpected extra argument"),
     ],
 )
@@ -99,7 +129,7 @@ def test_a_wrong_call_is_one_line_and_exits_2(capsys, words, line):
         ),
         (
             OSError(28, "No space left on device"),
-            "error: No space left on device; make room there and give the same command\n",
+            f"error: what was to be written: {FULL}\n",
             1,
         ),
         (OSError("odd"), "error: OSError: odd (unexpected; --debug shows where)\n", 1),
@@ -108,6 +138,13 @@ def test_a_wrong_call_is_one_line_and_exits_2(capsys, words, line):
         (
             ModuleNotFoundError("No module named 'trl'", name="trl"),
             "error: 'trl' is not installed; 'earshot doctor' lists what each part of Earshot needs\n",
+            1,
+        ),
+        (OSError(28, "No space left on device", "a/b"), f"error: a/b: {FULL}\n", 1),
+        (OSError(122, "Disk quota exceeded"), f"error: what was to be written: {FULL}\n", 1),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+            f"error: what was to be written: {FULL}\n",
             1,
         ),
         (KeyboardInterrupt(), "interrupted\n", 130),

@@ -138,7 +138,9 @@ def test_every_protocol_is_listed_with_its_rules(capsys: pytest.CaptureFixture[s
     assert listed["hpdv2"]["average"] == "macro"
     assert main(["metrics", "--list"]) == 0
     out = capsys.readouterr().out
-    assert all(f"{name}\n    source: " in out for name in listed)
+    assert [line.split()[0] for line in out.partition("\n\n")[0].splitlines()] == [*listed]
+    assert main(["metrics", "--list", "--protocol", "hpdv2"]) == 0
+    assert capsys.readouterr().out.startswith(f"hpdv2\n    source: {listed['hpdv2']['source']}\n    truth: ")
 
 
 @pytest.mark.parametrize(

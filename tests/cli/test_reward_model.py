@@ -1,10 +1,13 @@
-"""Each of several processes gets its part of the cores."""
+"""What the options of a reward model say is looked at before anything is loaded; processes share the cores."""
 
 import os
+import socket
+from pathlib import Path
 
 import pytest
 import torch
 
+from earshot.cli.main import main
 from earshot.cli.reward_model import ModelOptions, load_share
 from earshot.errors import InputError
 
@@ -22,3 +25,54 @@ def test_processes_share_the_cores_unless_somebody_has_said_otherwise(
     with pytest.raises(InputError, match="greedy"):  # before anything is loaded
         load_share(0, of=of, load=ModelOptions("nowhere", samples=2, temperature=0.0).load)
     assert given == ([] if threads is None else [threads])
+
+
+@pytest.mark.parametrize("option", ["--listener", "--checker"])
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("runs", "a model is in runs/model"),
+        ("own/er/x", "no such folder"),
+        ("file", "not a folder"),
+        ("evil", "'w.bin'"),
+    ],
+)
+def test_all_models_are_looked_at_before_the_first_is_loaded(
+    option: str,
+    source: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/model", "evil"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "config.json").write_text("{}")
+    Path("evil/model.safetensors.index.json").write_text('{"weight_map": {"a": "w.bin"}}')
+    for name in ("file", "a.png"):
+        Path(name).write_bytes(b"x")
+    monkeypatch.setattr("earshot.judging.model.load_vlm", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(InputError, match=said):
+        ModelOptions("world:reasoner", **{option[2:]: [source]}).load()
+
+
+def test_a_port_that_is_taken_is_told_before_the_model_is_loaded_and_a_key_for_all_to_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("earshot.serve.Workers.__enter__", lambda _: pytest.fail("begun"))
+    key = tmp_path / "key"
+    key.write_text("a-key-of-sixteen-characters")
+    words = ["serve", "--model", "world:reasoner", "--key-file", str(key)]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for mode in (0o644, 0o640, 0o600):
+            key.chmod(mode)
+            assert main([*words, "--port", str(port)]) == 2
+            *before, last = capfd.readouterr().err.splitlines()
+            assert f"port {port} of 127.0.0.1 cannot be had" in last
+            assert before == (
+                []
+                if mode == 0o600
+                else [f"{key}: others on this machine may read the key (mode {mode:o}); chmod 600 it"]
+            )

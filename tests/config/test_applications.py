@@ -1,6 +1,7 @@
 """The configurations of the applications say no to what cannot work."""
 
 import json
+import re
 
 import pytest
 
@@ -120,3 +121,20 @@ def test_a_resolved_config_is_plain_and_loads_to_the_same(load):
 
 def test_equal_limits_of_an_image_are_allowed():
     assert ImageConfig(min_pixels=4, max_pixels=4).max_pixels == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("learning_rate=1e-5", "or of a library trl.learning_rate or lora.learning_rate"),
+        ("beta=0.1", "or of a library trl.beta"),
+        ("temperature=0.5", "did you mean listener.temperature, or of a library trl.temperature"),
+        ("path=x", "did you mean model.path"),
+        ("rewards.listner=1", "the nearest known key is 'rewards.listener'"),
+        ("model=world:reasoner", "expected keys of its own, as in 'model: {path: world:reasoner}'"),
+        ("listener=world:listener", "as in 'listener: {paths: world:listener}'"),
+    ],
+)
+def test_a_key_that_is_not_there_is_sought_by_its_whole_path(load, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load(GrpoConfig, ["listener.paths=l", override])

@@ -79,8 +79,11 @@ def test_an_override_can_take_a_table_away(load):
 
 def test_an_unknown_key_names_its_line_and_the_nearest_known_key(refusal):
     text = "path: x\ninner:\n  rate: 1\n  nmaes: [a]\n"
-    assert refusal(text) == "job.yaml:4: unknown key 'inner.nmaes'; the nearest known key is 'names'"
-    assert refusal("path: x\nmaybe: {rat: 1}") == "job.yaml:2: unknown key 'maybe.rat'; the nearest known key is 'rate'"
+    assert refusal(text) == "job.yaml:4: unknown key 'inner.nmaes'; the nearest known key is 'inner.names'"
+    assert (
+        refusal("path: x\nmaybe: {rat: 1}")
+        == "job.yaml:2: unknown key 'maybe.rat'; the nearest known key is 'maybe.rate'"
+    )
 
 
 def test_an_unknown_key_unlike_any_other_lists_the_known_ones(refusal):
@@ -91,12 +94,15 @@ def test_an_unknown_key_unlike_any_other_lists_the_known_ones(refusal):
 
 
 def test_a_misspelt_required_key_is_called_misspelt_not_missing(refusal):
-    assert refusal("pahts: x") == "job.yaml:1: unknown key 'pahts'; the nearest known key is 'path' (and 1 more)"
+    assert (
+        refusal("pahts: x")
+        == "job.yaml:1: unknown key 'pahts'; the nearest known key is 'path', or of a library table.pahts (and 1 more)"
+    )
 
 
 def test_an_unknown_key_of_an_override_names_the_override(refusal):
     assert refusal("path: x", "inner.rat=1") == (
-        "override 'inner.rat=1': unknown key 'inner.rat'; the nearest known key is 'rate'"
+        "override 'inner.rat=1': unknown key 'inner.rat'; the nearest known key is 'inner.rate'"
     )
 
 
@@ -111,12 +117,12 @@ def test_an_unknown_key_of_an_override_names_the_override(refusal):
         ("path: 3", "job.yaml:1: 'path' is 3, expected a valid string"),
         ("path: x\ninner: {rate: .nan}", "job.yaml:2: 'inner.rate' is nan, expected a finite number"),
         ("path: x\ninner:\n  names:\n    - a\n    - 5", "job.yaml:5: 'inner.names.1' is 5, expected a valid string"),
-        ("path: x\ninner: 3", "job.yaml:2: 'inner' is 3, expected a table"),
-        ("path: x\ntable: [1]", "job.yaml:2: 'table' is [1], expected a table"),
+        ("path: x\ninner: 3", "job.yaml:2: 'inner' is 3, expected keys of its own, as in 'inner: {rate: …}'"),
+        ("path: x\ntable: [1]", "job.yaml:2: 'table' is [1], expected keys of its own, as in 'table: {KEY: …}'"),
         ("steps: 3", "job.yaml: the key 'path' is missing"),
         ("path: x\nsteps: 3\npath: y", "job.yaml:3: the key 'path' is repeated, expected it once"),
         ("path: [x", "job.yaml:1: expected ',' or ']', but got '<stream end>'"),
-        ("- path", "job.yaml: holds a list, expected a table of path, steps, fast, inner, maybe, table"),
+        ("- path", "job.yaml: holds a list, expected the keys path, steps, fast, inner, maybe, table"),
     ],
 )
 def test_a_wrong_value_names_the_line_what_was_found_and_what_was_expected(refusal, text, message):
@@ -134,7 +140,7 @@ def test_an_empty_file_says_what_it_should_hold(refusal, text):
         ("steps", "override 'steps': expected key=value or key.sub=value"),
         ("=3", "override '=3': expected key=value or key.sub=value"),
         ("inner..rate=3", "override 'inner..rate=3': expected key=value or key.sub=value"),
-        ("path.sub=3", "override 'path.sub=3': 'path' is a value, expected a table"),
+        ("path.sub=3", "override 'path.sub=3': 'path' is a value, and has no keys of its own"),
         ("steps=x", "override 'steps=x': 'steps' is 'x', expected a valid integer"),
         ("inner={rate: x}", "override 'inner={rate: x}': 'inner.rate' is 'x', expected a valid number"),
     ],

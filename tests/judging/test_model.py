@@ -114,7 +114,7 @@ def test_a_changed_file_is_a_changed_picture(tmp_path):
         (None, "first: is of type NoneType, expected a path"),
         (42, "first: is of type int"),
         ([1, 2], "first: is of type list"),
-        ("nowhere.png", "first: nowhere.png: is missing"),
+        ("nowhere.png", "first: nowhere.png: is missing, expected an image file"),
         ("https://example.org/a.png", "first: .* is a link, and none is opened"),
         ("data:image/png;base64,AAAA", "is a link"),
         (b"", "first: is not there"),

@@ -31,6 +31,13 @@ def test_the_larger_picture_by_hand() -> None:
     assert baseline(rows, "larger_picture") == (2.5 / 4, 4)
 
 
+def test_pictures_of_one_size_say_nothing_and_warn_of_nothing() -> None:
+    rows = [row(id, "q", (1, 0), p_first=0.1, first_pixels=80, second_pixels=80) for id in "abcd"]
+    assert baseline(rows, "larger_picture") == (None, 0)
+    found = summarise(PredictionTable.from_rows(rows), resamples=20)
+    assert not any("pixels" in text for text in warnings_of(found))
+
+
 def models(id: str, prompt: str, first: str, second: str, winner: str) -> dict[str, Any]:
     votes = (1.0, 0.0) if winner == first else (0.0, 1.0)
     return row(id, prompt, votes, model_first=first, model_second=second)

@@ -13,6 +13,7 @@ from earshot.judging.question import Question
 from earshot.predictions.judgement import JudgedSample, Judgement, conclude
 from earshot.serve import Server, Workers, serve
 from earshot.types import Wanted
+from earshot.web import listen
 from tests.judging.opinions import Hears, Opinionated
 
 
@@ -43,6 +44,7 @@ def load(number: int, seconds: float) -> Slow:
 
 if __name__ == "__main__":
     workers = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    listener = listen("127.0.0.1", 0)
     with Workers(partial(load, seconds=float(sys.argv[1])), workers) as engine:
         server = Server(engine, at_once=workers, up=engine.up)
-        serve(server, "127.0.0.1", 0, lambda address: print(address, flush=True))
+        serve(server, listener, "127.0.0.1", lambda address: print(address, flush=True))

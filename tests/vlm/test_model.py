@@ -183,6 +183,15 @@ def test_a_gpu_that_is_not_there_is_never_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="no GPU"):
         resolve_device("cuda")
+    for device, why in {
+        "cuda:0": "no GPU",
+        "gpu": "is none",
+        "mps": "is none",
+        "banana": "is none",
+        "cpu:": "is none",
+    }.items():
+        with pytest.raises(ModelError, match=f"device: '{device}'.*{why}"):
+            load("world:reasoner", device=device)
     assert resolve_device("auto").type == "cpu"
 
 

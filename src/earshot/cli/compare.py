@@ -15,20 +15,24 @@ if TYPE_CHECKING:
 def compare_command(
     asked: ModelOptions,
     prompt: Prompt,
-    first: str = typer.Argument(help="An image file."),
-    second: str = typer.Argument(help="The other."),
+    images: list[str] = typer.Argument(metavar="FIRST SECOND", help="Two image files."),
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Say which of two images people prefer for a prompt, judged in both orders of the images."""
     import json
 
+    from earshot.errors import InputError
     from earshot.judging.pictures import take_picture
     from earshot.judging.question import check_prompt
 
     # Looked at before anything slow, so that a wrong path fails at once.
+    if len(images) != 2:
+        raise InputError(f"{len(images)} image{'s' * (len(images) > 1)} given, expected 2; 'earshot rank' orders more")
     check_prompt(prompt)
-    one, other = (take_picture(path, argument=name).image for path, name in ((first, "FIRST"), (second, "SECOND")))
+    one, other = (
+        take_picture(path, argument=name).image for path, name in zip(images, ("FIRST", "SECOND"), strict=True)
+    )
     reward_model = asked.load()
     told = reward_model.compare(prompt=prompt, first=one, second=other, seed=seed)
     if as_json:

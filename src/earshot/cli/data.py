@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from earshot.cli.lazy import Group
 from earshot.cli.overlap import overlap_command
 
 By = Literal["prompt", "pair", "image"]
 
 app = typer.Typer(
+    cls=Group,
     help="Import published pair sets, split and check any pair set, and find what two of them share.",
     no_args_is_help=True,
     add_completion=False,

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
@@ -19,6 +20,21 @@ class Command(NamedTuple):
     """Whether help leaves it out."""
 
 
+class Group(TyperGroup):
+    """A group that says of a word that is no command of it what may have been meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        names = self.list_commands(ctx)
+        # The base class looks for similar names among the commands that were added to it, which a table's are not.
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], names, n=1)
+            hint = f", did you mean '{close[0]}'?" if close else ""
+            if Path(args[0]).suffix and len(names) < 5:
+                hint = f", did you mean '{ctx.command_path} {'|'.join(names)} {args[0]}'?"
+            ctx.fail(f"no command '{args[0]}'{hint}; the commands are {', '.join(names)}")
+        return super().resolve_command(ctx, args)
+
+
 def lazy_app(name: str, commands: Mapping[str, Command], **options: Any) -> typer.Typer:
     """A group of commands that are named by a table, and imported when they are called.
 
@@ -28,20 +44,12 @@ def lazy_app(name: str, commands: Mapping[str, Command], **options: Any) -> type
         options: Of `typer.Typer`.
     """
 
-    class Group(TyperGroup):
+    class Table(Group):
         def list_commands(self, ctx: Any) -> list[str]:
             return [name for name, command in commands.items() if not command.hidden]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             return load_command(cmd_name, commands) if cmd_name in commands else None
-
-        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-            # The base class looks for similar names among the commands that were added to it; these were not.
-            if args[0] not in commands and not args[0].startswith("-"):
-                close = difflib.get_close_matches(args[0], commands, n=1)
-                hint = f", did you mean '{close[0]}'?" if close else ""
-                ctx.fail(f"no command '{args[0]}'{hint}; the commands are {', '.join(self.list_commands(ctx))}")
-            return super().resolve_command(ctx, args)
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
             with formatter.section("Commands"):
@@ -49,7 +57,7 @@ def lazy_app(name: str, commands: Mapping[str, Command], **options: Any) -> type
 
     # Rich's help takes three times as long to import as everything else that --help needs.
     return typer.Typer(
-        cls=Group, name=name, rich_markup_mode=None, add_completion=False, no_args_is_help=True, **options
+        cls=Table, name=name, rich_markup_mode=None, add_completion=False, no_args_is_help=True, **options
     )
 
 

@@ -10,13 +10,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.exceptions import TyperException
 
 from earshot import __version__
 from earshot.cli.lazy import Command, lazy_app
-from earshot.errors import EarshotError, one_line
+from earshot.errors import EarshotError, disk_is_full, one_line
 
 FAILED, WRONG_CALL, INTERRUPTED, READER_GONE = 1, 2, 130, 141
 
@@ -132,12 +133,11 @@ def _explain(error: Exception, *, debug: bool) -> str:
         return _explain_wrong_call(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("earshot"):
         return f"error: '{error.name}' is not installed; 'earshot doctor' lists what each part of Earshot needs"
-    if isinstance(error, OSError) and error.strerror and (error.filename is not None or error.errno == errno.ENOSPC):
-        place = f"{error.filename!s}: " if error.filename is not None else ""
-        next_step = "check the path, and what may be written there"
-        if error.errno == errno.ENOSPC:
-            next_step = "make room there and give the same command"
-        return f"error: {place}{one_line(error.strerror)}; {next_step}"
+    if disk_is_full(error):
+        place = getattr(error, "filename", None) or "what was to be written"
+        return f"error: {place}: no room is left on its disk; make some, and give the same command"
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"error: {error.filename!s}: {one_line(error.strerror)}; check the path, and what may be written there"
     hint = "" if debug else " (unexpected; --debug shows where)"
     return f"error: {one_line(f'{type(error).__name__}: {error}')}{hint}"
 
@@ -151,7 +151,20 @@ def _explain_wrong_call(error: TyperException) -> str:
     if not message or message.startswith("Usage:"):
         return message
     path = context.command_path
-    return f"error: {path}: {one_line(message).rstrip('.')}; see '{path} --help'"
+    message = one_line(message).rstrip(".").replace("Value error, ", "")  # of pydantic's, which looks at choices
+    return f"error: {path}: {message}{_as_setting(error, context)}; see '{path} --help'"
+
+
+def _as_setting(error: TyperException, context: Any) -> str:
+    """For an option that is none: how it is set where a command takes a configuration's keys."""
+    option = getattr(error, "option_name", None)
+    if option is None or "overrides" not in {parameter.name for parameter in context.command.params}:
+        return ""
+    from earshot.config import GrpoConfig, SftConfig
+
+    key = option.lstrip("-").replace("-", "_")
+    ours = key in {*GrpoConfig.model_fields, *SftConfig.model_fields}
+    return f"; what is configured is set as KEY=VALUE: {'' if ours else 'trl.'}{key}=…"
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def metrics_command(
     ] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Of the prompts, for the intervals.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    list_them: Annotated[bool, typer.Option("--list", help="List the protocols and their rules.")] = False,
+    list_them: Annotated[bool, typer.Option("--list", help="List the protocols; with --protocol, its rules.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False,
 ) -> None:
     """Measure anybody's answers by the metric of each benchmark, with 95 % intervals over prompts.
@@ -56,7 +56,7 @@ def metrics_command(
     from earshot.benchmarks.protocols import PROTOCOLS, find_protocol
 
     if list_them:
-        _list(as_json)
+        _list(protocol or [], as_json)
         return
     asked = [find_protocol(name) for name in protocol or ("earshot", "earshot-macro")]
     judged = _answers(predictions, data, annotations, set_name, absent)
@@ -113,18 +113,21 @@ def _answers(path: Path | None, data: Path | None, annotations: Path | None, set
     return read_judged(path, truth, absent=absent)  # type: ignore[arg-type]
 
 
-def _list(as_json: bool) -> None:
+def _list(names: list[str], as_json: bool) -> None:
     import json
 
-    from earshot.benchmarks.protocols import PROTOCOLS
+    from earshot.benchmarks.protocols import PROTOCOLS, find_protocol
 
     fields = ("source", "truth", "ties", "missing")
     rows = {p.name: {f: getattr(p, f) for f in fields} | {"average": "macro" if p.macro else "micro"}
-            for p in PROTOCOLS.values()}  # fmt: skip
+            for p in map(find_protocol, names or PROTOCOLS)}  # fmt: skip
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
-        return
-    for name, row in rows.items():
+    elif not names:
+        for name, row in rows.items():
+            typer.echo(f"{name:<22} {row['average']}  {row['source']}")
+        typer.echo("\nThe rules of one: earshot metrics --list --protocol NAME; all of them: docs/protocols.md")
+    for name, row in rows.items() if names and not as_json else ():
         typer.echo(f"{name}\n" + "\n".join(f"    {field}: {text}" for field, text in row.items()))
 
 

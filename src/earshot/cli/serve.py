@@ -32,15 +32,18 @@ def serve_command(
     if missing:
         raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot[serve]'")
     from earshot.serve import Limits, Server, Workers, read_key, serve
-    from earshot.web import LOOPBACK
+    from earshot.web import LOOPBACK, listen
 
     if host not in LOOPBACK and key_file is None:
         raise InputError(f"--host {host} can be reached by others, so that a key is needed; give --key-file")
     key = None if key_file is None else read_key(key_file)
+    if key_file is not None and (mode := key_file.stat().st_mode & 0o777) & 0o077:
+        typer.echo(f"{key_file}: others on this machine may read the key (mode {mode:o}); chmod 600 it", err=True)
     limits = Limits()
     limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
     load = partial(asked.load, batch_size=2 * batch)  # both orders of each
-    with Workers(partial(load_share, of=workers, load=load), workers) as engine:
+    # Before the model, so that an address that cannot be had is told at once.
+    with listen(host, port) as listener, Workers(partial(load_share, of=workers, load=load), workers) as engine:
         server = Server(
             engine,
             host=host,
@@ -52,4 +55,4 @@ def serve_command(
             max_new_tokens=asked.max_new_tokens,
             up=engine.up,
         )
-        serve(server, host, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))
+        serve(server, listener, host, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from earshot.cli.lazy import Group
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-app = typer.Typer(no_args_is_help=True, help="Train a reasoner: SFT on reference traces, or GRPO against a listener.")
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Train a reasoner: SFT on reference traces, or GRPO against a listener."
+)
 
 ConfigFile = Annotated[Path, typer.Argument(help="A YAML configuration, such as those in configs/.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value or key.sub=value; they win over the file.")]

@@ -3,7 +3,7 @@
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from earshot.config.yaml_text import compose, line_of
 from earshot.errors import ConfigError, InputError, one_line
 from earshot.files import read_regular
 
+_UNIONS = (typing.Union, types.UnionType)
 MAX_BYTES = 1_000_000
 """A configuration is a page of text; a larger file is something else given by mistake."""
 
@@ -30,9 +31,9 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     """The known name most like `name`; None where nothing is alike."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return close[0] if close else None
 
 
@@ -72,7 +73,7 @@ def load_config(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -
     if tree is None:
         raise ConfigError(f"{path}: empty, expected the keys {_known_keys(cls)}; the files in configs/ are examples")
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: holds a {type(tree).__name__}, expected a table of {_known_keys(cls)}")
+        raise ConfigError(f"{path}: holds a {type(tree).__name__}, expected the keys {_known_keys(cls)}")
     overridden = [_apply_override(tree, override) for override in overrides]
     try:
         return cls.model_validate(tree)
@@ -131,7 +132,9 @@ def _apply_override(tree: dict[str, Any], override: str) -> tuple[tuple[str, ...
             table[step] = {}
         table = table[step]
         if not isinstance(table, dict):
-            raise ConfigError(f"override {override!r}: {'.'.join(place[: i + 1])!r} is a value, expected a table")
+            raise ConfigError(
+                f"override {override!r}: {'.'.join(place[: i + 1])!r} is a value, and has no keys of its own"
+            )
     table[place[-1]] = value
     return place, override
 
@@ -168,10 +171,7 @@ def _where(
 def _what(problem: Any, cls: type[Config], place: tuple[str | int, ...]) -> str:
     key = ".".join(str(step) for step in place)
     if problem["type"] == "extra_forbidden":
-        table = _config_at(cls, place[:-1])
-        close = nearest(str(place[-1]), table.model_fields)
-        hint = f"the nearest known key is '{close}'" if close else f"the known keys are {_known_keys(table)}"
-        return f"unknown key '{key}'; {hint}"
+        return f"unknown key '{key}'; {_instead(cls, place)}"
     if problem["type"] == "missing":
         return f"the key '{key}' is missing"
     if problem["type"] == "value_error":
@@ -179,8 +179,42 @@ def _what(problem: Any, cls: type[Config], place: tuple[str | int, ...]) -> str:
     found = repr(problem["input"])
     found = found if len(found) <= 60 else found[:57] + "..."
     expected = problem["msg"].removeprefix("Input should be ")
-    expected = "a table" if expected.startswith("a valid dictionary") else expected
+    if expected.startswith("a valid dictionary"):
+        inside, text = _config_at(cls, place), problem["input"] if isinstance(problem["input"], str) else "…"
+        fields = inside.model_fields if inside is not _config_at(cls, place[:-1]) else {}
+        own = [name for name in inside.__annotations__ if name in fields]
+        first = next((name for name in fields if fields[name].is_required()), next(iter(own), "KEY"))
+        expected = f"keys of its own, as in '{place[-1] if place else key}: {{{first}: {text}}}'"
     return f"'{key}' is {found}, expected {expected}"
+
+
+def _instead(cls: type[Config], place: tuple[str | int, ...]) -> str:
+    """The key that may have been meant, by its whole path: one of the same table, or of that name in another."""
+    *above, name = map(str, place)
+    table = _config_at(cls, place[:-1])
+    libraries = [key for key, field in table.model_fields.items() if dict in _kinds(field.annotation)]
+    theirs = f", or of a library {' or '.join(f'{key}.{name}' for key in reversed(libraries))}" if libraries else ""
+    if elsewhere := [path for path in _paths(cls) if path.rpartition(".")[2] == name]:
+        return f"did you mean {' or '.join(elsewhere[:3])}{theirs}?"
+    if here := nearest(name, table.model_fields):
+        sure = nearest(name, [here], cutoff=0.8)
+        return f"the nearest known key is '{'.'.join([*above, here])}'{'' if sure else theirs}"
+    return f"the known keys are {_known_keys(table)}{theirs}"
+
+
+def _paths(cls: type[Config], above: str = "") -> Iterator[str]:
+    """All keys, by their whole paths."""
+    for name, field in cls.model_fields.items():
+        yield above + name
+        inside = _choice(field.annotation)
+        if isinstance(inside, type) and issubclass(inside, Config):
+            yield from _paths(inside, f"{above}{name}.")
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """What a value may be, without what is in it."""
+    several = typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation,)
+    return {typing.get_origin(one) or one for one in several}
 
 
 def _config_at(cls: type[Config], place: tuple[str | int, ...]) -> type[Config]:
@@ -201,7 +235,7 @@ def _config_at(cls: type[Config], place: tuple[str | int, ...]) -> type[Config]:
 
 def _choice(annotation: Any) -> Any:
     """Of a union the configuration, or the table of them; anything else as it is."""
-    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+    if typing.get_origin(annotation) not in _UNIONS:
         return annotation
     choices = [choice for choice in typing.get_args(annotation) if choice is not type(None)]
     return next((c for c in choices if isinstance(c, type) and issubclass(c, Config)), choices[0])

@@ -25,6 +25,7 @@ from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address, parse_address
 from earshot.types import Pair, Wanted
 from earshot.vlm import load as load_vlm
+from earshot.vlm.hub import look
 
 
 @runtime_checkable
@@ -339,6 +340,11 @@ def load(
         raise InputError("temperature 0 is greedy, so that several samples would be equal; use samples=1")
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
     sight = Sight(min_pixels, max_pixels, image_backend)
+    named, checked = _named(listener), checker if isinstance(checker, Mapping) else parse_listeners(checker)
+    for spec in (*(one for _, one in named if isinstance(one, ListenerSpec)), *checked.values()):
+        for source in spec.sources:
+            if not is_address(source):
+                look(source)
     reasoner: Judges
     loaded: Loaded = {}
     if is_address(model):
@@ -353,10 +359,9 @@ def load(
         loaded[str(model), device, dtype, sight] = vlm  # as a listener, in the words of its own folder
         reasoner = Reasoner(vlm.asked(prompts), **how)
     shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "sight": sight}
-    checked = checker if isinstance(checker, Mapping) else parse_listeners(checker)
     return RewardModel(
         reasoner,
-        _listeners(listener, loaded, **shared),
+        _listeners(named, loaded, **shared),
         {name: build_checker(spec.filled(**shared), loaded) for name, spec in checked.items()},
         samples=samples,
         redaction=redaction,
@@ -382,21 +387,26 @@ def at_address(text: str) -> ListenerSpec:
     return ListenerSpec(("+".join(spec.sources),), **options)  # there are no ensembles of reasoners
 
 
-def _listeners(given: Any, loaded: Loaded, **options: Any) -> dict[str, Listener]:
-    """Listeners by name, those that were described built.
-
-    Raises:
-        InputError: Two have one name.
-    """
+def _named(given: Any) -> list[tuple[str | None, ListenerSpec | Listener]]:
+    """Whoever was named to re-read traces, those that were named in words described."""
     if isinstance(given, Mapping):
         named = [(name, one) for name, one in given.items()]
     else:
         several = [given] if isinstance(given, str | Path | ListenerSpec | Listener) else given
         named = [(None, one) for one in several]
+    return [(name, parse_listener(str(one)) if isinstance(one, str | Path) else one) for name, one in named]
+
+
+def _listeners(
+    named: Sequence[tuple[str | None, ListenerSpec | Listener]], loaded: Loaded, **options: Any
+) -> dict[str, Listener]:
+    """Listeners by name, those that were described built.
+
+    Raises:
+        InputError: Two have one name.
+    """
     found: dict[str, Listener] = {}
     for name, one in named:
-        if isinstance(one, str | Path):
-            one = parse_listener(str(one))
         if isinstance(one, ListenerSpec):
             name = name or one.name
             one = build_listener(replace(one, name=name).filled(**options), loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -52,6 +53,8 @@ def take_picture(source: PictureLike, *, argument: str, limits: ImageLimits = DE
         source = _from_array(source, argument)
     elif not isinstance(source, Path | bytes | Image.Image):
         raise ImageError(f"{argument}: is of type {type(source).__name__}, expected {_EXPECTED}")
+    if isinstance(source, Path) and not os.path.lexists(source):
+        raise ImageError(f"{argument}: {printable(str(source))}: is missing, expected an image file")
     image = load_image(source, limits=limits, where=argument)
     digest = hashlib.sha256(f"{image.width} {image.height}\0".encode())
     digest.update(image.tobytes())

@@ -51,9 +51,10 @@ def blind_statistics(table: PredictionTable) -> dict[str, Statistic]:
 
 
 def larger(pairs: Int[np.ndarray, " k"], first: Float[np.ndarray, " p"], second: Float[np.ndarray, " p"]) -> Guess:
-    """The side with the larger number, over those of the pairs that have both."""
+    """The side with the larger number, over those of the pairs that have both; over none where no two differ."""
     known = pairs[~np.isnan(first[pairs]) & ~np.isnan(second[pairs])]
-    return Guess(known, first[known] - second[known])
+    lean = first[known] - second[known]
+    return Guess(known, lean) if lean.any() else Guess(known[:0], lean[:0])  # all are alike: there is nothing to go by
 
 
 def generator_prior(table: PredictionTable) -> Guess:

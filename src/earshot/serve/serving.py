@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import uvicorn
 from earshot.errors import EarshotError, InputError
 from earshot.serve.app import Server
 from earshot.serve.refusals import ClientGone, Refusal
-from earshot.web import address_of, listen
+from earshot.web import address_of
 
 _MIN_KEY = 16
 
@@ -37,19 +38,18 @@ def read_key(path: Path) -> bytes:
     return key
 
 
-def serve(server: Server, host: str, port: int, announce: Callable[[str], None]) -> None:
+def serve(server: Server, listener: socket.socket, host: str, announce: Callable[[str], None]) -> None:
     """Serves until SIGTERM or SIGINT; a second one ends at once.
 
     What has been let in by then is answered; whoever comes later gets a 503 as long as others are waited for.
 
     Args:
         server: What to serve.
-        host: The address to listen on.
-        port: Of it; 0 is any free one.
+        listener: From `web.listen`, before a model was loaded; it is closed.
+        host: The address that it listens on.
         announce: Told the address once a first comparison has been made.
 
     Raises:
-        InputError: The port is taken.
         EarshotError: The model cannot make a first comparison.
     """
     told = threading.Event()
@@ -60,7 +60,7 @@ def serve(server: Server, host: str, port: int, announce: Callable[[str], None])
             raise KeyboardInterrupt
         told.set()
 
-    with listen(host, port) as listener:
+    with listener:
         http = uvicorn.Server(
             uvicorn.Config(
                 server,

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from earshot.rundir import read_json_object
 from earshot.train.callbacks import FiniteGuard
 from earshot.train.checkpoints import OURS
+from earshot.vlm.folder import check
 
 # Of TRL: micro-steps, by which it knows when to draw new completions, and the tokens seen.
 _COUNTERS = {"_step", "_total_train_tokens"}
@@ -58,6 +59,7 @@ class TrainerBase:
         them, are written under other names than they have in memory: none fits, and the run goes on from the weights
         it began with, with no more than a warning.
         """
+        check(resume_from_checkpoint)
         model = self.model if model is None else model  # type: ignore[attr-defined]
         if self.is_fsdp_enabled or not isinstance(model, PreTrainedModel):  # type: ignore[attr-defined]
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]

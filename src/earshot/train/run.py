@@ -213,7 +213,8 @@ def begin_run(
         contents = contents_of(config, {role: records[id(vlm)] for role, vlm in models.items()})
         changed = check_same(run, config, contents) if has_begun(run) else None
         RunDir.create(run.path, resume=True)  # repairs what a crash has left half-written
-        remove_left(run.rollouts)
+        for folder in (run.path, run.rollouts):
+            remove_left(folder)
         checkpoint = latest_checkpoint(run, tell=lambda line: console.print(line, highlight=False))
         rewind(run, checkpoint)
         resumed = None if changed is None else {"step": 0 if checkpoint is None else checkpoint.step, "was": changed}

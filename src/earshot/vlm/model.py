@@ -22,21 +22,21 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_backends import TorchvisionBackend
 
-from earshot.errors import ConfigError, InputError, ModelError, ModelOutOfReach, PromptTooLong, first_line
+from earshot.errors import ConfigError, InputError, ModelError, PromptTooLong, first_line, short
 from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, load_image, scaled
 from earshot.protocol import PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.answers import AnswerPlace, answer_place
-from earshot.rundir import read_json_object, whole, write_json
+from earshot.rundir import whole, write_json
 from earshot.types import Pair
+from earshot.vlm.folder import base_of, check, is_adapter, place_of, read
 from earshot.vlm.hub import reachable_or_offline
+from earshot.vlm.limits import beyond_limits
 from earshot.vlm.mechanisms import check_config, check_inputs
 from earshot.vlm.prefix.pictures import layout_is_known
 from earshot.vlm.processors import load_processor
 from earshot.vlm.weights import merged, read_weights
 
-WORLD = "world:"  # begins the name of a model that ships with Earshot, and lies there:
-WORLD_WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
-_ADAPTER = "adapter_config.json"
+_LONG_PROMPT = 16_384  # characters: what a template makes of a prompt may grow with it
 SIDECAR = "earshot.json"  # what a model folder says about itself: prompt set, whole, and images it was trained with
 _PLACES_OF_IMAGES = ("image_token", "video_token", "boi_token", "eoi_token")  # of processors
 
@@ -161,8 +161,35 @@ class Vlm:
                     f"{self.name}: its chat template knows no option '{option}', which prompt set '{vlm.prompts.name}' "
                     "sets; leave it out, or choose another model"
                 )
-        vlm.messages("a")
+        vlm.check_question()
         return vlm
+
+    def check_question(self) -> None:
+        """Sees, without the model, that questions can be asked: the chat template first runs in a process with limits.
+
+        Raises:
+            ModelError: It takes too much time or memory, breaks, or has no place for two images or the system turn.
+        """
+        self._start, self.control_tokens  # noqa: B018 - of the tokenizer, whose threads are in no copy of a process
+        if (limit := beyond_limits(self._write_questions)) is not None:
+            raise ModelError(f"{self.name}: its chat template takes more than {limit} for one question; mend it")
+        try:
+            self._write_questions()
+            self.grey_question()
+        except ModelError:
+            raise
+        except Exception as error:  # whatever a template does, and a processor with what it has written
+            raise ModelError(
+                f"{self.name}: its chat template and its processor make no question ({type(error).__name__}: "
+                f"{first_line(error)}); take those that the model came with"
+            ) from error
+
+    def _write_questions(self) -> None:
+        for prompt in ("a" * _LONG_PROMPT, "a"):
+            *before, question = self.messages(prompt)
+            fewer = [{**question, "content": _with_images(question["content"], n)} for n in range(3)]
+            if len({self.rendered([*before, one]) for one in fewer}) < 3:
+                raise ModelError(f"{self.name}: its chat template has no place for two images; choose another model")
 
     def freeze(self) -> Vlm:
         """The same model in evaluation mode with gradients off: a listener is never trained."""
@@ -346,29 +373,29 @@ def load(
         ModelError: There is no such model, it is no image-text-to-text model, its processor cannot be had, or it does
             not continue conversations.
     """
-    path = world_model(str(path)) if str(path).startswith(WORLD) else path
-    sight = sight.filled(_read_sight(Path(path)))
-    if (Path(path) / _ADAPTER).is_file() and not (Path(path) / "config.json").is_file():
-        return _with_adapter(Path(path), dtype=dtype, device=device, sight=sight, weights=weights)
-    where = resolve_device(device)
+    where, source = resolve_device(device), place_of(path)
+    sight = sight.filled(_read_sight(Path(source)))
+    if is_adapter(source):
+        return _with_adapter(source, dtype=dtype, device=device, sight=sight, weights=weights)
     wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
-    source = str(path)
-    _check_folder(source)
+    prompts = _read_prompts(Path(source))
     try:
         with reachable_or_offline(source):
+            check(source, weights=weights)
             # What the small files say is looked at before gigabytes are read.
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             check_config(config, source)
             processor = _prepared(load_processor(source, config, sight.image_backend or "pil"), source)
+            vlm = Vlm(None, processor, prompts, name=source)
+            set_limits(vlm, sight)
+            vlm.check_question()
             model = _read_model(source, config, wanted).to(where) if weights else _outline(config, wanted)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
             "safetensors and a processor of an image-text-to-text family, or a hub id that can be reached"
         ) from error
-    vlm = Vlm(model, processor, _read_prompts(Path(path)), name=Path(source).name)
-    set_limits(vlm, sight)
-    return vlm.asked(vlm.prompts)
+    return replace(vlm, model=model, name=Path(source).name)
 
 
 def _read_model(source: str, config: Any, dtype: torch.dtype) -> Any:
@@ -406,15 +433,14 @@ def _prepared(processor: Any, source: str) -> Any:
     return processor
 
 
-def _with_adapter(folder: Path, *, weights: bool, **how: Any) -> Vlm:
+def _with_adapter(source: str, *, weights: bool, **how: Any) -> Vlm:
     """The base that an adapter of PEFT names, with the adapter merged into its weights.
 
     Raises:
         ModelError: The base or the adapter cannot be loaded.
     """
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError(f"{folder}: an adapter without adapter_model.safetensors; save it with safetensors")
-    base = str(read_json_object(folder / _ADAPTER, what="an adapter's configuration").get("base_model_name_or_path"))
+    check(source)
+    base, folder = base_of(source), Path(source)
     try:
         vlm = load(base, weights=weights, **how)
     except ModelError as error:
@@ -435,46 +461,17 @@ def _merged(base: Any, adapter: Path) -> Any:
         return merged(PeftModel.from_pretrained(base, str(adapter)))
 
 
-def world_model(name: str, weights: Path = WORLD_WEIGHTS) -> Path:
-    """The folder of a warm model that ships with Earshot, from `world:NAME`.
-
-    Args:
-        name: Such as `world:reasoner`.
-        weights: Where the models lie.
-
-    Raises:
-        ModelError: There is no such model; the message lists those there are.
-    """
-    folder = weights / name.removeprefix(WORLD)
-    known = sorted(config.parent.name for config in weights.glob("*/config.json"))
-    if folder.name not in known or folder.parent != weights:
-        models = ", ".join(WORLD + other for other in known) or "none in this installation"
-        raise ModelError(f"{name}: no such model, expected one of: {models}; 'earshot world pretrain' makes them")
-    return folder
-
-
-def _check_folder(source: str) -> None:
-    """Refuses a path that holds no model before the hub is asked for it; `owner/name` may be a hub id."""
-    path = Path(source)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"{source}: the folder holds no config.json, expected one written by save_pretrained")
-    elif path.exists():
-        raise ModelError(f"{source}: not a folder, expected one with config.json and safetensors, or a hub id")
-    elif path.is_absolute() or source.startswith((".", "~")) or len(path.parts) > 2 or _lies_in_a_folder(path):
-        raise ModelOutOfReach(f"{source}: no such folder, expected one with config.json and safetensors, or a hub id")
-
-
-def _lies_in_a_folder(path: Path) -> bool:
-    return len(path.parts) == 2 and path.parent.is_dir()
-
-
 def resolve_device(device: str) -> torch.device:
     """`auto` is the GPU where there is one; a GPU that was asked for and is not there is an error, never the CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device: 'cuda' was asked for, but this torch sees no GPU; use device 'cpu' or 'auto'")
+    kind, _, number = str(device).partition(":")
+    if kind not in ("cpu", "cuda") or not (number.isdecimal() or str(device) == kind):
+        raise ModelError(f"device: {device!r} is none, expected 'auto', 'cpu' or 'cuda'")
+    there = 1 if kind == "cpu" else torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= there:
+        found = f"{there} GPUs" if there else "no GPU"
+        raise ModelError(f"device: {device!r} was asked for, but this torch sees {found}; use device 'cpu' or 'auto'")
     return torch.device(device)
 
 
@@ -506,6 +503,12 @@ def answer_token_ids(vlm: Vlm) -> tuple[int, int]:
     return answer_tokens(vlm).ids
 
 
+def _with_images(content: Sequence[Mapping[str, Any]], n: int) -> list[Mapping[str, Any]]:
+    """A turn with the first n of its images."""
+    kept = [k for k, part in enumerate(content) if part["type"] == "image"][:n]
+    return [part for k, part in enumerate(content) if part["type"] != "image" or k in kept]
+
+
 def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
     parts = [part for message in messages if not isinstance(message["content"], str) for part in message["content"]]
     return sum(part.get("type") == "image" for part in parts)
@@ -513,25 +516,25 @@ def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
 
 def _read_prompts(folder: Path, default: PromptSet | None = None) -> PromptSet:
     """What a folder was trained with: the set as it stands there, or in older folders its name."""
-    sidecar = folder / SIDECAR
-    if not sidecar.is_file():
-        return default or prompt_set("standard")
+    said = _said_of_itself(folder).get("prompts", default or "standard")
     try:
-        said = read_json_object(sidecar, what="a model's prompts").get("prompts")
-        return prompt_set(said if isinstance(said, dict) else str(said))
+        if isinstance(said, dict | str | PromptSet):
+            return prompt_set(said)
     except ConfigError as error:
-        raise ModelError(f"{sidecar}: {error}") from error
+        raise ModelError(f"{folder / SIDECAR}: {error}") from error
+    raise ModelError(f"{folder / SIDECAR}: 'prompts' is {short(said)}, expected a prompt set or its name")
 
 
 def _read_sight(folder: Path) -> Sight:
     """How images were made ready for a model when it was written, where its processor cannot say it."""
-    sidecar = folder / SIDECAR
-    if not sidecar.is_file():
-        return AS_IT_IS
     try:
-        return Sight(**read_json_object(sidecar, what="a model's images").get("images", {}))
+        return Sight(**_said_of_itself(folder).get("images", {}))
     except (InputError, TypeError) as error:
-        raise ModelError(f"{sidecar}: 'images' is not as Earshot writes it ({first_line(error)})") from error
+        raise ModelError(f"{folder / SIDECAR}: 'images' is not as Earshot writes it ({first_line(error)})") from error
+
+
+def _said_of_itself(folder: Path) -> dict[str, Any]:
+    return read(folder / SIDECAR) if (folder / SIDECAR).is_file() else {}
 
 
 def set_limits(vlm: Vlm, sight: Sight) -> None:

@@ -9,6 +9,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
 from earshot.errors import ModelError, first_line
+from earshot.vlm.folder import CONFIG
 
 # Of bitsandbytes' 4-bit layers: at their first pass on some CPUs they put their weights into another order, from which
 # 0.50 does not find its way back where they are saved, hashed or written out.
@@ -29,6 +30,10 @@ def read_weights(source: str, config: Any, dtype: torch.dtype) -> tuple[Any, dic
             source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except Exception as error:  # each of these packages has its own
+        if "ignore_mismatched_sizes" in str(error):
+            raise ModelError(
+                f"{source}: its weights have other shapes than {CONFIG} tells of; copy it again"
+            ) from error
         if method is None:
             raise
         raise ModelError(f"{source}: its weights are quantised by {method!r}: {first_line(error)}") from error

@@ -40,9 +40,13 @@ def change(tree: dict[str, Any], place: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "problem"),
     [
-        ("arms.listener.kindd", "grpo", "unknown key 'arms.listener.kindd'; the nearest known key is 'kind'"),
-        ("primary.0.endpont", "x", "unknown key 'primary.0.endpont'; the nearest known key is 'endpoint'"),
-        ("evaluation.sampels", 2, "the nearest known key is 'samples'"),
+        (
+            "arms.listener.kindd",
+            "grpo",
+            "unknown key 'arms.listener.kindd'; the nearest known key is 'arms.listener.kind'",
+        ),
+        ("primary.0.endpont", "x", "unknown key 'primary.0.endpont'; the nearest known key is 'primary.0.endpoint'"),
+        ("evaluation.sampels", 2, "the nearest known key is 'evaluation.samples'"),
         ("reference", "nobody", "reference: no arm 'nobody', expected one of naive, listener"),
         ("evaluation.sets", ["tset"], "evaluation.sets: no set 'tset'"),
         ("world.sets", ["test"], "sets or world.sets: no set 'train'"),

@@ -103,7 +103,7 @@ def test_what_the_plan_sets_is_not_overridden_and_typos_are_found(tree: dict[str
     with pytest.raises(ConfigError, match="'seed' is set by the plan"):
         expand(plan_of({**tree, "base": {**tree["base"], "common": {"seed": 3}}}))
     tree["arms"]["listener"]["overrides"] = {"rewards": {"listner": 1.0}}
-    with pytest.raises(ConfigError, match=r"arm 'listener': unknown key 'rewards.listner'.*'listener'"):
+    with pytest.raises(ConfigError, match=r"arm 'listener': unknown key 'rewards.listner'.*'rewards.listener'"):
         expand(plan_of(tree))
     tree["arms"]["listener"]["overrides"] = {}
     tree["primary"][0]["endpoint"] = "acuracy"

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Measure Earshot against stock in paired runs.")
+from earshot.cli.lazy import Group
+
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Measure Earshot against stock in paired runs.")
 
 Sizes = Annotated[
     list[str] | None,

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from earshot.cli.lazy import Group
+
 if TYPE_CHECKING:
     from earshot.lab.experiment.control import Design, Rates
     from earshot.lab.experiment.power import Components
     from earshot.lab.experiment.running import StepState
     from earshot.lab.experiment.summary import Summary
 
-app = typer.Typer(no_args_is_help=True, help="Arms × seeds of a plan, what they show, and how many it takes.")
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Arms × seeds of a plan, what they show, and how many it takes."
+)
 
 Source = Annotated[Path, typer.Argument(help="An experiment's folder, or the folder of a summary.")]
 
