@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from earshot.cli.main import main
+from earshot.errors import InputError
 from earshot.rundir import RunDir, write_json
-from earshot.train.checkpoints import MANIFEST, OURS, fault_of, latest_checkpoint, seal
+from earshot.train.checkpoints import MANIFEST, OURS, fault_of, latest_checkpoint, rewind, seal
 from tests.vlm.models import tiny
 
 FILES = (
@@ -88,6 +89,27 @@ def test_every_damage_of_every_file_is_told_and_the_one_before_is_taken(run: Run
             (newest / name).rmdir()
         kept.replace(newest / name)
     assert latest_checkpoint(run, tell=pytest.fail) is not None
+
+
+@pytest.mark.parametrize("why", ["damaged", "of an earlier version"])
+def test_where_none_is_whole_nothing_is_begun_anew_over_them(run: RunDir, why: str) -> None:
+    for folder in run.checkpoints.iterdir():
+        if why == "damaged":
+            flipped(folder / "model.safetensors", 1, 0)
+        else:
+            (folder / MANIFEST).unlink()
+            (folder / OURS).unlink()
+    assert latest_checkpoint(run) is None
+    with pytest.raises(InputError, match="none of its checkpoints can be gone on from"):
+        rewind(run, None)
+    assert len([*run.checkpoints.iterdir()]) == 2
+
+
+def test_one_that_was_cut_off_while_it_was_written_is_begun_anew(run: RunDir) -> None:
+    shutil.rmtree(run.checkpoints / "checkpoint-4")
+    (run.checkpoints / "checkpoint-5" / MANIFEST).unlink()
+    rewind(run, latest_checkpoint(run))
+    assert not [*run.checkpoints.iterdir()]
 
 
 def test_a_bit_of_a_manifest_that_flips_is_told_or_changes_nothing(run: RunDir) -> None:

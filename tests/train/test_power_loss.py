@@ -96,7 +96,8 @@ def test_whatever_is_on_the_disk_there_is_a_whole_checkpoint(tmp_path: Path, mon
     def sign(folder: Path) -> None:
         (folder / "earshot.json").write_text("{}")
 
-    saver = Checkpoints(sign, SimpleNamespace(own_state=lambda: {"bad_steps": 0}), lambda step: True, keep=1)
+    trainer = SimpleNamespace(args=SimpleNamespace(output_dir=str(run.checkpoints)))
+    saver = Checkpoints(sign, trainer, lambda step: True, keep=1)
     disk = Disk(run.path)
     counted = []
     with watched(disk, monkeypatch):

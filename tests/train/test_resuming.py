@@ -19,7 +19,7 @@ from earshot.errors import InputError, TrainingAborted, TrainingInterrupted
 from earshot.rundir import RunDir, sole_writer
 from earshot.train import run as run_module
 from earshot.train.callbacks import Interruption
-from earshot.train.checkpoints import MANIFEST, fault_of, latest_checkpoint
+from earshot.train.checkpoints import MANIFEST, fault_of
 from earshot.train.grpo import train_grpo
 from earshot.train.sft import train_sft
 from tests.train.shapes import LORA, SHAPES, grpo, outcome, sft
@@ -140,31 +140,6 @@ def test_another_configuration_is_refused_with_both_values_and_what_may_change_i
     run = RunDir(train_grpo(grpo(talker, begun.parent / "moved", begun, save_steps=2), resume=True, console=QUIET))
     (again,) = json.loads(run.environment.read_text())["resumed"]
     assert again["step"] == 3 and again["was"] == {"data.train": str(data), "trl.save_steps": 1}
-
-
-DAMAGE: dict[str, Callable[[Path], Any]] = {
-    "gone": Path.unlink,
-    "empty": lambda file: file.write_bytes(b""),
-    "half": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
-    "one bit": lambda file: file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_checkpoint_is_named_and_passed_over(damage: str, begun: Path, tmp_path: Path) -> None:
-    run = RunDir(begun)
-    newest = latest_checkpoint(run)
-    assert newest is not None and (newest.step, newest.steps) == (3, 6)
-    for file in sorted(p for p in newest.path.rglob("*") if p.is_file()):
-        kept = file.read_bytes()
-        DAMAGE[damage](file)
-        told: list[str] = []
-        found = latest_checkpoint(run, tell=told.append)
-        assert found is not None and found.step == 2
-        assert len(told) == 1 and "checkpoint-3 is passed over" in told[0]
-        assert file.name in told[0]
-        file.write_bytes(kept)
-    assert latest_checkpoint(run) == newest
 
 
 def test_only_whole_checkpoints_are_kept_and_no_old_one_goes_before_the_next_is_whole(

@@ -103,16 +103,7 @@ class ModelOptions:
         named = self.listeners()
         check_decide(self.decide, list(named), self.redaction)
         need_torch()
-        from earshot.judging.model import at_address, load
-        from earshot.listener.build import ask_servers
-        from earshot.remote import is_address
-
-        asked = [*named.values()]
-        if is_address(self.model):
-            reasoner = at_address(self.model)
-            asked.append(replace(reasoner, prompts=self.prompts or reasoner.prompts))
-        for spec in asked:  # before a model is loaded, which takes minutes
-            ask_servers(spec)
+        from earshot.judging.model import load
 
         return load(
             **{one.name: getattr(self, one.name) for one in fields(self)}

@@ -14,18 +14,17 @@ from earshot.judging.pictures import PictureLike, take_picture
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images, score_images
 from earshot.listener import Listener, ask
-from earshot.listener.build import Loaded, build_checker, build_listener, describe_checker, describe_listener
+from earshot.listener.build import Loaded, build_checker, build_listener, describe_checker, describe_listener, look
 from earshot.listener.claims import ClaimListener
 from earshot.listener.remote import ChatListener
 from earshot.listener.spec import OF_A_SERVER, ListenerSpec, parse_listener, parse_listeners
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
-from earshot.protocol import PromptSet, RedactionLevel, prompt_set, redact_trace
+from earshot.protocol import PromptSet, RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address, parse_address
 from earshot.types import Pair, Wanted
 from earshot.vlm import load as load_vlm
-from earshot.vlm.hub import look
 
 
 @runtime_checkable
@@ -328,7 +327,7 @@ def load(
             itself. None takes what its folder was trained with, else `standard`.
 
     Raises:
-        InputError: An option makes no sense.
+        InputError: An option makes no sense, or a server refuses the question that it is asked first.
         ModelError: There is no such model, or it cannot be loaded.
     """
     if temperature < 0 or max_new_tokens < 1 or batch_size < 1:
@@ -341,17 +340,17 @@ def load(
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
     sight = Sight(min_pixels, max_pixels, image_backend)
     named, checked = _named(listener), checker if isinstance(checker, Mapping) else parse_listeners(checker)
-    for spec in (*(one for _, one in named if isinstance(one, ListenerSpec)), *checked.values()):
-        for source in spec.sources:
-            if not is_address(source):
-                look(source)
+    remote = _at_address(str(model), None if isinstance(prompts, PromptSet) else prompts) if is_address(model) else None
+    for spec in (*(one for _, one in named), *checked.values()):
+        if isinstance(spec, ListenerSpec):
+            look(spec)
     reasoner: Judges
     loaded: Loaded = {}
-    if is_address(model):
-        own = build_listener(at_address(str(model)))
+    if remote is not None:
+        own = build_listener(remote)
         assert isinstance(own, ChatListener)
-        if prompts is not None:
-            own.model.prompts = prompt_set(prompts)
+        if isinstance(prompts, PromptSet):
+            own.model.prompts = prompts
         reasoner = ChatReasoner(own, **how)
     else:
         vlm = load_vlm(model, device=device, dtype=dtype, sight=sight).freeze()
@@ -370,7 +369,7 @@ def load(
     )
 
 
-def at_address(text: str) -> ListenerSpec:
+def _at_address(text: str, prompts: str | Path | None) -> ListenerSpec:
     """How a reasoner on a server is asked: by a listener's description, of which only a server's options make sense.
 
     Raises:
@@ -384,6 +383,8 @@ def at_address(text: str) -> ListenerSpec:
         options["key_env"] = "EARSHOT_REASONER_KEY"
     if spec != ListenerSpec(spec.sources, **{**options, "key_env": spec.key_env}):
         raise InputError(f"{text}: a reasoner on a server takes no option but {', '.join(OF_A_SERVER)}")
+    if prompts is not None:
+        options["prompts"] = str(prompts)
     return ListenerSpec(("+".join(spec.sources),), **options)  # there are no ensembles of reasoners
 
 

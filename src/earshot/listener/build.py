@@ -28,7 +28,7 @@ from earshot.listener.spec import ListenerSpec
 from earshot.protocol import PromptSet, TraceLanguage, prompt_set
 from earshot.remote import ChatModel, Endpoint, is_address, parse_address
 from earshot.types import Pair, Votes
-from earshot.vlm import Vlm, load
+from earshot.vlm import Vlm, hub, load
 
 Loaded: TypeAlias = dict[tuple[str, str, str, Sight], Vlm]
 """Frozen models by source, device, dtype and sight, as they were asked for: one that is named twice is loaded once."""
@@ -61,20 +61,23 @@ def build_listener(spec: ListenerSpec, loaded: Loaded | None = None) -> Listener
     return listener if spec.temperature == 1.0 else TemperedListener(listener, spec.temperature)
 
 
-def ask_servers(spec: ListenerSpec) -> None:
-    """Asks each server of a description about two grey squares: what would fail later is told before anything slow.
+def look(spec: ListenerSpec) -> None:
+    """Looks at the models of a description and asks its servers about two grey squares, before anything is loaded.
 
     Raises:
         InputError: A server does not answer within our patience, refuses, or answers what cannot be read.
+        ModelError: A model cannot be had, or brings what it must not.
     """
     grey = Image.new("RGB", (64, 64), (128, 128, 128))
     pair = Pair("grey", "two grey squares", grey, grey, Votes(0.0, 0.0))
     for source in spec.sources if spec.control != "random" else ():
-        if is_address(source):
-            try:
-                ask(_base(replace(spec, needs_claims=False, redaction="none"), source, {}), [pair], [None])
-            except ListenerUnavailable as error:
-                raise InputError(f"{error}; it was asked one question before anything else") from error
+        if not is_address(source):
+            hub.look(source)
+            continue
+        try:
+            ask(_base(replace(spec, needs_claims=False, redaction="none"), source, {}), [pair], [None])
+        except ListenerUnavailable as error:
+            raise InputError(f"{error}; it was asked one question before anything else") from error
 
 
 def build_checker(spec: ListenerSpec, loaded: Loaded | None = None, *, with_prior: bool = False) -> ClaimListener:

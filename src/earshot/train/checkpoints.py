@@ -123,7 +123,17 @@ def latest_checkpoint(run: RunDir, tell: Callable[[str], None] = lambda _: None)
 
 
 def rewind(run: RunDir, checkpoint: Checkpoint | None) -> None:
-    """Takes back what was logged after the checkpoint (everything, without one): those steps are done again."""
+    """Takes back what was logged after the checkpoint (everything, without one): those steps are done again.
+
+    Raises:
+        InputError: There is none to go on from, but some that were complete once: they would be lost.
+    """
+    if checkpoint is None and (lost := [f for f in _folders(run) if _was_complete(f)]):
+        newest = max(lost, key=step_of)
+        raise InputError(
+            f"{run.path}: none of its checkpoints can be gone on from ({newest.name}: {fault_of(newest)}), and to "
+            "begin anew would remove them and what was logged; mend or move them, or choose another 'out'"
+        )
     step = 0 if checkpoint is None else checkpoint.step
     if run.metrics_log.exists():
         kept = [row for row in read_jsonl(run.metrics_log) if step and row.get("step", 0) <= step]
@@ -167,7 +177,17 @@ class Checkpoints(TrainerCallback):
         if is_place := self._is_place(state.global_step):
             self._place = Place.of(self._trainer)
         control.should_save = self._due and (is_place or state.global_step >= state.max_steps)
+        if control.should_save:
+            self._note(self._folder(state))
         return control
+
+    def _folder(self, state: Any) -> Path:
+        return Path(self._trainer.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+
+    def _note(self, folder: Path) -> None:
+        """Begins a checkpoint with what is ours: one without that was not written by this version."""
+        if self._trainer.state.is_world_process_zero:
+            write_json(folder / OURS, self._trainer.own_state())
 
     def save_place(self) -> bool:
         """Writes the checkpoint that could have been written last, if no weight has changed since; by all processes.
@@ -175,16 +195,13 @@ class Checkpoints(TrainerCallback):
         Returns:
             Whether there is one now: a run that is taken up from it does the step under way again, and loses no other.
         """
-        trainer, place = self._trainer, self._place
-        folder = (
-            RunDir(Path(trainer.args.output_dir).parent).checkpoints
-            / f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
-        )
+        trainer, place, folder = self._trainer, self._place, self._folder(self._trainer.state)
         if (folder / MANIFEST).is_file():
             return True
         if place is None or place.step != trainer.state.global_step:
             return False
         place.restore(trainer)
+        self._note(folder)
         trainer._save_checkpoint(trainer.model, None)
         self.on_save(trainer.args, trainer.state, trainer.control)
         return True
@@ -195,9 +212,8 @@ class Checkpoints(TrainerCallback):
         args.distributed_state.wait_for_everyone()
         if not state.is_world_process_zero:
             return
-        folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        folder = self._folder(state)
         self._sign(folder)
-        write_json(folder / OURS, self._trainer.own_state())
         seal(folder)
         run = RunDir(Path(args.output_dir).parent)
         for old in sorted(_folders(run), key=step_of)[: -self._keep if self._keep else 0]:
@@ -208,6 +224,11 @@ def step_of(checkpoint: Path) -> int:
     """The step of a checkpoint's folder; -1 where its name has none."""
     number = checkpoint.name.rsplit("-", 1)[-1]
     return int(number) if number.isdigit() else -1
+
+
+def _was_complete(folder: Path) -> bool:
+    """Whether a checkpoint was ever whole, as far as can be seen: sealed, or written by a version that sealed none."""
+    return (folder / MANIFEST).exists() or ((folder / TRAINER_STATE_NAME).exists() and not (folder / OURS).exists())
 
 
 def _folders(run: RunDir) -> Iterator[Path]:

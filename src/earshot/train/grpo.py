@@ -15,7 +15,7 @@ from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import ConfigError, InputError
 from earshot.images import AS_IT_IS, Sight
-from earshot.listener.build import Loaded, ask_servers, build_checker, build_listener, models_of
+from earshot.listener.build import Loaded, build_checker, build_listener, look, models_of
 from earshot.listener.spec import ListenerSpec
 from earshot.rundir import RunDir, read_jsonl
 from earshot.train.callbacks import FiniteGuard
@@ -77,7 +77,7 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
     held = held_pairs(config)
     for told in (config.listener and listener_spec(config.listener), config.claims and checker_spec(config.claims)):
         if told:
-            ask_servers(told)
+            look(told)
     vlm = load_model(config)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     loaded: Loaded = {}
