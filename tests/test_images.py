@@ -395,3 +395,19 @@ def test_a_transparent_colour_is_white_at_every_depth(bits: int) -> None:
 def test_pixels_whose_range_nobody_tells_are_refused(mode: str) -> None:
     with pytest.raises(ImageError, match=rf"has pixels of 32 bits \(mode {mode}\)"):
         load_image(Image.new(mode, (16, 16)))
+
+
+def test_a_png_without_the_palette_its_pixels_point_to_is_refused() -> None:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9, 9, 8, 3, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(bytes(10) * 9)) + chunk(b"IEND", b"")
+    palette = chunk(b"PLTE", b"\xff\0\0")
+    assert load_image(b"\x89PNG\r\n\x1a\n" + header + palette + data).getpixel((0, 0)) == RED
+    for other in (b"", chunk(b"PLTE", b"")):
+        with pytest.raises(ImageError):
+            load_image(b"\x89PNG\r\n\x1a\n" + header + other + data)
+
+
+def test_a_png_of_a_million_chunks_is_refused_before_pillow_walks_it() -> None:
+    data = red_png(10, 10, 10)
+    with pytest.raises(ImageError, match="more than 100000 chunks"):
+        load_image(data[:33] + chunk(b"tEXt", b"k\0v") * 1_000_000 + data[33:])
