@@ -24,6 +24,8 @@ COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS, *OPTIONAL_COLUMNS)
 REQUIRED_COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS)
 AXES = ("preference", "style", "coherence", "alignment")
 LABELS = get_args(Label)
+MAX_TEXT = 100_000
+"""Characters of a prompt, an id or a name: more than any model reads."""
 _ONE_OF = {"axis": AXES, "label": LABELS}
 
 SCHEMA = pa.schema([(name, pa.float64() if name in VOTE_COLUMNS else pa.string()) for name in COLUMNS])
@@ -112,9 +114,7 @@ def _at_least_one(metadata: Path) -> Iterator[dict[str, Any]]:
 def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterator[str]:
     """Each thing that is wrong with a row by itself; whether its images exist is another question."""
     for name in ("id", "prompt"):
-        value = row.get(name)
-        if not _is_text(value) or not value.strip():
-            yield f"{name} is {short(value)}, expected text"
+        yield from text_faults(name, row.get(name))
     files = [row.get(name) for name in IMAGE_COLUMNS]
     if files == [None, None]:
         if require_images:
@@ -129,10 +129,19 @@ def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterat
             yield f"{name} is {short(value)}, expected a finite count of at least 0"
     for name in OPTIONAL_COLUMNS:
         value = row.get(name)
-        if value is not None and not _is_text(value):
-            yield f"{name} is {short(value)}, expected text or null"
-        elif value is not None and value not in _ONE_OF.get(name, (value,)):
+        if value is None:
+            continue
+        yield from text_faults(name, value, may_be_blank=True)
+        if isinstance(value, str) and value not in _ONE_OF.get(name, (value,)):
             yield f"{name} is {short(value)}, expected one of {', '.join(_ONE_OF[name])}"
+
+
+def text_faults(name: str, value: object, *, may_be_blank: bool = False) -> Iterator[str]:
+    """What is wrong with a value that should be text."""
+    if not _is_text(value) or not (may_be_blank or value.strip()):
+        yield f"{name} is {short(value)}, expected text" + (" in UTF-8" if isinstance(value, bytes) else "")
+    elif len(value) > MAX_TEXT:
+        yield f"{name} has {len(value)} characters, expected at most {MAX_TEXT}"
 
 
 def is_count(value: object) -> bool:

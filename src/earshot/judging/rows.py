@@ -10,12 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from PIL.Image import Image
 
-from earshot.data.row_files import open_parquet
+from earshot.data.row_files import open_parquet, parquet_rows
 from earshot.data.rows import COLUMNS as SET_COLUMNS
-from earshot.data.rows import find_metadata, pair_of, place_of
+from earshot.data.rows import find_metadata, pair_of, place_of, text_faults
 from earshot.errors import DataError, InputError, short
 from earshot.images import ImageFolder, printable
 from earshot.rundir import parse_jsonl_line
@@ -23,7 +22,6 @@ from earshot.rundir import parse_jsonl_line
 IMAGE_COLUMNS = (("first_file_name", "second_file_name"), ("first", "second"))
 """How the two image columns may be called where the caller does not say."""
 
-_ROWS_WITH_IMAGES, _ROWS_WITHOUT = 16, 2048
 _ENDS = 1 << 16
 _MARK_LINES = 1024
 
@@ -127,8 +125,9 @@ class RowFile:
         given = row.get(self._columns.id)
         name = given if isinstance(given, str) else str(number if given is None else given)
         prompt = row.get(self._columns.prompt)
-        if not isinstance(prompt, str):
-            return BadRow(number, name, f"{self._columns.prompt} is {short(prompt)}, expected text")
+        fault = next(text_faults(self._columns.prompt, prompt, may_be_blank=True), None)
+        if fault is not None or not isinstance(prompt, str):
+            return BadRow(number, name, str(fault))
         try:
             first, second = (self._image(row.get(column), column) for column in self._image_columns)
         except DataError as error:
@@ -144,6 +143,8 @@ class RowFile:
         return Row(number, pair.id, pair.prompt, pair.first, pair.second)
 
     def _image(self, value: Any, column: str) -> Path | bytes:
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
         if isinstance(value, Mapping):  # the hub's embedded images
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
@@ -157,8 +158,6 @@ class RowFile:
             self.n_rows = int(file.metadata.num_rows)
             schema = file.schema_arrow
         self._image_columns = self._find_columns(schema.names)
-        paths = all(pa.types.is_string(schema.field(name).type) for name in self._image_columns)
-        self._rows_at_a_time = _ROWS_WITHOUT if paths else _ROWS_WITH_IMAGES
         wanted = {
             self._columns.id,
             self._columns.prompt,
@@ -202,14 +201,8 @@ class RowFile:
         return found[0], found[1]
 
     def _parquet_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any]]:
-        # A buffer keeps a column from being read whole before its first row is there.
-        with open_parquet(self._file, "make it again", name=self.path, buffer_size=1 << 20) as file:
-            groups, skip = _row_groups(file.metadata, start, stop)
-            batches = file.iter_batches(self._rows_at_a_time, row_groups=groups, columns=self._read_columns)
-            for batch in batches if groups else ():
-                if skip < batch.num_rows:
-                    yield from batch.slice(skip).to_pylist()
-                skip = max(0, skip - batch.num_rows)
+        with open_parquet(self._file, "make it again", name=self.path) as file:
+            yield from parquet_rows(file, self._read_columns, name=self.path, start=start, stop=stop)
 
     def _jsonl_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any] | str]:
         mark, skip = divmod(start, _MARK_LINES)
@@ -217,17 +210,3 @@ class RowFile:
             lines.seek(self._marks[mark])
             for line in islice(filter(bytes.strip, lines), skip, skip + stop - start):
                 yield parse_jsonl_line(line)
-
-
-def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
-    """The row groups that hold rows from `start` to `stop`, and how many rows stand before `start` in the first."""
-    groups: list[int] = []
-    skip = at = 0
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
-        if at < stop and at + rows > start:
-            if not groups:
-                skip = start - at
-            groups.append(group)
-        at += rows
-    return groups, skip

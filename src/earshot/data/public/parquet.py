@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from earshot.data.public import Published
 from earshot.data.public.annotations import Row, absent, locate, pairs_of_rows
-from earshot.data.row_files import open_parquet
+from earshot.data.row_files import open_parquet, parquet_rows
 from earshot.errors import DataError, ImageError, InputError, short
 from earshot.images import NO_IMAGE, ImageFolder, Tolerance
 from earshot.types import ImageSource, Pair
@@ -28,8 +28,6 @@ ALL = "all"
 """The split that stands for every split of a folder."""
 
 _SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d{3,})-of-(?P<of>\d{3,})(-[0-9a-f]+)?")
-_ROWS_WITH_IMAGES = 8
-_ROWS_WITHOUT = 4096
 
 
 class Shard(NamedTuple):
@@ -184,8 +182,7 @@ def open_shard(file: Path) -> AbstractContextManager[pq.ParquetFile]:
     Raises:
         DataError: It is no complete parquet file, or damaged further in.
     """
-    # Buffered, so that the compressed bytes of a row group are not held beside the decoded ones.
-    return open_parquet(file, "get it again, 'git lfs pull' if it is a pointer", buffer_size=1 << 20, pre_buffer=False)
+    return open_parquet(file, "get it again, 'git lfs pull' if it is a pointer")
 
 
 def read_rows(
@@ -197,14 +194,10 @@ def read_rows(
         DataError: A file is damaged further in.
     """
     wanted = [*columns, *image_columns] if images else list(columns)
-    size = _ROWS_WITH_IMAGES if images and image_columns else _ROWS_WITHOUT
     for shard in shards:
-        number = 0
         with open_shard(shard.file) as file:
-            for batch in file.iter_batches(batch_size=size, columns=wanted, use_threads=False):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(f"{shard.file.name} row {number}", f"{shard.key}-{number}", values, shard.split)
+            for number, values in enumerate(parquet_rows(file, wanted, name=shard.file), start=1):
+                yield Row(f"{shard.file.name} row {number}", f"{shard.key}-{number}", values, shard.split)
 
 
 def embedded_image(row: Row, column: str, folder: ImageFolder, images: bool) -> ImageSource:
