@@ -7,7 +7,7 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from earshot.errors import DataError, EarshotError, ImageError, InputError
 from earshot.image_sizes import Refused, check_png, png_chunks, webp_without_end
 from earshot.jpeg_scans import SCAN, check_scans, jpeg_segments
+from earshot.paths import at_home
 from earshot.types import ImageSource
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
@@ -29,6 +30,8 @@ NO_IMAGE = b""
 
 _ORIENTATION_TAG = 0x0112
 _STRIP = 256  # rows of pixels
+_SHOWN = 200  # characters of a name in a message
+_DECLARED = "is declared (--root DIR, data.roots, roots=)"
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -255,37 +258,80 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     return pixels
 
 
-def resolve_inside(root: Path, relative: str, *, where: str | None = None) -> Path:
+def resolve_inside(root: Path, relative: str, *, where: str | None = None, roots: Sequence[Path] = ()) -> Path:
     """The path of a file named in a row, which must lie in the folder, links followed. It need not exist.
 
+    A link may also lead into one of `roots`, into the hub's cache, and from a snapshot of the hub to its `blobs`; an
+    absolute path may lie there.
+
+    Args:
+        root: The folder.
+        relative: The name in the row.
+        where: The row, for the message of an error.
+        roots: Further folders in which files may lie, as the user has declared.
+
     Raises:
-        ImageError: The name is empty, absolute, holds `..` or a null byte, or is a link that leaves the folder.
+        ImageError: The name is empty, holds `..` or a null byte, or is an absolute path or a link that leads elsewhere.
     """
-    name = f"{printable(where)}: {printable(relative)!r}" if where is not None else repr(printable(relative))
+    shown = repr(printable(relative[:_SHOWN] + "..." * (len(relative) > _SHOWN)))
+    name = f"{printable(where)}: {shown}" if where is not None else shown
     if not relative or "\0" in relative:
         raise ImageError(f"{name} is no file name; expected a path relative to {root}")
-    if relative.startswith(("/", "\\")) or relative[1:2] == ":":
-        raise ImageError(f"{name} is an absolute path; expected one relative to {root}")
     if ".." in relative.replace("\\", "/").split("/"):
         raise ImageError(f"{name} holds '..'; expected a path that stays in {root}")
     try:
-        inside = Path(os.path.realpath(root / relative)).is_relative_to(os.path.realpath(root))
+        place = Path(os.path.realpath(root / relative))
+        folders = [Path(os.path.realpath(folder)) for folder in (root, *roots)]
+        inside = any(place.is_relative_to(folder) for folder in (*folders, *_of_the_hub(folders[0])))
     except (OSError, ValueError) as error:
         raise ImageError(f"{name} cannot be followed ({error}); expected a file in {root}") from error
+    if relative.startswith("\\") or relative[1:2] == ":" or (relative.startswith("/") and not inside):
+        raise ImageError(
+            f"{name} is an absolute path; expected one relative to {root}, or in a folder that {_DECLARED}"
+        )
     if not inside:
-        raise ImageError(f"{name} is a link that leaves {root}; copy the file into the folder")
+        raise ImageError(
+            f"{name} is a link that leaves {root}; copy the file into it, or into a folder that {_DECLARED}"
+        )
     return root / relative
+
+
+def _of_the_hub(root: Path) -> Iterator[Path]:
+    """Where the hub's client keeps files that it links to: its cache, and `blobs` beside `snapshots/REVISION`."""
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    yield Path(os.path.realpath(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub"))
+    for folder in (root, *root.parents):
+        if folder.parent.name == "snapshots":
+            yield folder.parent.parent / "blobs"
+
+
+def declared_roots(roots: Sequence[str | Path]) -> tuple[Path, ...]:
+    """The folders in which a user says that files of a set may lie.
+
+    Raises:
+        InputError: One of them is no folder.
+    """
+    folders = tuple(at_home(Path(root)) for root in roots)
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: is no folder, expected one in which a set's images lie; check --root, data.roots"
+            )
+    return folders
 
 
 class ImageFolder:
     """Finds the images that rows name in one folder, by `resolve_inside`.
 
+    A file may also lie in one of `roots`, which the user declares: behind a link, or by its absolute path.
+
     Following every link costs a dozen system calls an image. A subfolder that has passed is not followed again, so
     that a million rows are found with one call each.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, roots: Sequence[str | Path] = ()) -> None:
         self.root = Path(root)
+        self.roots = declared_roots(roots)
         self._sound: set[str] = set()
 
     def find(self, relative: str, *, where: str | None = None) -> Path:
@@ -301,7 +347,7 @@ class ImageFolder:
                 return path
         except (OSError, ValueError):
             pass  # the long way says what is wrong
-        resolve_inside(self.root, relative, where=where)
+        resolve_inside(self.root, relative, where=where, roots=self.roots)
         if not _is_file(path):
             place = f"{printable(where)}: " if where is not None else ""
             raise ImageError(f"{place}{printable(str(path))} is missing; put the image there or drop the row")

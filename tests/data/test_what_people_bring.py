@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import earshot
 from earshot.cli.main import main
 from earshot.config import GrpoConfig
 from earshot.data.pairset import PairSet, read_pairs
 from earshot.data.row_files import iter_row_file, open_parquet, parquet_rows
-from earshot.errors import DataError
+from earshot.errors import DataError, ModelError
+from earshot.judging.pictures import take_picture
 from earshot.judging.rows import BadRow, Row, RowFile
+from earshot.listener.spec import parse_listener
 from earshot.rundir import read_jsonl
 
 ROW = {
@@ -76,12 +79,44 @@ def test_the_users_own_folder_is_read_where_no_shell_has_done_so(
     )
     home = str(folder.parent)
     assert (config.model.path, config.data.train, config.out) == (f"{home}/m", f"{home}/set", f"{home}/run")
+    roots = GrpoConfig.model_validate(
+        {"model": {"path": "m"}, "data": {"train": "s", "roots": ["~/disk"]}, "out": "o", "rewards": {"listener": 0}}
+    )
+    assert roots.data.roots == (f"{home}/disk",)
+    for call in (lambda: earshot.load("~/nobody"), lambda: parse_listener("a=~/nobody+~/no,orders=both")):
+        try:
+            spec = call()
+        except ModelError as error:
+            assert f"{home}/nobody: no such folder" in str(error)
+        else:
+            assert spec.sources == (f"{home}/nobody", f"{home}/no")
+    assert take_picture("~/set/images/a.png", argument="first").image.size == (56, 56)
     assert config.listener is not None and config.listener.paths == (f"{home}/l", "hub/id")
     assert (
         main(["compare", "--model", "~/nobody", "--prompt", "~/a", *map(str, sorted((folder / "images").iterdir()))])
         == 2
     )
     assert f"{home}/nobody: no such folder" in capsys.readouterr().err
+
+
+def test_images_on_another_disk_are_read_wherever_a_set_is_once_that_is_declared(folder: Path) -> None:
+    write(folder, ROW, {**ROW, "id": "2"})
+    scratch = folder.parent / "scratch"
+    (folder / "images").rename(scratch)
+    (folder / "images").symlink_to(scratch)
+    assert main(["data", "check", str(folder)]) == 1
+    assert main(["data", "check", str(folder), "--root", str(scratch)]) == 0
+    with pytest.raises(DataError, match="declared"):
+        list(read_pairs(folder))
+    assert len(list(read_pairs(folder, roots=[scratch]))) == 2
+    assert PairSet(folder, roots=[scratch])[1].first == folder / "images" / "a.png"
+    for whole_pairs in (True, False):
+        rows = RowFile(folder, whole_pairs=whole_pairs, roots=[scratch]).read(0, 2)
+        assert [type(row) for row in rows] == [Row, Row]
+    bad = next(RowFile(folder).read(0, 1))
+    assert isinstance(bad, BadRow) and str(folder) not in bad.error and "--root" in bad.error
+    assert main(["data", "overlap", str(folder), str(folder), "--root", str(scratch)]) == 0
+    assert main(["data", "check", str(folder), "--root", str(folder / "nowhere")]) == 2
 
 
 # Parquet

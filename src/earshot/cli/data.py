@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from earshot.cli.options import Roots
 from earshot.cli.overlap import overlap_command
 
 app = typer.Typer(
@@ -100,6 +101,7 @@ def check_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pair set.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 4,
+    root: Roots = None,
 ) -> None:
     """List every bad row of a pair set with its place and reason; every image is decoded.
 
@@ -108,7 +110,7 @@ def check_command(
     from earshot.data.check import check_pairset
 
     problems = []
-    for problem in check_pairset(folder, workers=workers):
+    for problem in check_pairset(folder, workers=workers, roots=root or ()):
         problems.append(problem)
         if not as_json:
             typer.echo(f"{problem.place}: {problem.reason}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from earshot.cli.engine import EngineOptions
-from earshot.cli.options import with_options
+from earshot.cli.options import Roots, with_options
 from earshot.cli.reward_model import ModelOptions, Seed
 
 
@@ -22,6 +22,7 @@ def judge_command(
         None, help="The column with the first image; 'first_file_name' or 'first' are found without."
     ),
     second_column: str | None = typer.Option(None, help="The column with the second image."),
+    root: Roots = None,
 ) -> None:
     """Judge every row of a pair set, parquet or JSON Lines file into a parquet file, in both orders of the images.
 
@@ -32,7 +33,7 @@ def judge_command(
     columns = Columns(prompt_column, first_column, second_column)
     shard = among.share()
     # Looked at before anything slow, so that a wrong file fails at once.
-    RowFile(source, columns)
+    RowFile(source, columns, roots=root or ())
     from earshot.cli.progress import progress_bar
     from earshot.judging.to_file import judge_file
 
@@ -45,6 +46,7 @@ def judge_command(
             shard=shard,
             batch=among.batch,
             tolerate=among.tolerate,
+            roots=root or (),
             columns=columns,
             settings=settings,
             part_rows=part_rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import islice
@@ -23,7 +23,8 @@ from earshot.data.rows import (
     row_faults,
 )
 from earshot.errors import DataError, ImageError
-from earshot.images import load_image, resolve_inside
+from earshot.images import ImageFolder, load_image, resolve_inside
+from earshot.paths import at_home
 from earshot.rundir import parse_jsonl_line
 from earshot.types import hash_of
 
@@ -41,7 +42,7 @@ class Problem(NamedTuple):
     """The row it is in, counted from 1; None where the whole set is meant."""
 
 
-def check_pairset(folder: Path, *, workers: int = 1) -> Iterator[Problem]:
+def check_pairset(folder: str | Path, *, workers: int = 1, roots: Sequence[str | Path] = ()) -> Iterator[Problem]:
     """Yields everything that is wrong with a pair set, every image decoded, in the order of the rows but for ids.
 
     Values that are not what their column holds; images that are missing, refused or outside the folder; repeated ids,
@@ -51,14 +52,16 @@ def check_pairset(folder: Path, *, workers: int = 1) -> Iterator[Problem]:
     Args:
         folder: The pair set.
         workers: Threads that decode images.
+        roots: Further folders in which images may lie, behind links or by absolute paths.
 
     Raises:
         InputError: There is no such folder.
     """
-    folder, ids = Path(folder), array("q")
+    folder, ids = at_home(Path(folder)), array("q")
+    images = ImageFolder(folder, roots)
     try:
         metadata, info = find_metadata(folder), read_info(folder)
-        yield from _row_problems(metadata, ids, workers, require_images=info.get("images") is not False)
+        yield from _row_problems(metadata, ids, workers, images, require_images=info.get("images") is not False)
     except DataError as error:
         yield Problem(str(folder), str(error).removeprefix(f"{folder}: "), None)
         return
@@ -69,11 +72,13 @@ def check_pairset(folder: Path, *, workers: int = 1) -> Iterator[Problem]:
         yield Problem(str(metadata), f"holds {held} pairs where {INFO} says {expected}; copy the set again", None)
 
 
-def _row_problems(metadata: Path, ids: array, workers: int, *, require_images: bool) -> Iterator[Problem]:
+def _row_problems(
+    metadata: Path, ids: array, workers: int, images: ImageFolder, *, require_images: bool
+) -> Iterator[Problem]:
     """Goes through the rows once, and adds the hash of each id to `ids`."""
     rows = _numbered_rows(metadata)
     # An image that is in many pairs is decoded once.
-    image_fault = lru_cache(_REMEMBERED)(partial(_image_fault, metadata.parent))
+    image_fault = lru_cache(_REMEMBERED)(partial(_image_fault, images))
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(rows, _BATCH)):
             values = (row.get(column) for _, row in batch if isinstance(row, dict) for column in IMAGE_COLUMNS)
@@ -121,9 +126,9 @@ def _reasons(row: dict[str, Any] | str, faults: dict[str, str | None], *, requir
             yield fault
 
 
-def _image_fault(folder: Path, name: str) -> str | None:
+def _image_fault(images: ImageFolder, name: str) -> str | None:
     try:
-        load_image(resolve_inside(folder, name))
+        load_image(resolve_inside(images.root, name, roots=images.roots))
     except ImageError as error:
         return str(error)
     return None

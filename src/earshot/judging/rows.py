@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from earshot.data.rows import COLUMNS as SET_COLUMNS
 from earshot.data.rows import find_metadata, pair_of, place_of, text_faults
 from earshot.errors import DataError, InputError, short
 from earshot.images import ImageFolder, printable
+from earshot.paths import at_home
 from earshot.rundir import parse_jsonl_line
 
 IMAGE_COLUMNS = (("first_file_name", "second_file_name"), ("first", "second"))
@@ -69,13 +70,21 @@ class RowFile:
         source: A pair set's folder, a `.parquet` or a `.jsonl` file.
         columns: What its columns are called.
         whole_pairs: Whether it is a pair set, of which a row without proper votes is a bad one too.
+        roots: Further folders in which images may lie, behind links or by absolute paths.
 
     Raises:
         InputError: There is no such file, or it is of another kind.
         DataError: It is damaged, or has no such columns.
     """
 
-    def __init__(self, source: Path, columns: Columns = COLUMNS, *, whole_pairs: bool = False) -> None:
+    def __init__(
+        self,
+        source: Path,
+        columns: Columns = COLUMNS,
+        *,
+        whole_pairs: bool = False,
+        roots: Sequence[str | Path] = (),
+    ) -> None:
         self.path = find_metadata(source) if source.is_dir() else source
         if not self.path.is_file():
             raise InputError(f"{source}: is no file, expected a pair set's folder, .parquet or .jsonl; check the path")
@@ -85,7 +94,7 @@ class RowFile:
         self._whole_pairs = whole_pairs
         # Messages name the file as the caller did; it is opened from whatever folder a process works in.
         self._file = self.path.absolute()
-        self._images = ImageFolder(self._file.parent)
+        self._images = ImageFolder(self._file.parent, [at_home(Path(root)).absolute() for root in roots])
         self._parquet = self.path.suffix == ".parquet"
         if self._parquet:
             self._open_parquet()

@@ -48,7 +48,7 @@ def validation(
     """
     if not config.evaluation.every_steps or config.data.validation is None:
         return None
-    pairs = PairSet(Path(config.data.validation))
+    pairs = PairSet(Path(config.data.validation), roots=config.data.roots)
     held = [pairs[k] for k in range(min(config.evaluation.pairs, len(pairs)))]
 
     def judge() -> Mapping[str, float | None]:
