@@ -16,7 +16,7 @@ from earshot.cli.main import main
 from earshot.config import GrpoConfig
 from earshot.data.pairset import PairSet, read_pairs
 from earshot.data.row_files import iter_row_file, open_parquet, parquet_rows
-from earshot.errors import DataError, ModelError
+from earshot.errors import DataError, InputError, ModelError
 from earshot.judging.pictures import take_picture
 from earshot.judging.rows import BadRow, Row, RowFile
 from earshot.listener.spec import parse_listener
@@ -203,3 +203,95 @@ def test_any_stretch_of_rows_is_what_was_written(
             found = list(parquet_rows(opened, columns, name=file, start=start, stop=stop))
         expected = [{name: row[name] for name in columns} for row in written]
         assert found == expected[start:stop]
+
+
+# Rows as `datasets` writes them
+
+
+@pytest.fixture
+def hub_row(folder: Path) -> dict[str, object]:
+    first, second = ((folder / "images" / f"{name}.png").read_bytes() for name in "ab")
+    return {
+        "prompt": "a",
+        "first": {"bytes": first, "path": "/home/somebody/a.png"},
+        "second": {"bytes": second, "path": None},
+    }
+
+
+def judged(source: Path, **how: object) -> list[Row]:
+    rows = RowFile(source, **how)  # type: ignore[arg-type]
+    found = list(rows.read(0, rows.n_rows))
+    assert all(isinstance(row, Row) for row in found), found
+    return [row for row in found if isinstance(row, Row)]
+
+
+def test_embedded_images_count_whatever_their_path_says(folder: Path, hub_row: dict[str, object]) -> None:
+    first, second = hub_row["first"], hub_row["second"]
+    expected = (first["bytes"], second["bytes"])  # type: ignore[index]
+    both = {"prompt": "a", "images": [first, second]}
+    ones = {"prompt": "a", "first": [first], "second": [second]}
+    for row in (hub_row, both, ones):
+        pq.write_table(pa.Table.from_pylist([row]), folder / "rows.parquet")
+        (found,) = judged(folder / "rows.parquet")
+        assert (found.first, found.second) == expected
+
+
+def test_paths_in_structs_and_lists_are_found_in_the_folder_or_a_declared_one(folder: Path) -> None:
+    names = {"first": {"path": "images/a.png"}, "second": {"bytes": None, "path": str(folder / "images" / "b.png")}}
+    for rows in ([{"prompt": "a", **names}], [{"prompt": "a", "images": [names["first"], names["second"]]}]):
+        (folder.parent / "away").mkdir(exist_ok=True)
+        for place, roots in ((folder, []), (folder.parent / "away", [folder])):
+            rows[0].get("first", names["first"])["path"] = str(folder / "images" / "a.png")  # type: ignore[index]
+            (place / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+            (found,) = judged(place / "rows.jsonl", roots=roots)
+            assert found.first == folder / "images" / "a.png"
+    (bad,) = RowFile(folder.parent / "away" / "rows.jsonl").read(0, 1)
+    assert isinstance(bad, BadRow) and "absolute path" in bad.error and "--root DIR" in bad.error
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_a_list_that_is_no_pair_is_a_bad_row(n: int, folder: Path) -> None:
+    rows = [{"prompt": "a", "images": ["images/a.png"] * k} for k in (2, n)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    good, bad = RowFile(folder / "rows.jsonl").read(0, 2)
+    assert isinstance(good, Row) and isinstance(bad, BadRow)
+    assert bad.error == f"images is a list of {n}, expected a list of two images"
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+@pytest.mark.parametrize("below", ["", "data"])
+def test_shards_are_read_in_their_order_and_one_split_is_chosen(suffix: str, below: str, tmp_path: Path) -> None:
+    (tmp_path / below).mkdir(exist_ok=True)
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+
+    def shard(name: str, ids: list[str]) -> Path:
+        rows = [{"id": one, "prompt": "a", "first": "a.png", "second": "a.png"} for one in ids]
+        file = tmp_path / below / f"{name}.{suffix}"
+        if suffix == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), file)
+        else:
+            file.write_text("\n".join(map(json.dumps, rows)))
+        return file
+
+    last = shard("train-00002-of-00003", ["4"])
+    shard("train-00000-of-00003", ["0", "1"])
+    middle = shard("train-00001-of-00003", ["2", "3"])
+    assert [row.id for row in judged(tmp_path)] == ["0", "1", "2", "3", "4"]
+    rows = RowFile(tmp_path)
+    for start in range(6):
+        for stop in range(start, 6):
+            assert [row.id for row in rows.read(start, stop)] == ["0", "1", "2", "3", "4"][start:stop]
+    before = rows.fingerprint()
+    shard("train-00001-of-00003", ["2", "x"])
+    assert RowFile(tmp_path).fingerprint() != before
+    shard("test-00000-of-00001", ["t"])
+    with pytest.raises(DataError, match=r"several splits \(test, train\); choose with --split NAME"):
+        RowFile(tmp_path)
+    assert [row.id for row in judged(tmp_path, split="test")] == ["t"]
+    with pytest.raises(InputError, match="holds no split 'best'"):
+        RowFile(tmp_path, split="best")
+    middle.unlink()
+    with pytest.raises(DataError, match="lacks 1 of the 3 shards"):
+        RowFile(tmp_path, split="train")
+    with pytest.raises(InputError, match="is one file"):
+        RowFile(last, split="train")

@@ -43,7 +43,7 @@ def find_metadata(folder: Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder, expected a pair set; check the path")
-    found = [folder / name for name in (PARQUET, JSONL) if (folder / name).is_file()]
+    found = has_metadata(folder)
     if len(found) == 2:
         raise DataError(f"{folder}: holds both {PARQUET} and {JSONL}, expected one of them; move the other away")
     if found:
@@ -51,6 +51,11 @@ def find_metadata(folder: Path) -> Path:
     if is_half_written(folder):
         raise DataError(f"{folder}: is a half-written pair set, its {PARQUET} was never finished; make it again")
     raise DataError(f"{folder}: holds no {PARQUET} or {JSONL}; 'earshot data import' makes a pair set")
+
+
+def has_metadata(folder: Path) -> list[Path]:
+    """The metadata files that a folder has, which is none where it is no pair set."""
+    return [folder / name for name in (PARQUET, JSONL) if (folder / name).is_file()]
 
 
 def is_half_written(folder: Path) -> bool:

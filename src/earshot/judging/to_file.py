@@ -81,6 +81,7 @@ def judge_file(
     shard: tuple[int, int] = (1, 1),
     batch: int = 16,
     tolerate: int = 0,
+    split: str | None = None,
     roots: Sequence[str | Path] = (),
     columns: Columns = COLUMNS,
     settings: Mapping[str, Any] | None = None,
@@ -99,6 +100,7 @@ def judge_file(
         shard: The i-th of n shares of the rows, i from 1; the shares' files, one after another, are the whole.
         batch: Rows judged together.
         tolerate: How many bad rows of the shard to write with their error before one stops the work.
+        split: Which split, where `source` is a folder that holds the shards of several.
         roots: Further folders in which images may lie, behind links or by absolute paths.
         columns: What the columns of `source` are called.
         settings: What else the numbers depend on (`model.describe`); a job is only continued with the same.
@@ -112,7 +114,7 @@ def judge_file(
     """
     if batch < 1 or part_rows < 1:
         raise InputError(f"batch is {batch} and part_rows {part_rows}, expected at least 1 of either")
-    rows, out = RowFile(Path(source), columns, roots=roots), Path(out)
+    rows, out = RowFile(Path(source), columns, split=split, roots=roots), Path(out)
     start, stop = share(rows.n_rows, *shard)
     job = Job(rows, rows.fingerprint(), seed, batch, tolerate)
     record = plain(

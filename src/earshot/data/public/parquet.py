@@ -97,12 +97,13 @@ def read_shards(
     return Published(tuple(shard.file for shard in shards), pairs, embedded=bool(layout.images), by_rule=by_rule)
 
 
-def find_shards(source: Path, split: str | None = None) -> list[Shard]:
+def find_shards(source: Path, split: str | None = None, *, suffixes: Sequence[str] = (".parquet",)) -> list[Shard]:
     """The shards of one split in a folder or anywhere below it, in their order; or the one file given.
 
     Args:
         source: A folder or a parquet file.
         split: Which split; `all` for all of them. None will do where there is but one.
+        suffixes: What shards end in.
 
     Raises:
         InputError: There is no such folder, file or split.
@@ -110,9 +111,11 @@ def find_shards(source: Path, split: str | None = None) -> list[Shard]:
     """
     if not source.exists():
         raise InputError(f"{source}: is no file or folder; expected a published set, check the path")
-    files = [source] if source.is_file() else _parquet_files(source)
+    files = [source] if source.is_file() else _files(source, suffixes)
     if not files:
-        raise DataError(f"{source}: holds no *.parquet, nor does a folder in it; give the folder of the shards")
+        raise DataError(
+            f"{source}: holds no *{' or *'.join(suffixes)}, nor does a folder in it; give the folder of the shards"
+        )
     shards = sorted((_shard(file) for file in files), key=lambda shard: (shard.split or "", shard.key, shard.file))
     splits = sorted({shard.split or "" for shard in shards})
     if split is None and len(splits) > 1:
@@ -126,8 +129,8 @@ def find_shards(source: Path, split: str | None = None) -> list[Shard]:
     return shards
 
 
-def _parquet_files(folder: Path) -> list[Path]:
-    files = folder.rglob("*.parquet")
+def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    files = [file for suffix in suffixes for file in folder.rglob(f"*{suffix}")]
     return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
 
 
