@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from earshot.data.public.parquet import find_shards, shards_absent
 from earshot.data.row_files import open_parquet, parquet_rows
@@ -15,7 +15,15 @@ from earshot.data.rows import find_metadata, has_metadata
 from earshot.errors import DataError, InputError
 from earshot.rundir import parse_jsonl_line
 
-RawRow = Mapping[str, Any] | str
+
+class NoRow(NamedTuple):
+    """A line that is no row."""
+
+    found: str
+    sha256: str
+
+
+RawRow = Mapping[str, Any] | NoRow
 """A row as it stands, or what is there instead of one."""
 
 _ENDS = 1 << 16
@@ -98,7 +106,8 @@ class JsonLinesFile:
         with self._path.open("rb") as lines:
             lines.seek(self._marks[mark])
             for line in islice(filter(bytes.strip, lines), skip, skip + stop - start):
-                yield parse_jsonl_line(line)
+                row = parse_jsonl_line(line)
+                yield row if isinstance(row, dict) else NoRow(row, hashlib.sha256(line.strip()).hexdigest())
 
 
 def fingerprint_of(paths: Sequence[Path]) -> str:

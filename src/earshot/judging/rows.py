@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from earshot.data.rows import COLUMNS as SET_COLUMNS
 from earshot.data.rows import find_metadata, pair_of, place_of, text_faults
 from earshot.errors import DataError, InputError, short
 from earshot.images import ImageFolder, printable
-from earshot.judging.files import JsonLinesFile, ParquetFile, RawRow, find_files, fingerprint_of
+from earshot.judging.files import JsonLinesFile, NoRow, ParquetFile, RawRow, find_files, fingerprint_of
 from earshot.paths import at_home
 
 IMAGE_COLUMNS = (("first_file_name", "second_file_name"), ("first", "second"), ("images",))
@@ -51,6 +53,12 @@ class BadRow(NamedTuple):
     number: int
     id: str
     error: str
+    sha256: str
+    """Of the row's record, or where its pictures are refused of its prompt and both (`people.sha256_of`)."""
+
+    def fault(self) -> dict[str, str]:
+        """What a bad row has in the place of an answer."""
+        return {"error": self.error, "sha256": self.sha256}
 
 
 class RowFile:
@@ -128,8 +136,8 @@ class RowFile:
         return re.sub(rf"(?<!\S){folder}\b", "the file's folder", re.sub(rf"(?<!\S){folder}/", "", message))
 
     def _row(self, number: int, row: RawRow) -> Row | BadRow:
-        if isinstance(row, str):
-            return BadRow(number, str(number), f"is {row}, expected one JSON object")
+        if isinstance(row, NoRow):
+            return BadRow(number, str(number), f"is {row.found}, expected one JSON object", row.sha256)
         if self._whole_pairs:
             return self._pair(number, row)
         given = row.get(self._columns.id)
@@ -137,18 +145,18 @@ class RowFile:
         prompt = row.get(self._columns.prompt)
         fault = next(text_faults(self._columns.prompt, prompt, may_be_blank=True), None)
         if fault is not None or not isinstance(prompt, str):
-            return BadRow(number, name, str(fault))
+            return BadRow(number, name, str(fault), _sha256_of(row))
         try:
             first, second = (self._image(value, column) for value, column in self._image_values(row))
         except DataError as error:
-            return BadRow(number, name, self.placeless(str(error)))
+            return BadRow(number, name, self.placeless(str(error)), _sha256_of(row))
         return Row(number, name, prompt, first, second)
 
     def _pair(self, number: int, row: Mapping[str, Any]) -> Row | BadRow:
         try:
             pair = pair_of(row, self._images, place_of(self.path, number + 1))
         except DataError as error:
-            return BadRow(number, str(row.get("id", number)), self.placeless(str(error)))
+            return BadRow(number, str(row.get("id", number)), self.placeless(str(error)), _sha256_of(row))
         assert not isinstance(pair.first, Image) and not isinstance(pair.second, Image)
         return Row(number, pair.id, pair.prompt, pair.first, pair.second)
 
@@ -187,3 +195,12 @@ class RowFile:
                 "the columns (--prompt-column, --first-column, --second-column)"
             )
         return tuple(map(str, found))
+
+
+def _sha256_of(row: Mapping[str, Any]) -> str:
+    """Of a record as JSON, its keys in order, in which bytes are their own SHA-256."""
+
+    def plain(value: Any) -> str:
+        return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
+
+    return hashlib.sha256(json.dumps(row, sort_keys=True, default=plain).encode()).hexdigest()

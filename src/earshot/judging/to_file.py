@@ -68,6 +68,7 @@ def schema_of(listeners: Sequence[str] = (), checkers: Sequence[str] = ()) -> pa
             ("seed", count),
             ("samples", pa.list_(sample)),
             ("error", text),
+            ("sha256", text),
         ]
     )
 

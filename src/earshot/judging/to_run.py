@@ -161,6 +161,6 @@ def _put_together(parts: Parts, run: RunDir) -> None:
 def _faults(rows: list[Json]) -> Iterator[Json]:
     for row in rows:
         if "error" in row:
-            yield {"kind": "row", "id": row["id"], "error": row["error"]}
+            yield {"kind": "row", **{name: row[name] for name in ("row", "id", "error", "sha256") if name in row}}
         for name, error in row.get("broken", {}).items():
             yield {"kind": "listener", "listener": name, "ids": [row["id"]], "error": error}
