@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from earshot.errors import DataError, EarshotError, ImageError, InputError
 from earshot.image_sizes import Refused, check_png, png_chunks, webp_without_end
@@ -212,7 +212,7 @@ def _same_pixels(image: Image.Image, data: bytes) -> bool:
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as other:
         other.load()
         strips = ((0, top, image.width, min(top + _STRIP, image.height)) for top in range(0, image.height, _STRIP))
-        return all(image.crop(strip).tobytes() == other.crop(strip).tobytes() for strip in strips)
+        return not any(ImageChops.difference(image.crop(strip), other.crop(strip)).getbbox() for strip in strips)
 
 
 def _decodes(data: bytes) -> bool:
