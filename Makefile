@@ -19,7 +19,7 @@ TORCHVISION := build/torchvision
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart test test-torchvision slow kill conformance conformance-table check format lint types clean distclean
+.PHONY: help quickstart test test-torchvision slow kill malformed conformance conformance-table check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
@@ -29,6 +29,7 @@ help:
 	@echo 'make check        format, lint, types, tests: what must pass before a commit'
 	@echo 'make slow         the slow tests'
 	@echo 'make kill         commands killed at 300 random moments end as if they had been left alone (half an hour)'
+	@echo 'make malformed    3,600 whole, cut and damaged pictures and bombs: what is read, refused, and at what cost'
 	@echo 'make conformance  every model family that the tests build against stock transformers, also in training'
 	@echo 'make conformance-table'
 	@echo '                  write what it finds into docs/models.md'
@@ -54,6 +55,9 @@ slow: $(VENV)/.installed-test
 
 kill: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills
+
+malformed: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.malformed_pictures
 
 conformance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m conformance $(PYTEST_ARGS)

@@ -1,5 +1,6 @@
 """Evaluation on fakes with known opinions: what it writes, going on after a kill, shards, and what breaks."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from earshot.benchmarks.protocols import find_protocol
+from earshot.data.pairset import read_pairs
 from earshot.errors import DataError, InputError, ListenerUnavailable
 from earshot.evaluate import evaluate
 from earshot.judging.model import RewardModel
@@ -231,7 +233,16 @@ def test_bad_rows_are_passed_over_up_to_the_tolerance(data: Path, tmp_path: Path
     assert metrics is not None and (metrics["n_pairs"], metrics["n_refused"]) == (5, 2)
     assert run(data, tmp_path / "run", tolerate=2) == metrics
     errors = list(read_jsonl(tmp_path / "run" / "errors.jsonl"))
-    assert [(e["kind"], e["id"]) for e in errors] == [("row", "p1"), ("row", "p6")]  # once each, over two runs
+    assert [(e["kind"], e["row"], e["id"]) for e in errors] == [
+        ("row", 1, "p1"),
+        ("row", 6, "p6"),
+    ]  # once, over two runs
+    pair = list(read_pairs(data, tolerate=1))[1]
+    digest = hashlib.sha256(pair.prompt.encode())  # the first one's pictures were refused: the prompt and both files
+    for source in (pair.first, pair.second):
+        digest.update(hashlib.sha256(source.read_bytes()).digest() + b"\0")  # type: ignore[union-attr]
+    assert errors[0]["sha256"] == digest.hexdigest() and "convert the image" in errors[0]["error"]
+    assert len(errors[1]["sha256"]) == 64 and errors[1]["sha256"] != errors[0]["sha256"]
     with pytest.raises(DataError, match=r"p6.*tolerated are 1"):
         run(data, tmp_path / "other", tolerate=1)
 

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from earshot.errors import DataError, EarshotError, ImageError
+from earshot.errors import DataError, EarshotError, ImageError, InputError
 from earshot.images import (
     NO_IMAGE,
+    ImageFolder,
     ImageLimits,
     Tolerance,
     load_image,
@@ -325,6 +326,56 @@ def test_a_link_may_stay_in_the_folder_but_not_leave_it(tmp_path: Path) -> None:
     assert resolve_inside(tmp_path / "alias", "images/a.png") == tmp_path / "alias" / "images/a.png"
 
 
+def linked(root: Path, target: Path) -> Path:
+    """A set whose folder of images is a link, and one of whose images is."""
+    root.mkdir(parents=True)
+    target.mkdir(parents=True)
+    (target / "a.png").write_bytes(encode(gradient()))
+    (root / "images").symlink_to(target)
+    (root / "one.png").symlink_to(target / "a.png")
+    return root
+
+
+def test_a_link_may_lead_into_a_declared_folder_and_nowhere_else(tmp_path: Path) -> None:
+    root = linked(tmp_path / "set", tmp_path / "scratch" / "images")
+    (tmp_path / "secret.png").write_bytes(encode(gradient()))
+    (root / "secret.png").symlink_to(tmp_path / "secret.png")
+    declared = ImageFolder(root, [tmp_path / "scratch"])
+    for name in ("images/a.png", "one.png", str(tmp_path / "scratch/images/a.png")):
+        assert load_image(declared.find(name)).size == (48, 64)
+        with pytest.raises(ImageError, match=r"in(to)? a folder that is declared \(--root DIR, data.roots, roots=\)"):
+            ImageFolder(root).find(name, where="row 3")
+    for name in ("secret.png", str(tmp_path / "secret.png"), "images/../../secret.png", "/etc/passwd"):
+        with pytest.raises(ImageError):
+            declared.find(name)
+    with pytest.raises(InputError, match="is no folder"):
+        ImageFolder(root, [tmp_path / "nowhere"])
+
+
+def test_a_link_that_is_turned_round_after_it_passed_is_followed_again(tmp_path: Path) -> None:
+    root = linked(tmp_path / "set", tmp_path / "scratch")
+    (tmp_path / "secret.png").write_bytes(encode(gradient()))
+    folder = ImageFolder(root, [tmp_path / "scratch"])
+    folder.find("one.png")
+    (root / "one.png").unlink()
+    (root / "one.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ImageError, match="leaves"):
+        folder.find("one.png")
+
+
+def test_the_hubs_cache_is_read_through_its_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = linked(tmp_path / "hub/datasets--a--b/snapshots/0f", tmp_path / "hub/datasets--a--b/blobs")
+    assert ImageFolder(snapshot).find("one.png") == snapshot / "one.png"
+    copy = linked(tmp_path / "copy", tmp_path / "cache/hub/datasets--a--b/blobs")
+    with pytest.raises(ImageError, match="leaves"):
+        ImageFolder(copy).find("one.png")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    assert ImageFolder(copy).find("one.png") == copy / "one.png"
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
+    with pytest.raises(ImageError, match="leaves"):
+        ImageFolder(copy).find("one.png")
+
+
 # Tolerance
 
 
@@ -395,3 +446,19 @@ def test_a_transparent_colour_is_white_at_every_depth(bits: int) -> None:
 def test_pixels_whose_range_nobody_tells_are_refused(mode: str) -> None:
     with pytest.raises(ImageError, match=rf"has pixels of 32 bits \(mode {mode}\)"):
         load_image(Image.new(mode, (16, 16)))
+
+
+def test_a_png_without_the_palette_its_pixels_point_to_is_refused() -> None:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9, 9, 8, 3, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(bytes(10) * 9)) + chunk(b"IEND", b"")
+    palette = chunk(b"PLTE", b"\xff\0\0")
+    assert load_image(b"\x89PNG\r\n\x1a\n" + header + palette + data).getpixel((0, 0)) == RED
+    for other in (b"", chunk(b"PLTE", b"")):
+        with pytest.raises(ImageError):
+            load_image(b"\x89PNG\r\n\x1a\n" + header + other + data)
+
+
+def test_a_png_of_a_million_chunks_is_refused_before_pillow_walks_it() -> None:
+    data = red_png(10, 10, 10)
+    with pytest.raises(ImageError, match="more than 100000 chunks"):
+        load_image(data[:33] + chunk(b"tEXt", b"k\0v") * 1_000_000 + data[33:])

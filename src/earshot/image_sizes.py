@@ -1,58 +1,71 @@
-"""Whether the data of an image file fills the size its header promises; decoders fill up with black or grey instead."""
+"""Whether the data of an image file fill the size its header promises; decoders fill up with black or zeros instead."""
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+MAX_CHUNKS = 100_000
+"""Parts of a PNG file; each costs Pillow microseconds."""
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PALETTE = 3
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ZEROS, _FEWER = 16, 8
 
 
-def png_fault(data: bytes) -> str | None:
-    """What is wrong with the amount of data in a PNG file, or None.
+class Refused(Exception):
+    """Why an image is refused; `images` names the image."""
+
+
+def check_png(data: bytes) -> None:
+    """Sees that a PNG file holds as much as its header promises.
 
     The compressed stream is unpacked piece by piece, and counted only, against what width, height, depth and
-    interlacing ask for. Source: PNG specification (W3C, third edition), sections 7 and 8.
+    interlacing ask for. Source: PNG specification (W3C, third edition), sections 7, 8 and 11.
+
+    Raises:
+        Refused: It does not, or it has colours by number and no table of them.
     """
-    expected, found = 0, 0
+    expected, found, colours = 0, 0, True
     inflate, ended = zlib.decompressobj(), False
-    for kind, body in _png_chunks(data):
+    for kind, body in png_chunks(data):
         if kind == b"IHDR":
-            expected = _png_raw_bytes(body)
+            expected, colours = _png_raw_bytes(body), body[9] != _PALETTE
+        elif kind == b"PLTE":
+            colours = colours or len(body) >= 3
         elif kind == b"IDAT":
+            if not colours:
+                raise Refused("has no palette, which its pixels are numbers in; save the picture again")
             while body and found <= expected:
                 found += len(inflate.decompress(body, 1 << 20))
                 body = inflate.unconsumed_tail
         elif kind == b"IEND":
             ended = True
     if not ended:
-        return "is truncated"
+        raise Refused("is truncated; get the file again")
     if found != expected or not inflate.eof:
         more = "more than " if found > expected else ""
-        return f"holds {more}{found} bytes of picture where its header promises {expected}"
-    return None
+        raise Refused(f"holds {more}{found} bytes of picture where its header promises {expected}; make the file again")
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The name and body of each part of a PNG file, up to its end or to where it is cut.
+
+    Raises:
+        Refused: There are too many.
+    """
     position = 8
-    while position + 12 <= len(data):
+    for _ in range(MAX_CHUNKS):
         length = int.from_bytes(data[position : position + 4], "big")
-        if position + 12 + length > len(data):
-            return
         kind = data[position + 4 : position + 8]
+        if position + 12 + length > len(data) or not kind.isalpha():
+            return
         yield kind, data[position + 8 : position + 8 + length]
         if kind == b"IEND":
             return
         position += 12 + length
+    raise Refused(f"has more than {MAX_CHUNKS} chunks, which is the limit; save the picture again")
 
 
 def _png_raw_bytes(header: bytes) -> int:
@@ -68,58 +81,24 @@ def _png_raw_bytes(header: bytes) -> int:
     return total
 
 
-def jpeg_fault(data: bytes, decoded: Image, decode: Callable[[bytes], Image]) -> str | None:
-    """What is wrong with the amount of data in a JPEG file that has been decoded, or None.
+def webp_without_end(data: bytes) -> bytes | None:
+    """The picture of a WebP file without its last bytes, where it ends in zeros: it does not decode.
 
-    Where the data ends early, libjpeg leaves the remaining blocks at zero, which is mid-grey. A picture may well end
-    in grey by itself, so a grey corner is only the reason to look closer: bytes put behind the data of the first scan
-    are ignored where it was complete, and change the picture where the decoder was still waiting for some.
+    Zeros are codes like any other, and a flat picture may end in many; but an encoder writes no more of them than a
+    decoder reads, and a file system that had room set aside for a file does.
 
-    Args:
-        data: The file.
-        decoded: What `decode` made of it.
-        decode: Decodes the bytes of a JPEG file.
+    Returns:
+        None where the picture does not end in zeros.
     """
-    last = decoded.crop((decoded.width - 1, decoded.height - 1, decoded.width, decoded.height))
-    # Brightness alone: the colour of a corner is smoothed with that of the data above it.
-    if any(not 126 <= sample <= 129 for sample in (last.convert("L") if last.mode == "RGB" else last).tobytes()):
-        return None
-    end, interval, needed = _jpeg_first_scan(data)
-    fault = "ends before the size its header promises is filled"
-    if interval:
-        # The decoder skips to the next restart marker, over bytes put in; but the markers can be counted.
-        start = data.rfind(b"\xff\xda", 0, end)
-        return fault if len(_JPEG_RESTART.findall(data, start, end)) < -(-needed // interval) - 1 else None
-    probe = decode(data[:end] + b"\xa5\x3c\x96\x5a" * 16 + data[end:])
-    return fault if probe.tobytes() != decoded.tobytes() else None
-
-
-def _jpeg_first_scan(data: bytes) -> tuple[int, int, int]:
-    """Where the data of the first scan ends, the restart interval (0: none), and the number of units in the scan."""
-    position, interval, units = 2, 0, 0
-    while position + 4 <= len(data):
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        body = data[position + 4 : position + 2 + length]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        if marker == 0xDD:
-            interval = int.from_bytes(body[:2], "big")
-        elif marker in _JPEG_FRAMES:
-            units = _jpeg_units(body)
-        position += 2 + length
-        if marker == 0xDA:
-            following = _JPEG_MARKER.search(data, position)
-            return (following.start() if following else len(data)), interval, units
-    return len(data), interval, units
-
-
-def _jpeg_units(frame: bytes) -> int:
-    """Number of minimum coded units in an interleaved scan of this frame."""
-    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
-    factors = frame[7::3][: frame[5]]
-    across = 8 * max(factor >> 4 for factor in factors)
-    down = 8 * max(factor & 15 for factor in factors)
-    if len(factors) == 1:  # one component is never interleaved: its units are single blocks
-        across = down = 8
-    return -(-width // across) * -(-height // down)
+    position = 12
+    while position + 8 <= len(data):
+        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        body = data[position + 8 : position + 8 + size]
+        if kind in (b"VP8 ", b"VP8L"):
+            if len(body) - len(body.rstrip(b"\0")) < _ZEROS:
+                return None
+            short = len(body) - _FEWER - len(body) % 2
+            head = b"RIFF" + (short + 12).to_bytes(4, "little") + b"WEBP" + kind + short.to_bytes(4, "little")
+            return head + body[:short]
+        position += 8 + size + size % 2
+    return None

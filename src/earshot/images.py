@@ -7,17 +7,19 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from earshot.errors import DataError, EarshotError, ImageError, InputError
-from earshot.image_sizes import jpeg_fault, png_fault
+from earshot.image_sizes import Refused, check_png, png_chunks, webp_without_end
+from earshot.jpeg_scans import SCAN, check_scans, jpeg_segments
+from earshot.paths import at_home
 from earshot.types import ImageSource
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
@@ -27,6 +29,9 @@ NO_IMAGE = b""
 """Stands in a pair for an image that a pair set without images does not have; `load_image` refuses it by name."""
 
 _ORIENTATION_TAG = 0x0112
+_STRIP = 256  # rows of pixels
+_SHOWN = 200  # characters of a name in a message
+_DECLARED = "is declared (--root DIR, data.roots, roots=)"
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,6 +56,8 @@ class ImageLimits:
     min_side_px: int = 8
     max_aspect: float = 20.0
     """Longer side over shorter side."""
+    max_pixel_scans: int = 2_000_000_000
+    """Pixels times scans of a JPEG: a progressive one goes over its pixels some ten times, and a bomb thousands."""
 
 
 DEFAULT_LIMITS = ImageLimits()
@@ -82,7 +89,7 @@ def load_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS, whe
         data = _read(source, limits)
         with _open(data) as image:
             _check_header(image, limits)
-            _check_data(data, image)
+            _check_data(data, image, limits)
             if image.format == "PNG":
                 _scale_colour_key(image, bits=data[24])
             return _upright_rgb(image)
@@ -109,10 +116,6 @@ def read_file(path: Path, *, limits: ImageLimits = DEFAULT_LIMITS, where: str | 
         return _read(path, limits)
 
 
-class _Refused(Exception):
-    """Why an image is refused; `_naming` makes an ImageError of it."""
-
-
 @contextmanager
 def _naming(source: ImageSource, where: str | None) -> Iterator[None]:
     """Turns whatever goes wrong with an image into one ImageError that says which image, and in which row."""
@@ -126,7 +129,7 @@ def _naming(source: ImageSource, where: str | None) -> Iterator[None]:
     except Exception as error:
         names = [where or "", str(source) if isinstance(source, Path) else ""]
         place = ": ".join(printable(name) for name in names if name) or "image"
-        found = str(error) if isinstance(error, _Refused) else f"cannot be decoded ({printable(str(error))})"
+        found = str(error) if isinstance(error, Refused) else f"cannot be decoded ({printable(str(error))})"
         raise ImageError(f"{place}: {found}") from error
 
 
@@ -142,28 +145,33 @@ def _read(source: Path | bytes, limits: ImageLimits) -> bytes:
             descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             with os.fdopen(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise _Refused("is not a regular file; expected an image")
+                    raise Refused("is not a regular file; expected an image")
                 data = file.read(limits.max_bytes + 1)
         except FileNotFoundError as error:
-            raise _Refused("is missing; put the image there or drop the row") from error
+            raise Refused("is missing; put the image there or drop the row") from error
         except OSError as error:
-            raise _Refused(f"cannot be read ({error.strerror})") from error
+            raise Refused(f"cannot be read ({error.strerror})") from error
     else:
         data = source
     if not data:
         empty = "is empty" if isinstance(source, Path) else "is not there; this pair has no image"
-        raise _Refused(f"{empty}; expected the bytes of an image")
+        raise Refused(f"{empty}; expected the bytes of an image")
     if len(data) > limits.max_bytes:
-        raise _Refused(f"has more than {limits.max_bytes} bytes, which is the limit; shrink the image")
+        raise Refused(f"has more than {limits.max_bytes} bytes, which is the limit; shrink the image")
     return data
 
 
 def _open(data: bytes) -> Image.Image:
+    # Pillow goes through them one by one.
+    if data.startswith(b"\xff\xd8"):
+        next((one for one in jpeg_segments(data) if one.marker == SCAN), None)
+    elif data.startswith(b"\x89PNG"):
+        next((kind for kind, _ in png_chunks(data) if kind == b"IDAT"), None)
     try:
         return Image.open(io.BytesIO(data), formats=tuple(SUFFIXES))
     except UnidentifiedImageError as error:
         begin = data[:8].hex(" ")
-        raise _Refused(f"is no {' or '.join(SUFFIXES)} (it begins {begin}); convert the image") from error
+        raise Refused(f"is no {' or '.join(SUFFIXES)} (it begins {begin}); convert the image") from error
 
 
 def _check_header(image: Image.Image, limits: ImageLimits) -> None:
@@ -171,36 +179,49 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> None:
     frames = getattr(image, "n_frames", 1)
     # More frames are an animation, or a photograph with a second picture beside it; only the first would be seen.
     if frames > 1:
-        raise _Refused(f"holds {frames} frames, expected at most 1; take one of them")
+        raise Refused(f"holds {frames} frames, expected at most 1; take one of them")
     if image.mode in ("F", "I"):
-        raise _Refused(
+        raise Refused(
             f"has pixels of 32 bits (mode {image.mode}), whose range nobody tells; make them 8 or 16 bits wide"
         )
     if image.format is not None and image.format not in SUFFIXES:
-        raise _Refused(f"is {image.format}, expected {' or '.join(SUFFIXES)}; convert the image")
+        raise Refused(f"is {image.format}, expected {' or '.join(SUFFIXES)}; convert the image")
     if min(width, height) < limits.min_side_px:
-        raise _Refused(f"is {width} x {height} pixels, expected sides of at least {limits.min_side_px}")
+        raise Refused(f"is {width} x {height} pixels, expected sides of at least {limits.min_side_px}")
     if width * height > limits.max_pixels:
-        raise _Refused(f"is {width} x {height} pixels, expected at most {limits.max_pixels} in all; shrink the image")
+        raise Refused(f"is {width} x {height} pixels, expected at most {limits.max_pixels} in all; shrink the image")
     if max(width, height) > limits.max_aspect * min(width, height):
-        raise _Refused(f"is {width} x {height} pixels, expected at most 1 : {limits.max_aspect:g}; crop the image")
+        raise Refused(f"is {width} x {height} pixels, expected at most 1 : {limits.max_aspect:g}; crop the image")
 
 
-def _check_data(data: bytes, image: Image.Image) -> None:
-    """Decodes the image, and refuses a file whose data do not fill the size in its header."""
-    fault = png_fault(data) if image.format == "PNG" else None
-    if fault is None:
-        image.load()
-        if image.format == "JPEG":
-            fault = jpeg_fault(data, image, _decode_jpeg)
-    if fault is not None:
-        raise _Refused(f"{fault}; make the file again")
+def _check_data(data: bytes, image: Image.Image, limits: ImageLimits) -> None:
+    """Decodes the image, and refuses a file whose data do not fill the size in its header, or cost too much."""
+    others: list[bytes] = []
+    if image.format == "PNG":
+        check_png(data)
+    elif image.format in ("JPEG", "MPO"):
+        others = check_scans(data, max_pixel_scans=limits.max_pixel_scans)
+    image.load()
+    if not all(_same_pixels(image, other) for other in others):
+        raise Refused("is truncated: its data end before the size its header promises is filled; get the file again")
+    if image.format == "WEBP" and (shorter := webp_without_end(data)) is not None and _decodes(shorter):
+        raise Refused("is truncated: zeros stand where its data should; get the file again")
 
 
-def _decode_jpeg(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        image.load()
-        return image
+def _same_pixels(image: Image.Image, data: bytes) -> bool:
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as other:
+        other.load()
+        strips = ((0, top, image.width, min(top + _STRIP, image.height)) for top in range(0, image.height, _STRIP))
+        return not any(ImageChops.difference(image.crop(strip), other.crop(strip)).getbbox() for strip in strips)
+
+
+def _decodes(data: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            image.load()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _scale_colour_key(image: Image.Image, *, bits: int) -> None:
@@ -237,37 +258,80 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     return pixels
 
 
-def resolve_inside(root: Path, relative: str, *, where: str | None = None) -> Path:
+def resolve_inside(root: Path, relative: str, *, where: str | None = None, roots: Sequence[Path] = ()) -> Path:
     """The path of a file named in a row, which must lie in the folder, links followed. It need not exist.
 
+    A link may also lead into one of `roots`, into the hub's cache, and from a snapshot of the hub to its `blobs`; an
+    absolute path may lie there.
+
+    Args:
+        root: The folder.
+        relative: The name in the row.
+        where: The row, for the message of an error.
+        roots: Further folders in which files may lie, as the user has declared.
+
     Raises:
-        ImageError: The name is empty, absolute, holds `..` or a null byte, or is a link that leaves the folder.
+        ImageError: The name is empty, holds `..` or a null byte, or is an absolute path or a link that leads elsewhere.
     """
-    name = f"{printable(where)}: {printable(relative)!r}" if where is not None else repr(printable(relative))
+    shown = repr(printable(relative[:_SHOWN] + "..." * (len(relative) > _SHOWN)))
+    name = f"{printable(where)}: {shown}" if where is not None else shown
     if not relative or "\0" in relative:
         raise ImageError(f"{name} is no file name; expected a path relative to {root}")
-    if relative.startswith(("/", "\\")) or relative[1:2] == ":":
-        raise ImageError(f"{name} is an absolute path; expected one relative to {root}")
     if ".." in relative.replace("\\", "/").split("/"):
         raise ImageError(f"{name} holds '..'; expected a path that stays in {root}")
     try:
-        inside = Path(os.path.realpath(root / relative)).is_relative_to(os.path.realpath(root))
+        place = Path(os.path.realpath(root / relative))
+        folders = [Path(os.path.realpath(folder)) for folder in (root, *roots)]
+        inside = any(place.is_relative_to(folder) for folder in (*folders, *_of_the_hub(folders[0])))
     except (OSError, ValueError) as error:
         raise ImageError(f"{name} cannot be followed ({error}); expected a file in {root}") from error
+    if relative.startswith("\\") or relative[1:2] == ":" or (relative.startswith("/") and not inside):
+        raise ImageError(
+            f"{name} is an absolute path; expected one relative to {root}, or in a folder that {_DECLARED}"
+        )
     if not inside:
-        raise ImageError(f"{name} is a link that leaves {root}; copy the file into the folder")
+        raise ImageError(
+            f"{name} is a link that leaves {root}; copy the file into it, or into a folder that {_DECLARED}"
+        )
     return root / relative
+
+
+def _of_the_hub(root: Path) -> Iterator[Path]:
+    """Where the hub's client keeps files that it links to: its cache, and `blobs` beside `snapshots/REVISION`."""
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    yield Path(os.path.realpath(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub"))
+    for folder in (root, *root.parents):
+        if folder.parent.name == "snapshots":
+            yield folder.parent.parent / "blobs"
+
+
+def declared_roots(roots: Sequence[str | Path]) -> tuple[Path, ...]:
+    """The folders in which a user says that files of a set may lie.
+
+    Raises:
+        InputError: One of them is no folder.
+    """
+    folders = tuple(at_home(Path(root)) for root in roots)
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: is no folder, expected one in which a set's images lie; check --root, data.roots"
+            )
+    return folders
 
 
 class ImageFolder:
     """Finds the images that rows name in one folder, by `resolve_inside`.
 
+    A file may also lie in one of `roots`, which the user declares: behind a link, or by its absolute path.
+
     Following every link costs a dozen system calls an image. A subfolder that has passed is not followed again, so
     that a million rows are found with one call each.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, roots: Sequence[str | Path] = ()) -> None:
         self.root = Path(root)
+        self.roots = declared_roots(roots)
         self._sound: set[str] = set()
 
     def find(self, relative: str, *, where: str | None = None) -> Path:
@@ -283,7 +347,7 @@ class ImageFolder:
                 return path
         except (OSError, ValueError):
             pass  # the long way says what is wrong
-        resolve_inside(self.root, relative, where=where)
+        resolve_inside(self.root, relative, where=where, roots=self.roots)
         if not _is_file(path):
             place = f"{printable(where)}: " if where is not None else ""
             raise ImageError(f"{place}{printable(str(path))} is missing; put the image there or drop the row")

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from earshot.cli.lazy import Group
+from earshot.cli.options import Roots
 from earshot.cli.overlap import overlap_command
 
 By = Literal["prompt", "pair", "image"]
@@ -150,6 +151,7 @@ def check_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pair set.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 4,
+    root: Roots = None,
 ) -> None:
     """List every bad row of a pair set with its place and reason; every image is decoded.
 
@@ -159,7 +161,7 @@ def check_command(
     from earshot.data.check import Note, check_pairset
 
     problems, notes = [], list[Note]()
-    for problem in check_pairset(folder, workers=workers, on_note=notes.append):
+    for problem in check_pairset(folder, workers=workers, roots=root or (), on_note=notes.append):
         problems.append(problem)
         if not as_json:
             typer.echo(f"{problem.place}: {problem.reason}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from earshot.cli.engine import EngineOptions
-from earshot.cli.options import with_options
+from earshot.cli.options import Roots, with_options
 from earshot.cli.reward_model import ModelOptions
 from earshot.types import Estimate
 
@@ -32,6 +32,7 @@ def evaluate_command(
     ),
     resamples: int = typer.Option(10_000, min=1, help="Of the prompts, for the intervals."),
     as_json: bool = typer.Option(False, "--json", help="Print metrics.json instead of a table."),
+    root: Roots = None,
 ) -> None:
     """Judge every pair in both image orders, then measure accuracy, consistency, calibration and disagreement."""
     import json
@@ -62,6 +63,7 @@ def evaluate_command(
                 shard=shard,
                 batch=among.batch,
                 tolerate=among.tolerate,
+                roots=root or (),
                 pairs=pairs,
                 settings=evaluation_settings(described, run.path, data, {"model": asked.model, **names}),
                 progress=tell,

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from earshot.cli.engine import EngineOptions
-from earshot.cli.options import with_options
+from earshot.cli.options import Roots, with_options
 from earshot.cli.reward_model import ModelOptions, Seed
 
 
@@ -13,7 +13,9 @@ from earshot.cli.reward_model import ModelOptions, Seed
 def judge_command(
     asked: ModelOptions,
     among: EngineOptions,
-    source: Path = typer.Argument(metavar="IN", help="A pair set's folder, a .parquet or a .jsonl file."),
+    source: Path = typer.Argument(
+        metavar="IN", help="A pair set's folder, a .parquet or .jsonl file, or a folder of the hub's shards."
+    ),
     out: Path = typer.Argument(help="The parquet file to write; a job that was stopped goes on."),
     seed: Seed = 0,
     part_rows: int = typer.Option(512, min=1, help="Rows written at a time: what a kill can cost."),
@@ -22,6 +24,8 @@ def judge_command(
         None, help="The column with the first image; 'first_file_name' or 'first' are found without."
     ),
     second_column: str | None = typer.Option(None, help="The column with the second image."),
+    split: str | None = typer.Option(None, help="Which split, where IN is a folder with the shards of several."),
+    root: Roots = None,
 ) -> None:
     """Judge every row of a pair set, parquet or JSON Lines file into a parquet file, in both orders of the images.
 
@@ -32,7 +36,7 @@ def judge_command(
     columns = Columns(prompt_column, first_column, second_column)
     shard = among.share()
     # Looked at before anything slow, so that a wrong file fails at once.
-    RowFile(source, columns)
+    RowFile(source, columns, split=split, roots=root or ())
     from earshot.cli.progress import progress_bar
     from earshot.judging.to_file import check_name, judge_file
 
@@ -47,6 +51,8 @@ def judge_command(
             shard=shard,
             batch=among.batch,
             tolerate=among.tolerate,
+            split=split,
+            roots=root or (),
             columns=columns,
             settings=settings,
             part_rows=part_rows,

@@ -5,11 +5,9 @@ Exit codes: 0 done, 1 the work failed, 2 the call or its input is wrong, 130 int
 
 import errno
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -113,10 +111,11 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
 
 
 def _at_home(words: list[str]) -> list[str]:
-    """The words with `~/` as the user's own folder, where no shell has read it: in quotes, and after `KEY=`."""
-    home = Path.home().as_posix()
+    """The words with `~/` as the user's own folder, where no shell has read it."""
+    from earshot.paths import at_home
+
     free = {place + 1 for place, word in enumerate(words) if word == "--prompt"}  # text, and no path
-    return [word if k in free else re.sub(r"(^|[=+])~(?=/)", rf"\g<1>{home}", word) for k, word in enumerate(words)]
+    return [word if k in free else at_home(word) for k, word in enumerate(words)]
 
 
 def _exit_code(error: Exception) -> int:

@@ -3,7 +3,18 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+Roots = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--root",
+        help="A further folder in which the set's images may lie, behind links or by absolute paths. Repeatable.",
+    ),
+]
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

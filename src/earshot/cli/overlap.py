@@ -1,9 +1,12 @@
 """`earshot data overlap`: what a training set and a test set share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from earshot.cli.options import Roots
 
 if TYPE_CHECKING:
     from earshot.data.overlap import Fingerprints
@@ -25,6 +28,7 @@ def overlap_command(
     ] = DISTANCE,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode images; one a processor.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
+    root: Roots = None,
 ) -> None:
     """List the test pairs that share an image, a nearly equal picture or a prompt with a training set.
 
@@ -39,7 +43,7 @@ def overlap_command(
     kinds: Any = tuple(kind or KINDS)
     if unknown := [name for name in kinds if name not in KINDS]:
         raise InputError(f"--kind is {unknown[0]!r}, expected one of {', '.join(KINDS)}")
-    prints = [_prints(folder, kinds, workers) for folder in (train, test)]
+    prints = [_prints(folder, kinds, workers, root or ()) for folder in (train, test)]
     found = find_overlap(*prints, kinds=kinds, distance=distance)
     counts = count_overlap(found, out)
     summary = {
@@ -59,10 +63,16 @@ def overlap_command(
         typer.echo(f"{out}: these pairs, with up to {MOST_MATCHES} matches of each kind and image")
 
 
-def _prints(folder: Path, kinds: Any, workers: int | None) -> "Fingerprints":
+def _prints(folder: Path, kinds: Any, workers: int | None, roots: Sequence[Path]) -> "Fingerprints":
     from earshot.cli.progress import progress
     from earshot.data.overlap import fingerprint
 
     with progress() as bar:
         task = bar.add_task(f"reading {folder.name}", total=None)
-        return fingerprint(folder, kinds=kinds, workers=workers, progress=lambda done: bar.update(task, completed=done))
+        return fingerprint(
+            folder,
+            kinds=kinds,
+            workers=workers,
+            roots=roots,
+            progress=lambda done: bar.update(task, completed=done),
+        )

@@ -4,19 +4,14 @@ A comment above a default gives its source: METHOD for the definition of the met
 it publicly, [B] where we have it second-hand, [C] where it is our own choice; STACK for what was measured.
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from earshot.config.loading import Config
+from earshot.paths import at_home
 
-
-def _at_home(place: str) -> str:
-    return str(Path(place).expanduser()) if place.startswith("~/") else place
-
-
-Place = Annotated[str, AfterValidator(_at_home)]
+Place = Annotated[str, AfterValidator(at_home)]
 """A path, in which `~/` is the user's own folder, or what else a model or a set is named by."""
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -48,6 +43,8 @@ class DataConfig(Config):
     """Folder of the pair set that is trained on."""
     validation: Place | None = None
     """Folder of the pair set of the evaluation during training; None for none."""
+    roots: Annotated[tuple[Place, ...], Field(strict=False)] = ()
+    """Folders beside the sets' own in which their images may lie, behind links or by absolute paths: a scratch disk."""
     max_pairs: Count | None = None
     """Take only the first so many training pairs; None takes all."""
     # Nothing may be lost without being asked for.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from hashlib import blake2b
@@ -30,7 +30,8 @@ from earshot.data.rows import (
     row_faults,
 )
 from earshot.errors import DataError, ImageError
-from earshot.images import load_image, resolve_inside
+from earshot.images import ImageFolder, load_image, resolve_inside
+from earshot.paths import at_home
 from earshot.rundir import parse_jsonl_line
 from earshot.types import hash_of
 
@@ -62,7 +63,11 @@ class Note(NamedTuple):
 
 
 def check_pairset(
-    folder: Path, *, workers: int = 1, on_note: Callable[[Note], None] | None = None
+    folder: str | Path,
+    *,
+    workers: int = 1,
+    roots: Sequence[str | Path] = (),
+    on_note: Callable[[Note], None] | None = None,
 ) -> Iterator[Problem]:
     """Yields everything that is wrong with a pair set, every image decoded, in the order of the rows but for ids.
 
@@ -73,17 +78,19 @@ def check_pairset(
     Args:
         folder: The pair set.
         workers: Threads that decode images.
+        roots: Further folders in which images may lie, behind links or by absolute paths.
         on_note: Told at the end of equal pictures, repeated pairs and opposite votes. Pictures and prompts are compared
             by 64 bits of a hash: of the pixels, and of the prompt as `overlap.normalised_prompt` gives it.
 
     Raises:
         InputError: There is no such folder, or nothing of a pair set in it.
     """
-    folder, seen = Path(folder), _Seen()
+    folder, seen = at_home(Path(folder)), _Seen()
+    images = ImageFolder(folder, roots)
     is_pair_set = is_half_written(folder) or any((folder / name).is_file() for name in (PARQUET, JSONL))
     try:
         metadata, info = find_metadata(folder), read_info(folder)
-        yield from _row_problems(metadata, seen, workers, require_images=info.get("images") is not False)
+        yield from _row_problems(metadata, seen, workers, images, require_images=info.get("images") is not False)
     except DataError as error:
         if not is_pair_set:
             raise
@@ -176,11 +183,13 @@ def _groups(rows: Int[np.ndarray, " n"], keys: Int[np.ndarray, "k m"]) -> Iterat
         yield order[begin:end].tolist()
 
 
-def _row_problems(metadata: Path, seen: _Seen, workers: int, *, require_images: bool) -> Iterator[Problem]:
+def _row_problems(
+    metadata: Path, seen: _Seen, workers: int, images: ImageFolder, *, require_images: bool
+) -> Iterator[Problem]:
     """Goes through the rows once, and keeps what is compared at the end in `seen`."""
     rows = _numbered_rows(metadata)
     # An image that is in many pairs is decoded once.
-    decoded = lru_cache(_REMEMBERED)(partial(_decoded, metadata.parent))
+    decoded = lru_cache(_REMEMBERED)(partial(_decoded, images))
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(rows, _BATCH)):
             values = (row.get(column) for _, row in batch if isinstance(row, dict) for column in IMAGE_COLUMNS)
@@ -227,9 +236,9 @@ def _reasons(row: dict[str, Any] | str, pictures: dict[str, _Picture], *, requir
             yield fault
 
 
-def _decoded(folder: Path, name: str) -> _Picture:
+def _decoded(images: ImageFolder, name: str) -> _Picture:
     try:
-        image = load_image(resolve_inside(folder, name))
+        image = load_image(resolve_inside(images.root, name, roots=images.roots))
     except ImageError as error:
         return _Picture(str(error))
     digest = blake2b(repr((image.size, image.mode)).encode() + image.tobytes(), digest_size=8)

@@ -94,6 +94,7 @@ def fingerprint(
     *,
     kinds: Sequence[Kind] = KINDS,
     workers: int | None = None,
+    roots: Sequence[Path] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Fingerprints:
     """The keys of a pair set; every image is read once, however many pairs it is in.
@@ -102,6 +103,7 @@ def fingerprint(
         folder: The pair set; without images it has prompts only.
         kinds: What will be compared: pictures are decoded for `near`, files read for `image`.
         workers: Threads that decode; None is one a processor.
+        roots: Further folders in which images may lie.
         progress: Called with the number of images done.
 
     Raises:
@@ -112,7 +114,7 @@ def fingerprint(
     prompts, sides = array("Q"), (array("q"), array("q"))
     numbers: dict[Path, int] = {}
     with_images = "image" in kinds or "near" in kinds
-    for pair in read_pairs(folder, require_images=False):
+    for pair in read_pairs(folder, require_images=False, roots=roots):
         ids.append(pair.id)
         prompts.append(_first_64_bits(normalised_prompt(pair.prompt).encode("utf-8", "surrogatepass")))
         for numbers_of_side, source in zip(sides, (pair.first, pair.second), strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,27 +12,33 @@ import pyarrow as pa
 from earshot.data.rows import COLUMNS, SCHEMA, check_row, find_metadata, iter_rows, pair_of, place_of
 from earshot.errors import DataError
 from earshot.images import ImageFolder, Tolerance
+from earshot.paths import at_home
 from earshot.types import Pair
 
 OnError: TypeAlias = Callable[[DataError], None]
+Roots: TypeAlias = Sequence[str | Path]
 
 _BATCH = 8192
 
 
-def read_pairs(folder: Path, *, require_images: bool = True, tolerate: int = 0) -> Iterator[Pair]:
+def read_pairs(
+    folder: str | Path, *, require_images: bool = True, tolerate: int = 0, roots: Roots = ()
+) -> Iterator[Pair]:
     """Yields the pairs of a set in their order, with the paths of their images; `images.load_image` opens those.
 
     Args:
         folder: The pair set.
         require_images: Refuse rows without images; otherwise such a pair has `images.NO_IMAGE` on both sides.
         tolerate: How many bad rows to skip before one is raised.
+        roots: Further folders in which images may lie, behind links or by absolute paths.
 
     Raises:
         InputError: There is no such folder.
         DataError: There is no finished pair set in it, no row, or one more bad row than tolerated.
     """
+    folder = at_home(Path(folder))
     metadata, tolerance = find_metadata(folder), Tolerance(tolerate)
-    images = ImageFolder(metadata.parent)
+    images = ImageFolder(metadata.parent, roots)
 
     def stream() -> Iterator[Pair]:
         for number, row in enumerate(iter_rows(folder), start=1):
@@ -52,6 +58,7 @@ class PairSet:
         require_images: Refuse rows without images.
         tolerate: How many bad rows to leave out before one is raised.
         on_error: Told of every bad row.
+        roots: Further folders in which images may lie, behind links or by absolute paths.
 
     Raises:
         InputError: There is no such folder.
@@ -59,11 +66,17 @@ class PairSet:
     """
 
     def __init__(
-        self, folder: Path, *, require_images: bool = True, tolerate: int = 0, on_error: OnError | None = None
+        self,
+        folder: str | Path,
+        *,
+        require_images: bool = True,
+        tolerate: int = 0,
+        on_error: OnError | None = None,
+        roots: Roots = (),
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = at_home(Path(folder))
         self._metadata = find_metadata(self.folder)
-        self._images = ImageFolder(self.folder)
+        self._images = ImageFolder(self.folder, roots)
         self._require_images = require_images
         self._numbers = array("q")
         """The row in the file of each pair, for messages."""

@@ -24,6 +24,8 @@ COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS, *OPTIONAL_COLUMNS)
 REQUIRED_COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS)
 AXES = ("preference", "style", "coherence", "alignment")
 LABELS = get_args(Label)
+MAX_TEXT = 100_000
+"""Characters of a prompt, an id or a name: more than any model reads."""
 _ONE_OF = {"axis": AXES, "label": LABELS}
 
 SCHEMA = pa.schema([(name, pa.float64() if name in VOTE_COLUMNS else pa.string()) for name in COLUMNS])
@@ -41,7 +43,7 @@ def find_metadata(folder: Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder, expected a pair set; check the path")
-    found = [folder / name for name in (PARQUET, JSONL) if (folder / name).is_file()]
+    found = has_metadata(folder)
     if len(found) == 2:
         raise DataError(f"{folder}: holds both {PARQUET} and {JSONL}, expected one of them; move the other away")
     if found:
@@ -49,6 +51,11 @@ def find_metadata(folder: Path) -> Path:
     if is_half_written(folder):
         raise DataError(f"{folder}: is a half-written pair set, its {PARQUET} was never finished; make it again")
     raise DataError(f"{folder}: holds no {PARQUET} or {JSONL}; 'earshot data import' makes a pair set")
+
+
+def has_metadata(folder: Path) -> list[Path]:
+    """The metadata files that a folder has, which is none where it is no pair set."""
+    return [folder / name for name in (PARQUET, JSONL) if (folder / name).is_file()]
 
 
 def is_half_written(folder: Path) -> bool:
@@ -112,9 +119,7 @@ def _at_least_one(metadata: Path) -> Iterator[dict[str, Any]]:
 def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterator[str]:
     """Each thing that is wrong with a row by itself; whether its images exist is another question."""
     for name in ("id", "prompt"):
-        value = row.get(name)
-        if not _is_text(value) or not value.strip():
-            yield f"{name} is {short(value)}, expected text"
+        yield from text_faults(name, row.get(name))
     files = [row.get(name) for name in IMAGE_COLUMNS]
     if files == [None, None]:
         if require_images:
@@ -129,10 +134,19 @@ def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterat
             yield f"{name} is {short(value)}, expected a finite count of at least 0"
     for name in OPTIONAL_COLUMNS:
         value = row.get(name)
-        if value is not None and not _is_text(value):
-            yield f"{name} is {short(value)}, expected text or null"
-        elif value is not None and value not in _ONE_OF.get(name, (value,)):
+        if value is None:
+            continue
+        yield from text_faults(name, value, may_be_blank=True)
+        if isinstance(value, str) and value not in _ONE_OF.get(name, (value,)):
             yield f"{name} is {short(value)}, expected one of {', '.join(_ONE_OF[name])}"
+
+
+def text_faults(name: str, value: object, *, may_be_blank: bool = False) -> Iterator[str]:
+    """What is wrong with a value that should be text."""
+    if not _is_text(value) or not (may_be_blank or value.strip()):
+        yield f"{name} is {short(value)}, expected text" + (" in UTF-8" if isinstance(value, bytes) else "")
+    elif len(value) > MAX_TEXT:
+        yield f"{name} has {len(value)} characters, expected at most {MAX_TEXT}"
 
 
 def is_count(value: object) -> bool:

@@ -18,6 +18,7 @@ from earshot.listener.build import Loaded, build_checker, build_listener, descri
 from earshot.listener.claims import ClaimListener
 from earshot.listener.remote import ChatListener
 from earshot.listener.spec import OF_A_SERVER, ListenerSpec, parse_listener, parse_listeners
+from earshot.paths import at_home
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
 from earshot.protocol import PromptSet, RedactionLevel, redact_trace
 from earshot.reasoner import Reasoner
@@ -337,6 +338,8 @@ def load(
         )
     if samples > 1 and temperature == 0:
         raise InputError("temperature 0 is greedy, so that several samples would be equal; use samples=1")
+    model = at_home(str(model))
+    prompts = at_home(str(prompts)) if isinstance(prompts, str | Path) else prompts
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
     sight = Sight(min_pixels, max_pixels, image_backend)
     named, checked = _named(listener), checker if isinstance(checker, Mapping) else parse_listeners(checker)

@@ -19,7 +19,7 @@ from earshot.errors import DataError, InputError
 from earshot.judging.question import Question
 from earshot.judging.rows import BadRow, Row, RowFile
 from earshot.predictions.judgement import Judgement
-from earshot.predictions.people import content_of
+from earshot.predictions.people import content_of, sha256_of
 from earshot.rundir import locked, read_json_object, read_jsonl, write_json, write_jsonl
 
 Json = dict[str, Any]
@@ -64,7 +64,7 @@ class Part(NamedTuple):
 
     bounds: Bounds
     rows: list[Json]
-    """`Judgement.as_dict()` with the number of the `row` and its own `id`; of a bad one `row`, `id` and the `error`."""
+    """`Judgement.as_dict()` with the number of the `row` and its own `id`; of a bad one also `error`, `sha256`."""
 
 
 @runtime_checkable
@@ -266,7 +266,7 @@ def _judged(job: Job, model: Answers, chunk: Sequence[Row | BadRow]) -> Iterator
                 content["content"] = content_of(row.prompt, row.first, row.second)
             yield answer.as_dict() | place | content
         else:
-            yield place | {"error": answer.error if isinstance(answer, BadRow) else str(answer)}
+            yield place | (answer if isinstance(answer, BadRow) else _refused(row, str(answer))).fault()
 
 
 def _ask(job: Job, model: Answers, row: Row | BadRow) -> Question | BadRow:
@@ -275,7 +275,12 @@ def _ask(job: Job, model: Answers, row: Row | BadRow) -> Question | BadRow:
     try:
         return model.question(prompt=row.prompt, first=row.first, second=row.second, seed=job.seed)
     except InputError as error:
-        return BadRow(row.number, row.id, job.rows.placeless(str(error)))
+        return _refused(row, job.rows.placeless(str(error)))
+
+
+def _refused(row: Row | BadRow, error: str) -> BadRow:
+    assert isinstance(row, Row)
+    return BadRow(row.number, row.id, error, sha256_of(row.prompt, row.first, row.second))
 
 
 def _within(errors: int, job: Job, last: str) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from earshot.errors import ImageError
 from earshot.images import DEFAULT_LIMITS, ImageLimits, load_image, printable
+from earshot.paths import at_home
 
 PictureLike: TypeAlias = Any
 """A path (text or `Path`), the bytes of an image file, a Pillow image, or a NumPy array (height, width, 3) of uint8.
@@ -46,7 +47,7 @@ def take_picture(source: PictureLike, *, argument: str, limits: ImageLimits = DE
             raise ImageError(
                 f"{argument}: {printable(source[:60])!r} is a link, and none is opened; expected {_EXPECTED}"
             )
-        source = Path(source)
+        source = Path(at_home(source))
     elif isinstance(source, bytearray | memoryview):
         source = bytes(source)
     elif isinstance(source, np.ndarray):

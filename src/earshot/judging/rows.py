@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from array import array
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from PIL.Image import Image
 
-from earshot.data.row_files import open_parquet
 from earshot.data.rows import COLUMNS as SET_COLUMNS
-from earshot.data.rows import find_metadata, pair_of, place_of
+from earshot.data.rows import find_metadata, pair_of, place_of, text_faults
 from earshot.errors import DataError, InputError, short
 from earshot.images import ImageFolder, printable
-from earshot.rundir import parse_jsonl_line
+from earshot.judging.files import JsonLinesFile, NoRow, ParquetFile, RawRow, find_files, fingerprint_of
+from earshot.paths import at_home
 
-IMAGE_COLUMNS = (("first_file_name", "second_file_name"), ("first", "second"))
-"""How the two image columns may be called where the caller does not say."""
-
-_ROWS_WITH_IMAGES, _ROWS_WITHOUT = 16, 2048
-_ENDS = 1 << 16
-_MARK_LINES = 1024
+IMAGE_COLUMNS = (("first_file_name", "second_file_name"), ("first", "second"), ("images",))
+"""How the image columns may be called where the caller does not say; one of them alone holds lists of two."""
 
 
 class Columns(NamedTuple):
@@ -59,91 +53,126 @@ class BadRow(NamedTuple):
     number: int
     id: str
     error: str
+    sha256: str
+    """Of the row's record, or where its pictures are refused of its prompt and both (`people.sha256_of`)."""
+
+    def fault(self) -> dict[str, str]:
+        """What a bad row has in the place of an answer."""
+        return {"error": self.error, "sha256": self.sha256}
 
 
 class RowFile:
-    """The rows of one file.
+    """The rows of one file, or of the shards of one split.
 
-    Images are paths relative to the file, which may not leave its folder, or embedded: bytes, or the hub's
-    `{bytes, path}`. They are not opened here.
+    Images are paths relative to the folder, which may not leave it, or embedded: bytes, or the hub's `{bytes, path}`,
+    of which the path is but a name where there are bytes; each by itself, in a list of one, or both in a list of two.
+    They are not opened here.
 
     Args:
-        source: A pair set's folder, a `.parquet` or a `.jsonl` file.
+        source: A pair set's folder, a `.parquet` or a `.jsonl` file, or a folder of shards as the hub names them
+            (`data/train-00000-of-00003.parquet`).
         columns: What its columns are called.
         whole_pairs: Whether it is a pair set, of which a row without proper votes is a bad one too.
+        split: Which split, where a folder holds the shards of several.
+        roots: Further folders in which images may lie, behind links or by absolute paths.
 
     Raises:
         InputError: There is no such file, or it is of another kind.
         DataError: It is damaged, or has no such columns.
     """
 
-    def __init__(self, source: Path, columns: Columns = COLUMNS, *, whole_pairs: bool = False) -> None:
-        self.path = find_metadata(source) if source.is_dir() else source
-        if not self.path.is_file():
-            raise InputError(f"{source}: is no file, expected a pair set's folder, .parquet or .jsonl; check the path")
-        if self.path.suffix not in (".parquet", ".jsonl"):
-            raise InputError(f"{source}: ends in {self.path.suffix!r}, expected a folder, .parquet or .jsonl")
+    def __init__(
+        self,
+        source: Path,
+        columns: Columns = COLUMNS,
+        *,
+        whole_pairs: bool = False,
+        split: str | None = None,
+        roots: Sequence[str | Path] = (),
+    ) -> None:
+        paths = [find_metadata(source)] if whole_pairs and source.is_dir() else find_files(source, split)
+        self.path = paths[0] if len(paths) == 1 else source
         self._columns = columns
         self._whole_pairs = whole_pairs
-        # Messages name the file as the caller did; it is opened from whatever folder a process works in.
-        self._file = self.path.absolute()
-        self._images = ImageFolder(self._file.parent)
-        self._parquet = self.path.suffix == ".parquet"
-        if self._parquet:
-            self._open_parquet()
-        else:
-            self._open_jsonl()
+        # Messages name a file as the caller did; it is opened from whatever folder a process works in.
+        self._paths = [path.absolute() for path in paths]
+        folder = source if source.is_dir() else source.parent
+        self._images = ImageFolder(folder.absolute(), [at_home(Path(root)).absolute() for root in roots])
+        self._files: list[ParquetFile | JsonLinesFile] = []
+        for path, name in zip(self._paths, paths, strict=True):
+            file = (ParquetFile if path.suffix == ".parquet" else JsonLinesFile)(path, name)
+            self._files.append(file)
+            self._image_columns = self._find_columns(file.columns, name)
+        self.n_rows = sum(file.n_rows for file in self._files)
+        self._wanted = (
+            columns.id,
+            columns.prompt,
+            *self._image_columns,
+            *(SET_COLUMNS if whole_pairs else ()),
+        )
 
     def fingerprint(self) -> str:
-        """SHA-256 of the file's size and both its ends, to see that it is still the same one."""
-        size = self._file.stat().st_size
-        digest = hashlib.sha256(f"{size}\0".encode())
-        with self._file.open("rb") as file:
-            digest.update(file.read(_ENDS))
-            file.seek(max(0, size - _ENDS))
-            digest.update(file.read(_ENDS))
-        return digest.hexdigest()
+        """To see that the files are still the same ones."""
+        return fingerprint_of(self._paths)
 
     def read(self, start: int, stop: int) -> Iterator[Row | BadRow]:
         """Yields the rows from `start` up to `stop`, counted from 0.
 
         Raises:
-            DataError: The file is damaged.
+            DataError: A file is damaged.
         """
-        raw = self._parquet_rows(start, stop) if self._parquet else self._jsonl_rows(start, stop)
-        for number, row in zip(range(start, stop), raw, strict=False):
-            yield self._row(number, row)
+        at = 0
+        for file in self._files:
+            first, last = max(start - at, 0), min(stop - at, file.n_rows)
+            if first < last:
+                raw = file.read(first, last, self._wanted)
+                for number, row in zip(range(at + first, at + last), raw, strict=False):
+                    yield self._row(number, row)
+            at += file.n_rows
 
     def placeless(self, message: str) -> str:
         """A message about an image without the folder of the file, so that a bad row reads alike wherever it lies."""
         folder = re.escape(printable(str(self._images.root)))
         return re.sub(rf"(?<!\S){folder}\b", "the file's folder", re.sub(rf"(?<!\S){folder}/", "", message))
 
-    def _row(self, number: int, row: Mapping[str, Any] | str) -> Row | BadRow:
-        if isinstance(row, str):
-            return BadRow(number, str(number), f"is {row}, expected one JSON object")
+    def _row(self, number: int, row: RawRow) -> Row | BadRow:
+        if isinstance(row, NoRow):
+            return BadRow(number, str(number), f"is {row.found}, expected one JSON object", row.sha256)
         if self._whole_pairs:
             return self._pair(number, row)
         given = row.get(self._columns.id)
         name = given if isinstance(given, str) else str(number if given is None else given)
         prompt = row.get(self._columns.prompt)
-        if not isinstance(prompt, str):
-            return BadRow(number, name, f"{self._columns.prompt} is {short(prompt)}, expected text")
+        fault = next(text_faults(self._columns.prompt, prompt, may_be_blank=True), None)
+        if fault is not None or not isinstance(prompt, str):
+            return BadRow(number, name, str(fault), _sha256_of(row))
         try:
-            first, second = (self._image(row.get(column), column) for column in self._image_columns)
+            first, second = (self._image(value, column) for value, column in self._image_values(row))
         except DataError as error:
-            return BadRow(number, name, self.placeless(str(error)))
+            return BadRow(number, name, self.placeless(str(error)), _sha256_of(row))
         return Row(number, name, prompt, first, second)
 
     def _pair(self, number: int, row: Mapping[str, Any]) -> Row | BadRow:
         try:
             pair = pair_of(row, self._images, place_of(self.path, number + 1))
         except DataError as error:
-            return BadRow(number, str(row.get("id", number)), self.placeless(str(error)))
+            return BadRow(number, str(row.get("id", number)), self.placeless(str(error)), _sha256_of(row))
         assert not isinstance(pair.first, Image) and not isinstance(pair.second, Image)
         return Row(number, pair.id, pair.prompt, pair.first, pair.second)
 
+    def _image_values(self, row: Mapping[str, Any]) -> list[tuple[Any, str]]:
+        if len(self._image_columns) == 2:
+            return [(row.get(column), column) for column in self._image_columns]
+        (column,) = self._image_columns
+        both = row.get(column)
+        if not isinstance(both, list) or len(both) != 2:
+            held = f"a list of {len(both)}" if isinstance(both, list) else short(both)
+            raise DataError(f"{column} is {held}, expected a list of two images")
+        return [(value, f"{column}[{k}]") for k, value in enumerate(both)]
+
     def _image(self, value: Any, column: str) -> Path | bytes:
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
         if isinstance(value, Mapping):  # the hub's embedded images
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
@@ -152,82 +181,26 @@ class RowFile:
             return self._images.find(value, where=column)
         raise DataError(f"{column} is {short(value)}, expected a path relative to {self.path.name}, or bytes")
 
-    def _open_parquet(self) -> None:
-        with open_parquet(self._file, "make it again", name=self.path) as file:
-            self.n_rows = int(file.metadata.num_rows)
-            schema = file.schema_arrow
-        self._image_columns = self._find_columns(schema.names)
-        paths = all(pa.types.is_string(schema.field(name).type) for name in self._image_columns)
-        self._rows_at_a_time = _ROWS_WITHOUT if paths else _ROWS_WITH_IMAGES
-        wanted = {
-            self._columns.id,
-            self._columns.prompt,
-            *self._image_columns,
-            *(SET_COLUMNS if self._whole_pairs else ()),
-        }
-        self._read_columns = [name for name in schema.names if name in wanted]
-
-    def _open_jsonl(self) -> None:
-        self.n_rows, first, at = 0, None, 0
-        self._marks = array("Q")
-        """Where every `_MARK_LINES`-th line begins: a part in the middle is not looked for from the top."""
-        with self._file.open("rb") as lines:
-            for line in lines:
-                begins, at = at, at + len(line)
-                if not line.strip():
-                    continue
-                if self.n_rows % _MARK_LINES == 0:
-                    self._marks.append(begins)
-                self.n_rows += 1
-                if first is None and isinstance(found := parse_jsonl_line(line), dict):
-                    first = found
-        if first is None:
-            raise DataError(f"{self.path}: holds no JSON object on any line, expected one row a line")
-        self._image_columns = self._find_columns(list(first))
-
-    def _find_columns(self, names: list[str]) -> tuple[str, str]:
-        """The image columns, where they and the prompt's are there."""
+    def _find_columns(self, names: list[str], place: Path) -> tuple[str, ...]:
+        """The image columns, or the one that holds both, where they and the prompt's are there."""
         given = (self._columns.first, self._columns.second)
         if (given[0] is None) != (given[1] is None):
-            raise InputError(f"{self.path}: one image column is named and the other is not; name both")
-        pairs = [given] if given[0] is not None else list(IMAGE_COLUMNS)
-        found = next(((a, b) for a, b in pairs if a in names and b in names), None)
+            raise InputError(f"{place}: one image column is named and the other is not; name both")
+        known: list[tuple[str | None, ...]] = [given] if given[0] is not None else list(IMAGE_COLUMNS)
+        found = next((one for one in known if all(name in names for name in one)), None)
         if found is None or self._columns.prompt not in names:
-            expected = " or ".join(f"{a} and {b}" for a, b in pairs)
+            expected = " or ".join(" and ".join(map(str, one)) for one in known)
             raise DataError(
-                f"{self.path}: has columns {', '.join(names)}; expected {self._columns.prompt} and {expected}, so name "
+                f"{place}: has columns {', '.join(names)}; expected {self._columns.prompt} and {expected}, so name "
                 "the columns (--prompt-column, --first-column, --second-column)"
             )
-        assert found[0] is not None and found[1] is not None
-        return found[0], found[1]
-
-    def _parquet_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any]]:
-        # A buffer keeps a column from being read whole before its first row is there.
-        with open_parquet(self._file, "make it again", name=self.path, buffer_size=1 << 20) as file:
-            groups, skip = _row_groups(file.metadata, start, stop)
-            batches = file.iter_batches(self._rows_at_a_time, row_groups=groups, columns=self._read_columns)
-            for batch in batches if groups else ():
-                if skip < batch.num_rows:
-                    yield from batch.slice(skip).to_pylist()
-                skip = max(0, skip - batch.num_rows)
-
-    def _jsonl_rows(self, start: int, stop: int) -> Iterator[Mapping[str, Any] | str]:
-        mark, skip = divmod(start, _MARK_LINES)
-        with self._file.open("rb") as lines:
-            lines.seek(self._marks[mark])
-            for line in islice(filter(bytes.strip, lines), skip, skip + stop - start):
-                yield parse_jsonl_line(line)
+        return tuple(map(str, found))
 
 
-def _row_groups(metadata: Any, start: int, stop: int) -> tuple[list[int], int]:
-    """The row groups that hold rows from `start` to `stop`, and how many rows stand before `start` in the first."""
-    groups: list[int] = []
-    skip = at = 0
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
-        if at < stop and at + rows > start:
-            if not groups:
-                skip = start - at
-            groups.append(group)
-        at += rows
-    return groups, skip
+def _sha256_of(row: Mapping[str, Any]) -> str:
+    """Of a record as JSON, its keys in order, in which bytes are their own SHA-256."""
+
+    def plain(value: Any) -> str:
+        return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
+
+    return hashlib.sha256(json.dumps(row, sort_keys=True, default=plain).encode()).hexdigest()

@@ -68,6 +68,7 @@ def schema_of(listeners: Sequence[str] = (), checkers: Sequence[str] = ()) -> pa
             ("seed", count),
             ("samples", pa.list_(sample)),
             ("error", text),
+            ("sha256", text),
         ]
     )
 
@@ -81,6 +82,8 @@ def judge_file(
     shard: tuple[int, int] = (1, 1),
     batch: int = 16,
     tolerate: int = 0,
+    split: str | None = None,
+    roots: Sequence[str | Path] = (),
     columns: Columns = COLUMNS,
     settings: Mapping[str, Any] | None = None,
     part_rows: int = PART_ROWS,
@@ -98,6 +101,8 @@ def judge_file(
         shard: The i-th of n shares of the rows, i from 1; the shares' files, one after another, are the whole.
         batch: Rows judged together.
         tolerate: How many bad rows of the shard to write with their error before one stops the work.
+        split: Which split, where `source` is a folder that holds the shards of several.
+        roots: Further folders in which images may lie, behind links or by absolute paths.
         columns: What the columns of `source` are called.
         settings: What else the numbers depend on (`model.describe`); a job is only continued with the same.
         part_rows: Rows of a part.
@@ -111,7 +116,7 @@ def judge_file(
     check_name(out)
     if batch < 1 or part_rows < 1:
         raise InputError(f"batch is {batch} and part_rows {part_rows}, expected at least 1 of either")
-    rows, out = RowFile(Path(source), columns), Path(out)
+    rows, out = RowFile(Path(source), columns, split=split, roots=roots), Path(out)
     start, stop = share(rows.n_rows, *shard)
     job = Job(rows, rows.fingerprint(), seed, batch, tolerate)
     record = plain(

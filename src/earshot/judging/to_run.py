@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -48,6 +48,7 @@ def judge_set(
     shard: tuple[int, int] = (1, 1),
     batch: int = 16,
     tolerate: int = 0,
+    roots: Sequence[str | Path] = (),
     pairs: int | None = None,
     settings: Mapping[str, Any] | None = None,
     told: Callable[[Json], Json] = lambda row: row,
@@ -63,6 +64,7 @@ def judge_set(
         shard: The i-th of n shares of the set, i from 1. They may be judged at one time, in one folder.
         batch: Pairs judged together, and written: what a kill can cost.
         tolerate: How many bad rows of the shard to write with their error before one stops the work.
+        roots: Further folders in which images may lie, behind links or by absolute paths.
         pairs: Judge only the first so many.
         settings: What else the predictions depend on (`model.describe`), kept in evaluation.json.
         told: Adds to a row what is known here of its pair, such as how many of its claims are true.
@@ -75,7 +77,7 @@ def judge_set(
     """
     if batch < 1:
         raise InputError(f"batch is {batch}, expected at least 1")
-    rows = RowFile(Path(data), whole_pairs=True)
+    rows = RowFile(Path(data), whole_pairs=True, roots=roots)
     n = rows.n_rows if pairs is None else min(pairs, rows.n_rows)
     bounds = cut(0, n, batch)
     parts = Parts(run.parts, bounds)
@@ -85,7 +87,7 @@ def judge_set(
     try:
         with parts.held(shard):
             _claim(run, plain(record), parts)
-            write_jsonl(run.people, _people(data, n))
+            write_jsonl(run.people, _people(data, n, roots))
             if not run.predictions.exists():
                 job = Job(rows, rows.fingerprint(), seed, batch, tolerate, with_content=True)
                 errors = parts.judge(job, engine, bounds[first:last], told=told, progress=progress)
@@ -131,10 +133,10 @@ def _claim(run: RunDir, record: dict[str, Any], parts: Parts) -> None:
         write_json(run.environment, describe_environment())
 
 
-def _people(data: Path, n: int) -> Iterator[Json]:
+def _people(data: Path, n: int, roots: Sequence[str | Path]) -> Iterator[Json]:
     """What the set says today; rows that are no pairs are found when they are judged."""
     seen: set[str] = set()
-    for pair in islice(read_pairs(data, tolerate=n), n):
+    for pair in islice(read_pairs(data, tolerate=n, roots=roots), n):
         if pair.id in seen:
             raise DataError(
                 f"pair '{pair.id}' comes twice, expected each id once; 'earshot data check' lists such rows"
@@ -159,6 +161,6 @@ def _put_together(parts: Parts, run: RunDir) -> None:
 def _faults(rows: list[Json]) -> Iterator[Json]:
     for row in rows:
         if "error" in row:
-            yield {"kind": "row", "id": row["id"], "error": row["error"]}
+            yield {"kind": "row", **{name: row[name] for name in ("row", "id", "error", "sha256") if name in row}}
         for name, error in row.get("broken", {}).items():
             yield {"kind": "listener", "listener": name, "ids": [row["id"]], "error": error}

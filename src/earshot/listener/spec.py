@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from earshot.config import nearest
 from earshot.errors import InputError
 from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageBackend, ImageLimits, Sight
+from earshot.paths import at_home
 from earshot.protocol import RedactionLevel
 
 Control: TypeAlias = Literal["random", "shuffled", "blind", "no_trace"]
@@ -132,6 +133,7 @@ def parse_listener(text: str) -> ListenerSpec:
     Raises:
         InputError: A key is unknown, or a value is not one for it.
     """
+    text = at_home(text)
     if Path(text).exists():
         return ListenerSpec((text,))
     head, *options = re.split(r",(?=\w+=)", text)  # any other comma belongs to a path

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from earshot.errors import DataError, ImageError
-from earshot.images import read_header
+from earshot.images import read_file, read_header
 from earshot.rundir import parse_jsonl_line
 from earshot.types import Pair, hash_of
 
@@ -42,12 +42,23 @@ def people_row(pair: Pair) -> dict[str, Any]:
 
 
 def content_of(prompt: str, first: Path | bytes, second: Path | bytes) -> str:
-    """Hash of a prompt and of two image files, or their bytes."""
+    """Half of `sha256_of`: what a judgement keeps of its question."""
+    return sha256_of(prompt, first, second)[:32]
+
+
+def sha256_of(prompt: str, first: Path | bytes, second: Path | bytes) -> str:
+    """Hash of a prompt and of two image files, or their bytes; a file that is no image by its size counts as empty."""
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass"))
     for source in (first, second):
-        data = source if isinstance(source, bytes) else source.read_bytes()
-        digest.update(hashlib.sha256(data).digest() + b"\0")
-    return digest.hexdigest()[:32]
+        digest.update(hashlib.sha256(source if isinstance(source, bytes) else _bytes_of(source)).digest() + b"\0")
+    return digest.hexdigest()
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except ImageError:
+        return b""
 
 
 def _pixels(path: Path) -> int | None:

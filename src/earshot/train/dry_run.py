@@ -273,7 +273,7 @@ def _make_data(config: TrainingConfig, small: TrainingConfig, folder: Path) -> l
 
 def _teach(small: TrainingConfig) -> str:
     vlm = load_model(small)
-    pairs = PairSet(Path(small.data.train), tolerate=small.data.tolerate_bad)
+    pairs = PairSet(Path(small.data.train), tolerate=small.data.tolerate_bad, roots=small.data.roots)
     lessons = teach(vlm, [pairs[k] for k in range(min(_PAIRS, len(pairs)))])
     vlm.save(Path(small.model.path))
     return f"policy: taught in {lessons} lessons to write a well-formed completion about these pairs, for either side"

@@ -104,7 +104,7 @@ def open_pairs(data: DataConfig) -> tuple[PairSet, list[DataError]]:
         DataError: More rows are bad than are tolerated.
     """
     refused: list[DataError] = []
-    return PairSet(Path(data.train), tolerate=data.tolerate_bad, on_error=refused.append), refused
+    return PairSet(Path(data.train), tolerate=data.tolerate_bad, on_error=refused.append, roots=data.roots), refused
 
 
 def as_dataset(rows: PairRows, vlm: Vlm, *, limit: int | None) -> Dataset:

@@ -33,7 +33,7 @@ def held_pairs(config: TrainingConfig) -> list[Pair]:
     """
     if not config.evaluation.every_steps or config.data.validation is None:
         return []
-    pairs = PairSet(Path(config.data.validation))
+    pairs = PairSet(Path(config.data.validation), roots=config.data.roots)
     return [pairs[k] for k in range(min(config.evaluation.pairs, len(pairs)))]
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from earshot.data.public import Published
 from earshot.data.public.annotations import Row, absent, locate, pairs_of_rows
-from earshot.data.row_files import open_parquet
+from earshot.data.row_files import open_parquet, parquet_rows
 from earshot.errors import DataError, ImageError, InputError, short
 from earshot.images import NO_IMAGE, ImageFolder, Tolerance
 from earshot.types import ImageSource, Pair
@@ -28,8 +28,6 @@ ALL = "all"
 """The split that stands for every split of a folder."""
 
 _SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d{3,})-of-(?P<of>\d{3,})(-[0-9a-f]+)?")
-_ROWS_WITH_IMAGES = 8
-_ROWS_WITHOUT = 4096
 
 
 class Shard(NamedTuple):
@@ -99,12 +97,13 @@ def read_shards(
     return Published(tuple(shard.file for shard in shards), pairs, embedded=bool(layout.images), by_rule=by_rule)
 
 
-def find_shards(source: Path, split: str | None = None) -> list[Shard]:
+def find_shards(source: Path, split: str | None = None, *, suffixes: Sequence[str] = (".parquet",)) -> list[Shard]:
     """The shards of one split in a folder or anywhere below it, in their order; or the one file given.
 
     Args:
         source: A folder or a parquet file.
         split: Which split; `all` for all of them. None will do where there is but one.
+        suffixes: What shards end in.
 
     Raises:
         InputError: There is no such folder, file or split.
@@ -112,9 +111,11 @@ def find_shards(source: Path, split: str | None = None) -> list[Shard]:
     """
     if not source.exists():
         raise InputError(f"{source}: is no file or folder; expected a published set, check the path")
-    files = [source] if source.is_file() else _parquet_files(source)
+    files = [source] if source.is_file() else _files(source, suffixes)
     if not files:
-        raise DataError(f"{source}: holds no *.parquet, nor does a folder in it; give the folder of the shards")
+        raise DataError(
+            f"{source}: holds no *{' or *'.join(suffixes)}, nor does a folder in it; give the folder of the shards"
+        )
     shards = sorted((_shard(file) for file in files), key=lambda shard: (shard.split or "", shard.key, shard.file))
     splits = sorted({shard.split or "" for shard in shards})
     if split is None and len(splits) > 1:
@@ -128,8 +129,8 @@ def find_shards(source: Path, split: str | None = None) -> list[Shard]:
     return shards
 
 
-def _parquet_files(folder: Path) -> list[Path]:
-    files = folder.rglob("*.parquet")
+def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    files = [file for suffix in suffixes for file in folder.rglob(f"*{suffix}")]
     return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
 
 
@@ -184,8 +185,7 @@ def open_shard(file: Path) -> AbstractContextManager[pq.ParquetFile]:
     Raises:
         DataError: It is no complete parquet file, or damaged further in.
     """
-    # Buffered, so that the compressed bytes of a row group are not held beside the decoded ones.
-    return open_parquet(file, "get it again, 'git lfs pull' if it is a pointer", buffer_size=1 << 20, pre_buffer=False)
+    return open_parquet(file, "get it again, 'git lfs pull' if it is a pointer")
 
 
 def read_rows(
@@ -197,14 +197,10 @@ def read_rows(
         DataError: A file is damaged further in.
     """
     wanted = [*columns, *image_columns] if images else list(columns)
-    size = _ROWS_WITH_IMAGES if images and image_columns else _ROWS_WITHOUT
     for shard in shards:
-        number = 0
         with open_shard(shard.file) as file:
-            for batch in file.iter_batches(batch_size=size, columns=wanted, use_threads=False):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(f"{shard.file.name} row {number}", f"{shard.key}-{number}", values, shard.split)
+            for number, values in enumerate(parquet_rows(file, wanted, name=shard.file), start=1):
+                yield Row(f"{shard.file.name} row {number}", f"{shard.key}-{number}", values, shard.split)
 
 
 def embedded_image(row: Row, column: str, folder: ImageFolder, images: bool) -> ImageSource:
