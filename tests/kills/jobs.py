@@ -49,7 +49,8 @@ def jobs(room: Path) -> Iterator[Job]:
     ended(start(training(*SHAPES["later epochs"])(run), room / "log"))
     yield Job("report", lambda out: ["report", str(run), "--out", str(out / "r.html")], files_of)
     published = make_mjbench(room / "published", 300)
-    yield Job("data import", lambda out: ["data", "import", "mjbench", str(published), str(out)], files_of)
+    words = ["data", "import", "mjbench", str(published)]
+    yield Job("data import", lambda out: [*words, str(out)], files_of, done="holds a finished pair set")
     yield Job(
         "world make",
         lambda out: ["world", "make", str(out), "--pairs", "60", "--sets", "train", "--workers", "1"],
