@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
+from earshot import __version__
 from earshot.config.yaml_text import to_yaml
 from earshot.errors import CannotWrite, DataError, InputError, disk_is_full, one_line
 from earshot.files import open_regular, read_regular
@@ -41,7 +42,6 @@ MAX_JSON_BYTES = 256_000_000
 
 _PACKAGES = (
     *(
-        "earshot",
         "torch",
         "transformers",
         "tokenizers",
@@ -477,7 +477,7 @@ def describe_environment(**extra: Any) -> dict[str, Any]:
 
     Neither the user, the machine's name nor an absolute path is in it, so that a run directory can be published.
     """
-    versions = {}
+    versions = {"earshot": __version__}
     for name in _PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)

@@ -34,7 +34,7 @@ def test_what_is_missing_comes_with_the_command_that_installs_it(capsys, monkeyp
     monkeypatch.setattr(doctor, "parts", lambda: {"serve": ["numpy", "no-such-package"]})
     assert main(["doctor"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "missing: no-such-package (pip install 'earshot[serve]')" in text
+    assert "missing: no-such-package (pip install 'earshot-rm[serve]')" in text
 
 
 def test_without_torch_the_doctor_still_answers(capsys, monkeypatch):

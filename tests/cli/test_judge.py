@@ -98,7 +98,7 @@ def test_without_ray_its_engine_names_the_extra(
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["judge", *OPTIONS, "in.jsonl", "out.parquet", "--engine", "ray"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: the engine 'ray' needs Ray") and err.endswith("pip install 'earshot[ray]'\n")
+    assert err.startswith("error: the engine 'ray' needs Ray") and err.endswith("pip install 'earshot-rm[ray]'\n")
 
 
 @pytest.mark.slow

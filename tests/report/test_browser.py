@@ -9,7 +9,7 @@ import pytest
 from earshot.report import write_report
 from tests.report.conftest import make_three_runs
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install 'earshot[dev]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install 'earshot-rm[dev]'")
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (Debian: apt-get install chromium)")
 

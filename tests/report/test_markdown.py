@@ -51,7 +51,7 @@ def test_the_index_holds_the_values_of_metrics_json(tmp_path: Path):
 
 
 def test_the_hubs_own_code_reads_the_index(tmp_path: Path):
-    hub = pytest.importorskip("huggingface_hub", reason="no huggingface_hub; pip install 'earshot[train]'")
+    hub = pytest.importorskip("huggingface_hub", reason="no huggingface_hub; pip install 'earshot-rm[train]'")
     make_card(tmp_path)
     card = hub.ModelCard.load(tmp_path / "README.md")
     found = card.data.eval_results

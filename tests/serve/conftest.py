@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'earshot[train]'")
+pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'earshot-rm[train]'")
 
 from starlette.testclient import TestClient
 

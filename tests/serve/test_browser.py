@@ -10,7 +10,7 @@ import pytest
 from tests.serve.conftest import png
 from tests.serve.test_life import process
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install 'earshot[dev]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install 'earshot-rm[dev]'")
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (Debian: apt-get install chromium)")
 

@@ -14,7 +14,7 @@ import pytest
 from earshot.rundir import append_jsonl
 from tests.view.runs import BROKEN_IMAGE, HOSTILE, LONG, PAIRS, SCRIPT, make_pair_set, make_run, prediction
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install 'earshot[dev]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install 'earshot-rm[dev]'")
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (Debian: apt-get install chromium)")
 

@@ -368,7 +368,7 @@ def test_an_image_is_shrunk_to_the_limit_and_not_much_further(family, backend, t
 
 def test_torchvision_that_is_asked_for_and_is_not_there_is_named(saved, tmp_path, monkeypatch):
     monkeypatch.setattr(processors, "is_torchvision_available", lambda: False)
-    words = ("torchvision, which is not installed", "pip install 'earshot[torchvision]'")
+    words = ("torchvision, which is not installed", "pip install 'earshot-rm[torchvision]'")
     refused(saved[1], *words, sight=Sight(image_backend="torchvision"))
     folder = copy_of(saved[1], tmp_path)
     (folder / SIDECAR).write_text('{"prompts": "standard", "images": {"image_backend": "torchvision"}}')

@@ -89,7 +89,7 @@ def examine() -> dict[str, Any]:
 def parts() -> dict[str, list[str]]:
     """The packages that Earshot asks for, by the extra that brings them; `core` are those that always come."""
     found: dict[str, list[str]] = {"core": []}
-    for requirement in importlib.metadata.requires("earshot") or ():
+    for requirement in importlib.metadata.requires("earshot-rm") or ():
         extra = re.search(r"extra == ['\"](\w+)['\"]", requirement)
         found.setdefault(extra[1] if extra else "core", []).append(re.split(r"[^\w.-]", requirement)[0])
     return found
@@ -154,7 +154,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     for part, found in facts["packages"].items():
         installed = ", ".join(f"{name} {version}" for name, version in found.items() if version)
         missing = facts["missing"][part]
-        lacking = f"missing: {', '.join(missing)} (pip install 'earshot[{part}]')" if missing else ""
+        lacking = f"missing: {', '.join(missing)} (pip install 'earshot-rm[{part}]')" if missing else ""
         rows.append((part, "; ".join(text for text in (installed, lacking) if text)))
     memory = "unknown" if facts["memory_gib"] is None else f"{facts['memory_gib']} GiB"
     rows.append(("machine", f"{facts['cpu_cores_usable']} of {facts['cpu_cores']} cores, {memory} memory"))

@@ -32,7 +32,7 @@ def report_command(
         out = Path(os.path.commonpath([run.resolve() for run in runs])) / "report.html"
     missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
     if missing and out is not None:
-        raise InputError(f"a report needs {' and '.join(missing)}; pip install 'earshot[report]'")
+        raise InputError(f"a report needs {' and '.join(missing)}; pip install 'earshot-rm[report]'")
     from earshot.report import write_model_card, write_report
 
     if out is not None:

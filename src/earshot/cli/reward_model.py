@@ -134,7 +134,7 @@ def need_torch() -> None:
         InputError: torch is not installed.
     """
     if importlib.util.find_spec("torch") is None:
-        raise InputError("a reward model needs torch and transformers; pip install 'earshot[train]'")
+        raise InputError("a reward model needs torch and transformers; pip install 'earshot-rm[train]'")
 
 
 def load_share(number: int, *, of: int, load: "Callable[[], RewardModel]") -> "RewardModel":

@@ -30,7 +30,7 @@ def serve_command(
     needed = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
-        raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot[serve]'")
+        raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot-rm[serve]'")
     from earshot.serve import Limits, Server, Workers, read_key, serve
     from earshot.web import LOOPBACK, listen
 

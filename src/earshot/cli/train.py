@@ -17,7 +17,9 @@ app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Train a reasoner: SFT on reference traces, or GRPO against a listener."
 )
 
-ConfigFile = Annotated[Path, typer.Argument(help="A YAML configuration, such as those in configs/.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(help="A YAML configuration, or the name of one of ours, such as qwen2.5-vl-7b-lora.")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value or key.sub=value; they win over the file.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint of the run in 'out'.")]
 DryRun = Annotated[
@@ -59,7 +61,7 @@ def _need_trainers() -> None:
     from earshot.errors import InputError
 
     if missing := [name for name in ("torch", "transformers", "trl", "datasets", "peft") if find_spec(name) is None]:
-        raise InputError(f"training needs {', '.join(missing)}; pip install 'earshot[train]'")
+        raise InputError(f"training needs {', '.join(missing)}; pip install 'earshot-rm[train]'")
 
 
 def _run(config: Any, train: Callable[..., Path], *, resume: bool, rehearse: bool) -> None:

@@ -17,7 +17,7 @@ def view_command(
 
     missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"view needs {' and '.join(missing)}; pip install 'earshot[serve]'")
+        raise InputError(f"view needs {' and '.join(missing)}; pip install 'earshot-rm[serve]'")
     from earshot.view import Library, serve
 
     library = Library(runs)

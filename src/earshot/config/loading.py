@@ -56,7 +56,7 @@ def load_config(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -
 
     Args:
         cls: The configuration to build.
-        path: The YAML file.
+        path: The YAML file, or the name of one that comes with Earshot.
         overrides: `key.sub=value`, each value read as YAML; they win over the file, the last one over the others.
             `key=` and `key=null` both set None.
 
@@ -98,8 +98,23 @@ def build_config(cls: type[C], tree: dict[str, Any], where: str) -> C:
         raise ConfigError(_explain(error, cls, where, None, [])) from error
 
 
+def shipped() -> dict[str, Path]:
+    """The configurations that come with Earshot by name, such as `qwen2.5-vl-7b-lora` and `experiments/smoke`."""
+    package = Path(__file__).resolve().parents[1]
+    folders = package / "configs", package.parents[1] / "configs"  # of a wheel, and of a checkout
+    return {
+        file.relative_to(folder).with_suffix("").as_posix(): file
+        for folder in folders
+        for file in sorted(folder.rglob("*.yaml"))
+    }
+
+
 def _read(path: Path) -> str:
-    expected = "a YAML configuration such as those in configs/"
+    expected = "a YAML configuration, or the name of one that comes with Earshot"
+    if not path.exists() and path.suffix != ".yaml" and not path.is_absolute():
+        known = shipped()
+        expected += f" ({', '.join(known)})"
+        path = known.get(path.as_posix(), path)
     try:
         return read_regular(path, MAX_BYTES, what=expected).decode()
     except InputError as error:

@@ -167,7 +167,7 @@ def _start(address: str | None, workers: int | None) -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise InputError(f"the engine 'ray' needs Ray ({error}); pip install 'earshot[ray]'") from error
+        raise InputError(f"the engine 'ray' needs Ray ({error}); pip install 'earshot-rm[ray]'") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     local = {"include_dashboard": False, "num_cpus": workers} if address is None else {}
     try:

@@ -88,7 +88,7 @@ def load_processor(source: str, config: Any, backend: ImageBackend) -> Any:
         return _load(source, config, backend)
     except ImportError as error:
         what = first_line(error).split(" library")[0].replace("requires the ", "requires ")
-        advice = "; pip install 'earshot[torchvision]'" if "torchvision" in str(error).lower() else ""
+        advice = "; pip install 'earshot-rm[torchvision]'" if "torchvision" in str(error).lower() else ""
         raise ModelError(f"{source}: {what}, which is not installed{advice}") from error
 
 

@@ -24,7 +24,7 @@ Source = Annotated[Path, typer.Argument(help="An experiment's folder, or the fol
 
 @app.command("run")
 def run(
-    plan: Annotated[Path, typer.Argument(help="A YAML plan, such as those in configs/experiments/.")],
+    plan: Annotated[Path, typer.Argument(help="A YAML plan, or the name of one of ours, such as experiments/smoke.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value or key.sub=value; win over the file.")
     ] = None,
