@@ -283,7 +283,7 @@ def test_grpo_pays_listens_logs_and_keeps_every_completion(
 
 
 def test_an_outage_moves_nothing_and_is_logged(
-    talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from earshot.errors import ListenerUnavailable
     from earshot.listener.controls import RandomListener
@@ -295,6 +295,7 @@ def test_an_outage_moves_nothing_and_is_logged(
     config = grpo_config(talker, pairs, tmp_path / "run", trl={"max_steps": 1})
     with pytest.raises(TrainingAborted, match="nothing was learnt and no model is written"):
         train_grpo(config, console=QUIET)
+    assert "All reward functions" not in caplog.text  # TRL would print the images
     run = RunDir(tmp_path / "run")
     rows = pq.read_table(next(run.rollouts.glob("*.parquet"))).to_pylist()
     assert all(row["reward"] is None for row in rows if row["malformed"] is None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -189,7 +191,8 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         return prefix
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        with quiet_about_missing_rewards():
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.guard is not None and bool(rewards.isinf().any()):  # NaN is a missing reward, and none of our parts
             self.guard.suspect("a reward is infinite")
         return rewards
@@ -214,6 +217,21 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         """TRL's, which knows its epoch: a run that is resumed in a later one sees the pairs that it would have seen."""
         return EpochSampler(super()._get_train_sampler(dataset))
+
+
+@contextmanager
+def quiet_about_missing_rewards() -> Iterator[None]:
+    """TRL prints a whole row, images included, for a reward that is missing; `RolloutLog` says it in a line."""
+
+    def says_more(record: logging.LogRecord) -> bool:
+        return "All reward functions returned None" not in str(record.msg)
+
+    logger = logging.getLogger(GRPOTrainer.__module__)
+    logger.addFilter(says_more)
+    try:
+        yield
+    finally:
+        logger.removeFilter(says_more)
 
 
 class EpochSampler(Sampler[int]):
