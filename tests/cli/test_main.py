@@ -227,3 +227,13 @@ def test_a_reader_that_goes_away_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(("line", "found"), [("earshot tra", "train"), ("earshot train grpo --dry", "--dry-run")])
+def test_a_shell_is_told_how_a_line_may_go_on(monkeypatch, capsys, line, found):
+    monkeypatch.setenv("_EARSHOT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+    with pytest.raises(SystemExit):
+        shell.main([])
+    assert capsys.readouterr().out.split() == [found]

@@ -56,9 +56,8 @@ def lazy_app(name: str, commands: Mapping[str, Command], **options: Any) -> type
                 formatter.write_dl([(name, commands[name].summary) for name in self.list_commands(ctx)])
 
     # Rich's help takes three times as long to import as everything else that --help needs.
-    return typer.Typer(
-        cls=Table, name=name, rich_markup_mode=None, add_completion=False, no_args_is_help=True, **options
-    )
+    options = {"add_completion": False, **options}
+    return typer.Typer(cls=Table, name=name, rich_markup_mode=None, no_args_is_help=True, **options)
 
 
 def load_command(name: str, commands: Mapping[str, Command]) -> Any:

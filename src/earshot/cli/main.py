@@ -49,7 +49,7 @@ COMMANDS = {
     "attack": Command("earshot.lab.commands.attack:attack_command", "See lab.", hidden=True),
 }
 
-app = lazy_app("earshot", COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+app = lazy_app("earshot", COMMANDS, add_completion=True, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 def _print_version(wanted: bool) -> bool:
@@ -80,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
     words = _at_home(words)
     command = typer.main.get_command(app)
+    if "_EARSHOT_COMPLETE" in os.environ:  # the shell asks how a line may go on
+        command.main(words, prog_name="earshot")
     try:
         # Not command.main(): it has its own ideas of what a broken pipe and an interrupt are worth.
         with command.make_context("earshot", words) as context:
