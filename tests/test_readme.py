@@ -10,6 +10,7 @@ from tests.commands import options_of
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BESIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 LINES = re.findall(r"^    (earshot .+)$", README, flags=re.MULTILINE)
 
 
@@ -23,11 +24,14 @@ def test_a_command_is_one_of_ours_with_its_options(line: str) -> None:
     assert {word for word in words if word.startswith("--")} <= options_of(words)
 
 
-def test_its_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links and all((ROOT / link).exists() for link in links)
+@pytest.mark.parametrize("name", BESIDE)
+def test_links_lead_somewhere(name: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_make_has_its_two_commands() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert all(f"\n{target}:" in makefile for target in re.findall(r"^    make (\w+)", README, flags=re.MULTILINE))
+@pytest.mark.parametrize("name", BESIDE)
+def test_make_has_the_commands(name: str) -> None:
+    makefile, text = ((ROOT / file).read_text(encoding="utf-8") for file in ("Makefile", name))
+    targets = re.findall(r"(?:^    |`)make ([a-z-]+)", text, flags=re.MULTILINE)
+    assert [target for target in targets if f"\n{target}:" not in makefile] == []
