@@ -1,5 +1,6 @@
 """A run directory is read whole or in parts, in either format, with what people say of its pairs today."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -136,17 +137,20 @@ def test_a_file_that_was_written_whole_loses_no_row_in_silence(tmp_path: Path) -
         list(evaluation(tmp_path).rows())
 
 
-def test_of_a_folder_of_runs_the_runs_are_named_with_the_command(tmp_path: Path) -> None:
+def test_a_folder_of_a_few_runs_stands_for_them_and_of_many_some_are_named(tmp_path: Path) -> None:
     for name in ("b", "a run", "deep/er/c", "too/deep/to/find"):
         write_text(tmp_path / name / "config.yaml", "seed: 1")
     write_text(tmp_path / "b" / "eval" / "test" / "metrics.json", "{}")
     write_text(tmp_path / "judged" / "eval" / "test" / "metrics.json", "{}")
-    with pytest.raises(InputError, match="holds no run") as caught:
-        read_runs([tmp_path], who="report")
-    named = " ".join([f"'{tmp_path}/a run'", *(f"{tmp_path}/{name}" for name in ("b", "judged", "deep/er/c"))])
-    assert str(caught.value).endswith(f"; try 'earshot report {named}'")
+    for hour, name in enumerate(("judged", "deep/er/c", "b", "a run")):
+        write_text(tmp_path / name / "environment.json", json.dumps({"time": f"2026-11-28T0{hour}:00:00+00:00"}))
+    read = read_runs([tmp_path, tmp_path / "b"], who="report")
+    assert [run.name for run in read] == ["judged", "c", "b", "a run"]  # as they were begun
     for n in range(20):
         write_text(tmp_path / f"run-{n:02}" / "config.yaml", "seed: 1")
+    with pytest.raises(InputError, match="holds no run") as caught:
+        read_runs([tmp_path], who="report")
+    assert str(caught.value).endswith("or others of the 24 runs below it")
     assert hint_of_runs_below(tmp_path, "view").endswith("/run-04', or others of the 24 runs below it")
     assert hint_of_runs_below(tmp_path / "b", "view").startswith(f"try 'earshot view {tmp_path}/b/eval/test'")
     assert hint_of_runs_below(tmp_path / "nowhere", "view") == ""

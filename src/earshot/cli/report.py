@@ -6,7 +6,9 @@ import typer
 
 
 def report_command(
-    runs: list[Path] = typer.Argument(..., metavar="RUN...", help="Run directories, or folders of an evaluation."),
+    runs: list[Path] = typer.Argument(
+        ..., metavar="RUN...", help="Run directories, folders of an evaluation, or a folder of runs."
+    ),
     out: Path | None = typer.Option(
         None, help="The HTML file to write. By default report.html in the run's folder, or in the folder above several."
     ),

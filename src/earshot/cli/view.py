@@ -6,7 +6,9 @@ import typer
 
 
 def view_command(
-    runs: list[Path] = typer.Argument(..., metavar="RUN...", help="Run directories, or folders of an evaluation."),
+    runs: list[Path] = typer.Argument(
+        ..., metavar="RUN...", help="Run directories, folders of an evaluation, or a folder of runs."
+    ),
     port: int = typer.Option(8378, min=0, max=65535, help="Of 127.0.0.1, the only address served; 0 is any free one."),
 ) -> None:
     """Browse and filter the judged pairs and training rollouts of runs in a browser, until Ctrl-C."""

@@ -31,7 +31,7 @@ from earshot.rundir import TEMPORARY_PREFIX, RunDir, names_of_runs, read_json_ob
 Row = Mapping[str, Any]
 
 _MOST_FOLDERS = 2000  # that are looked into for runs
-_MOST_NAMED = 8
+_MOST_TOGETHER = 8  # runs of a folder that are taken for it, or named
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def read_runs(paths: Sequence[Path], *, who: str, strict: bool = True) -> list[R
     """Every run once, named by its folder, and by more of its path where two folders have the same name.
 
     Args:
-        paths: Run directories.
+        paths: Run directories, or folders of a few.
         who: The command that asks, for messages.
         strict: Whether a folder without a run, and a damaged file of an evaluation, is an error.
 
@@ -249,7 +249,7 @@ def read_runs(paths: Sequence[Path], *, who: str, strict: bool = True) -> list[R
     """
     if not paths:
         raise InputError(f"{who} was asked of no run, expected at least one run directory")
-    paths = list({path.resolve(): path for path in paths}.values())
+    paths = list({path.resolve(): path for path in expanded(paths)}.values())
     runs = [Run(name, path, strict) for path, name in zip(paths, names_of_runs(paths), strict=True)]
     for run in runs if strict else ():
         if not RunDir(run.path).exists() and not run.measured:
@@ -260,27 +260,48 @@ def read_runs(paths: Sequence[Path], *, who: str, strict: bool = True) -> list[R
     return runs
 
 
-def hint_of_runs_below(path: Path, who: str) -> str:
-    """The command for the runs in the folders of a folder, up to three deep; empty where none was found.
+def expanded(paths: Sequence[Path]) -> list[Path]:
+    """The same, but for a folder that holds a few runs and is none: these, in the order in which they were begun."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        below = [] if _is_run(path) else sorted(runs_below(path), key=_begun)
+        found += below if 0 < len(below) <= _MOST_TOGETHER else [path]
+    return found
 
-    Args:
-        path: The folder.
-        who: The command.
-    """
+
+def _is_run(path: Path) -> bool:
+    return any(one.exists() or one.metrics.exists() for one in RunDir(path).evaluations())
+
+
+def _begun(path: Path) -> tuple[str, str]:
+    try:
+        told = read_json_object(RunDir(path).environment, what="what a run was made with")
+    except (InputError, DataError):
+        told = {}
+    return str(told.get("time", "")), str(path)
+
+
+def runs_below(path: Path) -> list[Path]:
+    """The runs in the folders of a folder, up to three deep."""
     found: list[Path] = []
     waiting = deque([(path, 0)])
     looked = 0
     while waiting and looked < _MOST_FOLDERS:
         folder, depth = waiting.popleft()
         looked += 1
-        if folder != path and any(one.exists() or one.metrics.exists() for one in RunDir(folder).evaluations()):
+        if folder != path and _is_run(folder):
             found.append(folder)
         elif depth < 3 and folder.is_dir() and os.access(folder, os.R_OK | os.X_OK):
             waiting += ((below, depth + 1) for below in sorted(folder.iterdir()) if below.is_dir())
-    if not found:
+    return found
+
+
+def hint_of_runs_below(path: Path, who: str) -> str:
+    """The command for the runs below a folder; empty where none was found."""
+    if not (found := runs_below(path)):
         return ""
-    listed = " ".join(shlex.quote(str(one)) for one in found[:_MOST_NAMED])
-    more = f", or others of the {len(found)} runs below it" if len(found) > _MOST_NAMED else ""
+    listed = " ".join(shlex.quote(str(one)) for one in found[:_MOST_TOGETHER])
+    more = f", or others of the {len(found)} runs below it" if len(found) > _MOST_TOGETHER else ""
     return f"try 'earshot {who} {listed}'{more}"
 
 
