@@ -59,6 +59,8 @@ class Library:
                 judged.append(JudgedSource(one, sets.setdefault(one.data_folder, Pairs(one.data_folder))))
             if run.rollout_files:
                 rollouts.append(RolloutSource(run, sets.setdefault(run.training_set, Pairs(run.training_set))))
+        if not judged and not rollouts:
+            raise _nothing_in(Path(paths[0]))
         self.rows: dict[Kind, Rows] = {"judged": Rows(judged), "rollouts": Rows(rollouts)}
         self.ready = False
         """Whether everything that was there at the start has been read."""
