@@ -3,7 +3,7 @@
 Axes: n rows of the file, m hashes that are known, p pairs of the truth.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from earshot.data.row_files import Row
-from earshot.errors import DataError
+from earshot.errors import DataError, short
 
 T = TypeVar("T")
 
@@ -26,9 +26,12 @@ def number(value: Any) -> float:
         return float("nan")
     if isinstance(value, bool):
         raise ValueError(f"a score is {value}, expected a number or null")
-    score = float(value)
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"a score is {short(value)}, expected a number or nothing (null, an empty cell)") from None
     if not np.isfinite(score):
-        raise ValueError(f"a score is {score}, expected a finite number or null")
+        raise ValueError(f"a score is {score}, expected a finite number or nothing (null, an empty cell)")
     return score
 
 
@@ -66,15 +69,17 @@ def refuse_unknown(
     known: Int[np.ndarray, " m"],
     path: Path,
     where: str,
+    examples: Sequence[str],
     rows: Int[np.ndarray, " n"],
     what: str,
 ) -> None:
-    """Raises DataError where the file names a pair or image that the truth does not know."""
+    """Raises DataError where the file names a pair or image that the truth does not know; `examples` it does."""
     unknown = np.flatnonzero(~np.isin(hashes, known))
     if unknown.size:
+        such = " or ".join(short(name.replace("\0", ": ")) for name in examples)
         raise DataError(
             f"{path} row {rows[unknown[0]]}: is of no {what} in {where}, and so are {unknown.size - 1} more; "
-            "give the set that was scored, or leave these rows out"
+            f"expected such as {such}; give the set that was scored (--data, --annotations), or leave these rows out"
         )
 
 
@@ -83,5 +88,5 @@ def refuse_absent(lacking: Bool[np.ndarray, " p"], path: Path, where: str, what:
     if lacking.any():
         raise DataError(
             f"{path}: {int(lacking.sum())} of {len(lacking)} pairs of {where} have {what}, the first is its pair "
-            f"{int(np.argmax(lacking)) + 1}; score them, or count them as unanswered (--absent unanswered)"
+            f"{int(np.argmax(lacking)) + 1}; score them, or say what they are (--absent unanswered, --absent left-out)"
         )

@@ -90,7 +90,8 @@ def metrics_command(
 
 def _answers(path: Path | None, data: Path | None, annotations: Path | None, set_name: str, absent: str) -> "Judged":
     """The answers of the file; without one, of the judge who always names the first image."""
-    from earshot.benchmarks.scores import form_of, read_judged, unanswered
+    from earshot.benchmarks.forms import form_of
+    from earshot.benchmarks.scores import read_judged, unanswered
     from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
     from earshot.errors import InputError
 
