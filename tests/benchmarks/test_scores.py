@@ -203,7 +203,7 @@ def test_images_are_found_by_the_end_of_their_names_and_it_is_said(tmp_path: Pat
     assert find_protocol("imagereward-micro").evaluate(judged, resamples=5).estimate.value == pytest.approx(2 / 3)
     assert judged.note and judged.note.startswith("5 images found by the end of their names, ")
     assert read({"1/a.webp": 3, "1/b.webp": 2, "1/c.webp": 1, "2/d.webp": 1, "2/e.webp": 0}).note is None
-    with pytest.raises(DataError, match=r"row 6: is of no image .* such as '1/a.webp' or '1/b.webp'"):
+    with pytest.raises(DataError, match=r"row 6: image 'f.webp' is not in .* such as '1/a.webp' or '1/b.webp'"):
         read({**scores, "f.webp": 1})
     with pytest.raises(DataError, match="row 6: gives 7 to the image that has 3 in row 1"):
         read({**scores, "a.webp": 7})
@@ -222,7 +222,7 @@ def test_an_image_may_have_the_same_score_twice_and_no_other(tmp_path: Path, pai
     ("change", "message"),
     [
         ({"id": "p0", "choice": "left"}, r"choices\.jsonl row 1: choice is 'left'.*first, second"),
-        ({"id": "p9", "choice": "first"}, r"row 1: is of no pair in .*set"),
+        ({"id": "p9", "choice": "first"}, r"row 1: pair 'p9' is not in .*set, .* such as 'p0'"),
         ({"id": "p0", "choice": "first"}, r"row 2: is of the same pair or image as row 1"),
         ({"choice": "first"}, r"has the columns choice, expected for example"),
         ({"id": None, "choice": "first"}, r"row 1: id is None"),
@@ -261,12 +261,15 @@ def test_a_pair_or_image_without_a_row_is_an_error_or_unanswered_as_asked(tmp_pa
 
 def test_an_image_of_no_pair_is_an_error(tmp_path: Path, pairset: Path) -> None:
     rows = [*image_rows(pairset), {"image": "images/other.png", "score": 1.0}]
-    with pytest.raises(DataError, match="row 9: is of no image"):
+    with pytest.raises(DataError, match=r"row 9: image 'images/other\.png' is not in"):
         accuracy(write(tmp_path / "images.csv", rows), pairset)
 
 
 def test_a_group_with_too_few_or_too_many_scores_is_an_error(tmp_path: Path, annotations: Path) -> None:
-    for rewards, message in ([1.0, 2.0], "an image without a score"), ([1.0, 2.0, 3.0, 4.0], "row 1: is of no image"):
+    for rewards, message in (
+        ([1.0, 2.0], "an image without a score"),
+        ([1.0, 2.0, 3.0, 4.0], "group 'g1' of 4 images is not"),
+    ):
         path = write(tmp_path / "r.jsonl", [{"id": "g1", "rewards": rewards}, {"id": "g2", "rewards": [1, 2]}])
         with pytest.raises(DataError, match=message):
             read_judged(path, truth_of_published("imagereward", annotations, key="place"))
@@ -303,6 +306,7 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
         ("x.csv", '{"image": "a", "score": 1}', "holds JSON.*name it .jsonl"),
         ("x.csv", "image;score\na;0,5", "separated by commas, not by ';'"),
         ("x.csv", "image\tscore\na\t0.5", "not by '.t'"),
+        ("x.csv", "image, score\na,1", "columns image, ' score',"),
         ("x.csv", "a.png,0.5\nb.png,0.7", "expected a head"),
         ("x.csv", "image,score,score\na,1,2", "names 'score' twice"),
         ("x.csv", "image,score\n", "no rows"),

@@ -108,7 +108,7 @@ def as_line(row: Mapping[str, Any], suffix: str) -> str:
 
 def told(row: Row) -> str:
     """The names of a row's columns, for a message."""
-    names = [short(name).strip("'") for name in row]
+    names = [short(name) if name != name.strip() or not name else short(name)[1:-1] for name in row]
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
@@ -157,7 +157,7 @@ def _refuse_other_kinds(path: Path) -> None:
     elif text[0] != {".json": "[", ".jsonl": "{"}[suffix]:
         kind = {"{": "JSON Lines or one object", "[": "a JSON list"}.get(text[0], "no JSON")
         wanted = "a list of rows, [{…}, …]" if suffix == ".json" else "an object a line, {…}"
-        ending = {"{": ".jsonl", "[": ".json"}.get(text[0], ".csv if that is what it is")
+        ending = {"[": ".json", "{": ".jsonl if it has an object a line"}.get(text[0], ".csv if that is what it is")
         raise DataError(f"{path}: holds {kind}, beginning with {short(line)}, expected {wanted}; name it {ending}")
 
 

@@ -3,7 +3,7 @@
 Axes: n rows of the file, m hashes that are known, p pairs of the truth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,25 +61,6 @@ def refuse_repeats(hashes: Int[np.ndarray, " n"], where: Path | str, rows: Int[n
         raise DataError(
             f"{where} row {two}: is of the same pair or image as row {one}, expected each once ({again.size} such "
             "rows); keep one of them"
-        )
-
-
-def refuse_unknown(
-    hashes: Int[np.ndarray, " n"],
-    known: Int[np.ndarray, " m"],
-    path: Path,
-    where: str,
-    examples: Sequence[str],
-    rows: Int[np.ndarray, " n"],
-    what: str,
-) -> None:
-    """Raises DataError where the file names a pair or image that the truth does not know; `examples` it does."""
-    unknown = np.flatnonzero(~np.isin(hashes, known))
-    if unknown.size:
-        such = " or ".join(short(name.replace("\0", ": ")) for name in examples)
-        raise DataError(
-            f"{path} row {rows[unknown[0]]}: is of no {what} in {where}, and so are {unknown.size - 1} more; "
-            f"expected such as {such}; give the set that was scored (--data, --annotations), or leave these rows out"
         )
 
 

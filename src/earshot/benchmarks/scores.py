@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from earshot.benchmarks.answers import Judged, Labelled, MarginUnit, Origin, judged_from_table, side_of
 from earshot.benchmarks.forms import ORDERS, Columns, Form, answer_columns, first_answer, form_of, iter_answers, told
 from earshot.benchmarks.genai_bench_text import choice_of
-from earshot.benchmarks.joining import found, number, parsed, refuse_absent, refuse_repeats, refuse_unknown
+from earshot.benchmarks.joining import found, number, parsed, refuse_absent, refuse_repeats
 from earshot.benchmarks.tails import Tails, plain
 from earshot.benchmarks.truth import SHA256_DIGITS, Truth, TruthRow, collect_truth, known_as
 from earshot.data.public.annotations import WINNER
@@ -128,8 +129,8 @@ def _images(path: Path, form: Form, truth: Truth, absent: Absent, columns: Colum
             numbers.append(row_number)
     hashes, rows = np.array(keys, dtype=np.int64), np.array(numbers, dtype=np.int64)
     values = np.array(scores, dtype=np.float64)
-    keys_known = np.concatenate([truth.first_key, truth.second_key])
-    refuse_unknown(hashes, keys_known, path, truth.where, truth.known[:2], rows, "image")
+    images = np.concatenate([truth.first_key, truth.second_key])
+    _refuse_unknown(~np.isin(hashes, images), rows, path, truth, form, columns)
     _refuse_contradictions(hashes, values, rows, path)
     values = np.append(values, np.nan)
     first, second = (found(hashes, wanted) for wanted in (truth.first_key, truth.second_key))
@@ -159,6 +160,35 @@ class _Join:
 
     def note(self) -> str | None:
         return f"{self._n:,} images found by the end of their names, {self._example}" if self._n else None
+
+
+def _refuse_unknown(
+    unknown: Bool[np.ndarray, " n"],
+    rows: Int[np.ndarray, " n"],
+    path: Path,
+    truth: Truth,
+    form: Form,
+    columns: Columns | None,
+) -> None:
+    """Raises DataError where the file names a pair or image that the truth does not know."""
+    if unknown.any():
+        number = int(rows[unknown][0])
+        row = next(islice(iter_answers(path, columns), number - 1, None))
+        such = " or ".join(short(text.replace("\0", ": ")) for text in truth.known[:2])
+        raise DataError(
+            f"{path} row {number}: {_named(row, form)} is not in {truth.where}, nor are {int(unknown.sum()) - 1} more; "
+            f"expected such as {such}; give the set that was scored (--data, --annotations), or leave these rows out"
+        )
+
+
+def _named(row: Row, form: Form) -> str:
+    """What a row is of."""
+    if form.kind == "groups":
+        return f"a group {short(row['id'])} of {len(row['rewards'])} images"
+    if form.kind == "pairs":
+        return f"pair {short(row['id'])}"
+    name = short(row["sha256" if form.key == "sha256" else "image"])
+    return f"image {name} of prompt {short(row['prompt_id'])}" if form.key == "prompt_image" else f"image {name}"
 
 
 def _end(text: str) -> str:
@@ -220,7 +250,8 @@ def _pairs(path: Path, truth: Truth, absent: Absent, columns: Columns | None) ->
             answered[name].append(value)
     hashes = np.array(ids, dtype=np.int64)
     refuse_repeats(hashes, path)
-    refuse_unknown(hashes, truth.pair_hash, path, truth.where, truth.known[:2], np.arange(1, len(hashes) + 1), "pair")
+    rows = np.arange(1, len(hashes) + 1)
+    _refuse_unknown(~np.isin(hashes, truth.pair_hash), rows, path, truth, Form("pairs", "id"), columns)
     at = found(hashes, truth.pair_hash)
     nothing = {name: NONE if name.startswith("choice") else np.nan for name in names}
     answers = {name: np.append(np.array(c, dtype=np.float64), nothing[name])[at] for name, c in answered.items()}
