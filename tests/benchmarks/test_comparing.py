@@ -42,9 +42,12 @@ def test_it_is_paired_so_that_the_same_answers_differ_by_nothing_at_all() -> Non
 
 
 def test_files_in_another_order_with_other_numbers_of_prompts_are_put_together() -> None:
-    order = np.array([3, 0, 2, 1])
-    other = replace(POOR.where(order), cluster=np.array([0, 1, 2, 1]))
-    assert less(GOOD, other) == less(GOOD, POOR)
+    rng = np.random.default_rng(1)
+    prompts = np.arange(60) // 3
+    one, other = (with_p(["first"] * 60, rng.random(60).tolist(), prompts.tolist()) for _ in range(2))
+    order = rng.permutation(60)
+    renumbered = replace(other.where(order), cluster=rng.permutation(20)[prompts[order]])
+    assert less(one, renumbered) == less(one, other)
 
 
 def test_pairs_that_only_one_has_are_counted_and_left_out() -> None:

@@ -193,18 +193,23 @@ def test_files_are_compared_with_the_first_over_the_pairs_that_both_have(
 
 @has_real
 def test_a_benchmarks_name_and_published_numbers_stand_over_its_own_data_only(
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = REAL.parents[1] / "genai_bench" / "gpt4o.jsonl"
-    assert (
-        main(["metrics", str(texts), "--protocol=imagereward-micro", "--protocol=genai-bench-diff", "--resamples=5"])
-        == 0
-    )
+    names = ("imagereward-micro", "genai-bench-diff")
+    assert main(["metrics", str(texts), *(f"--protocol={name}" for name in names), "--resamples=5"]) == 0
     _, wrong, right = capsys.readouterr().out.split("\n\n")
     assert wrong.startswith("gpt4o.jsonl, by the rule of imagereward-micro\n") and "published" not in wrong
     assert "these are 1,735 pairs of genai-bench-tiger; not ImageReward's test set, 7,230 pairs" in wrong
     assert right.startswith("genai-bench-diff\n") and "published, recounted: gpt4o 55.4, " in right
     assert "published, quoted: UnifiedReward-Flex 73.4, " in right and "these are" not in right
+    strange = call(capsys, "metrics", texts, "--protocol", names[0], "--resamples", 5)["protocols"][names[0]]
+    assert strange["published"] == [] and strange["benchmark"]["not"].startswith("1,735 pairs of genai-bench-tiger")
+    part = tmp_path / "part.jsonl"
+    part.write_text("".join(texts.read_text().splitlines(keepends=True)[:100]))
+    assert main(["metrics", str(texts), str(part), "--protocol", names[1], "--resamples=5"]) == 0
+    both = capsys.readouterr().out
+    assert "these are 100 of the 1,735 pairs of TIGER-Lab's GenAI-Bench" in both and "published" not in both
     found = call(capsys, "metrics", "--annotations", REAL, "--protocol", "imagereward-micro", "--resamples", 5)
     micro = found["protocols"]["imagereward-micro"]
     assert micro["benchmark"] == {"title": "ImageReward's test set", "n_pairs": 7230, "not": None}
