@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from earshot.benchmarks.forms import form_of
+from earshot.benchmarks.forms import form_of, refuse_misnamed
 from earshot.benchmarks.protocols import find_protocol
 from earshot.benchmarks.scores import read_judged
 from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
@@ -178,8 +178,9 @@ def test_a_field_may_go_by_another_name_of_which_a_file_has_one(tmp_path: Path, 
     columns = {"image": ["file", "path"], "score": ["hps"]}
     judged = read_judged(path, truth_of_pairset(pairset, key="image"), columns=columns)
     assert find_protocol("hpdv3").evaluate(judged, resamples=5).estimate.value == pytest.approx(1 / 3)
+    refuse_misnamed([path, write(tmp_path / "other.csv", [{"path": 1}])], columns)
     with pytest.raises(DataError, match=r"no column path for image, .* file, hps, sha256"):
-        form_of(path, {"image": ["path"]})
+        refuse_misnamed([path], columns)
     with pytest.raises(DataError, match="both file and hps for score"):
         form_of(path, {"score": ["file", "hps"]})
     # The example is one of what was asked for, and says only what lacks.
@@ -291,6 +292,9 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
              {"idx": 1, "prompt": "q", "response": "hm", "human_vote": "bothbad_vote"}]  # fmt: skip
     four = find_protocol("genai-bench-four-way").evaluate(read_judged(write(tmp_path / "t.jsonl", texts)), resamples=5)
     assert (four.estimate.value, four.n_missing, four.n_ties, four.n_prompts) == (0.5, 1, 1, 1)
+    edits = write(tmp_path / "e.jsonl", [{"source_prompt": "q", "response": "[[A>B]]", "human_vote": "leftvote"}])
+    with pytest.raises(DataError, match="has the columns source_prompt, response, human_vote, expected"):
+        read_judged(edits)
     bad = write(tmp_path / "t.jsonl", [{**texts[0], "human_vote": "left"}])
     with pytest.raises(DataError, match=r"row 1: human_vote is 'left', expected one of leftvote"):
         read_judged(bad)

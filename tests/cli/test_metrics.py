@@ -162,7 +162,7 @@ def test_files_are_compared_with_the_first_over_the_pairs_that_both_have(
     a = answers(tmp_path / "a.csv", "p0,first\n;p1,first\n;p2,first\n;p3,second\n")
     b = answers(tmp_path / "b.csv", "p0,second\n;p1,first\n;p2,second\n", id="pair", choice="hps")
     words = ("metrics", a, b, "--data", sets[1], "--protocol", "hpdv3", "--resamples", 50)
-    named = ("--column", "id=id", "--column", "id=pair", "--column", "choice=choice", "--column", "choice=hps")
+    named = ("--column", "id=pair", "--column", "choice=hps")
     assert "b.csv: has the columns pair, hps, expected for example" in refused(capsys, *words)
     found = call(capsys, *words, *named)
     assert [found["files"][str(p)]["protocols"]["hpdv3"]["value"] for p in (a, b)] == [3 / 4, pytest.approx(1 / 3)]
@@ -176,7 +176,7 @@ def test_files_are_compared_with_the_first_over_the_pairs_that_both_have(
     assert "\n        less a.csv: −66.7 [" in out and "paired, over the 3 pairs that both have\n" in out
     assert "left out are 0 pairs that only b.csv has, 1 that only a.csv has\n" in out
     # One file alone, or whoever says so, has no pair without a row.
-    alone = ("metrics", b, *words[3:], "--column", "id=pair", "--column", "choice=hps")
+    alone = ("metrics", b, *words[3:], *named)
     for asked in (alone, (*words, *named, "--absent", "refused")):
         assert "1 of 4 pairs" in refused(capsys, *asked)
     assert "is given twice" in refused(capsys, "metrics", a, a, "--data", sets[1])
@@ -189,6 +189,8 @@ def test_files_are_compared_with_the_first_over_the_pairs_that_both_have(
     own.write_text("".join(json.dumps({**row, "id": f"p{i}", "prompt_id": f"q{i}"}) + "\n" for i in range(4)))
     (difference,) = call(capsys, "metrics", a, own.parent, *words[3:])["differences"]
     assert (difference["value"], difference["n"]) == (1 / 4, 4)
+    assert call(capsys, "metrics", b, own.parent, *words[3:], *named)["differences"][0]["n"] == 3
+    assert "a.csv: has no column hps for choice" in refused(capsys, "metrics", a, *words[3:], "--column", "choice=hps")
 
 
 @has_real

@@ -15,7 +15,7 @@ from earshot.data.row_files import Row, first_row, iter_row_file
 from earshot.errors import DataError, InputError, short
 
 Columns = Mapping[str, Sequence[str]]
-"""By what a field is called here, what it may be called in a file; of these the file has just one."""
+"""By what a field is called here, what it may be called in a file, which has one of these at most."""
 
 ORDERS = ("forward", "swapped")
 FIELDS = (
@@ -52,9 +52,9 @@ def form_of(path: Path, columns: Columns | None = None, example: Mapping[str, An
     has = row.keys().__contains__
     if has("samples") and has("p_first_forward"):
         return Form("predictions", None)
-    if has("response") and has("human_vote"):
+    if all(map(has, ("response", "human_vote", "idx", "prompt"))):
         return Form("judgements", None)
-    if has("score_0") and has("score_1") and has("label"):
+    if all(map(has, ("score_0", "score_1", "label", "id", "caption"))):
         return Form("labelled_scores", None)
     if has("id") and has("rewards"):
         return Form("groups", "place")
@@ -124,13 +124,21 @@ def _names(path: Path, columns: Columns | None) -> dict[str, str]:
     names = {}
     for field, candidates in columns.items():
         present = [name for name in dict.fromkeys(candidates) if name in row]
-        if len(present) != 1:
-            what = f"both {present[0]} and {present[1]}" if present else f"no column {' or '.join(candidates)}"
-            raise DataError(
-                f"{path}: has {what} for {field}, expected one; its columns are {told(row)}; correct the option's name"
-            )
-        names[field] = present[0]
+        if len(present) > 1:
+            raise DataError(f"{path}: has both {present[0]} and {present[1]} for {field}, expected one; leave one out")
+        if present:
+            names[field] = present[0]
     return names
+
+
+def refuse_misnamed(paths: Sequence[Path], columns: Columns) -> None:
+    """Raises DataError where a name that was given for a field is of a column in none of the files."""
+    rows = [first_answer(path) for path in paths]
+    for field, names in columns.items():
+        for name in names:
+            if rows and not any(name in row for row in rows):
+                raise DataError(f"{paths[0]}: has no column {name} for {field}, expected one of its columns, "
+                                f"{told(rows[0])}; correct the name")  # fmt: skip
 
 
 def _refuse_other_kinds(path: Path) -> None:

@@ -25,7 +25,7 @@ from earshot.benchmarks.tails import Tails, plain
 from earshot.benchmarks.truth import SHA256_DIGITS, Truth, TruthRow, collect_truth, known_as
 from earshot.data.public.annotations import WINNER
 from earshot.data.public.genai_bench import LABELS as GENAI_BENCH_LABELS
-from earshot.data.row_files import Row
+from earshot.data.row_files import Row, first_row
 from earshot.errors import DataError, InputError, short
 from earshot.predictions.table import LABEL_CODES, NONE, TIE, PredictionTable, probability
 from earshot.types import Label, hash_of
@@ -61,7 +61,7 @@ def read_judged(
         judged = _pairs(path, truth, absent, columns)
     else:
         judged = _images(path, form, truth, absent, columns)
-    return replace(judged, name=f"{path}, of the columns {told(first_answer(path, columns))}")
+    return replace(judged, name=f"{path}, of the columns {told(first_row(path))}")
 
 
 def _predictions(rows: Iterable[Row], path: Path) -> Judged:
