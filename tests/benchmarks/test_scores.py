@@ -224,7 +224,7 @@ def test_an_image_may_have_the_same_score_twice_and_no_other(tmp_path: Path, pai
     [
         ({"id": "p0", "choice": "left"}, r"choices\.jsonl row 1: choice is 'left'.*first, second"),
         ({"id": "p9", "choice": "first"}, r"row 1: pair 'p9' is not in .*set, .* such as 'p0'"),
-        ({"id": "p0", "choice": "first"}, r"row 2: is of the same pair or image as row 1"),
+        ({"id": "p0", "choice": "first"}, r"row 2: is of the same pair as row 1"),
         ({"choice": "first"}, r"has the columns choice, expected for example"),
         ({"id": None, "choice": "first"}, r"row 1: id is None"),
     ],

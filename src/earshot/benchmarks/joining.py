@@ -51,16 +51,15 @@ def found(hashes: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " p"]) -> Int[n
     return np.where(hashes[order[at]] == wanted, order[at], -1)
 
 
-def refuse_repeats(hashes: Int[np.ndarray, " n"], where: Path | str, rows: Int[np.ndarray, " n"] | None = None) -> None:
-    """Raises DataError where two are equal; `rows` are their numbers in the file, 1, 2, … where it is None."""
+def refuse_repeats(hashes: Int[np.ndarray, " n"], where: Path | str) -> None:
+    """Raises DataError where two rows of a file are of one pair."""
     order = np.argsort(hashes, kind="stable")
     again = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
     if again.size:
-        numbers = np.arange(1, len(hashes) + 1) if rows is None else rows
-        one, two = numbers[order[again[0]]], numbers[order[again[0] + 1]]
+        one, two = order[again[0]] + 1, order[again[0] + 1] + 1
         raise DataError(
-            f"{where} row {two}: is of the same pair or image as row {one}, expected each once ({again.size} such "
-            "rows); keep one of them"
+            f"{where} row {two}: is of the same pair as row {one}, expected each once ({again.size} such rows); keep "
+            "one of them"
         )
 
 
