@@ -6,6 +6,7 @@ import pytest
 
 from earshot.benchmarks.genai_bench_text import choice_of
 from earshot.benchmarks.protocols import find_protocol
+from earshot.benchmarks.published import FIGURES
 from earshot.benchmarks.scores import read_judged
 from earshot.predictions.table import BOTH_BAD, FIRST, NONE, SECOND, TIE
 
@@ -64,5 +65,7 @@ def test_the_published_figures_from_the_texts_alone(judge: str, four_way: float,
     assert (result.n_missing, result.n_prompts) == (missing, 1205)
     left_right = find_protocol("genai-bench-diff").evaluate(judged, resamples=5)
     assert (left_right.estimate.n, round(100 * (left_right.estimate.value or 0), 1)) == (1306, strict)
+    for name, percent in {"genai-bench-four-way": four_way, "genai-bench-diff": strict}.items():
+        assert [f.percent for f in FIGURES[name] if f.recounted and f.who == judge] == [percent]
     if judge == "llava":
         assert int((judged.choice == FIRST).sum()) == 1734

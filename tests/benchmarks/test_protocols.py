@@ -168,7 +168,7 @@ def test_tau_counts_ties_called_and_sides_named() -> None:
 
 def test_choices_have_no_gap_to_compare() -> None:
     for name in WITH_THRESHOLD:
-        with pytest.raises(DataError, match="these answers are choices"):
+        with pytest.raises(DataError, match=r"these answers: .* by their gap, .*for example"):
             find_protocol(name).with_threshold(0.1).evaluate(judged(["first"], ["first"]))
 
 

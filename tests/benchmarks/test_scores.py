@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from earshot.benchmarks.forms import form_of, refuse_misnamed
 from earshot.benchmarks.protocols import find_protocol
-from earshot.benchmarks.scores import form_of, read_judged
+from earshot.benchmarks.scores import read_judged
 from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
 from earshot.data.rows import iter_rows
 from earshot.data.writer import PairSetWriter
@@ -171,13 +172,60 @@ def test_scores_in_a_publishers_order_need_the_publishers_file(tmp_path: Path, p
         accuracy(path, pairset)
 
 
+def test_a_field_may_go_by_another_name_of_which_a_file_has_one(tmp_path: Path, pairset: Path) -> None:
+    rows = [{"file": r["image"], "hps": r["score"], "sha256": "0"} for r in image_rows(pairset)]
+    path = write(tmp_path / "images.csv", rows)
+    columns = {"image": ["file", "path"], "score": ["hps"]}
+    judged = read_judged(path, truth_of_pairset(pairset, key="image"), columns=columns)
+    assert find_protocol("hpdv3").evaluate(judged, resamples=5).estimate.value == pytest.approx(1 / 3)
+    refuse_misnamed([path, write(tmp_path / "other.csv", [{"path": 1}])], columns)
+    with pytest.raises(DataError, match=r"no column path for image, .* file, hps, sha256"):
+        refuse_misnamed([path], columns)
+    with pytest.raises(DataError, match="both file and hps for score"):
+        form_of(path, {"score": ["file", "hps"]})
+    # The example is one of what was asked for, and says only what lacks.
+    with pytest.raises(
+        DataError, match=r"columns file, hps, sha256, .*'image,score' and 'x,1'.*\(--score-column NAME\)"
+    ):
+        form_of(path, {"image": ["file"]}, {"image": "x", "score": 1})
+    with pytest.raises(DataError, match=r"\{\"id\": \"a\"\}.*\(--column id=NAME\)"):
+        form_of(write(tmp_path / "x.jsonl", [{"ID": 1}]), None, {"id": "a"})
+
+
+def test_images_are_found_by_the_end_of_their_names_and_it_is_said(tmp_path: Path, annotations: Path) -> None:
+    scores = {"C:\\data\\1\\a.webp": 3, "./1/b.webp": 2, "https://x.org/1/c.webp?size=9": 1, "d": 1, "/2/e.webp": 0}
+    truth = truth_of_published("imagereward", annotations, key="image")
+
+    def read(scores: dict[str, Any]) -> Any:
+        path = write(tmp_path / "images.csv", [{"image": name, "score": s} for name, s in scores.items()])
+        return read_judged(path, truth)
+
+    judged = read(scores)
+    assert find_protocol("imagereward-micro").evaluate(judged, resamples=5).estimate.value == pytest.approx(2 / 3)
+    assert judged.note and judged.note.startswith("5 images found by the end of their names, ")
+    assert read({"1/a.webp": 3, "1/b.webp": 2, "1/c.webp": 1, "2/d.webp": 1, "2/e.webp": 0}).note is None
+    with pytest.raises(DataError, match=r"row 6: image 'f.webp' is not in .* such as '1/a.webp' or '1/b.webp'"):
+        read({**scores, "f.webp": 1})
+    with pytest.raises(DataError, match="row 6: gives 7 to the image that has 3 in row 1"):
+        read({**scores, "a.webp": 7})
+
+
+def test_an_image_may_have_the_same_score_twice_and_no_other(tmp_path: Path, pairset: Path) -> None:
+    rows = image_rows(pairset)
+    assert accuracy(write(tmp_path / "twice.csv", rows + rows), pairset) == (pytest.approx(1 / 3), 3, 0)
+    for other in (0.5, None):
+        path = write(tmp_path / "differ.csv", [*rows, {**rows[0], "score": other}])
+        with pytest.raises(DataError, match=r"row 9: gives .* in row 1, .*prompt_id"):
+            accuracy(path, pairset)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"id": "p0", "choice": "left"}, r"choices\.jsonl row 1: choice is 'left'.*first, second"),
-        ({"id": "p9", "choice": "first"}, r"row 1: is of no pair in .*set"),
-        ({"id": "p0", "choice": "first"}, r"row 2: is of the same pair or image as row 1"),
-        ({"choice": "first"}, r"first row has the fields choice"),
+        ({"id": "p9", "choice": "first"}, r"row 1: pair 'p9' is not in .*set, .* such as 'p0'"),
+        ({"id": "p0", "choice": "first"}, r"row 2: is of the same pair as row 1"),
+        ({"choice": "first"}, r"has the columns choice, expected for example"),
         ({"id": None, "choice": "first"}, r"row 1: id is None"),
     ],
 )
@@ -204,6 +252,8 @@ def test_a_pair_or_image_without_a_row_is_an_error_or_unanswered_as_asked(tmp_pa
     with pytest.raises(DataError, match=r"1 of 4 pairs .* no row, the first is its pair 2"):
         accuracy(path, pairset)
     assert accuracy(path, pairset, absent="unanswered") == (pytest.approx(1 / 3), 3, 1)
+    assert accuracy(path, pairset, absent="left-out") == (pytest.approx(1 / 2), 2, 0)
+    assert read_judged(path, truth_of_pairset(pairset), absent="left-out").n_left_out == 1
     images = write(tmp_path / "images.csv", image_rows(pairset)[1:])
     with pytest.raises(DataError, match="an image without a score"):
         accuracy(images, pairset)
@@ -212,12 +262,15 @@ def test_a_pair_or_image_without_a_row_is_an_error_or_unanswered_as_asked(tmp_pa
 
 def test_an_image_of_no_pair_is_an_error(tmp_path: Path, pairset: Path) -> None:
     rows = [*image_rows(pairset), {"image": "images/other.png", "score": 1.0}]
-    with pytest.raises(DataError, match="row 9: is of no image"):
+    with pytest.raises(DataError, match=r"row 9: image 'images/other\.png' is not in"):
         accuracy(write(tmp_path / "images.csv", rows), pairset)
 
 
 def test_a_group_with_too_few_or_too_many_scores_is_an_error(tmp_path: Path, annotations: Path) -> None:
-    for rewards, message in ([1.0, 2.0], "an image without a score"), ([1.0, 2.0, 3.0, 4.0], "row 1: is of no image"):
+    for rewards, message in (
+        ([1.0, 2.0], "an image without a score"),
+        ([1.0, 2.0, 3.0, 4.0], "group 'g1' of 4 images is not"),
+    ):
         path = write(tmp_path / "r.jsonl", [{"id": "g1", "rewards": rewards}, {"id": "g2", "rewards": [1, 2]}])
         with pytest.raises(DataError, match=message):
             read_judged(path, truth_of_published("imagereward", annotations, key="place"))
@@ -239,6 +292,9 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
              {"idx": 1, "prompt": "q", "response": "hm", "human_vote": "bothbad_vote"}]  # fmt: skip
     four = find_protocol("genai-bench-four-way").evaluate(read_judged(write(tmp_path / "t.jsonl", texts)), resamples=5)
     assert (four.estimate.value, four.n_missing, four.n_ties, four.n_prompts) == (0.5, 1, 1, 1)
+    edits = write(tmp_path / "e.jsonl", [{"source_prompt": "q", "response": "[[A>B]]", "human_vote": "leftvote"}])
+    with pytest.raises(DataError, match="has the columns source_prompt, response, human_vote, expected"):
+        read_judged(edits)
     bad = write(tmp_path / "t.jsonl", [{**texts[0], "human_vote": "left"}])
     with pytest.raises(DataError, match=r"row 1: human_vote is 'left', expected one of leftvote"):
         read_judged(bad)
@@ -248,16 +304,30 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
     ("name", "content", "message"),
     [
         ("x.txt", "", "ends in '.txt'"),
-        ("x.json", "{}", "a JSON dict, expected a list"),
+        ("x.json", "{}", "JSON Lines or one object.*expected a list"),
+        ("x.json", "path,score", "no JSON.*name it .csv"),
+        ("x.jsonl", '[{"id": 1}]', "a JSON list.*name it .json"),
+        ("x.csv", '{"image": "a", "score": 1}', "holds JSON.*name it .jsonl"),
+        ("x.csv", "image;score\na;0,5", "separated by commas, not by ';'"),
+        ("x.csv", "image\tscore\na\t0.5", "not by '.t'"),
+        ("x.csv", "image, score\na,1", "columns image, ' score',"),
+        ("x.csv", "a.png,0.5\nb.png,0.7", "expected a head"),
+        ("x.csv", "image,score,score\na,1,2", "names 'score' twice"),
+        ("x.csv", "image,score\n", "no rows"),
+        ("x.csv", "\ufeff", "is empty"),
+        ("x.xlsx", "PK", "is a spreadsheet, .*save it as CSV"),
+        ("x.csv", "PK\3\4", "is a spreadsheet"),
+        (".", "", "is a folder without a predictions.jsonl"),
         ("x.json", "[1]", "row 1: is a JSON int"),
         ("x.json", "[", "no JSON"),
-        ("x.jsonl", "", "no rows"),
+        ("x.jsonl", "", "is empty"),
         ("x.csv", "id,choice\np0\n", "row 1: has more or fewer cells"),
         ("x.parquet", "no", "no complete parquet"),
     ],
 )
 def test_hostile_files(tmp_path: Path, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content)
+    if name != ".":
+        (tmp_path / name).write_text(content)
     with pytest.raises((DataError, InputError), match=message):
         form_of(tmp_path / name)
 

@@ -110,7 +110,8 @@ def test_overlap_is_counted_listed_and_left_out_of_the_metric(
     assert (protocol["without"]["value"], protocol["without"]["n"]) == (1 / 2, 2)  # p2 and p3
     assert protocol["without"]["always_first"]["value"] == 1.0
     assert main([*map(str, words), "--without", str(out)]) == 0
-    assert "hpdv3, without the overlapping pairs\n    score         50.0" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "choices.csv, by the rule of hpdv3, without the overlapping pairs\n    score         50.0" in text
     assert main(["data", "overlap", *map(str, sets), "--kind", "prompt"]) == 0
     assert "1 test pairs share something with the training set (prompt 1)" in capsys.readouterr().out
     assert "--kind is 'faces', expected one of image" in refused(capsys, "data", "overlap", *sets, "--kind", "faces")
@@ -133,14 +134,88 @@ def test_a_threshold_is_given_or_fitted_on_validation_answers(
     assert "validation pairs are test pairs" in refused(capsys, *words, "--validation", p, "--validation-data", test)
 
 
-def test_every_protocol_is_listed_with_its_rules(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_protocol_is_listed_in_a_line_and_with_its_rules(capsys: pytest.CaptureFixture[str]) -> None:
     listed = call(capsys, "metrics", "--list")
     assert listed["hpdv2"]["average"] == "macro"
     assert main(["metrics", "--list"]) == 0
+    out = capsys.readouterr().out.partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in out if line.startswith("    ")] == [*listed]
+    assert all(len(line) <= 100 for line in out)
+    assert [line for line in out if not line.startswith(" ")].count("ImageReward's test set") == 1
+    for words in (["--list", "hpdv2"], ["--list", "--protocol", "hpdv2"]):
+        assert main(["metrics", *words]) == 0
+        told = capsys.readouterr().out
+        assert told.startswith(f"hpdv2\n    words: {listed['hpdv2']['words']}\n    source: ")
+        assert "\n    file: the lines 'image,score' and 'test/000000.jpg,0.71'\n" in told
+        assert "published, quoted: HPSv3 85.4" in told
+    assert "no protocol is called 'hpd'" in refused(capsys, "metrics", "--list", "hpd")
+
+
+def answers(path: Path, choices: str, **named: str) -> Path:
+    path.write_text("".join([f"{named.get('id', 'id')},{named.get('choice', 'choice')}\n", *choices.split(";")]))
+    return path
+
+
+def test_files_are_compared_with_the_first_over_the_pairs_that_both_have(
+    tmp_path: Path, sets: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = answers(tmp_path / "a.csv", "p0,first\n;p1,first\n;p2,first\n;p3,second\n")
+    b = answers(tmp_path / "b.csv", "p0,second\n;p1,first\n;p2,second\n", id="pair", choice="hps")
+    words = ("metrics", a, b, "--data", sets[1], "--protocol", "hpdv3", "--resamples", 50)
+    named = ("--column", "id=pair", "--column", "choice=hps")
+    assert "b.csv: has the columns pair, hps, expected for example" in refused(capsys, *words)
+    found = call(capsys, *words, *named)
+    assert [found["files"][str(p)]["protocols"]["hpdv3"]["value"] for p in (a, b)] == [3 / 4, pytest.approx(1 / 3)]
+    (difference,) = found["differences"]
+    assert (difference["file"], difference["against"]) == (str(b), str(a))
+    assert difference["value"] == pytest.approx(1 / 3 - 1)
+    assert (difference["n_shared"], difference["n_only"], difference["n_only_against"]) == (3, 0, 1)
+    assert main([*map(str, words), *named]) == 0
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.partition("\n\n")[0].splitlines()] == [*listed]
-    assert main(["metrics", "--list", "--protocol", "hpdv2"]) == 0
-    assert capsys.readouterr().out.startswith(f"hpdv2\n    source: {listed['hpdv2']['source']}\n    truth: ")
+    assert "\na.csv, b.csv, by the rule of hpdv3\n    a.csv\n        score         75.0 [" in out
+    assert "\n        less a.csv: −66.7 [" in out and "paired, over the 3 pairs that both have\n" in out
+    assert "left out are 0 pairs that only b.csv has, 1 that only a.csv has\n" in out
+    # One file alone, or whoever says so, has no pair without a row.
+    alone = ("metrics", b, *words[3:], *named)
+    for asked in (alone, (*words, *named, "--absent", "refused")):
+        assert "1 of 4 pairs" in refused(capsys, *asked)
+    assert "is given twice" in refused(capsys, "metrics", a, a, "--data", sets[1])
+    assert "--threshold was given 1 times for 2 files" in refused(capsys, *words, *named, "--threshold", 0.1)
+    # Which of two files tells what people preferred itself is each file's own matter.
+    row = {"prompt_id": "q", "p_first": 0.8, "p_first_forward": 0.9, "p_first_swapped": 0.7,
+           "votes_first": 1, "votes_second": 0, "samples": []}  # fmt: skip
+    own = tmp_path / "run" / "predictions.jsonl"
+    own.parent.mkdir()
+    own.write_text("".join(json.dumps({**row, "id": f"p{i}", "prompt_id": f"q{i}"}) + "\n" for i in range(4)))
+    (difference,) = call(capsys, "metrics", a, own.parent, *words[3:])["differences"]
+    assert (difference["value"], difference["n"]) == (1 / 4, 4)
+    assert call(capsys, "metrics", b, own.parent, *words[3:], *named)["differences"][0]["n"] == 3
+    assert "a.csv: has no column hps for choice" in refused(capsys, "metrics", a, *words[3:], "--column", "choice=hps")
+
+
+@has_real
+def test_a_benchmarks_name_and_published_numbers_stand_over_its_own_data_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = REAL.parents[1] / "genai_bench" / "gpt4o.jsonl"
+    names = ("imagereward-micro", "genai-bench-diff")
+    assert main(["metrics", str(texts), *(f"--protocol={name}" for name in names), "--resamples=5"]) == 0
+    _, wrong, right = capsys.readouterr().out.split("\n\n")
+    assert wrong.startswith("gpt4o.jsonl, by the rule of imagereward-micro\n") and "published" not in wrong
+    assert "these are 1,735 pairs of genai-bench-tiger; not ImageReward's test set, 7,230 pairs" in wrong
+    assert right.startswith("genai-bench-diff\n") and "published, recounted: gpt4o 55.4, " in right
+    assert "published, quoted: UnifiedReward-Flex 73.4, " in right and "these are" not in right
+    strange = call(capsys, "metrics", texts, "--protocol", names[0], "--resamples", 5)["protocols"][names[0]]
+    assert strange["published"] == [] and strange["benchmark"]["not"].startswith("1,735 pairs of genai-bench-tiger")
+    part = tmp_path / "part.jsonl"
+    part.write_text("".join(texts.read_text().splitlines(keepends=True)[:100]))
+    assert main(["metrics", str(texts), str(part), "--protocol", names[1], "--resamples=5"]) == 0
+    both = capsys.readouterr().out
+    assert "these are 100 of the 1,735 pairs of TIGER-Lab's GenAI-Bench" in both and "published" not in both
+    found = call(capsys, "metrics", "--annotations", REAL, "--protocol", "imagereward-micro", "--resamples", 5)
+    micro = found["protocols"]["imagereward-micro"]
+    assert micro["benchmark"] == {"title": "ImageReward's test set", "n_pairs": 7230, "not": None}
+    assert micro["published"][0] == {"who": "MPS", "value": 0.675, "source": "PROTOCOLS.md", "how": "quoted"}
 
 
 @pytest.mark.parametrize(
@@ -151,6 +226,9 @@ def test_every_protocol_is_listed_with_its_rules(capsys: pytest.CaptureFixture[s
         (["--data", "a", "--annotations", "b"], "give one of them"),
         (["--absent", "wrong", "--data", "a"], "--absent is 'wrong'"),
         (["nowhere.csv"], "nowhere.csv: is no file"),
+        (["--column", "score", "x.csv"], "--column is 'score', expected FIELD=NAME, where FIELD is one of id, image,"),
+        (["--column", "prompt=x", "x.csv"], "--column is 'prompt=x'"),
+        (["."], ".: is a folder without a predictions.jsonl"),
         (["--annotations", "nowhere.json"], "nowhere.json"),
     ],
 )

@@ -7,7 +7,7 @@ Axes: p pairs, n observations.
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,7 +22,14 @@ EITHER_TIE = 3
 MarginUnit = Literal["probability", "score"]
 
 
-@dataclass(frozen=True)
+class Origin(NamedTuple):
+    """The published set that pairs say they are of."""
+
+    source: str
+    split: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Labelled:
     """Pairs and what people said of them, a row a pair."""
 
@@ -34,6 +41,8 @@ class Labelled:
     """The publisher's verdict: FIRST, SECOND, TIE, BOTH_BAD, or NONE where votes alone are known."""
     majority: Int[np.ndarray, " p"]
     """FIRST or SECOND by the votes, TIE where they are equal."""
+    origin: Origin | None = None
+    """None where the pairs do not say, or are of several sets."""
 
     def __len__(self) -> int:
         return len(self.pair_hash)
@@ -44,10 +53,16 @@ class Labelled:
         return np.where(self.label == NONE, self.majority, self.label).astype(np.int8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged(Labelled):
     """Answers beside the truth."""
 
+    name: str = "these answers"
+    """What to call them in messages."""
+    n_left_out: int = 0
+    """Pairs that the truth has besides."""
+    note: str | None = None
+    """What whoever reads the numbers should know of how the answers were joined to the truth."""
     choice: Int[np.ndarray, " p"]
     """The answer: FIRST, SECOND, TIE, BOTH_BAD, EITHER_TIE, or NONE where there is none."""
     margin: Float[np.ndarray, " p"] | None = None
@@ -59,8 +74,8 @@ class Judged(Labelled):
     """The answers order by order, in the pair's own sides, whichever order is whose; None where the two were not told
     apart."""
 
-    def where(self, keep: Bool[np.ndarray, " p"]) -> "Judged":
-        """The pairs that are kept; prompts keep their numbers."""
+    def where(self, keep: Bool[np.ndarray, " p"] | Int[np.ndarray, " k"]) -> "Judged":
+        """The pairs that are kept, or those of these places in their order; prompts keep their numbers."""
         columns = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v[keep] for k, v in columns.items() if isinstance(v, np.ndarray)})
 
@@ -118,4 +133,4 @@ def without_pairs(judged: Judged, excluded: Int[np.ndarray, " n"], where: str) -
     keep = ~np.isin(judged.pair_hash, excluded)
     if not keep.any():
         raise DataError(f"{where}: names every pair, so that none is left to measure; choose fewer --kind of overlap")
-    return judged.where(keep)
+    return replace(judged.where(keep), n_left_out=judged.n_left_out + int((~keep).sum()))

@@ -5,12 +5,14 @@ An answer that is not there is worth nothing wherever it is counted.
 Axes: p pairs, n answers that count.
 """
 
+import json
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from earshot.benchmarks.answers import EITHER_TIE, Judged
+from earshot.benchmarks.published import GENAI_BENCH, MMRB2
 from earshot.errors import DataError
 from earshot.predictions.table import BOTH_BAD, NONE, TIE
 
@@ -114,8 +116,9 @@ def both_orders_answered(judged: Judged, threshold: float) -> Credits:
 def _both_answers(judged: Judged) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """The pairs with a preferred side, twice over, and the answers to them in one order and then in the other."""
     if judged.choice_forward is None or judged.choice_swapped is None:
-        raise DataError("mmrb2 counts the judgements of both orders, and these answers do not tell them apart; "
-                        "give choice_forward and choice_swapped, or p_first_forward and p_first_swapped")  # fmt: skip
+        raise DataError(f"{judged.name}: mmrb2 counts the judgements of both orders, expected choice_forward and "
+                        f"choice_swapped, or p_first_forward and p_first_swapped, for example "
+                        f"{json.dumps(MMRB2.example)}; ask in both orders")  # fmt: skip
     pair = np.flatnonzero(np.abs(judged.verdict) == 1)
     return np.tile(pair, 2), np.concatenate([judged.choice_forward[pair], judged.choice_swapped[pair]])
 
@@ -126,8 +129,8 @@ def _three_way(codes: Int[np.ndarray, " p"]) -> Int[np.ndarray, " p"]:
 
 def _margins(judged: Judged, name: str) -> Float[np.ndarray, " p"]:
     if judged.margin is None:
-        raise DataError(f"{name} compares scores by their gap, and these answers are choices; give p_first, or "
-                        "score_first and score_second")  # fmt: skip
+        raise DataError(f"{judged.name}: {name} compares scores by their gap, expected p_first, or score_first and "
+                        f"score_second, for example {json.dumps(GENAI_BENCH.example)}; write them out")  # fmt: skip
     return judged.margin
 
 

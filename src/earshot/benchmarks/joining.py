@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from earshot.data.row_files import Row
-from earshot.errors import DataError
+from earshot.errors import DataError, short
 
 T = TypeVar("T")
 
@@ -26,9 +26,12 @@ def number(value: Any) -> float:
         return float("nan")
     if isinstance(value, bool):
         raise ValueError(f"a score is {value}, expected a number or null")
-    score = float(value)
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"a score is {short(value)}, expected a number or nothing (null, an empty cell)") from None
     if not np.isfinite(score):
-        raise ValueError(f"a score is {score}, expected a finite number or null")
+        raise ValueError(f"a score is {score}, expected a finite number or nothing (null, an empty cell)")
     return score
 
 
@@ -48,33 +51,15 @@ def found(hashes: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " p"]) -> Int[n
     return np.where(hashes[order[at]] == wanted, order[at], -1)
 
 
-def refuse_repeats(hashes: Int[np.ndarray, " n"], where: Path | str, rows: Int[np.ndarray, " n"] | None = None) -> None:
-    """Raises DataError where two are equal; `rows` are their numbers in the file, 1, 2, … where it is None."""
+def refuse_repeats(hashes: Int[np.ndarray, " n"], where: Path | str) -> None:
+    """Raises DataError where two rows of a file are of one pair."""
     order = np.argsort(hashes, kind="stable")
     again = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
     if again.size:
-        numbers = np.arange(1, len(hashes) + 1) if rows is None else rows
-        one, two = numbers[order[again[0]]], numbers[order[again[0] + 1]]
+        one, two = order[again[0]] + 1, order[again[0] + 1] + 1
         raise DataError(
-            f"{where} row {two}: is of the same pair or image as row {one}, expected each once ({again.size} such "
-            "rows); keep one of them"
-        )
-
-
-def refuse_unknown(
-    hashes: Int[np.ndarray, " n"],
-    known: Int[np.ndarray, " m"],
-    path: Path,
-    where: str,
-    rows: Int[np.ndarray, " n"],
-    what: str,
-) -> None:
-    """Raises DataError where the file names a pair or image that the truth does not know."""
-    unknown = np.flatnonzero(~np.isin(hashes, known))
-    if unknown.size:
-        raise DataError(
-            f"{path} row {rows[unknown[0]]}: is of no {what} in {where}, and so are {unknown.size - 1} more; "
-            "give the set that was scored, or leave these rows out"
+            f"{where} row {two}: is of the same pair as row {one}, expected each once ({again.size} such rows); keep "
+            "one of them"
         )
 
 
@@ -83,5 +68,5 @@ def refuse_absent(lacking: Bool[np.ndarray, " p"], path: Path, where: str, what:
     if lacking.any():
         raise DataError(
             f"{path}: {int(lacking.sum())} of {len(lacking)} pairs of {where} have {what}, the first is its pair "
-            f"{int(np.argmax(lacking)) + 1}; score them, or count them as unanswered (--absent unanswered)"
+            f"{int(np.argmax(lacking)) + 1}; score them, or say what they are (--absent unanswered, --absent left-out)"
         )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from earshot.benchmarks import published
 from earshot.benchmarks.answers import Judged, judged_from_table
 from earshot.benchmarks.credits import (
     Credits,
@@ -24,9 +25,10 @@ from earshot.benchmarks.credits import (
     strict_by_verdict,
     three_way,
 )
+from earshot.benchmarks.published import Benchmark
 from earshot.errors import InputError
 from earshot.predictions.table import PredictionTable
-from earshot.stats import RESAMPLES, bootstrap, macro_statistic, mean_statistic
+from earshot.stats import RESAMPLES, Statistic, bootstrap, macro_statistic, mean_statistic
 from earshot.types import Estimate
 
 
@@ -55,6 +57,8 @@ class Protocol:
 
     Attributes:
         name: What it is asked for by.
+        benchmark: The set whose metric it is.
+        words: What it measures, for who has to choose one.
         source: Whose code or paper it is read from.
         truth: Which pairs count, and what is right of them.
         ties: What a predicted tie is worth.
@@ -66,6 +70,8 @@ class Protocol:
     """
 
     name: str
+    benchmark: Benchmark
+    words: str
     source: str
     truth: str
     ties: str
@@ -87,24 +93,27 @@ class Protocol:
             InputError: Ties are told by a threshold and none was given.
             DataError: The answers do not hold what the protocol compares: both orders, scores.
         """
-        if self.tunes is not None and self.threshold is None:
-            raise InputError(
-                f"{self.name} tells ties by a threshold and has none; give it (--threshold) or fit it on validation "
-                "pairs (--validation FILE), never on the test set"
-            )
-        credits = self.credit(judged, 0.0 if self.threshold is None else self.threshold)
-        clusters = judged.cluster[credits.pair]
-        build = macro_statistic if self.macro else mean_statistic
-        statistic = build(credits.values, clusters, judged.n_clusters)
+        statistic, credits = self.statistic(judged)
         estimate = bootstrap({self.name: statistic}, resamples=resamples, seed=seed)[self.name]
         return Result(
             estimate=estimate,
             n_pairs=len(judged),
             n_ties=int((np.abs(judged.verdict) != 1).sum()),
             n_missing=credits.n_missing,
-            n_prompts=len(np.unique(clusters)),
+            n_prompts=len(np.unique(judged.cluster[credits.pair])),
             threshold=self.threshold,
         )
+
+    def statistic(self, judged: Judged) -> tuple[Statistic, Credits]:
+        """The metric as totals per prompt, and the credits they are made of; refused as `evaluate` says."""
+        if self.tunes is not None and self.threshold is None:
+            raise InputError(
+                f"{self.name} tells ties by a threshold and has none; give it (--threshold) or fit it on validation "
+                "pairs (--validation FILE), never on the test set"
+            )
+        credits = self.credit(judged, 0.0 if self.threshold is None else self.threshold)
+        build = macro_statistic if self.macro else mean_statistic
+        return build(credits.values, judged.cluster[credits.pair], judged.n_clusters), credits
 
     def with_threshold(self, threshold: float) -> "Protocol":
         """The same protocol, calling images equal up to this gap.
@@ -143,63 +152,69 @@ _STRICT = "pairs that the publisher's verdict, else the votes, prefer one side o
 
 _ALL = (
     Protocol(
-        "earshot",
+        "earshot", published.ANY, "share of pairs on which the answer is the majority's",
         "Earshot: `accuracy` of metrics.json",
         "pairs with a majority of votes; the answer is p_first averaged over both orders",
         _WRONG, "wrong: a pair without a well-formed answer in one of the orders has no p_first",
         strict_by_majority,
     ),
     Protocol(
-        "earshot-macro",
+        "earshot-macro", published.ANY, "the same, every prompt weighing the same",
         "Earshot: `accuracy_macro` of metrics.json",
         "as earshot",
         _WRONG, "wrong, as earshot",
         strict_by_majority, macro=True,
     ),
     Protocol(
-        "imagereward-micro",
+        "imagereward-micro", published.IMAGEREWARD, "share of pairs in order, as ImageReward, MPS and HPSv3 report it",
         "ImageReward (arXiv 2304.05977), test.py `acc`; so do MPS and HPSv3",
         _STRICT, _WRONG, _WRONG,
         strict_by_verdict,
     ),
     Protocol(
-        "imagereward-macro",
+        "imagereward-macro", published.IMAGEREWARD, "mean over prompts, as HPSv2's paper reports it",
         "HPSv2 (arXiv 2306.09341), hpsv2/evaluation.py `evaluate_IR`",
         f"{_STRICT}; a group of which all are tied is left out", _WRONG, _WRONG,
         strict_by_verdict, macro=True,
     ),
     Protocol(
-        "hpdv2",
+        "hpdv2", published.HPDV2, "pairs not inverted, mean over prompts; ties count as right: HPSv2",
         "HPSv2 (arXiv 2306.09341), `inversion_score`",
         "all pairs by the order of mean ranks; 1 - inversions/pairs of each prompt",
         "correct, of the truth and of the answer", _WRONG,
         not_inverted, macro=True,
     ),
-    Protocol("hpdv3", "HPSv3 (arXiv 2508.03789)", _STRICT, _WRONG, _WRONG, strict_by_verdict),
     Protocol(
-        "pickapic-official",
+        "hpdv3", published.HPDV3, "share of pairs in order",
+        "HPSv3 (arXiv 2508.03789)", _STRICT, _WRONG, _WRONG, strict_by_verdict,
+    ),
+    Protocol(
+        "pickapic-official", published.PICKAPIC, "with ties, half right where only one of the two is a tie: PickScore",
         "PickScore (arXiv 2305.01569), trainer/scripts/eval_preference_predictor.py",
         "all pairs; first, second or tie",
         "a gap of probabilities up to the threshold is a tie, one half where only answer or truth is one; threshold "
         "of 0, 0.1 … 1 from validation_unique",
         _WRONG, half_for_a_tie, tunes=tuple(i / 10 for i in range(11)),
     ),
-    Protocol("pickapic-no-ties", "as others report Pick-a-Pic", _STRICT, _WRONG, _WRONG, strict_by_verdict),
     Protocol(
-        "genai-bench-four-way",
+        "pickapic-no-ties", published.PICKAPIC, "share of pairs in order, tied votes left out: most other papers",
+        "as others report Pick-a-Pic", _STRICT, _WRONG, _WRONG, strict_by_verdict,
+    ),
+    Protocol(
+        "genai-bench-four-way", published.GENAI_BENCH, "for judges who say left, right, both good or both bad",
         "TIGER-Lab GenAI-Bench (arXiv 2406.04485), inference.py `parse_response`",
         "all pairs; first, second, tie or both bad",
         "right of a tie of its kind; '[[A=B]]' right of either kind", _WRONG,
         four_way,
     ),
     Protocol(
-        "genai-bench-diff",
+        "genai-bench-diff", published.GENAI_BENCH, "for scorers: share of pairs in order, tied votes left out",
         "TIGER-Lab GenAI-Bench as UnifiedReward (arXiv 2503.05236) reports it: ties and both bad dropped",
         _STRICT, _WRONG, _WRONG,
         strict_by_verdict,
     ),
     Protocol(
-        "genai-bench-tau",
+        "genai-bench-tau", published.GENAI_BENCH, "for scorers: with ties, which are scores closer than a threshold",
         "Deutsch et al. 2023 (arXiv 2305.14324) as in VideoAlign `calc_accuracy_with_ties`, but for its fitting",
         "all pairs; first, second or tie, both bad being a tie",
         "a gap of scores up to the threshold is a tie; the reference fits it on the test set, here it is given or "
@@ -207,20 +222,23 @@ _ALL = (
         _WRONG, three_way, tunes=(),
     ),
     Protocol(
-        "mmrb2",
+        "mmrb2", published.MMRB2, "share of answers in order, both orders asked; no answer is wrong",
         "Multimodal RewardBench 2, evaluate/compute_scores/compute_accuracy.py, but for what is missing",
         "both orders of every pair with a preferred side", _WRONG, _WRONG,
         both_orders,
     ),
     Protocol(
-        "mmrb2-reference",
+        "mmrb2-reference", published.MMRB2, "the same without what was not answered: the published numbers",
         "Multimodal RewardBench 2, evaluate/compute_scores/compute_accuracy.py",
         "as mmrb2", _WRONG, "dropped",
         both_orders_answered,
     ),
-    Protocol("mjbench", "MJ-Bench (arXiv 2407.04842), quality subset", _STRICT, _WRONG, _WRONG, strict_by_verdict),
     Protocol(
-        "rapidata-majority",
+        "mjbench", published.MJBENCH, "share of pairs in order",
+        "MJ-Bench (arXiv 2407.04842), quality subset", _STRICT, _WRONG, _WRONG, strict_by_verdict,
+    ),
+    Protocol(
+        "rapidata-majority", published.RAPIDATA, "share of pairs on which the answer is the majority's",
         "Rapidata's preference sets: votes, no reference code",
         "pairs with a majority of votes; tied ones are counted in n_ties", _WRONG, _WRONG,
         strict_by_majority,

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from earshot.benchmarks.answers import Labelled
+from earshot.benchmarks.answers import Labelled, Origin
 from earshot.benchmarks.joining import refuse_repeats
 from earshot.data.public import find_importer
 from earshot.data.rows import check_row, iter_rows
@@ -31,11 +31,12 @@ Key = Literal["id", "image", "prompt_image", "sha256", "place"]
 """What answers are joined by: a pair's id; an image's name, alone or with its prompt; the SHA-256 of its bytes; or its
 place in its prompt's list."""
 
+_EXAMPLES = 2
 SHA256_DIGITS = 32
 """How many hexadecimal digits of an image's SHA-256 a pair set keeps in its name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Truth(Labelled):
     """What people said, and by what the images of the pairs are known."""
 
@@ -44,6 +45,9 @@ class Truth(Labelled):
     first_key: Int[np.ndarray, " p"]
     """Hash of what the first image is known by; 0 where answers are joined by the pair's id."""
     second_key: Int[np.ndarray, " p"]
+    known: tuple[str, ...]
+    """What the images are known by (`known_as`), each once; where answers are joined by something else than images'
+    names, a few examples of it."""
 
 
 class TruthRow(NamedTuple):
@@ -54,6 +58,7 @@ class TruthRow(NamedTuple):
     label: str | None
     majority: Side | None
     """The side with more votes; None where there is none."""
+    origin: Origin | None
     names: tuple[str, str] = ("", "")
     """What its images are known by, unless answers are joined by the pair's id."""
 
@@ -82,7 +87,9 @@ def truth_of_pairset(folder: Path, *, key: Key = "id") -> Truth:
             if key == "sha256":
                 names = (_digits(names[0], folder), _digits(names[1], folder))
             votes = Votes(float(row["votes_first"]), float(row["votes_second"]))
-            yield TruthRow(row["id"], row.get("prompt_id") or row["prompt"], row.get("label"), votes.majority, names)
+            origin = Origin(row["source"], row.get("split")) if row.get("source") else None
+            cluster = row.get("prompt_id") or row["prompt"]
+            yield TruthRow(row["id"], cluster, row.get("label"), votes.majority, origin, names)
 
     return collect_truth(rows(), str(folder), key)
 
@@ -105,14 +112,15 @@ def truth_of_published(name: str, source: Path, *, key: Key = "id") -> Truth:
             if key == "place":
                 seen = places.setdefault(pair.cluster, {})
                 names = (str(seen.setdefault(names[0], len(seen))), str(seen.setdefault(names[1], len(seen))))
-            yield TruthRow(pair.id, pair.cluster, pair.label, pair.votes.majority, names)
+            origin = Origin(pair.source, pair.split) if pair.source else None
+            yield TruthRow(pair.id, pair.cluster, pair.label, pair.votes.majority, origin, names)
 
     return collect_truth(rows(), str(source), key)
 
 
-def image_key(key: Key, name: str, prompt: str | None = None) -> int:
-    """The hash that an image is found by."""
-    return hash_of(name if prompt is None or key in ("image", "sha256") else f"{prompt}\0{name}")
+def known_as(key: Key, name: str, prompt: str | None = None) -> str:
+    """The text whose hash an image is found by: its name, behind that of its prompt where one belongs to it."""
+    return name if prompt is None or key in ("image", "sha256") else f"{prompt}\0{name}"
 
 
 def collect_truth(rows: Iterable[TruthRow], where: str, key: Key) -> Truth:
@@ -124,8 +132,14 @@ def collect_truth(rows: Iterable[TruthRow], where: str, key: Key) -> Truth:
     columns: dict[str, array[Any]] = {name: array("q") for name in ("id", "cluster", "first", "second")}
     columns |= {"label": array("b"), "majority": array("b")}
     prompts: dict[str, int] = {}
+    known: dict[str, None] = {}
+    origins: set[Origin | None] = set()
     for row in rows:
-        keys = (0, 0) if key == "id" else (image_key(key, name, row.cluster) for name in row.names)
+        texts = [row.id] if key == "id" else [known_as(key, name, row.cluster) for name in row.names]
+        if key in ("image", "prompt_image") or len(known) < _EXAMPLES:
+            known.update(dict.fromkeys(texts))
+        origins.add(row.origin)
+        keys = (0, 0) if key == "id" else map(hash_of, texts)
         values = (hash_of(row.id), prompts.setdefault(row.cluster, len(prompts)), *keys)
         values += (LABEL_CODES[row.label], LABEL_CODES[row.majority or "tie"])
         for column, value in zip(columns.values(), values, strict=True):
@@ -137,6 +151,8 @@ def collect_truth(rows: Iterable[TruthRow], where: str, key: Key) -> Truth:
     refuse_repeats(a["id"], where)
     return Truth(
         where=where,
+        origin=origins.pop() if len(origins) == 1 else None,
+        known=tuple(known),
         pair_hash=a["id"],
         cluster=a["cluster"],
         n_clusters=len(prompts),

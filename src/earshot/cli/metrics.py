@@ -1,24 +1,35 @@
-"""`earshot metrics`: anybody's scores or choices under the published protocols."""
+"""`earshot metrics`: anybody's scores or choices under the published protocols, and files of them side by side."""
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-
-from earshot.types import Estimate
 
 if TYPE_CHECKING:
     from earshot.benchmarks.answers import Judged
     from earshot.benchmarks.protocols import Protocol
 
 
+class _Truth(NamedTuple):
+    """Where it is said what people preferred, and how the files' columns are called."""
+
+    data: Path | None
+    annotations: Path | None
+    set_name: str
+    columns: Mapping[str, list[str]]
+    example: Mapping[str, Any]
+
+
 def metrics_command(
     predictions: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Argument(
-            metavar="[PREDICTIONS]",
+            metavar="PREDICTIONS",
             help="Scores per image, choices or probabilities per pair, judges' texts or predictions.jsonl; jsonl, "
-            "json, csv or parquet. Left out, only the judge who always names the first image is measured.",
+            "json, csv or parquet. Further files are compared with the first. Left out, only the judge who always "
+            "names the first image is measured.",
         ),
     ] = None,
     protocol: Annotated[list[str] | None, typer.Option(help="A published metric by name. Repeatable.")] = None,
@@ -29,14 +40,27 @@ def metrics_command(
     set_name: Annotated[
         str, typer.Option("--set", help="What --annotations are, by the name of an importer.")
     ] = "imagereward",
+    image_column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="What a file calls its images' names.")
+    ] = None,
+    score_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="What it calls their scores.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=NAME", help="What it calls any other field, as in id=pair_id. Repeatable."),
+    ] = None,
     absent: Annotated[
-        str, typer.Option(help="What a pair without a row is: refused, or unanswered and worth what the protocol says.")
-    ] = "refused",
+        str | None,
+        typer.Option(
+            help="What a pair without a row is: refused, unanswered and worth what the protocol says, or left-out. "
+            "By default refused, and left-out (counted and said) where files are compared."
+        ),
+    ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0.0, help="The gap up to which images are called equal, where one is needed.")
+        list[float] | None,
+        typer.Option(min=0.0, help="The gap up to which images are called equal, where one is needed; one a file."),
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option(help="Answers to other pairs, on which to fit that gap instead.")
+        list[Path] | None, typer.Option(help="Answers to other pairs, on which to fit that gap instead; one a file.")
     ] = None,
     validation_data: Annotated[Path | None, typer.Option(help="The pair set of --validation.")] = None,
     without: Annotated[
@@ -44,7 +68,9 @@ def metrics_command(
     ] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Of the prompts, for the intervals.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    list_them: Annotated[bool, typer.Option("--list", help="List the protocols; with --protocol, its rules.")] = False,
+    list_them: Annotated[
+        bool, typer.Option("--list", help="List the protocols; with a name behind it, its rules.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False,
 ) -> None:
     """Measure anybody's answers by the metric of each benchmark, with 95 % intervals over prompts.
@@ -53,94 +79,163 @@ def metrics_command(
     """
     import json
 
+    from earshot.benchmarks.forms import refuse_misnamed
     from earshot.benchmarks.protocols import PROTOCOLS, find_protocol
+    from earshot.benchmarks.text import list_text, results_text, rules_of
 
     if list_them:
-        _list(protocol or [], as_json)
+        names = [*(protocol or []), *map(str, predictions or [])]
+        listed = [find_protocol(name) for name in names or PROTOCOLS]
+        rules = {protocol.name: rules_of(protocol) for protocol in listed}
+        typer.echo(json.dumps(rules, indent=2) if as_json else list_text(listed, rules=bool(names)))
         return
-    asked = [find_protocol(name) for name in protocol or ("earshot", "earshot-macro")]
-    judged = _answers(predictions, data, annotations, set_name, absent)
-    if threshold is not None:
-        asked = [p.with_threshold(threshold) if p.tunes is not None else p for p in asked]
-    elif validation is not None:
-        other = _answers(validation, validation_data, None, set_name, "refused")
-        asked = [p.fitted(other, judged) if p.tunes is not None else p for p in asked]
-    cases = {"": judged}
-    if without is not None:
-        from earshot.benchmarks.answers import without_pairs
-        from earshot.data.overlap import read_overlapping
-
-        cases["without"] = without_pairs(judged, read_overlapping(without), str(without))
-    results = {
-        p.name: {
-            case: {
-                **p.evaluate(answers, resamples=resamples, seed=seed).record(),
-                "always_first": p.evaluate(answers.always_first(), resamples=resamples, seed=seed).estimate.as_record(),
-            }
-            for case, answers in cases.items()
-        }
-        for p in asked
+    asked = [find_protocol(name) for name in dict.fromkeys(protocol or ("earshot", "earshot-macro"))]
+    columns = _columns(image_column or [], score_column or [], column or [])
+    refuse_misnamed([_file(path) for path in (*(predictions or []), *(validation or []))], columns)
+    truth = _Truth(data, annotations, set_name, columns, asked[0].benchmark.example)
+    judged = _answers(predictions or [], truth, absent)
+    others = None
+    if validation:
+        where = truth._replace(data=validation_data, annotations=None)
+        others = list(_answers(validation, where, "refused").values())
+    tuned = _tuned(asked, list(judged.values()), threshold or [], others)
+    cases = [("", judged)] if without is None else [("", judged), ("without", _without(judged, without))]
+    files = {
+        name: {"n_pairs": len(answers), **_measured(tuned[i], [(c, j[name]) for c, j in cases], resamples, seed)}
+        for i, (name, answers) in enumerate(judged.items())
     }
-    if as_json:
-        flat = {name: {**cases.pop(""), **cases} for name, cases in results.items()}
-        typer.echo(json.dumps({"n_pairs": len(judged), "protocols": flat}, indent=2))
+    differences = [d for case, j in cases for d in _differences(tuned, j, case, resamples, seed)]
+    if not as_json:
+        typer.echo(results_text(files, differences, asked))
+    elif len(files) == 1:
+        typer.echo(json.dumps(*files.values(), indent=2))
     else:
-        _print(results, {name: PROTOCOLS[name] for name in results}, predictions)
+        typer.echo(json.dumps({"files": files, "differences": differences}, indent=2))
 
 
-def _answers(path: Path | None, data: Path | None, annotations: Path | None, set_name: str, absent: str) -> "Judged":
-    """The answers of the file; without one, of the judge who always names the first image."""
-    from earshot.benchmarks.scores import form_of, read_judged, unanswered
-    from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
+def _columns(image: list[str], score: list[str], others: list[str]) -> dict[str, list[str]]:
+    """By each field that is called otherwise in the files, what it is called."""
+    from earshot.benchmarks.forms import FIELDS
     from earshot.errors import InputError
 
-    if absent not in ("refused", "unanswered"):
-        raise InputError(f"--absent is {absent!r}, expected refused or unanswered")
-    if data is not None and annotations is not None:
+    columns: dict[str, list[str]] = {}
+    for text in [*(f"image={name}" for name in image), *(f"score={name}" for name in score), *others]:
+        field, _, name = text.partition("=")
+        if not name or field not in FIELDS:
+            raise InputError(f"--column is {text!r}, expected FIELD=NAME, where FIELD is one of {', '.join(FIELDS)}")
+        columns.setdefault(field, []).append(name)
+    return columns
+
+
+def _answers(paths: list[Path], truth: _Truth, absent: str | None) -> "dict[str, Judged]":
+    """By its name, the answers of each file; without one, of the judge who always names the first image."""
+    from earshot.benchmarks.forms import form_of
+    from earshot.benchmarks.scores import read_judged, unanswered
+    from earshot.errors import InputError
+
+    if absent not in (None, "refused", "unanswered", "left-out"):
+        raise InputError(f"--absent is {absent!r}, expected refused, unanswered or left-out")
+    if truth.data is not None and truth.annotations is not None:
         raise InputError("--data and --annotations both say what people preferred; give one of them")
-    if path is not None and path.is_dir():
-        path = path / "predictions.jsonl"
-    key = None if path is None else form_of(path).key
-    truth = None
-    if data is not None:
-        truth = truth_of_pairset(data, key=key or "id")
-    elif annotations is not None:
-        truth = truth_of_published(set_name, annotations, key=key or "id")
-    if path is None:
-        if truth is None:
+    if repeated := next((path for path in paths if paths.count(path) > 1), None):
+        raise InputError(f"{repeated}: is given twice, expected different files to compare; leave one out")
+    if not paths:
+        if (people := _people(truth, "id")) is None:
             raise InputError("nothing to measure: give PREDICTIONS, or --data or --annotations for the blind judge")
-        return unanswered(truth).always_first()
-    return read_judged(path, truth, absent=absent)  # type: ignore[arg-type]
+        return {"always the first image": unanswered(people).always_first()}
+    files = {str(path): _file(path) for path in paths}
+    forms = {name: form_of(path, truth.columns, truth.example) for name, path in files.items()}
+    # Where only some of the files tell what people preferred, it has to be given for the others.
+    mixed = any(form.key for form in forms.values())
+    people = cache(lambda key: _people(truth, key))
+    rows = absent or ("refused" if len(files) == 1 else "left-out")
+    return {
+        name: read_judged(
+            path,
+            None if forms[name].key is None and mixed else people(forms[name].key or "id"),
+            absent=rows,  # type: ignore[arg-type]
+            columns=truth.columns,
+        )
+        for name, path in files.items()
+    }
 
 
-def _list(names: list[str], as_json: bool) -> None:
-    import json
-
-    from earshot.benchmarks.protocols import PROTOCOLS, find_protocol
-
-    fields = ("source", "truth", "ties", "missing")
-    rows = {p.name: {f: getattr(p, f) for f in fields} | {"average": "macro" if p.macro else "micro"}
-            for p in map(find_protocol, names or PROTOCOLS)}  # fmt: skip
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-    elif not names:
-        for name, row in rows.items():
-            typer.echo(f"{name:<22} {row['average']}  {row['source']}")
-        typer.echo("\nThe rules of one: earshot metrics --list --protocol NAME; all of them: docs/protocols.md")
-    for name, row in rows.items() if names and not as_json else ():
-        typer.echo(f"{name}\n" + "\n".join(f"    {field}: {text}" for field, text in row.items()))
+def _file(path: Path) -> Path:
+    """The file of answers, of a run's folder its predictions."""
+    return path / "predictions.jsonl" if (path / "predictions.jsonl").is_file() else path
 
 
-def _print(results: "dict[str, dict[str, Any]]", protocols: "dict[str, Protocol]", path: Path | None) -> None:
-    typer.echo(f"{'always the first image' if path is None else path}: scores in %, 95 % intervals, prompts resampled")
-    for name, cases in results.items():
-        for case, record in cases.items():
-            typer.echo("")
-            typer.echo(name if not case else f"{name}, without the overlapping pairs")
-            typer.echo(f"    score         {Estimate.from_record(record).text(percent=True)}")
-            typer.echo(f"    always first  {Estimate.from_record(record['always_first']).text(percent=True)}")
-            counts = ", ".join(f"{record[f'n_{what}']:,} {what}" for what in ("pairs", "ties", "missing", "prompts"))
-            mean = "mean over prompts" if protocols[name].macro else "mean"
-            typer.echo(f"    {mean}, n {record['n']:,}; {counts}")
-            if "threshold" in record:
-                typer.echo(f"    equal up to a gap of {record['threshold']:g}")
+def _people(truth: _Truth, key: Any) -> Any:
+    """What people said, with what the answers are joined to it by; None where it was not given."""
+    from earshot.benchmarks.truth import truth_of_pairset, truth_of_published
+
+    if truth.data is not None:
+        return truth_of_pairset(truth.data, key=key)
+    return None if truth.annotations is None else truth_of_published(truth.set_name, truth.annotations, key=key)
+
+
+def _tuned(
+    asked: "list[Protocol]", judged: "list[Judged]", thresholds: list[float], others: "list[Judged] | None"
+) -> "list[list[Protocol]]":
+    """Of each file the protocols, with its own threshold where they take one: files' scores have their own scales."""
+    from earshot.errors import InputError
+
+    for option, given in ("--threshold", len(thresholds)), ("--validation", len(others or [])):
+        if given not in (0, len(judged)):
+            raise InputError(f"{option} was given {given} times for {len(judged)} files; give it once a file, in order")
+
+    def own(protocol: "Protocol", i: int) -> "Protocol":
+        if protocol.tunes is None or not (thresholds or others):
+            return protocol
+        return protocol.with_threshold(thresholds[i]) if thresholds else protocol.fitted(others[i], judged[i])  # type: ignore[index]
+
+    return [[own(protocol, i) for protocol in asked] for i in range(len(judged))]
+
+
+def _without(judged: "dict[str, Judged]", path: Path) -> "dict[str, Judged]":
+    from earshot.benchmarks.answers import without_pairs
+    from earshot.data.overlap import read_overlapping
+
+    listed = read_overlapping(path)
+    return {name: without_pairs(answers, listed, str(path)) for name, answers in judged.items()}
+
+
+def _measured(
+    protocols: "list[Protocol]", cases: "list[tuple[str, Judged]]", resamples: int, seed: int
+) -> dict[str, Any]:
+    """A file's record: by protocol the metric with what stands beside it, and under the case's name those of less."""
+    note = {"note": cases[0][1].note} if cases[0][1].note else {}
+    records: dict[str, Any] = {}
+    for protocol in protocols:
+        record = records[protocol.name] = _record(protocol, cases[0][1], resamples, seed)
+        record |= {case: _record(protocol, judged, resamples, seed) for case, judged in cases[1:]}
+    return {**note, "protocols": records}
+
+
+def _record(protocol: "Protocol", judged: "Judged", resamples: int, seed: int) -> dict[str, Any]:
+    from earshot.benchmarks.published import FIGURES
+
+    figures = () if protocol.benchmark.stranger(judged) else FIGURES.get(protocol.name, ())
+    blind = protocol.evaluate(judged.always_first(), resamples=resamples, seed=seed)
+    return {
+        **protocol.evaluate(judged, resamples=resamples, seed=seed).record(),
+        "always_first": blind.estimate.as_record(),
+        "benchmark": protocol.benchmark.record(judged),
+        "published": [figure.record() for figure in figures],
+    }
+
+
+def _differences(
+    tuned: "list[list[Protocol]]", judged: "dict[str, Judged]", case: str, resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """Every file's metrics less those of the first, over the pairs that both have."""
+    from earshot.benchmarks.comparing import compare
+
+    (first, answers), *others = judged.items()
+    records = []
+    for i, (name, other) in enumerate(others, start=1):
+        for mine, its in zip(tuned[i], tuned[0], strict=True):
+            found = compare((mine, other), (its, answers), resamples=resamples, seed=seed)
+            about = {"protocol": mine.name, "file": name, "against": first, **({"case": case} if case else {})}
+            records.append({**about, **found.record()})
+    return records
