@@ -31,7 +31,7 @@ LAYERS: dict[int, set[str]] = {
     },
     3: {"remote", "vlm", "reasoner", "listener", "judging", "adapters"},
     4: {"train", "evaluate", "serve", "report", "view"},
-    5: {"cli"},
+    5: {"cli", "__main__"},
     # Beside them: it looks at all of the product, which sees nothing of it.
     6: {"lab"},
 }
