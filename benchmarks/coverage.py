@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy import special
 
-from earshot.rundir import describe_environment, write_json
+from earshot.files import write_json
+from earshot.rundir import describe_environment
 from earshot.stats import LEVEL, Statistic, bootstrap, contrasts, ratio_of_totals
 from earshot.stats.intervals import NO_INTERVAL, Interval, expanded_interval
 from earshot.stats.resampling import multiplicities

@@ -25,7 +25,8 @@ import numpy as np
 
 from earshot.data.pairset import PairSet
 from earshot.data.writer import PairSetWriter
-from earshot.rundir import describe_environment, read_jsonl, write_json
+from earshot.files import read_jsonl, write_json
+from earshot.rundir import describe_environment
 from earshot.types import Pair, Votes
 
 TRAINING = [

@@ -32,7 +32,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from earshot.rundir import describe_environment, write_json
+from earshot.files import write_json
+from earshot.rundir import describe_environment
 
 MODEL = "world:reasoner"
 CLIENTS = 32

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "earshot"
 
 # The modules of each layer: what stands first may be imported by what stands later, never the other way round.
 LAYERS: dict[int, set[str]] = {
-    1: {"errors", "types", "config", "files", "rundir", "outcomes", "paths"},
+    1: {"errors", "types", "config", "files", "locks", "rundir", "outcomes", "paths"},
     2: {
         "protocol",
         "rewards",

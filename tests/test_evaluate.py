@@ -15,11 +15,12 @@ from earshot.benchmarks.protocols import find_protocol
 from earshot.data.pairset import read_pairs
 from earshot.errors import DataError, InputError, ListenerUnavailable
 from earshot.evaluate import evaluate
+from earshot.files import append_jsonl, read_jsonl
 from earshot.judging.model import RewardModel
 from earshot.judging.parts import Local
 from earshot.listener import Listener
 from earshot.predictions.judgement import JudgedSample
-from earshot.rundir import RunDir, append_jsonl, read_jsonl
+from earshot.rundir import RunDir
 from earshot.types import Pair
 from tests.judging.opinions import Hears, Opinionated, shade
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from earshot.benchmarks.protocols import Protocol, protocol_records
 from earshot.errors import DataError
+from earshot.files import remove_left, write_json
 from earshot.judging.parts import Engine, Json
 from earshot.judging.to_run import Tally, judge_set
+from earshot.locks import sole_writer
 from earshot.metrics import summarise
 from earshot.predictions.run import Evaluation
-from earshot.rundir import RunDir, remove_left, sole_writer, write_json
+from earshot.rundir import RunDir
 from earshot.stats import RESAMPLES
 from earshot.types import Order
 

@@ -14,7 +14,8 @@ from PIL import Image
 from earshot.cli.main import main
 from earshot.data.pairset import read_pairs
 from earshot.data.public import IMPORTERS
-from earshot.rundir import sole_writer, write_jsonl
+from earshot.files import write_jsonl
+from earshot.locks import sole_writer
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from PIL import Image
 
 from earshot.cli.evaluate import claim_counter, relative
 from earshot.cli.main import main
+from earshot.files import append_jsonl, read_jsonl
 from earshot.protocol import prompt_set
-from earshot.rundir import append_jsonl, read_jsonl
 from tests.servers import FakeVllm, Reply, answering
 from tests.vlm.models import tiny
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from earshot.cli.main import main
-from earshot.rundir import append_jsonl, sole_writer
+from earshot.files import append_jsonl
+from earshot.locks import sole_writer
 from tests.killing import contents, killed_at_each_step
 
 

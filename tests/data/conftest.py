@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from earshot.rundir import write_jsonl
+from earshot.files import write_jsonl
 from earshot.types import Pair, Votes
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from earshot.data.check import Note, Problem, check_pairset
 from earshot.errors import DataError, InputError
+from earshot.files import append_jsonl, read_jsonl
 from earshot.images import NO_IMAGE
-from earshot.rundir import append_jsonl, read_jsonl
 from earshot.types import Pair, Votes
 
 Write = Callable[..., Path]

@@ -19,8 +19,8 @@ from earshot.data.pairset import PairSet, read_pairs
 from earshot.data.rows import iter_rows, read_info
 from earshot.data.writer import PairSetWriter
 from earshot.errors import DataError, ImageError, InputError
+from earshot.files import append_jsonl, read_jsonl
 from earshot.images import NO_IMAGE, load_image
-from earshot.rundir import append_jsonl, read_jsonl
 from earshot.types import Pair, Votes
 
 FORMATS = pytest.mark.parametrize("format", ["parquet", "jsonl"])

@@ -16,8 +16,8 @@ from earshot.data.pairset import read_pairs
 from earshot.data.rows import read_info
 from earshot.data.splitting import By, split_set
 from earshot.errors import InputError
+from earshot.files import read_jsonl, write_jsonl
 from earshot.images import NO_IMAGE
-from earshot.rundir import read_jsonl, write_jsonl
 from earshot.types import Pair, Votes
 from tests.killing import contents, killed_at_each_step
 

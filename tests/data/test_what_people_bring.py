@@ -17,10 +17,10 @@ from earshot.config import GrpoConfig
 from earshot.data.pairset import PairSet, read_pairs
 from earshot.data.row_files import iter_row_file, open_parquet, parquet_rows
 from earshot.errors import DataError, InputError, ModelError
+from earshot.files import read_jsonl
 from earshot.judging.pictures import take_picture
 from earshot.judging.rows import BadRow, Row, RowFile
 from earshot.listener.spec import parse_listener
-from earshot.rundir import read_jsonl
 
 ROW = {
     "id": "1",

@@ -20,7 +20,7 @@ from earshot.data.pairset import PairSet, read_pairs
 from earshot.data.rows import iter_rows
 from earshot.data.writer import PairSetWriter
 from earshot.errors import CannotWrite, DataError, InputError
-from earshot.rundir import sole_writer
+from earshot.locks import sole_writer
 from earshot.types import Pair
 from tests.killing import contents, killed_at_each_step
 

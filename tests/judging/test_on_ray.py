@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from earshot.errors import InputError, ListenerUnavailable
+from earshot.files import read_jsonl
 from earshot.judging import on_ray
 from earshot.judging.on_ray import open_ray
-from earshot.rundir import read_jsonl
 from tests.judging.constant import Constant
 from tests.judging.test_to_file import judge, make, wait_for_parts
 

@@ -10,10 +10,10 @@ import earshot
 from earshot.cli.main import main
 from earshot.data.pairset import read_pairs
 from earshot.errors import InputError
+from earshot.files import read_jsonl
 from earshot.judging.model import RewardModel
 from earshot.lab.bench.work import Work, counted
 from earshot.remote import Endpoint
-from earshot.rundir import read_jsonl
 from earshot.serve import Server
 from earshot.world.make import Recipe, make_set
 from tests.serve.conftest import b64

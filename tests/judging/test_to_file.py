@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from earshot.errors import DataError, ImageError, InputError, ListenerUnavailable
+from earshot.files import read_jsonl
 from earshot.judging import to_file
 from earshot.judging.model import RewardModel
 from earshot.judging.parts import Local, Parts, share
 from earshot.judging.rows import Columns
 from earshot.judging.to_file import judge_file, schema_of
-from earshot.rundir import read_jsonl
 from tests.judging.constant import SETTINGS, Constant
 from tests.judging.opinions import Opinionated, shade
 

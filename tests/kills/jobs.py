@@ -12,7 +12,8 @@ from tests.kills.harness import Job, ended, files_of, start
 def jobs(room: Path) -> Iterator[Job]:
     """All jobs, on small models and sets that are made here."""
     from earshot.config.yaml_text import to_yaml
-    from earshot.rundir import RunDir, plain
+    from earshot.files import plain
+    from earshot.rundir import RunDir
     from earshot.world.make import Recipe, make_set
     from tests.data.test_importing import make_mjbench
     from tests.train.shapes import SHAPES, grpo, outcome

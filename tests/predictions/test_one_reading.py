@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earshot.errors import DataError
+from earshot.files import append_jsonl
 from earshot.metrics import summarise
 from earshot.predictions.facts import is_flipped, listener_gaps, outcome_of, side_of_people, widest_gaps
 from earshot.predictions.judgement import JudgedSample, conclude
 from earshot.predictions.run import Evaluation
 from earshot.predictions.sides import is_right, side_of
 from earshot.report.examples import confident_mistake, order_flip
-from earshot.rundir import append_jsonl
 from earshot.view.query import Query, select
 from earshot.view.rows import GAP
 from tests.view.runs import judged_rows

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot.config import RewardConfig
+from earshot.files import write_text
 from earshot.predictions.rollout import PART_NAMES, Rollout, mean_parts, parts_of, write_rollouts
 from earshot.predictions.run import Run
 from earshot.report import write_report
 from earshot.report.charts import PLANS
 from earshot.rewards import combine
-from earshot.rundir import write_text
 from earshot.train.reward import summarise
 from earshot.types import Malformed, Verdict
 from earshot.view import Library

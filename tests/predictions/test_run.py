@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from earshot.errors import DataError, InputError
+from earshot.files import append_jsonl, whole, write_json, write_text
 from earshot.predictions.judgement import JudgedSample, conclude
 from earshot.predictions.run import Evaluation, Run, hint_of_runs_below, read_curves, read_runs
-from earshot.rundir import append_jsonl, whole, write_json, write_text
 from tests.view.runs import judged_rows
 
 

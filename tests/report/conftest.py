@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from earshot.files import append_jsonl, write_json, write_text
 from earshot.metrics import PredictionTable, summarise
-from earshot.rundir import append_jsonl, write_json, write_text
 
 HOSTILE = '<script>alert("x")</script> & "quotes" \u202e backwards {{ 7 * 7 }} </pre></style>'
 

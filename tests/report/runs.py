@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from earshot.benchmarks.protocols import find_protocol, protocol_records
+from earshot.files import append_jsonl, write_json
 from earshot.metrics import PredictionTable, summarise
-from earshot.rundir import append_jsonl, write_json
 
 RIGHT, WRONG = 0.9, 0.1  # of pairs whose first image won
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from earshot.files import write_json
 from earshot.predictions.run import Run
 from earshot.report.calibrating import NO_VALIDATION, Fitted, calibrated, fitted_temperature, is_validation
-from earshot.rundir import write_json
 from tests.report.runs import row, table, write_evaluation
 
 

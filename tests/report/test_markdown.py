@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from earshot.files import write_json
 from earshot.report.markdown import METRIC_TYPES, table, text, write_model_card
 from earshot.report.tables import QUANTITIES
-from earshot.rundir import write_json
 from tests.report.conftest import make_run
 from tests.report.runs import RIGHT, WRONG, row, write_evaluation
 
@@ -87,7 +87,7 @@ def test_hostile_text_is_text(tmp_path: Path, hostile: str):
 
 
 def test_a_run_without_results_has_no_index(tmp_path: Path):
-    from earshot.rundir import append_jsonl
+    from earshot.files import append_jsonl
 
     append_jsonl(tmp_path / "run" / "metrics.jsonl", [{"step": 1, "reward": 1.0}])
     written = write_model_card([tmp_path / "run"], tmp_path / "card.md").read_text(encoding="utf-8")

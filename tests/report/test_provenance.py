@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from earshot.files import append_jsonl, write_json, write_text
 from earshot.predictions.run import Run, read_runs
 from earshot.report.provenance import data_facts, describe_data, duration, run_facts
-from earshot.rundir import append_jsonl, write_json, write_text
 from tests.report.conftest import make_run
 from tests.report.runs import row, write_evaluation
 

@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from earshot.errors import DataError, InputError
+from earshot.files import append_jsonl, write_text
 from earshot.predictions.run import Curve, read_runs
 from earshot.report import render_summary_table, write_report
 from earshot.report.charts import MAX_POINTS, smoothed, thinned, training_charts
 from earshot.report.drawing import line_style
 from earshot.report.examples import Budget, Chooser, Pictures, confident_mistake, listener_gap, order_flip, shortened
 from earshot.report.tables import format_estimate, summary_rows
-from earshot.rundir import append_jsonl, write_text
 from earshot.types import Estimate
 from tests.report.conftest import make_three_runs
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from earshot.files import append_jsonl, write_json
 from earshot.predictions.facts import label_against_votes
 from earshot.predictions.run import Run
 from earshot.report import write_report
 from earshot.report.examples import Budget
 from earshot.report.page import ExampleViews
 from earshot.report.views import read_member
-from earshot.rundir import append_jsonl, write_json
 from tests.report.conftest import make_three_runs
 from tests.report.runs import RIGHT, WRONG, row, write_evaluation
 

@@ -6,8 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import earshot
+from earshot.files import plain
 from earshot.judging.model import RewardModel
-from earshot.rundir import plain
 from earshot.serve import Server
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, MIDDLE, PAIR, png, refusal
 

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from earshot.config import GrpoConfig, load_config
-from earshot.rundir import RunDir, read_jsonl
+from earshot.files import read_jsonl
+from earshot.rundir import RunDir
 from earshot.train.grpo import train_grpo
 from earshot.world.make import Recipe, make_set
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import torch
 
 from earshot.config import GrpoConfig, SftConfig
-from earshot.rundir import RunDir, read_jsonl
+from earshot.files import read_jsonl
+from earshot.rundir import RunDir
 from earshot.vlm import load
 
 LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.3, "target_modules": ["q_proj", "v_proj"]}

@@ -12,7 +12,8 @@ import torch
 
 from earshot.cli.main import main
 from earshot.errors import InputError
-from earshot.rundir import RunDir, write_json
+from earshot.files import write_json
+from earshot.rundir import RunDir
 from earshot.train.checkpoints import MANIFEST, OURS, fault_of, latest_checkpoint, rewind, seal
 from tests.vlm.models import tiny
 

@@ -16,8 +16,9 @@ import pytest
 from earshot.config import GrpoConfig, SftConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import InputError, ModelError, RehearsalFailed
+from earshot.files import append_jsonl
 from earshot.predictions.rollout import Rollout, write_rollouts
-from earshot.rundir import RunDir, append_jsonl
+from earshot.rundir import RunDir
 from earshot.train.dry_run import Rehearsal, dry_run, told_of
 from earshot.train.footprint import footprint
 from earshot.train.grpo import train_grpo

@@ -16,7 +16,8 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from earshot.errors import InputError, TrainingAborted, TrainingInterrupted
-from earshot.rundir import RunDir, sole_writer
+from earshot.locks import sole_writer
+from earshot.rundir import RunDir
 from earshot.train import run as run_module
 from earshot.train.callbacks import Interruption
 from earshot.train.checkpoints import MANIFEST, fault_of

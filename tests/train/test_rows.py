@@ -9,8 +9,8 @@ import pytest
 from earshot.config import SftDataConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import DataError, InputError
+from earshot.files import append_jsonl
 from earshot.images import Tolerance
-from earshot.rundir import append_jsonl
 from earshot.train.rows import PairRows, open_pairs
 from earshot.train.targets import read_targets
 from earshot.types import Verdict

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from earshot.config import GrpoConfig
 from earshot.errors import InputError, ListenerUnavailable, TrainingAborted, TrainingInterrupted
-from earshot.rundir import RunDir, read_jsonl
+from earshot.files import read_jsonl
+from earshot.rundir import RunDir
 from earshot.train import grpo as grpo_module
 from earshot.train.grpo import train_grpo
 from tests.servers import Reply, answering

@@ -16,12 +16,13 @@ from rich.console import Console
 
 from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ConfigError, DataError, InputError, TrainingAborted
+from earshot.files import read_jsonl
 from earshot.images import Sight
 from earshot.listener.build import Loaded, build_checker, build_listener, models_of
 from earshot.listener.controls import RandomListener
 from earshot.protocol import prompt_set
 from earshot.rewards import group_advantages
-from earshot.rundir import RunDir, read_jsonl
+from earshot.rundir import RunDir
 from earshot.train import trainer as trainer_module
 from earshot.train.checkpoints import latest_checkpoint
 from earshot.train.grpo import checker_spec, listener_spec, train_grpo

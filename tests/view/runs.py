@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from earshot.files import append_jsonl, write_json, write_text
 from earshot.predictions.run import Evaluation
-from earshot.rundir import append_jsonl, write_json, write_text
 from earshot.view.judged import JudgedSource
 from earshot.view.pictures import Pairs
 from earshot.view.rows import Rows

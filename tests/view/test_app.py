@@ -9,7 +9,7 @@ pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'e
 
 from fastapi.testclient import TestClient
 
-from earshot.rundir import append_jsonl
+from earshot.files import append_jsonl
 from earshot.view import Library, create_app
 from tests.view.runs import HOSTILE, LONG, PAIRS, prediction
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from earshot.rundir import append_jsonl
+from earshot.files import append_jsonl
 from tests.view.runs import BROKEN_IMAGE, HOSTILE, LONG, PAIRS, SCRIPT, make_pair_set, make_run, prediction
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install 'earshot-rm[dev]'")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from earshot.files import append_jsonl
 from earshot.predictions.facts import listener_gaps, outcome_of
-from earshot.rundir import append_jsonl
 from earshot.view.query import Query, select
 from earshot.view.rows import Rows
 from tests.view.runs import LONG, PAIRS, P, judged_rows, prediction

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from earshot.errors import InputError
-from earshot.rundir import append_jsonl, write_json, write_text
+from earshot.files import append_jsonl, write_json, write_text
 from earshot.view import Library
 from tests.view.runs import PAIRS, prediction, rollout, write_rollouts
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from earshot.rundir import append_jsonl
+from earshot.files import append_jsonl
 from earshot.view import Library
 from earshot.view.query import Query, Selection, select
 from tests.view.runs import PAIRS, prediction

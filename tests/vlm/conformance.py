@@ -29,10 +29,11 @@ from transformers import GenerationConfig
 
 from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ModelError
+from earshot.files import read_jsonl
 from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill, prompt_set, reasoner_messages
 from earshot.reasoner import Reasoner
-from earshot.rundir import RunDir, read_jsonl
+from earshot.rundir import RunDir
 from earshot.train.grpo import train_grpo
 from earshot.train.prompts import encode_step
 from earshot.train.reward import CombinedReward

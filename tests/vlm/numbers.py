@@ -18,7 +18,8 @@ from transformers.utils import is_torchvision_available
 from earshot.cli.main import app
 from earshot.config import GrpoConfig, SftConfig
 from earshot.errors import ModelError
-from earshot.rundir import RunDir, read_jsonl
+from earshot.files import read_jsonl
+from earshot.rundir import RunDir
 from earshot.train.grpo import train_grpo
 from earshot.train.sft import train_sft
 from earshot.vlm import load

@@ -15,8 +15,8 @@ from earshot.cli.main import main
 from earshot.data.pairset import PairSet, read_pairs
 from earshot.data.writer import PairSetWriter
 from earshot.errors import InputError
+from earshot.files import read_jsonl
 from earshot.images import load_image
-from earshot.rundir import read_jsonl
 from earshot.world import make
 from earshot.world.checker import check_trace
 from earshot.world.language import Corruption

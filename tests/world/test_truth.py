@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from earshot.errors import DataError, InputError
-from earshot.rundir import append_jsonl
+from earshot.files import append_jsonl
 from earshot.world.truth import TRUTH_FILE, Truth, read_truth, read_truths, truth_row
 
 

@@ -30,9 +30,9 @@ from earshot.data.rows import (
     row_faults,
 )
 from earshot.errors import DataError, ImageError
+from earshot.files import parse_jsonl_line
 from earshot.images import ImageFolder, load_image, resolve_inside
 from earshot.paths import at_home
-from earshot.rundir import parse_jsonl_line
 from earshot.types import hash_of
 
 _BATCH = 512

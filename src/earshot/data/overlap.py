@@ -25,8 +25,8 @@ from jaxtyping import Int, UInt64
 from earshot.data.looks import near_pairs, perceptual_hash
 from earshot.data.pairset import read_pairs
 from earshot.errors import DataError
+from earshot.files import read_jsonl, write_jsonl
 from earshot.images import load_image, read_file
-from earshot.rundir import read_jsonl, write_jsonl
 from earshot.types import hash_of
 
 Kind = Literal["image", "near", "prompt"]

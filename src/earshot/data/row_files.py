@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earshot.errors import DataError, InputError, first_line, short
-from earshot.rundir import read_jsonl
+from earshot.files import read_jsonl
 
 Row = dict[str, Any]
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from earshot.data.row_files import iter_row_file
 from earshot.errors import DataError, InputError, short
+from earshot.files import TEMPORARY_PREFIX, read_json_object, read_jsonl
 from earshot.images import NO_IMAGE, ImageFolder
-from earshot.rundir import TEMPORARY_PREFIX, read_json_object, read_jsonl
 from earshot.types import Label, Pair, Side, Votes
 
 PARQUET, JSONL, INFO = "metadata.parquet", "metadata.jsonl", "dataset.json"

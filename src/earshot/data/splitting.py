@@ -21,7 +21,7 @@ from earshot.data.pairset import read_pairs
 from earshot.data.rows import TRACES_FILE, find_metadata, read_info
 from earshot.data.writer import PairSetWriter, Tell, is_made
 from earshot.errors import InputError
-from earshot.rundir import read_jsonl
+from earshot.files import read_jsonl
 from earshot.types import hash_of
 
 By = Literal["prompt", "pair", "image"]

@@ -24,8 +24,9 @@ from PIL import Image
 from earshot import __version__
 from earshot.data.rows import INFO, JSONL, OPTIONAL_COLUMNS, PARQUET, SCHEMA, check_row, is_half_written, read_info
 from earshot.errors import DataError, InputError
+from earshot.files import TEMPORARY_PREFIX, plain, whole, write_json, writing
 from earshot.images import SUFFIXES, load_image, read_file, read_header
-from earshot.rundir import LOCK_FILE, TEMPORARY_PREFIX, plain, sole_writer, whole, write_json, writing
+from earshot.locks import LOCK_FILE, sole_writer
 from earshot.types import ImageSource, Pair, hash_of
 
 _ROW_GROUP = 8192

@@ -13,7 +13,7 @@ from earshot.data.public.parquet import find_shards, shards_absent
 from earshot.data.row_files import open_parquet, parquet_rows
 from earshot.data.rows import find_metadata, has_metadata
 from earshot.errors import DataError, InputError
-from earshot.rundir import parse_jsonl_line
+from earshot.files import parse_jsonl_line
 
 
 class NoRow(NamedTuple):

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from earshot.errors import EarshotError, InputError
+from earshot.files import plain
 from earshot.judging.parts import Answers, Bounds, Job, Part, judge_part
 from earshot.outcomes import pack, unpack
-from earshot.rundir import plain
 
 DEATHS = 3
 """How often a part is judged again after its worker died; a part that kills each of them ends the work."""

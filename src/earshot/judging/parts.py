@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from earshot.errors import DataError, InputError
+from earshot.files import read_json_object, read_jsonl, write_json, write_jsonl
 from earshot.judging.question import Question
 from earshot.judging.rows import BadRow, Row, RowFile
+from earshot.locks import locked
 from earshot.predictions.judgement import Judgement
 from earshot.predictions.people import content_of, sha256_of
-from earshot.rundir import locked, read_json_object, read_jsonl, write_json, write_jsonl
 
 Json = dict[str, Any]
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earshot.errors import InputError
+from earshot.files import plain, whole
 from earshot.judging.parts import Engine, Job, Parts, cut, same_settings, share
 from earshot.judging.rows import COLUMNS, Columns, RowFile
-from earshot.rundir import plain, whole
 
 PART_ROWS = 512
 """What a kill can cost: the work on so many rows."""

@@ -10,19 +10,11 @@ from typing import Any, Final, NamedTuple
 
 from earshot.data.pairset import read_pairs
 from earshot.errors import DataError, InputError
+from earshot.files import append_jsonl, plain, read_json_object, read_jsonl, write_json, write_jsonl
 from earshot.judging.parts import Engine, Job, Json, Parts, cut, same_settings, share
 from earshot.judging.rows import RowFile
 from earshot.predictions.people import people_row
-from earshot.rundir import (
-    RunDir,
-    append_jsonl,
-    describe_environment,
-    plain,
-    read_json_object,
-    read_jsonl,
-    write_json,
-    write_jsonl,
-)
+from earshot.rundir import RunDir, describe_environment
 
 FORMAT: Final = 2
 """Of predictions.jsonl; files of format 1 hold the votes themselves, and do not say their format."""

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from transformers import get_cosine_schedule_with_warmup
 
 from earshot.errors import InputError, TrainingAborted
+from earshot.files import write_json
 from earshot.lab.curriculum import Example, compare, describe_both, describe_one, doubt, listen, vote_flips
 from earshot.listener.claims import ClaimQuestion
-from earshot.rundir import write_json
 from earshot.vlm import Vlm, load
 from earshot.vlm.prefix import shared_logps
 from earshot.vlm.rows import IGNORED, supervised_batch

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from earshot.errors import DataError, ImageError
+from earshot.files import parse_jsonl_line
 from earshot.images import read_file, read_header
-from earshot.rundir import parse_jsonl_line
 from earshot.types import Pair, hash_of
 
 DESCRIPTION = ("label", "axis", "category", "model_first", "model_second")

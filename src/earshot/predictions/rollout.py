@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earshot.errors import DataError
+from earshot.files import whole
 from earshot.rewards import RewardParts
-from earshot.rundir import whole
 
 PART_NAMES = tuple(name for name in RewardParts._fields if name != "total")
 """The parts of the reward."""

@@ -22,11 +22,11 @@ from earshot.config import parse_yaml
 from earshot.config.loading import MAX_BYTES
 from earshot.data.rows import read_info
 from earshot.errors import DataError, InputError
-from earshot.files import read_regular
+from earshot.files import TEMPORARY_PREFIX, read_json_object, read_jsonl, read_regular
 from earshot.predictions.people import People
 from earshot.predictions.rollout import Paid, mean_parts
 from earshot.predictions.table import PredictionTable
-from earshot.rundir import TEMPORARY_PREFIX, RunDir, names_of_runs, read_json_object, read_jsonl
+from earshot.rundir import RunDir, names_of_runs
 
 Row = Mapping[str, Any]
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from earshot.files import write_text
+from earshot.locks import sole_writer
 from earshot.metrics import read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.predictions.run import Evaluation, Run, read_runs
@@ -20,7 +22,6 @@ from earshot.report.comparing import differences, power_words
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.tables import Cell, Row, estimate_rows, quantity_of, summary_rows
 from earshot.report.views import protocol_rows, test_sets
-from earshot.rundir import sole_writer, write_text
 
 TASK = {"type": "image-text-to-text", "name": "Image preference"}
 """The hub's task of a model that reads images and text and writes text."""

@@ -9,6 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from earshot.files import write_text
+from earshot.locks import sole_writer
 from earshot.metrics.slices import SLICE_RESAMPLES
 from earshot.predictions.facts import Row, label_against_votes
 from earshot.predictions.run import Evaluation, Run, read_runs
@@ -21,7 +23,6 @@ from earshot.report.plots import RELIABILITY_MEANING
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.tables import estimate_rows
 from earshot.report.views import Member, SetView, read_member, set_view, test_sets
-from earshot.rundir import sole_writer, write_text
 
 PICTURE_BUDGET_BYTES = 4_500_000
 """Of data URLs; with the charts and the text the page stays below the 10 MB that mail and previews bear."""

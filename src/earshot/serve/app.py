@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from earshot.rundir import plain
+from earshot.files import plain
 from earshot.serve.admission import Admission, Limits, Place
 from earshot.serve.answers import WIN_RATE, Answers, Call
 from earshot.serve.batching import Batcher, Engine

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from earshot.rundir import read_json_object
+from earshot.files import read_json_object
 from earshot.train.callbacks import FiniteGuard
 from earshot.train.checkpoints import OURS
 from earshot.vlm.folder import check

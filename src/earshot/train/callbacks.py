@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from transformers import TrainerCallback
 
 from earshot.errors import TrainingAborted
-from earshot.rundir import RunDir, append_jsonl
+from earshot.files import append_jsonl
+from earshot.rundir import RunDir
 
 # TRL's names for what our metrics log holds; everything else it logs keeps its own name under `trl/`.
 _RENAMED = {

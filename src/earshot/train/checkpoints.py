@@ -21,7 +21,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earshot.errors import DataError, InputError
-from earshot.rundir import RunDir, append_jsonl, fsync, read_json_object, read_jsonl, whole, write_json
+from earshot.files import append_jsonl, fsync, read_json_object, read_jsonl, whole, write_json
+from earshot.rundir import RunDir
 
 MANIFEST: Final = "manifest.json"
 OURS: Final = "earshot_trainer.json"  # of a checkpoint: what transformers does not keep of a trainer's state

@@ -24,9 +24,10 @@ from trl import SFTConfig as TrlSftConfig
 from earshot.config import GrpoConfig, TrainingConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import ModelOutOfReach, RehearsalFailed, TrainingAborted
+from earshot.files import read_jsonl
 from earshot.protocol import PromptSet, prompt_set
 from earshot.remote import is_address
-from earshot.rundir import RunDir, read_jsonl
+from earshot.rundir import RunDir
 from earshot.train.footprint import footprint
 from earshot.train.run import (
     load_model,

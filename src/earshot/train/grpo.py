@@ -14,10 +14,11 @@ from trl import GRPOConfig as TrlGrpoConfig
 from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import ConfigError, InputError
+from earshot.files import read_jsonl
 from earshot.images import AS_IT_IS, Sight
 from earshot.listener.build import Loaded, build_checker, build_listener, look, models_of
 from earshot.listener.spec import ListenerSpec
-from earshot.rundir import RunDir, read_jsonl
+from earshot.rundir import RunDir
 from earshot.train.callbacks import FiniteGuard
 from earshot.train.leak import LeakAlarm
 from earshot.train.reward import CombinedReward

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from earshot.config import TrainingConfig, parse_yaml
 from earshot.errors import InputError
-from earshot.rundir import RunDir, describe_environment, plain, read_json_object, write_json
+from earshot.files import plain, read_json_object, write_json
+from earshot.rundir import RunDir, describe_environment
 
 FREE: Final = (
     "out",

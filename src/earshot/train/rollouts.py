@@ -10,8 +10,9 @@ from typing import Final
 from rich.console import Console
 
 from earshot.errors import TrainingAborted, short
+from earshot.files import read_jsonl
 from earshot.predictions.rollout import Rollout, write_rollouts
-from earshot.rundir import RunDir, read_jsonl
+from earshot.rundir import RunDir
 from earshot.train.reward import groups_of, teaches
 
 _ADVICE: Final = {

@@ -14,8 +14,9 @@ from jaxtyping import Int
 from earshot.config import DataConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import DataError
+from earshot.files import append_jsonl
 from earshot.images import Tolerance, load_image
-from earshot.rundir import RunDir, append_jsonl
+from earshot.rundir import RunDir
 from earshot.types import Pair
 from earshot.vlm import Vlm
 

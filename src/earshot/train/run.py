@@ -18,8 +18,10 @@ from transformers.integrations import get_reporting_integration_callbacks
 
 from earshot.config import ModelConfig, TrainingConfig, nearest
 from earshot.errors import ConfigError, InputError, ListenerUnavailable, TrainingInterrupted, first_line, one_line
+from earshot.files import fsync, read_jsonl, remove_left
 from earshot.images import Sight
-from earshot.rundir import RunDir, fsync, read_jsonl, remove_left, sole_writer
+from earshot.locks import sole_writer
+from earshot.rundir import RunDir
 from earshot.train.callbacks import EpochOrder, FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
 from earshot.train.checkpoints import Checkpoint, Checkpoints, latest_checkpoint, rewind
 from earshot.train.resuming import check_same, contents_of, record

@@ -19,8 +19,9 @@ from trl import SFTTrainer
 
 from earshot.config import SftConfig
 from earshot.errors import DataError
+from earshot.files import append_jsonl
 from earshot.protocol import write_completion
-from earshot.rundir import RunDir, append_jsonl
+from earshot.rundir import RunDir
 from earshot.train.base import TrainerBase
 from earshot.train.callbacks import FiniteGuard
 from earshot.train.rows import PairRows, Row, open_pairs, tolerance_of

@@ -13,7 +13,7 @@ from fastapi import Query as Parameters
 from fastapi.staticfiles import StaticFiles
 
 from earshot.errors import DataError
-from earshot.rundir import plain
+from earshot.files import plain
 from earshot.types import Side
 from earshot.view.library import PAGE_ROWS, Kind, Library
 from earshot.view.pictures import Size, picture

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from earshot.files import parse_jsonl_line
 from earshot.predictions.facts import widest_gaps
 from earshot.predictions.judgement import AUTHOR
 from earshot.predictions.people import DESCRIPTION, People
 from earshot.predictions.run import Evaluation
 from earshot.predictions.sides import differs, flips
 from earshot.predictions.table import BAD_ROW, TableBuilder
-from earshot.rundir import RunDir, parse_jsonl_line
+from earshot.rundir import RunDir
 from earshot.types import Side
 from earshot.view.pictures import Pairs
 from earshot.view.rows import GAP, MAX_LIST_CHARACTERS, File, Source, columns_of, cut, identity_of, searchable, utf8

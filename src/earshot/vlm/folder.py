@@ -14,7 +14,7 @@ from huggingface_hub import constants, file_exists, try_to_load_from_cache
 from transformers.utils import cached_file
 
 from earshot.errors import InputError, ModelError, ModelOutOfReach, short
-from earshot.rundir import read_json_object
+from earshot.files import read_json_object
 
 WORLD: Final = "world:"  # begins the name of a model that ships with Earshot, and lies there:
 WORLD_WEIGHTS: Final = Path(__file__).parents[1] / "world" / "weights"

@@ -23,10 +23,10 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_backends import TorchvisionBackend
 
 from earshot.errors import ConfigError, InputError, ModelError, PromptTooLong, first_line, short
+from earshot.files import whole, write_json
 from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, load_image, scaled
 from earshot.protocol import PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.answers import AnswerPlace, answer_place
-from earshot.rundir import whole, write_json
 from earshot.types import Pair
 from earshot.vlm.folder import base_of, check, is_adapter, place_of, read
 from earshot.vlm.hub import reachable_or_offline

@@ -17,7 +17,7 @@ from PIL import Image
 from earshot.data.rows import TRACES_FILE
 from earshot.data.writer import PairSetWriter, Tell, is_made
 from earshot.errors import InputError
-from earshot.rundir import plain
+from earshot.files import plain
 from earshot.types import Pair
 from earshot.world.corpus import label
 from earshot.world.language import Corruption, write_trace

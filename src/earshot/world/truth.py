@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from earshot.errors import DataError
-from earshot.rundir import plain, read_jsonl
+from earshot.files import plain, read_jsonl
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing
 
 TRUTH_FILE = "truth.jsonl"

@@ -15,7 +15,7 @@ PROGRAM = """
 import json, pathlib, sys, time
 import yaml
 from tests.lab.experiment.made_up import judged_rows
-from earshot.rundir import append_jsonl
+from earshot.files import append_jsonl
 desk = pathlib.Path(sys.argv[1])
 words = sys.argv[2:]
 line = " ".join(words)

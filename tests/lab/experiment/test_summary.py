@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from earshot.errors import DataError, InputError
+from earshot.files import read_jsonl
 from earshot.lab.experiment.analysis import absolute
 from earshot.lab.experiment.records import Record
 from earshot.lab.experiment.summary import (
@@ -21,7 +22,6 @@ from earshot.lab.experiment.summary import (
 )
 from earshot.metrics import PredictionTable
 from earshot.predictions.sides import right
-from earshot.rundir import read_jsonl
 
 
 def test_what_is_written_is_read_back_and_stands_for_the_runs(experiment: Path, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from earshot.data.json_list import iter_json_list
 from earshot.data.rows import is_count
 from earshot.errors import DataError, ImageError, InputError, short
+from earshot.files import read_jsonl
 from earshot.images import ImageFolder, Tolerance, resolve_inside
-from earshot.rundir import read_jsonl
 from earshot.types import Label, Pair, Votes
 
 _PLAIN = re.compile(r"([\w.,+=@ -]+/)*[\w.,+=@ -]+")

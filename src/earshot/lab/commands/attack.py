@@ -55,11 +55,12 @@ def attack_command(
         for name, spec in parse_listeners(listener).items()
     }
     chosen = list(islice(read_pairs(data), pairs))
+    from earshot.files import write_json, write_text
     from earshot.lab.attack.measure import measure_attacks
     from earshot.lab.attack.table import as_markdown
     from earshot.lab.attack.traces import materials
     from earshot.listener.build import Loaded, build_checker, build_listener, models_of
-    from earshot.rundir import describe_environment, write_json, write_text
+    from earshot.rundir import describe_environment
     from earshot.world.truth import read_truth
 
     loaded: Loaded = {}

@@ -96,7 +96,8 @@ def _carry_out(words: Sequence[str]) -> None:
 
 def _keep_warm_model(path: str, run: Path) -> None:
     """The SFT-only arm: the warm reasoner as it is, in a run directory like the others'."""
-    from earshot.rundir import RunDir, describe_environment, write_json
+    from earshot.files import write_json
+    from earshot.rundir import RunDir, describe_environment
     from earshot.vlm import load
 
     kept = RunDir.create(run)

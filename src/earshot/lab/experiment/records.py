@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from earshot.errors import DataError
-from earshot.rundir import read_json_object, write_json
+from earshot.files import read_json_object, write_json
 
 RECORD = "run.json"
 State = Literal["missing", "interrupted", "failed", "finished", "stale"]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from earshot.files import write_text
 from earshot.lab.experiment.figures import accuracy_against_disagreement, endpoints_by_arm
 from earshot.lab.experiment.summary import Summary
 from earshot.lab.experiment.tables import Results, markdown
-from earshot.rundir import write_text
 
 PAGE = "results.md"
 SCATTER, FOREST = "accuracy-against-disagreement.svg", "endpoints.svg"

@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from earshot.config import GrpoConfig, build_config
 from earshot.errors import DataError, InputError
+from earshot.files import read_json_object, whole, write_json
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.endpoints import endpoint_names, endpoint_statistics, rebuilt
 from earshot.lab.experiment.hashing import file_hash
@@ -28,7 +29,6 @@ from earshot.lab.experiment.records import Record
 from earshot.lab.experiment.running import PLAN_FILE
 from earshot.metrics import PredictionTable
 from earshot.predictions.run import Evaluation
-from earshot.rundir import read_json_object, whole, write_json
 from earshot.stats import Statistic
 
 TABLE, ABOUT = "summary.parquet", "summary.json"
