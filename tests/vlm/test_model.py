@@ -20,7 +20,8 @@ from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill, reasoner_messages
 from earshot.types import Pair, Votes
 from earshot.vlm import Vlm, answer_token_ids, answer_tokens, load, processors
-from earshot.vlm.model import SIDECAR, resolve_device, set_limits
+from earshot.vlm.card import SIDECAR
+from earshot.vlm.model import resolve_device, set_limits
 from earshot.vlm.tiny import build_tiny
 from tests.vlm.families import FAMILIES as FOLDERS
 from tests.vlm.families import build

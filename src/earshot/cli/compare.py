@@ -33,6 +33,7 @@ def compare_command(
     one, other = (
         take_picture(path, argument=name).image for path, name in zip(images, ("FIRST", "SECOND"), strict=True)
     )
+    asked.tell_limits()
     reward_model = asked.load()
     told = reward_model.compare(prompt=prompt, first=one, second=other, seed=seed)
     if as_json:

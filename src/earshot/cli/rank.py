@@ -30,6 +30,7 @@ def rank_command(
         raise InputError(f"{len(images)} image given, expected at least 2: a rank is a place among others")
     check_prompt(prompt)
     pictures = [take_picture(path, argument=f"IMAGE {k}").image for k, path in enumerate(images, start=1)]
+    asked.tell_limits()
     reward_model = asked.load()
     ranking = reward_model.rank(prompt=prompt, images=pictures, seed=seed)
     if as_json:

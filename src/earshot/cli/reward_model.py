@@ -110,6 +110,23 @@ class ModelOptions:
             | {"listener": named, "checker": self.checker or (), "batch_size": batch_size, "lenient": lenient}
         )
 
+    def tell_limits(self) -> None:
+        """Says of models that know one kind of picture alone which that is, before they are asked about another.
+
+        Raises:
+            ModelError: There is no such model.
+        """
+        need_torch()
+        from earshot.remote import is_address
+        from earshot.vlm.card import only_about
+
+        sources = dict.fromkeys([self.model, *(one for spec in self.listeners().values() for one in spec.sources)])
+        for source in sources:
+            if not is_address(source) and (known := only_about(source)):
+                typer.echo(
+                    f"{source} knows {known}, and nothing of photographs; docs/models.md names models that do", err=True
+                )
+
     def from_anywhere(self) -> "ModelOptions":
         """The same for a process that works in another folder: the models' folders by their absolute paths."""
         from earshot.listener.spec import absolute, parse_listeners

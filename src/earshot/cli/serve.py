@@ -41,6 +41,7 @@ def serve_command(
         typer.echo(f"{key_file}: others on this machine may read the key (mode {mode:o}); chmod 600 it", err=True)
     limits = Limits()
     limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
+    asked.tell_limits()
     load = partial(asked.load, batch_size=2 * batch)  # both orders of each
     # Before the model, so that an address that cannot be had is told at once.
     with listen(host, port) as listener, Workers(partial(load_share, of=workers, load=load), workers) as engine:

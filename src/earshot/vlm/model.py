@@ -22,13 +22,14 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_backends import TorchvisionBackend
 
-from earshot.errors import ConfigError, InputError, ModelError, PromptTooLong, first_line, short
+from earshot.errors import ModelError, PromptTooLong, first_line
 from earshot.files import whole, write_json
 from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, load_image, scaled
 from earshot.protocol import PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.answers import AnswerPlace, answer_place
 from earshot.types import Pair
-from earshot.vlm.folder import base_of, check, is_adapter, place_of, read
+from earshot.vlm.card import SIDECAR, read_prompts, read_sight
+from earshot.vlm.folder import base_of, check, is_adapter, place_of
 from earshot.vlm.hub import reachable_or_offline
 from earshot.vlm.limits import beyond_limits
 from earshot.vlm.mechanisms import check_config, check_inputs
@@ -37,7 +38,6 @@ from earshot.vlm.processors import load_processor
 from earshot.vlm.weights import merged, read_weights
 
 _LONG_PROMPT = 16_384  # characters: what a template makes of a prompt may grow with it
-SIDECAR = "earshot.json"  # what a model folder says about itself: prompt set, whole, and images it was trained with
 _PLACES_OF_IMAGES = ("image_token", "video_token", "boi_token", "eoi_token")  # of processors
 
 
@@ -374,11 +374,11 @@ def load(
             not continue conversations.
     """
     where, source = resolve_device(device), place_of(path)
-    sight = sight.filled(_read_sight(Path(source)))
+    sight = sight.filled(read_sight(Path(source)))
     if is_adapter(source):
         return _with_adapter(source, dtype=dtype, device=device, sight=sight, weights=weights)
     wanted = torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and where.type == "cuda") else torch.float32
-    prompts = _read_prompts(Path(source))
+    prompts = read_prompts(Path(source))
     try:
         with reachable_or_offline(source):
             check(source, weights=weights)
@@ -450,7 +450,7 @@ def _with_adapter(source: str, *, weights: bool, **how: Any) -> Vlm:
             vlm.model = _merged(vlm.model, folder)
     except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter of {base} ({first_line(error)})") from error
-    return replace(vlm, name=folder.name).asked(_read_prompts(folder, vlm.prompts))
+    return replace(vlm, name=folder.name).asked(read_prompts(folder, vlm.prompts))
 
 
 def _merged(base: Any, adapter: Path) -> Any:
@@ -512,29 +512,6 @@ def _with_images(content: Sequence[Mapping[str, Any]], n: int) -> list[Mapping[s
 def _image_places(messages: Sequence[Mapping[str, Any]]) -> int:
     parts = [part for message in messages if not isinstance(message["content"], str) for part in message["content"]]
     return sum(part.get("type") == "image" for part in parts)
-
-
-def _read_prompts(folder: Path, default: PromptSet | None = None) -> PromptSet:
-    """What a folder was trained with: the set as it stands there, or in older folders its name."""
-    said = _said_of_itself(folder).get("prompts", default or "standard")
-    try:
-        if isinstance(said, dict | str | PromptSet):
-            return prompt_set(said)
-    except ConfigError as error:
-        raise ModelError(f"{folder / SIDECAR}: {error}") from error
-    raise ModelError(f"{folder / SIDECAR}: 'prompts' is {short(said)}, expected a prompt set or its name")
-
-
-def _read_sight(folder: Path) -> Sight:
-    """How images were made ready for a model when it was written, where its processor cannot say it."""
-    try:
-        return Sight(**_said_of_itself(folder).get("images", {}))
-    except (InputError, TypeError) as error:
-        raise ModelError(f"{folder / SIDECAR}: 'images' is not as Earshot writes it ({first_line(error)})") from error
-
-
-def _said_of_itself(folder: Path) -> dict[str, Any]:
-    return read(folder / SIDECAR) if (folder / SIDECAR).is_file() else {}
 
 
 def set_limits(vlm: Vlm, sight: Sight) -> None:
