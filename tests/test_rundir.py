@@ -55,6 +55,11 @@ def test_a_folder_with_other_content_is_never_taken(tmp_path: Path, resume: bool
         RunDir.create(tmp_path / "thesis.txt", resume=resume)
 
 
+def test_an_evaluation_that_was_killed_before_its_first_file_is_taken_up(tmp_path: Path) -> None:
+    RunDir(tmp_path).parts.mkdir()
+    assert RunDir.create(tmp_path, resume=True).path == tmp_path
+
+
 def test_resuming_nothing_begins_a_run(tmp_path: Path) -> None:
     assert RunDir.create(tmp_path / "new", resume=True).path.is_dir()
 

@@ -90,7 +90,7 @@ class RunDir:
 
     def exists(self) -> bool:
         """Whether a run has begun here: one of the files is there that every run starts by writing."""
-        begun = (self.config, self.environment, self.metrics_log, self.predictions)
+        begun = (self.config, self.environment, self.metrics_log, self.parts, self.predictions)
         return any(file.exists() for file in begun)
 
     def evaluations(self) -> list[RunDir]:

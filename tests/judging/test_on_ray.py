@@ -48,7 +48,7 @@ def constant(device):
 
 def test_without_ray_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"pip install 'earshot\[ray\]'"), open_ray(constant):
+    with pytest.raises(InputError, match=r"pip install 'earshot-rm\[ray\]'"), open_ray(constant):
         pass
 
 
