@@ -97,9 +97,8 @@ os.register_at_fork(after_in_child=_let_go)
 def sole_writer(path: Path) -> Iterator[None]:
     """Holds a folder, or a file that is to be written whole, for one process until it ends, however it ends.
 
-    What a killed writer of the file has left beside it is removed; of the lock, nothing stays.
-
-    Forked children do not hold it.
+    What a killed writer of the file has left beside it is removed; of the lock, nothing stays. Forked children do not
+    hold it.
 
     Raises:
         InputError: Another process writes it; the message says which.

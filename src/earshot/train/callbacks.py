@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from rich.console import Console
@@ -16,6 +16,9 @@ from transformers import TrainerCallback
 from earshot.errors import TrainingAborted
 from earshot.files import append_jsonl
 from earshot.rundir import RunDir
+
+LOST_STEPS: Final = 3
+"""So many in a row of which nothing can be learnt end a run."""
 
 # TRL's names for what our metrics log holds; everything else it logs keeps its own name under `trl/`.
 _RENAMED = {
@@ -122,7 +125,7 @@ class FiniteGuard(TrainerCallback):
             self._tell(f"step {state.global_step + 1} is dropped: {reason}; such steps are counted as bad_steps")
         for parameter in model.parameters():
             parameter.grad = None
-        if self.in_a_row == 3:
+        if self.in_a_row == LOST_STEPS:
             raise TrainingAborted(
                 f"step {state.global_step}: {reason}, {self.in_a_row} steps in a row; the batch is in "
                 f"{self._save_batch()}; lower the learning rate or look at the rewards"

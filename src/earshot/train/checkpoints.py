@@ -26,7 +26,6 @@ from earshot.rundir import RunDir
 
 MANIFEST: Final = "manifest.json"
 OURS: Final = "earshot_trainer.json"  # of a checkpoint: what transformers does not keep of a trainer's state
-_BLOCK: Final = 1 << 22
 
 
 class Checkpoint(NamedTuple):
@@ -237,8 +236,5 @@ def _folders(run: RunDir) -> Iterator[Path]:
 
 
 def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as data:
-        while block := data.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(data, "sha256").hexdigest()

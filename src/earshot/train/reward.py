@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Any
 
 from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
@@ -22,10 +22,9 @@ from earshot.predictions.rollout import PART_NAMES, Rollout
 from earshot.predictions.sides import side_of
 from earshot.protocol import PromptSet, RedactionLevel, parse_completion, redact_trace
 from earshot.rewards import RewardParts, accuracy_reward, combine, listener_reward, paid_for_trace
+from earshot.train.callbacks import LOST_STEPS
 from earshot.train.leak import LeakAlarm
 from earshot.types import Malformed, Pair, Verdict
-
-_REFUSED_STEPS: Final = 3  # as many as steps that are not finite
 
 
 @dataclass(slots=True)
@@ -123,7 +122,7 @@ class CombinedReward:
     @property
     def stopped(self) -> bool:
         """Whether nobody is left to pay for traces: the listener is gone, or refused all of three steps."""
-        return self.failure is not None and (self.failure.gone or self.in_a_row >= _REFUSED_STEPS)
+        return self.failure is not None and (self.failure.gone or self.in_a_row >= LOST_STEPS)
 
     def _each(self, put: Callable[[Sequence[Scored]], None], formed: Sequence[Scored]) -> bool:
         """Asks about all together, and after a refusal about each pair by itself: what is refused then is missing.
