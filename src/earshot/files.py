@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import hashlib
 import json
 import math
 import os
@@ -107,6 +108,12 @@ def remove_left(folder: Path, name: str = "*") -> None:
     pattern = f"{TEMPORARY_PREFIX}{'[0-9a-f]' * 12}-{name if name == '*' else glob.escape(name)}"
     for left in folder.glob(pattern):
         _remove(left)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, which is not held in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from earshot.data.public import Importer, find_importer
 from earshot.data.writer import Counts, PairSetWriter, Tell
 from earshot.errors import DataError, ImageError, InputError
+from earshot.files import file_hash
 from earshot.images import Tolerance
 from earshot.types import Pair, hash_of, other
 
@@ -204,9 +205,7 @@ def _describe(
 def _describe_files(files: tuple[Path, ...]) -> dict[str, object]:
     """The annotations by their hash; shards, which may be too large to read twice, by the hash of their footers."""
     if files[0].suffix != ".parquet":
-        with files[0].open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"annotations": {"file": files[0].name, "sha256": digest}}
+        return {"annotations": {"file": files[0].name, "sha256": file_hash(files[0])}}
     return {"shards": [_describe_shard(file) for file in files]}
 
 

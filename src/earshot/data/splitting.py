@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from earshot.data.pairset import read_pairs
 from earshot.data.rows import TRACES_FILE, find_metadata, read_info
 from earshot.data.writer import PairSetWriter, Tell, is_made
 from earshot.errors import InputError
-from earshot.files import read_jsonl
+from earshot.files import file_hash, read_jsonl
 from earshot.types import hash_of
 
 By = Literal["prompt", "pair", "image"]
@@ -87,7 +86,7 @@ def split_set(
     prints = fingerprint(folder, kinds=("image",) if by == "image" else ("prompt",), progress=reading)
     keys = _keys(prints, by)
     part_of_pair, parts = _assign(keys, shares, by, seed, folder)
-    record = {"of_metadata_sha256": _sha256(find_metadata(folder)), "by": by, "seed": seed, "sizes": dict(sizes)}
+    record = {"of_metadata_sha256": file_hash(find_metadata(folder)), "by": by, "seed": seed, "sizes": dict(sizes)}
     inherited = {name: value for name, value in info.items() if name not in _OF_THE_WHOLE}
     infos = [{**inherited, "split_off": {"part": part.name, **record}} for part in parts]
     beside = [name for name in _BESIDE if (Path(folder) / name).is_file()]
@@ -195,8 +194,3 @@ def _write(
                 identity = row.get("id")
                 if isinstance(identity, str) and part_of_id.get(identity) in writers:
                     writers[part_of_id[identity]].write_beside(name, row)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,6 @@ which are on the disk, with their folder, before the manifest is written.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import shutil
@@ -21,7 +20,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earshot.errors import DataError, InputError
-from earshot.files import append_jsonl, fsync, read_json_object, read_jsonl, whole, write_json
+from earshot.files import append_jsonl, file_hash, fsync, read_json_object, read_jsonl, whole, write_json
 from earshot.rundir import RunDir
 
 MANIFEST: Final = "manifest.json"
@@ -85,7 +84,7 @@ def seal(folder: Path) -> None:
     files = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
         fsync(file)
-        files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": file_hash(file)}
     for names in (*(path for path in folder.rglob("*") if path.is_dir()), folder, *folder.parents[:2]):
         fsync(names)  # up to the run's folder, which has the name of the checkpoints' own
     write_json(folder / MANIFEST, {"files": files})
@@ -103,7 +102,7 @@ def fault_of(folder: Path) -> str | None:
                 return f"{name} is missing"
             if file.stat().st_size != told["bytes"]:
                 return f"{name} has {file.stat().st_size:,} bytes, expected {told['bytes']:,}"
-            if _sha256(file) != told["sha256"]:
+            if file_hash(file) != told["sha256"]:
                 return f"{name} has changed since it was written (its SHA-256 differs)"
     except (DataError, InputError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST} is damaged ({type(error).__name__})"
@@ -233,8 +232,3 @@ def _was_complete(folder: Path) -> bool:
 
 def _folders(run: RunDir) -> Iterator[Path]:
     return (f for f in run.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if f.is_dir() and step_of(f) >= 0)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

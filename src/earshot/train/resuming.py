@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from earshot.config import TrainingConfig, parse_yaml
 from earshot.errors import InputError
-from earshot.files import plain, read_json_object, write_json
+from earshot.files import file_hash, plain, read_json_object, write_json
 from earshot.rundir import RunDir, describe_environment
 
 FREE: Final = (
@@ -149,7 +149,7 @@ def _rows_hash(folder: Path) -> str | None:
     files = [file for file in places if file.is_file()]
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        digest.update(file.name.encode() + b"\0" + bytes.fromhex(file_hash(file)))
     return digest.hexdigest() if files else None
 
 

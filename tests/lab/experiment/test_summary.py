@@ -66,7 +66,7 @@ def test_runs_that_judged_other_pairs_are_refused(experiment: Path) -> None:
     path = folder / "eval" / "test" / "predictions.jsonl"
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[1:]))
     record = Record(folder)
-    from earshot.lab.experiment.hashing import file_hash
+    from earshot.files import file_hash
 
     record.steps["eval/test"]["outputs"]["predictions.jsonl"] = f"sha256:{file_hash(path)}"
     record.path.write_text(json.dumps({"steps": record.steps}))

@@ -7,14 +7,9 @@ from typing import Any
 
 import earshot.world
 from earshot.data.rows import INFO
+from earshot.files import file_hash
 
 WORLD = "world:"
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def value_hash(value: Any) -> str:

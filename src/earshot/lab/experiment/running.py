@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from earshot.config import to_yaml
 from earshot.errors import EarshotError, InputError
-from earshot.files import write_json, write_text
+from earshot.files import file_hash, write_json, write_text
 from earshot.lab.experiment.config import ExperimentConfig
-from earshot.lab.experiment.hashing import Hashes, file_hash
+from earshot.lab.experiment.hashing import Hashes
 from earshot.lab.experiment.plan import Run, config_inputs, model_source, set_folder
 from earshot.lab.experiment.records import Record, State, Step, log_tail
 from earshot.locks import locked

@@ -20,10 +20,9 @@ from jaxtyping import Float
 
 from earshot.config import GrpoConfig, build_config
 from earshot.errors import DataError, InputError
-from earshot.files import read_json_object, whole, write_json
+from earshot.files import file_hash, read_json_object, whole, write_json
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.endpoints import endpoint_names, endpoint_statistics, rebuilt
-from earshot.lab.experiment.hashing import file_hash
 from earshot.lab.experiment.plan import Run, expand, model_source, recipe, run_of
 from earshot.lab.experiment.records import Record
 from earshot.lab.experiment.running import PLAN_FILE
