@@ -33,10 +33,10 @@ def compare_command(
     one, other = (
         take_picture(path, argument=name).image for path, name in zip(images, ("FIRST", "SECOND"), strict=True)
     )
-    reward_model = asked.load()
+    reward_model = asked.load_aloud()
     told = reward_model.compare(prompt=prompt, first=one, second=other, seed=seed)
     if as_json:
-        typer.echo(json.dumps(told.as_dict(), indent=2))
+        typer.echo(json.dumps(told.as_dict() | {"note": reward_model.note}, indent=2))
     else:
         print_judgement(told)
 

@@ -4,7 +4,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -110,6 +110,12 @@ class ModelOptions:
             | {"listener": named, "checker": self.checker or (), "batch_size": batch_size, "lenient": lenient}
         )
 
+    def load_aloud(self, **how: Any) -> "RewardModel":
+        """The model, with a line about it on stderr where there is something to know before its first verdict."""
+        model = self.load(**how)
+        tell_note(model.note)
+        return model
+
     def from_anywhere(self) -> "ModelOptions":
         """The same for a process that works in another folder: the models' folders by their absolute paths."""
         from earshot.listener.spec import absolute, parse_listeners
@@ -125,6 +131,14 @@ class ModelOptions:
             listener=named(self.listener),
             checker=named(self.checker),
         )
+
+
+def tell_note(note: str | None) -> None:
+    """Says what to know of a model before its first verdict, beside the output."""
+    from earshot.images import printable
+
+    if note is not None:
+        typer.echo(printable(note), err=True)
 
 
 def need_torch() -> None:

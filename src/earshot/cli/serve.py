@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from earshot.cli.options import with_options
-from earshot.cli.reward_model import ModelOptions, load_share
+from earshot.cli.reward_model import ModelOptions, load_share, tell_note
 
 
 @with_options
@@ -55,4 +55,5 @@ def serve_command(
             max_new_tokens=asked.max_new_tokens,
             up=engine.up,
         )
+        tell_note(engine.note)
         serve(server, listener, host, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))

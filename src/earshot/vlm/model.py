@@ -37,7 +37,7 @@ from earshot.vlm.processors import load_processor
 from earshot.vlm.weights import merged, read_weights
 
 _LONG_PROMPT = 16_384  # characters: what a template makes of a prompt may grow with it
-SIDECAR = "earshot.json"  # what a model folder says about itself: prompt set, whole, and images it was trained with
+SIDECAR = "earshot.json"  # what a model folder says about itself: prompt set, whole, images, and what it was taught on
 _PLACES_OF_IMAGES = ("image_token", "video_token", "boi_token", "eoi_token")  # of processors
 
 
@@ -51,6 +51,7 @@ class Vlm:
         prompts: The protocol's words for this model.
         name: For logs and results: the hub id, or the folder's name.
         before: How images are scaled before the processor sees them, where it keeps no limits itself.
+        taught_on: All the pictures that it, or the model it was trained from, has ever seen, in words; None of others.
     """
 
     model: Any
@@ -58,6 +59,7 @@ class Vlm:
     prompts: PromptSet
     name: str
     before: Sight = AS_IT_IS
+    taught_on: str | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -331,7 +333,8 @@ class Vlm:
         """Adds to a folder of weights what Earshot knows of the model, and lets others read it as the umask says."""
         sidecar = folder / SIDECAR
         images = replace(self.before, image_backend=self.sight.image_backend).told()
-        write_json(sidecar, {"prompts": self.prompts.model_dump(), "images": images})
+        taught_on = {} if self.taught_on is None else {"taught_on": self.taught_on}
+        write_json(sidecar, {"prompts": self.prompts.model_dump(), "images": images, **taught_on})
         for file in folder.rglob("*.safetensors"):
             file.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read what it writes
 
@@ -386,7 +389,7 @@ def load(
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             check_config(config, source)
             processor = _prepared(load_processor(source, config, sight.image_backend or "pil"), source)
-            vlm = Vlm(None, processor, prompts, name=source)
+            vlm = Vlm(None, processor, prompts, name=source, taught_on=_read_taught_on(Path(source)))
             set_limits(vlm, sight)
             vlm.check_question()
             model = _read_model(source, config, wanted).to(where) if weights else _outline(config, wanted)
@@ -531,6 +534,16 @@ def _read_sight(folder: Path) -> Sight:
         return Sight(**_said_of_itself(folder).get("images", {}))
     except (InputError, TypeError) as error:
         raise ModelError(f"{folder / SIDECAR}: 'images' is not as Earshot writes it ({first_line(error)})") from error
+
+
+def _read_taught_on(folder: Path) -> str | None:
+    """The pictures that a model was made from, where its folder says that there were no others."""
+    said = _said_of_itself(folder).get("taught_on")
+    if said is None or (isinstance(said, str) and said.isprintable() and 0 < len(said) <= 100):
+        return said
+    raise ModelError(
+        f"{folder / SIDECAR}: 'taught_on' is {short(said)}, expected a line of at most 100 characters; take it out"
+    )
 
 
 def _said_of_itself(folder: Path) -> dict[str, Any]:
