@@ -24,6 +24,7 @@ LAYERS: dict[int, set[str]] = {
         "stats",
         "images",
         "image_sizes",
+        "measured",
         "web",
         "data",
         "world",

@@ -98,6 +98,13 @@ def test_what_only_knows_coloured_shapes_says_so_once_before_judging_and_beside_
         out, err = capfd.readouterr()
         assert err.count("taught on made-up pictures of coloured shapes alone") == 1
         assert "coloured shapes" in json.loads(out)["note"]
+        if command == "compare":
+            assert json.loads(out)["measured"]["first"]["luminance"] == pytest.approx(76 / 255)  # luma of red
+    words.remove("--json")
+    assert main(["compare", *words]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert "measured, no part of the verdict:" in lines
+    assert "  mean luminance   30 % of white        11 % of white" in lines
 
 
 def test_a_folder_that_says_nothing_is_not_called_a_toy(tmp_path: Path) -> None:

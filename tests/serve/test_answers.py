@@ -6,7 +6,9 @@ import pytest
 from starlette.testclient import TestClient
 
 import earshot
+from earshot.images import load_image
 from earshot.judging.model import RewardModel
+from earshot.measured import side_by_side
 from earshot.rundir import plain
 from earshot.serve import Server
 from tests.judging.opinions import Opinionated
@@ -17,7 +19,10 @@ def test_a_comparison_has_the_fields_and_numbers_of_pythons(client: TestClient, 
     for seed in (0, 7):
         told = client.post("/v1/compare", json={**PAIR, "seed": seed}).json()
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=seed)
-        assert told == plain(python.as_dict()) | {"note": None}
+        assert told == plain(python.as_dict()) | {
+            "note": None,
+            "measured": side_by_side(load_image(png(100)), load_image(png(140))),
+        }
     assert told["p_read"]["hears"] is not None
 
 
@@ -110,7 +115,7 @@ def test_the_shipped_model_gives_one_p_first_by_python_and_http() -> None:
         page = client.get("/").text
     finally:
         server.stop()
-    assert set(told) == {*python.as_dict(), "note"}
+    assert set(told) == {*python.as_dict(), "note", "measured"}
     assert (
         model.note is not None and "coloured shapes" in model.note and told["note"] == model.note and model.note in page
     )

@@ -15,6 +15,7 @@ from earshot.judging.pictures import Picture
 from earshot.judging.question import Question
 from earshot.judging.ranking import ImageRanking, rank_images, score_images
 from earshot.judging.tournament import ALL_PAIRS_UP_TO, n_rounds
+from earshot.measured import side_by_side
 from earshot.predictions.judgement import Judgement
 from earshot.serve.admission import Limits, Place
 from earshot.serve.batching import Batcher, Engine, Hearing, note_of
@@ -88,7 +89,8 @@ class Answers:
         images = [("first", asked.first), ("second", asked.second)]
         first, second = self._pictures(call, asked.prompt, images, games=1)
         told = self._ask(call, [Question.of(asked.prompt, first, second, asked.seed)])[0]
-        return told.as_dict() | {"note": note_of(self.model)}
+        beside = side_by_side(first.image, second.image)
+        return told.as_dict() | {"note": note_of(self.model), "measured": beside}
 
     def rank(self, asked: RankRequest, call: Call) -> dict[str, Any]:
         return self._rank(call, asked.prompt, _numbered("images", asked.images), asked.seed).as_dict() | {
