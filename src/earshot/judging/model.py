@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from PIL.Image import Image
+
 from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
 from earshot.images import ImageBackend, Sight
 from earshot.judging.pictures import PictureLike, take_picture
@@ -100,7 +102,10 @@ class RewardModel:
             ImageError: An image is refused; the message says which.
             ListenerUnavailable: A listener broke.
         """
-        return self.answer([self.question(prompt=prompt, first=first, second=second, seed=seed)])[0]
+        question = self.question(prompt=prompt, first=first, second=second, seed=seed)
+        one, two = question.pair.first, question.pair.second
+        assert isinstance(one, Image) and isinstance(two, Image)
+        return replace(self.answer([question])[0], pictures=(two, one) if question.turned else (one, two))
 
     def rank(self, *, prompt: str, images: Sequence[PictureLike], seed: int = 0) -> ImageRanking:
         """Ranks images of one prompt, 1 for the best, with Bradley–Terry strengths.
@@ -122,7 +127,8 @@ class RewardModel:
         check_prompt(prompt)
         check_seed(seed)
         pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
-        return rank_images(prompt, pictures, self.answer, seed=seed)
+        ranking = rank_images(prompt, pictures, self.answer, seed=seed)
+        return replace(ranking, pictures=tuple(picture.image for picture in pictures))
 
     def score(
         self,
