@@ -25,6 +25,7 @@ LAYERS: dict[int, set[str]] = {
         "images",
         "image_sizes",
         "jpeg_scans",
+        "measured",
         "web",
         "data",
         "world",

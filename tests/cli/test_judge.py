@@ -37,7 +37,8 @@ def test_compare_and_judge_give_the_numbers_of_python(
     assert main(["compare", *OPTIONS, "--prompt", PROMPT, "red.png", "blue.png", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     expected = model.compare(prompt=PROMPT, first="red.png", second="blue.png", seed=3)
-    assert told == json.loads(json.dumps(expected.as_dict()))
+    assert told["note"] == model.note and set(told) == {*expected.as_dict(), "note", "measured"}
+    assert {name: told[name] for name in expected.as_dict()} == json.loads(json.dumps(expected.as_dict()))
     rows = [{"id": "x", "prompt": PROMPT, "first": a, "second": b} for a, b in (("green.png", "blue.png"),)]
     rows.append({"id": "y", "prompt": PROMPT, "first": "red.png", "second": "blue.png"})
     Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

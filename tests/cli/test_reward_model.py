@@ -1,15 +1,19 @@
 """What the options of a reward model say is looked at before anything is loaded; processes share the cores."""
 
+import json
 import os
 import socket
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+import earshot
 from earshot.cli.main import main
 from earshot.cli.reward_model import ModelOptions, load_share
-from earshot.errors import InputError
+from earshot.errors import InputError, ModelError
+from earshot.vlm import load
 
 
 @pytest.mark.parametrize(("of", "wish", "threads"), [(2, None, 3), (12, None, 1), (2, "5", None), (1, None, None)])
@@ -77,3 +81,39 @@ def test_a_port_that_is_taken_is_told_before_the_model_is_loaded_and_a_key_for_a
                 if mode == 0o600
                 else [f"{key}: others on this machine may read the key (mode {mode:o}); chmod 600 it"]
             )
+
+
+def test_what_only_knows_coloured_shapes_says_so_once_before_judging_and_beside_the_output(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # A folder that was made from one that ships is known by what it was made from, whatever it is called.
+    load("world:reasoner").save(tmp_path / "mine")
+    assert load(tmp_path / "mine").taught_on == "made-up pictures of coloured shapes"
+    for name, shade in (("a", "red"), ("b", "blue")):
+        Image.new("RGB", (56, 56), shade).save(tmp_path / f"{name}.png")
+    files = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    words = ["--model", str(tmp_path / "mine"), "--prompt", "a red circle", "--max-new-tokens", "48", "--json", *files]
+    for command in ("compare", "rank"):
+        capfd.readouterr()
+        assert main([command, *words]) == 0
+        out, err = capfd.readouterr()
+        assert err.count("taught on made-up pictures of coloured shapes alone") == 1
+        assert "coloured shapes" in json.loads(out)["note"]
+        if command == "compare":
+            assert json.loads(out)["measured"]["first"]["luminance"] == pytest.approx(76 / 255)  # luma of red
+    words.remove("--json")
+    assert main(["compare", *words]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert "measured, no part of the verdict:" in lines
+    assert "  mean luminance   30 % of white        11 % of white" in lines
+
+
+def test_a_folder_that_says_nothing_is_not_called_a_toy(tmp_path: Path) -> None:
+    vlm = load("world:reasoner")
+    vlm.taught_on = None
+    vlm.save(tmp_path / "other")
+    model = earshot.load(tmp_path / "other")
+    assert model.note is None
+    (tmp_path / "other" / "earshot.json").write_text('{"prompts": "brief", "taught_on": ["x"]}')
+    with pytest.raises(ModelError, match=r"earshot\.json: 'taught_on' is .*expected a line"):
+        earshot.load(tmp_path / "other")

@@ -67,8 +67,8 @@ def test_a_fingerprint_tells_words_apart_and_not_files():
 def test_the_world_registers_its_language_when_it_is_first_asked_for(monkeypatch):
     monkeypatch.setattr("earshot.protocol.prompt_sets._LANGUAGES", {})
     monkeypatch.delitem(sys.modules, "earshot.world.brief", raising=False)
-    split, swap, about = prompt_set("brief").language
-    assert about is not None and len(split("first : dark . second : clean")) == 2
+    split, swap = prompt_set("brief").language
+    assert len(split("first : dark . second : clean")) == 2
     assert swap("first : dark . second : clean . so first better").endswith("so second better")
     register_language("third", TraceLanguage(lambda trace: [], str.swapcase))
     assert prompt_set({**GOOD, "traces": "third"}).language.swap("aB") == "Ab"

@@ -7,8 +7,11 @@ from starlette.testclient import TestClient
 
 import earshot
 from earshot.files import plain
+from earshot.images import load_image
 from earshot.judging.model import RewardModel
+from earshot.measured import side_by_side
 from earshot.serve import Server
+from tests.judging.opinions import Opinionated
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, MIDDLE, PAIR, png, refusal
 
 
@@ -16,7 +19,10 @@ def test_a_comparison_has_the_fields_and_numbers_of_pythons(client: TestClient, 
     for seed in (0, 7):
         told = client.post("/v1/compare", json={**PAIR, "seed": seed}).json()
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=seed)
-        assert told == plain(python.as_dict())
+        assert told == plain(python.as_dict()) | {
+            "note": None,
+            "measured": side_by_side(load_image(png(100)), load_image(png(140))),
+        }
     assert told["p_read"]["hears"] is not None
 
 
@@ -34,7 +40,7 @@ def test_multipart_files_are_the_same_question(client: TestClient) -> None:
 def test_a_ranking_is_pythons(client: TestClient, model: RewardModel, n: int) -> None:
     pictures = [png(90 + 7 * k) for k in range(n)]
     told = client.post("/v1/rank", json={"prompt": "p", "images": [as_text(p) for p in pictures], "seed": 5})
-    assert told.json() == plain(model.rank(prompt="p", images=pictures, seed=5).as_dict())
+    assert told.json() == plain(model.rank(prompt="p", images=pictures, seed=5).as_dict()) | {"note": None}
 
 
 def as_text(data: bytes) -> str:
@@ -63,8 +69,6 @@ def test_the_listener_is_asked_about_the_images_as_given(client: TestClient) -> 
 
 
 def test_without_a_listener_there_is_none_to_ask() -> None:
-    from tests.judging.opinions import Opinionated
-
     client = TestClient(Server(RewardModel(Opinionated())), base_url=ADDRESS)
     refusal(client.post("/v1/listen", json={**PAIR, "traces": ["a"]}), 404, "no_listener")
 
@@ -108,9 +112,13 @@ def test_the_shipped_model_gives_one_p_first_by_python_and_http() -> None:
         client = TestClient(server, base_url=ADDRESS)
         told = client.post("/v1/compare", json={**PAIR, "seed": 1}).json()
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=1)
+        page = client.get("/").text
     finally:
         server.stop()
-    assert set(told) == set(python.as_dict())
+    assert set(told) == {*python.as_dict(), "note", "measured"}
+    assert (
+        model.note is not None and "coloured shapes" in model.note and told["note"] == model.note and model.note in page
+    )
     assert told["p_first"] == (None if python.p_first is None else pytest.approx(python.p_first, abs=1e-6))
 
 
@@ -122,3 +130,10 @@ def test_every_example_of_the_description_runs(client: TestClient) -> None:
         example = post["requestBody"]["content"]["application/json"]["example"]
         answer = client.post(path, json=example)
         assert answer.status_code == 200, (path, answer.text)
+
+
+def test_the_page_says_what_to_know_of_its_model_as_text_and_nothing_of_others(client: TestClient) -> None:
+    assert 'id="note"' not in client.get("/").text
+    told = {"<b>x</b>": "made-up pictures"}
+    page = TestClient(Server(RewardModel(Opinionated(), taught_on=told)), base_url=ADDRESS).get("/").text
+    assert "&lt;b&gt;x&lt;/b&gt;: taught on made-up pictures alone" in page and "<b>" not in page

@@ -81,6 +81,8 @@ def test_two_pictures_are_compared_by_keyboard_alone(page: Any, tmp_path: Path) 
     ]  # fmt: skip
     assert page.get_by_role("meter", name="image 2 shown first: 11.9 %").count() == 1
     assert "is brighter" in page.inner_text(".trace")
+    assert page.inner_text("#measured caption") == "measured, no part of the verdict"
+    assert "16 x 16 px" in page.inner_text("#measured") and "39 % of white" in page.inner_text("#measured")
     assert page.inner_text("#status") == "Done."
     assert page.locator("img[src=x]").count() == 0
 

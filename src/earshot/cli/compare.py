@@ -1,6 +1,6 @@
 """`earshot compare`: which of two images people prefer for a prompt, and why."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,6 +25,7 @@ def compare_command(
     from earshot.errors import InputError
     from earshot.judging.pictures import take_picture
     from earshot.judging.question import check_prompt
+    from earshot.measured import side_by_side
 
     # Looked at before anything slow, so that a wrong path fails at once.
     if len(images) != 2:
@@ -33,17 +34,17 @@ def compare_command(
     one, other = (
         take_picture(path, argument=name).image for path, name in zip(images, ("FIRST", "SECOND"), strict=True)
     )
-    asked.tell_limits()
-    reward_model = asked.load()
+    beside = side_by_side(one, other)
+    reward_model = asked.load_aloud()
     told = reward_model.compare(prompt=prompt, first=one, second=other, seed=seed)
     if as_json:
-        typer.echo(json.dumps(told.as_dict(), indent=2))
+        typer.echo(json.dumps(told.as_dict() | {"note": reward_model.note, "measured": beside}, indent=2))
     else:
-        print_judgement(told)
+        print_judgement(told, beside)
 
 
-def print_judgement(told: "Judgement") -> None:
-    """The verdict, what it rests on, and a trace."""
+def print_judgement(told: "Judgement", beside: dict[str, Any]) -> None:
+    """The verdict, what it rests on, what is measured beside it, and the traces."""
     if told.p_first is None:
         typer.echo(f"no verdict: {told.reason} ({told.malformed} of {len(told.samples)} completions are malformed)")
     elif told.verdict is None:
@@ -57,6 +58,9 @@ def print_judgement(told: "Judgement") -> None:
         typer.echo(f"  the author: {'no verdict' if told.p_author is None else f'{told.p_author:.4f}'}")
     for name, p in told.p_read.items():
         typer.echo(f"  {name}, from the traces: {'no verdict' if p is None else f'{p:.4f}'}")
+    typer.echo(f"\n{beside['label']}:")
+    for row in (("", "first", "second"), *beside["table"]):
+        typer.echo("  {:<16} {:<20} {}".format(*row).rstrip())
     for sample in told.samples:
         shown = "first, second" if sample.order == "forward" else "second, first"
         typer.echo(f"\nshown {shown}: {sample.side or f'malformed ({sample.malformed})'}")

@@ -92,7 +92,7 @@ class EngineOptions:
 
 def _load_on(asked: ModelOptions, how: Mapping[str, Any], device: Any) -> "tuple[RewardModel, Mapping[str, Any]]":
     """The model on a device, and what its numbers depend on."""
-    model = replace(asked, device=device).load(**how)
+    model = replace(asked, device=device).load_aloud(**how)
     from earshot.judging.model import describe
 
     return model, describe(model)

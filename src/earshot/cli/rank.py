@@ -30,11 +30,10 @@ def rank_command(
         raise InputError(f"{len(images)} image given, expected at least 2: a rank is a place among others")
     check_prompt(prompt)
     pictures = [take_picture(path, argument=f"IMAGE {k}").image for k, path in enumerate(images, start=1)]
-    asked.tell_limits()
-    reward_model = asked.load()
+    reward_model = asked.load_aloud()
     ranking = reward_model.rank(prompt=prompt, images=pictures, seed=seed)
     if as_json:
-        told = ranking.as_dict()
+        told = ranking.as_dict() | {"note": reward_model.note}
         for name, image in zip(images, told["images"], strict=True):
             image["image"] = name
         typer.echo(json.dumps(told, indent=2))

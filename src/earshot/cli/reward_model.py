@@ -4,7 +4,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -110,22 +110,11 @@ class ModelOptions:
             | {"listener": named, "checker": self.checker or (), "batch_size": batch_size, "lenient": lenient}
         )
 
-    def tell_limits(self) -> None:
-        """Says of models that know one kind of picture alone which that is, before they are asked about another.
-
-        Raises:
-            ModelError: There is no such model.
-        """
-        need_torch()
-        from earshot.remote import is_address
-        from earshot.vlm.card import only_about
-
-        sources = dict.fromkeys([self.model, *(one for spec in self.listeners().values() for one in spec.sources)])
-        for source in sources:
-            if not is_address(source) and (known := only_about(source)):
-                typer.echo(
-                    f"{source} knows {known}, and nothing of photographs; docs/models.md names models that do", err=True
-                )
+    def load_aloud(self, **how: Any) -> "RewardModel":
+        """The model, with a line about it on stderr where there is something to know before its first verdict."""
+        model = self.load(**how)
+        tell_note(model.note)
+        return model
 
     def from_anywhere(self) -> "ModelOptions":
         """The same for a process that works in another folder: the models' folders by their absolute paths."""
@@ -142,6 +131,14 @@ class ModelOptions:
             listener=named(self.listener),
             checker=named(self.checker),
         )
+
+
+def tell_note(note: str | None) -> None:
+    """Says what to know of a model before its first verdict, beside the output."""
+    from earshot.images import printable
+
+    if note is not None:
+        typer.echo(printable(note), err=True)
 
 
 def need_torch() -> None:

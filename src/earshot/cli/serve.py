@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from earshot.cli.options import with_options
-from earshot.cli.reward_model import ModelOptions, load_share
+from earshot.cli.reward_model import ModelOptions, load_share, tell_note
 
 
 @with_options
@@ -41,7 +41,6 @@ def serve_command(
         typer.echo(f"{key_file}: others on this machine may read the key (mode {mode:o}); chmod 600 it", err=True)
     limits = Limits()
     limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
-    asked.tell_limits()
     load = partial(asked.load, batch_size=2 * batch)  # both orders of each
     # Before the model, so that an address that cannot be had is told at once.
     with listen(host, port) as listener, Workers(partial(load_share, of=workers, load=load), workers) as engine:
@@ -56,4 +55,5 @@ def serve_command(
             max_new_tokens=asked.max_new_tokens,
             up=engine.up,
         )
+        tell_note(engine.note)
         serve(server, listener, host, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))

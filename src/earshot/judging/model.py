@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from PIL.Image import Image
+
 from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
 from earshot.images import ImageBackend, Sight
 from earshot.judging.pictures import PictureLike, take_picture
@@ -56,6 +58,8 @@ class RewardModel:
         decide: Whose p is the answer: `author`, the reasoner, or a listener's name.
         lenient: Whether a listener or a checker that breaks is left out of the answer, which says so, instead of
             raised. Who decides is never left out.
+        taught_on: By model, all the pictures that it has ever seen, where its folder says so: `world:reasoner` and what
+            is trained from it know coloured shapes and no photograph. `note` says it in a line.
     """
 
     reasoner: Judges
@@ -65,6 +69,7 @@ class RewardModel:
     redaction: RedactionLevel = "verdict"
     decide: str = AUTHOR
     lenient: bool = False
+    taught_on: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -75,6 +80,15 @@ class RewardModel:
     def listener(self) -> Listener | None:
         """The first of the listeners: the one that a server lends to others."""
         return next(iter(self.listeners.values()), None)
+
+    @property
+    def note(self) -> str | None:
+        """What to know before the first verdict: which of the models have only ever seen pictures of one kind."""
+        if not self.taught_on:
+            return None
+        names, pictures = " and ".join(self.taught_on), " and ".join(sorted(set(self.taught_on.values())))
+        nothing = "of photographs and art the verdicts mean nothing (docs/models.md names models for those)"
+        return f"{names}: taught on {pictures} alone; {nothing}"
 
     def compare(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Judgement:
         """Which of two images people prefer for a prompt, judged in both orders.
@@ -90,7 +104,10 @@ class RewardModel:
             ImageError: An image is refused; the message says which.
             ListenerUnavailable: A listener broke.
         """
-        return self.answer([self.question(prompt=prompt, first=first, second=second, seed=seed)])[0]
+        question = self.question(prompt=prompt, first=first, second=second, seed=seed)
+        one, two = question.pair.first, question.pair.second
+        assert isinstance(one, Image) and isinstance(two, Image)
+        return replace(self.answer([question])[0], pictures=(two, one) if question.turned else (one, two))
 
     def rank(self, *, prompt: str, images: Sequence[PictureLike], seed: int = 0) -> ImageRanking:
         """Ranks images of one prompt, 1 for the best, with Bradley–Terry strengths.
@@ -112,7 +129,8 @@ class RewardModel:
         check_prompt(prompt)
         check_seed(seed)
         pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
-        return rank_images(prompt, pictures, self.answer, seed=seed)
+        ranking = rank_images(prompt, pictures, self.answer, seed=seed)
+        return replace(ranking, pictures=tuple(picture.image for picture in pictures))
 
     def score(
         self,
@@ -304,7 +322,8 @@ def load(
     """Loads a reward model; `earshot.load` is this.
 
     Args:
-        model: The reasoner: a folder written by `save_pretrained`, a hub id, `world:reasoner`, or
+        model: The reasoner: a folder written by `save_pretrained`, a hub id, `world:reasoner` (which knows coloured
+            shapes and no photograph, as `note` of the reward model says of it and of what is trained from it), or
             `http://HOST:PORT/v1#NAME` of an OpenAI-compatible server (its key in EARSHOT_REASONER_KEY), with the
             options of a server if need be (docs/remote.md).
         listener: Who re-reads the traces: one or several, each a model named in the same way, `http://HOST:PORT` of an
@@ -361,14 +380,17 @@ def load(
         loaded[str(model), device, dtype, sight] = vlm  # as a listener, in the words of its own folder
         reasoner = Reasoner(vlm.asked(prompts), **how)
     shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "sight": sight}
+    listeners = _listeners(named, loaded, **shared)
+    checkers = {name: build_checker(spec.filled(**shared), loaded) for name, spec in checked.items()}
     return RewardModel(
         reasoner,
-        _listeners(named, loaded, **shared),
-        {name: build_checker(spec.filled(**shared), loaded) for name, spec in checked.items()},
+        listeners,
+        checkers,
         samples=samples,
         redaction=redaction,
         decide=decide,
         lenient=lenient,
+        taught_on={key[0]: vlm.taught_on for key, vlm in loaded.items() if vlm.taught_on is not None},
     )
 
 

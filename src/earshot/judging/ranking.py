@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
+from PIL.Image import Image
 from scipy.special import expit
 from scipy.stats import rankdata
 
@@ -15,6 +16,7 @@ from earshot.judging.pictures import Picture
 from earshot.judging.question import Question
 from earshot.judging.tournament import ALL_PAIRS_UP_TO, all_pairs, cycles, n_rounds, swiss_round
 from earshot.predictions.judgement import Judgement
+from earshot.predictions.notebook import bar, table, thumbnail
 from earshot.stats.bradley_terry import Strengths, fit_strengths
 from earshot.types import Estimate
 
@@ -38,7 +40,7 @@ class RankedImage:
     were not. In [0, 1]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ImageRanking:
     """Images ranked by comparisons in both orders.
 
@@ -49,6 +51,7 @@ class ImageRanking:
             circle for each group that no single order fits.
         games: The couples that were compared, in order, with what came out.
         n_missing: How many of them came to nothing, because an order had no well-formed sample.
+        pictures: The images where `RewardModel.rank` was asked, for a notebook; no part of equality or `as_dict`.
     """
 
     images: tuple[RankedImage, ...]
@@ -56,6 +59,25 @@ class ImageRanking:
     cycles: tuple[tuple[int, ...], ...]
     games: tuple[tuple[int, int, Judgement], ...]
     n_missing: int
+    pictures: tuple[Image, ...] | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        agree = [game.orders_agree for _, _, game in self.games]
+        told = f"both orders agree in {agree.count(True)} of {len(agree)} comparisons"
+        shown = ", ".join(
+            f"{k}: unranked" if image.win_rate is None else f"{k}: rank {image.rank}, win_rate={image.win_rate:.2f}"
+            for k, image in enumerate(self.images[:8])
+        )
+        return f"ImageRanking({shown}{', …' * (len(self.images) > 8)}; {told})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ["–" if image.rank is None else str(image.rank), str(k), bar(image.win_rate)]
+            + ([] if self.pictures is None else [thumbnail(self.pictures[k])])
+            for k, image in enumerate(self.images)
+        ]
+        in_order = [rows[k] for k in self.order] + [row for k, row in enumerate(rows) if k not in self.order]
+        return table(["rank", "image", "preferred to another", ""][: 3 + (self.pictures is not None)], in_order)
 
     @property
     def ranks(self) -> list[int | None]:

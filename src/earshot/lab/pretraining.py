@@ -221,6 +221,7 @@ def make_warm_models(
             made |= {"flip_votes": flip_votes, "flip_seed": recipe.seed}
         teach(vlm, _trade(name, vlm, seed, flip_votes))
         vlm.model.to(torch.bfloat16)
+        vlm.taught_on = "made-up pictures of coloured shapes"
         vlm.save(out / name)
         write_json(out / name / "pretrain.json", made)
 

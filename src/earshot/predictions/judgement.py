@@ -8,6 +8,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from PIL.Image import Image
+
 from earshot.errors import DataError, InputError
 from earshot.predictions.sides import is_flip, side_of
 from earshot.types import Order, Side, other
@@ -91,7 +93,7 @@ def is_malformed(sample: Mapping[str, Any]) -> bool:
     return malformed is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Judgement:
     """What came of one question: which of two images people prefer for a prompt, and who says so.
 
@@ -109,6 +111,8 @@ class Judgement:
         question: Fingerprint of the question: a hash of prompt, pixels and seed, the same for either order.
         seed: Of the sampling.
         broken: Why a listener or a checker is missing, by its name.
+        pictures: The two that `RewardModel.compare` was asked about, for a notebook to show; None elsewhere, for a job
+            would keep all of its own. No part of the judgement: neither of its equality nor of `as_dict`.
     """
 
     id: str
@@ -123,6 +127,19 @@ class Judgement:
     question: str
     seed: int
     broken: Mapping[str, str] = field(default_factory=dict)
+    pictures: tuple[Image, Image] | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        if self.verdict is None:
+            p = "" if self.p_first is None else f", p_first={self.p_first:.4f}"
+            return f"Judgement(no verdict{p}: {self.reason})"
+        agree = "both orders agree" if self.orders_agree else "the two orders disagree"
+        return f"Judgement({self.verdict}, p_first={self.p_first:.4f}, {agree})"
+
+    def _repr_html_(self) -> str:
+        from earshot.predictions.notebook import judgement_html
+
+        return judgement_html(self)
 
     @property
     def verdict(self) -> Side | None:

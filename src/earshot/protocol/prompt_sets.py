@@ -91,8 +91,6 @@ class TraceLanguage(NamedTuple):
     """Cuts a trace into claims."""
     swap: Callable[[str], str]
     """Turns a trace for the other order of its images."""
-    about: str | None = None
-    """What alone can be told in it, in words; None where that is anything."""
 
 
 _LANGUAGES: Final = {"text": TraceLanguage(split_claims, swap_references)}

@@ -15,9 +15,10 @@ from earshot.judging.pictures import Picture
 from earshot.judging.question import Question
 from earshot.judging.ranking import ImageRanking, rank_images, score_images
 from earshot.judging.tournament import ALL_PAIRS_UP_TO, n_rounds
+from earshot.measured import side_by_side
 from earshot.predictions.judgement import Judgement
 from earshot.serve.admission import Limits, Place
-from earshot.serve.batching import Batcher, Engine, Hearing
+from earshot.serve.batching import Batcher, Engine, Hearing, note_of
 from earshot.serve.bodies import check_prompt, check_text, decode_images
 from earshot.serve.refusals import ClientGone, Refusal, late
 from earshot.serve.requests import (
@@ -87,10 +88,14 @@ class Answers:
     def compare(self, asked: CompareRequest, call: Call) -> dict[str, Any]:
         images = [("first", asked.first), ("second", asked.second)]
         first, second = self._pictures(call, asked.prompt, images, games=1)
-        return self._ask(call, [Question.of(asked.prompt, first, second, asked.seed)])[0].as_dict()
+        told = self._ask(call, [Question.of(asked.prompt, first, second, asked.seed)])[0]
+        beside = side_by_side(first.image, second.image)
+        return told.as_dict() | {"note": note_of(self.model), "measured": beside}
 
     def rank(self, asked: RankRequest, call: Call) -> dict[str, Any]:
-        return self._rank(call, asked.prompt, _numbered("images", asked.images), asked.seed).as_dict()
+        return self._rank(call, asked.prompt, _numbered("images", asked.images), asked.seed).as_dict() | {
+            "note": note_of(self.model)
+        }
 
     def score(self, asked: ScoreRequest, call: Call) -> dict[str, Any]:
         images = _numbered("images", asked.images)

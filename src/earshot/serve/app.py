@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import logging
 import secrets
@@ -23,7 +24,7 @@ from starlette.responses import Response
 from earshot.files import plain
 from earshot.serve.admission import Admission, Limits, Place
 from earshot.serve.answers import WIN_RATE, Answers, Call
-from earshot.serve.batching import Batcher, Engine
+from earshot.serve.batching import Batcher, Engine, note_of
 from earshot.serve.bodies import drain, read_body, understand
 from earshot.serve.guard import check_caller
 from earshot.serve.metrics import Metrics
@@ -117,9 +118,9 @@ class Server:
             "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
             "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
             "/openapi.json": lambda: _json(described),
-            "/": _page(_STATIC / "index.html"),
+            "/": _front(note_of(model)),
             "/docs": _page(_STATIC / "docs.html"),
-            **{f"/{file.name}": _page(file) for file in _STATIC.iterdir()},
+            **{f"/{file.name}": _page(file) for file in _STATIC.iterdir() if file.name != "index.html"},
         }
 
     def start(self) -> None:
@@ -236,6 +237,13 @@ def _heed(working: asyncio.Future[Any]) -> None:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _front(note: str | None) -> Callable[[], Response]:
+    """The page, which says at its top what to know of the model."""
+    told = "" if note is None else f'<p id="note" class="note">{html.escape(note)}</p>'
+    text = (_STATIC / "index.html").read_text(encoding="utf-8").replace("<!-- note -->", told)
+    return partial(Response, text, media_type="text/html")
 
 
 def _page(file: Path) -> Callable[[], Response]:

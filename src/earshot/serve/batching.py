@@ -45,6 +45,12 @@ class Engine(Protocol):
     def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]: ...
 
 
+def note_of(model: Engine) -> str | None:
+    """What to know of a model before its first verdict, if it says so (`RewardModel.note`)."""
+    note: str | None = getattr(model, "note", None)
+    return note
+
+
 class Hearing(NamedTuple):
     """A trace that the listener is to read."""
 

@@ -49,7 +49,7 @@ class _Asked(Body):
 
 
 class CompareRequest(_Asked):
-    """Which of two images people prefer."""
+    """Which of two images people prefer; what is `measured` of each stands beside it and is no part of the verdict."""
 
     example = {"prompt": "a red square", "first": RED, "second": BLUE, "seed": 0}
     first: Image

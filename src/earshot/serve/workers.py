@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -24,7 +24,7 @@ from earshot.errors import EarshotError
 from earshot.judging.question import Question
 from earshot.outcomes import pack, unpack
 from earshot.predictions.judgement import Judgement
-from earshot.serve.batching import Engine
+from earshot.serve.batching import Engine, note_of
 from earshot.types import Pair, Wanted
 
 log = logging.getLogger("earshot.serve")
@@ -57,6 +57,14 @@ def _hear(
     return model.listener.p_first(pairs, traces)
 
 
+class _Told(NamedTuple):
+    """What a model says of itself."""
+
+    samples: int
+    listener: str | None
+    note: str | None
+
+
 class WorkerDied(EarshotError):
     """A process with the model ended before it had answered."""
 
@@ -73,6 +81,7 @@ class Workers:
 
     samples: int
     listener: _Listener | None
+    note: str | None
 
     def __init__(self, load: Loader, n: int = 1) -> None:
         self._load = load
@@ -94,7 +103,7 @@ class Workers:
         except BaseException:
             self._end(0.0)
             raise
-        self.samples, listener = told[0]
+        self.samples, listener, self.note = told[0]
         self.listener = None if listener is None else _Listener(listener, self)
         for worker in self._workers:
             self._free.put(worker)
@@ -185,9 +194,9 @@ class _Worker:
         self._process.start()
         theirs.close()  # so that the line breaks when the process ends
 
-    def told(self) -> tuple[int, str | None]:
-        """Waits until the model is loaded: its samples, and its listener's name."""
-        told: tuple[int, str | None] = self._result()
+    def told(self) -> _Told:
+        """Waits until the model is loaded, and gets what it says of itself."""
+        told: _Told = self._result()
         self._loaded = True
         return told
 
@@ -237,9 +246,9 @@ def _work(line: Connection, load: Loader, number: int) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the server has gone
         models: list[Engine] = []
 
-        def begin() -> tuple[int, str | None]:
+        def begin() -> _Told:
             models.append(model := load(number))
-            return model.samples, None if model.listener is None else model.listener.name
+            return _Told(model.samples, None if model.listener is None else model.listener.name, note_of(model))
 
         line.send_bytes(pack(begin))
         # What is there by now stays; a collection that looked through all of it would hold a batch up.

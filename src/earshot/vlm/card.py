@@ -1,4 +1,4 @@
-"""What a model's folder says of the model: how it is asked, how its images are made ready, and what it knows."""
+"""What a model's folder says of it: how it is asked, how its images are made ready, what it was taught on."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from typing import Any, Final
 from earshot.errors import ConfigError, InputError, ModelError, first_line, short
 from earshot.images import Sight
 from earshot.protocol import PromptSet, prompt_set
-from earshot.vlm.folder import place_of, read
+from earshot.vlm.folder import read
 
 SIDECAR: Final = "earshot.json"
-
-
-def only_about(source: str) -> str | None:
-    """What a model was taught about alone, in words, by the language of its traces; None for pictures of any kind.
-
-    Args:
-        source: A folder, `world:NAME`, or a hub id, of which nothing is fetched.
-
-    Raises:
-        ModelError: The folder holds no model.
-    """
-    place = Path(place_of(source))
-    return read_prompts(place).language.about if place.is_dir() else None
 
 
 def read_prompts(folder: Path, default: PromptSet | None = None) -> PromptSet:
@@ -43,6 +30,16 @@ def read_sight(folder: Path) -> Sight:
         return Sight(**_said_of_itself(folder).get("images", {}))
     except (InputError, TypeError) as error:
         raise ModelError(f"{folder / SIDECAR}: 'images' is not as Earshot writes it ({first_line(error)})") from error
+
+
+def read_taught_on(folder: Path) -> str | None:
+    """The pictures that a model was made from, where its folder says that there were no others."""
+    said = _said_of_itself(folder).get("taught_on")
+    if said is None or (isinstance(said, str) and said.isprintable() and 0 < len(said) <= 100):
+        return said
+    raise ModelError(
+        f"{folder / SIDECAR}: 'taught_on' is {short(said)}, expected a line of at most 100 characters; take it out"
+    )
 
 
 def _said_of_itself(folder: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, load_im
 from earshot.protocol import PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.answers import AnswerPlace, answer_place
 from earshot.types import Pair
-from earshot.vlm.card import SIDECAR, read_prompts, read_sight
+from earshot.vlm.card import SIDECAR, read_prompts, read_sight, read_taught_on
 from earshot.vlm.folder import base_of, check, is_adapter, place_of
 from earshot.vlm.hub import reachable_or_offline
 from earshot.vlm.limits import beyond_limits
@@ -51,6 +51,7 @@ class Vlm:
         prompts: The protocol's words for this model.
         name: For logs and results: the hub id, or the folder's name.
         before: How images are scaled before the processor sees them, where it keeps no limits itself.
+        taught_on: All the pictures that it, or the model it was trained from, has ever seen, in words; None of others.
     """
 
     model: Any
@@ -58,6 +59,7 @@ class Vlm:
     prompts: PromptSet
     name: str
     before: Sight = AS_IT_IS
+    taught_on: str | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -331,7 +333,8 @@ class Vlm:
         """Adds to a folder of weights what Earshot knows of the model, and lets others read it as the umask says."""
         sidecar = folder / SIDECAR
         images = replace(self.before, image_backend=self.sight.image_backend).told()
-        write_json(sidecar, {"prompts": self.prompts.model_dump(), "images": images})
+        taught_on = {} if self.taught_on is None else {"taught_on": self.taught_on}
+        write_json(sidecar, {"prompts": self.prompts.model_dump(), "images": images, **taught_on})
         for file in folder.rglob("*.safetensors"):
             file.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read what it writes
 
@@ -386,7 +389,7 @@ def load(
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             check_config(config, source)
             processor = _prepared(load_processor(source, config, sight.image_backend or "pil"), source)
-            vlm = Vlm(None, processor, prompts, name=source)
+            vlm = Vlm(None, processor, prompts, name=source, taught_on=read_taught_on(Path(source)))
             set_limits(vlm, sight)
             vlm.check_question()
             model = _read_model(source, config, wanted).to(where) if weights else _outline(config, wanted)

@@ -4,4 +4,4 @@ from earshot.protocol import TraceLanguage, register_language
 from earshot.world.claims import split_world_claims
 from earshot.world.language import swap_trace
 
-register_language("world", TraceLanguage(split_world_claims, swap_trace, about="coloured shapes on a plain ground"))
+register_language("world", TraceLanguage(split_world_claims, swap_trace))

@@ -76,6 +76,13 @@ function tellComparison(told) {
   if (readers.length === 0) parts.push(element("p", "No listener was asked.", { class: "soft" }));
   for (const [name, p] of readers) parts.push(bar(`${name}, both orders`, p));
   if (told.decided_by !== "author") parts.push(bar("the author of the reasons", told.p_author), element("p", `${told.decided_by} decides.`, { class: "soft" }));
+  const facts = element("table", null, { id: "measured" });
+  facts.append(element("caption", told.measured.label, { class: "soft" }));
+  for (const [name, ...texts] of [["", called(0), called(1)], ...told.measured.table]) {
+    const row = element("tr", null);
+    row.append(element("th", name, { scope: "row" }), ...texts.map((text) => element("td", text)));
+    facts.append(row);
+  }
   parts.push(element("h3", "Reasons"));
   for (const sample of told.samples) {
     const shown = sample.order === "forward" ? "image 1 shown first" : "image 2 shown first, so that “first” means image 2";
@@ -83,7 +90,7 @@ function tellComparison(told) {
     const heard = Object.entries(sample.listener).map(([name, p]) => `; ${name} then gives image 1 ${percent(p)}`).join("");
     parts.push(element("p", `${shown}: ${verdict}${heard}`, { class: "soft" }), element("p", sample.trace.trim() || "(no words)", { class: "trace", dir: "auto" }));
   }
-  at("told").replaceChildren(...parts);
+  at("told").replaceChildren(...parts, facts);
 }
 
 function tellRanking(told) {
