@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Annotated
 import typer
 
 from earshot.cli.lazy import Command, lazy_app
+from earshot.cli.reward_model import AsJson
 
 app = lazy_app(
     "world",
     {
         "make": Command("earshot.cli.world:make", "Pair sets with their ground truth."),
+        "ceilings": Command("earshot.cli.world:tell_ceilings", "How often anybody could be right about a set."),
         "pretrain": Command("earshot.lab.commands.pretrain:pretrain_command", "The world's warm models, from nothing."),
     },
     help="The synthetic world: pair sets with known truth, and its warm models.",
@@ -56,6 +59,33 @@ def make(
             recipe = Recipe(name, seed, size)
             make_set(out / name, recipe, total, workers=workers, on_pair=show, tell=tell)
     typer.echo(f"{out}: " + ", ".join(f"{name} {total} pairs" for name, total in totals.items()))
+
+
+def tell_ceilings(
+    sets: Annotated[str, typer.Option(help="Which sets, separated by commas; all but train by default.")] = "",
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs drawn of each set.")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawing.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Prints the accuracy, in percent, of judges who make no mistake in what they go by; no model is in it."""
+    from earshot.world.ceilings import OBSERVERS, ceilings
+    from earshot.world.pairs import POPULATIONS
+
+    told = {
+        name: ceilings(POPULATIONS[name], n_pairs=pairs, seed=seed)
+        for name in chosen_names(sets, POPULATIONS, "set")
+        if sets or name not in ("train", "validation")  # drawn like `test`
+    }
+    if as_json:
+        typer.echo(json.dumps({"pairs": pairs, "seed": seed, "accuracy": told}, indent=2))
+        return
+    wide = max(map(len, OBSERVERS))
+    typer.echo("  ".join([f"{'a judge who':{wide}}", *told]))
+    for observer in OBSERVERS:
+        typer.echo(
+            "  ".join([f"{observer:{wide}}", *(f"{100 * told[name][observer]:{len(name)}.1f}" for name in told)])
+        )
+    typer.echo(f"({pairs:,} drawn pairs a set; accuracy by the majority of votes, in percent)")
 
 
 def chosen_names(text: str, known: Collection[str], what: str) -> list[str]:
