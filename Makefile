@@ -19,15 +19,17 @@ TORCHVISION := build/torchvision
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart test test-torchvision slow kill malformed conformance conformance-table check format lint types clean distclean
+.PHONY: help quickstart install test test-torchvision slow ways kill malformed conformance conformance-table check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
+	@echo 'make install      only install, into $(VENV)'
 	@echo 'make test         install what tests need, and run all but the slow ones'
 	@echo 'make test-torchvision'
 	@echo '                  those that read images, again beside a torchvision of its own'
 	@echo 'make check        format, lint, types, tests: what must pass before a commit'
 	@echo 'make slow         the slow tests'
+	@echo 'make ways         every command of the README as it is written, with the wheel alone in a fresh environment'
 	@echo 'make kill         commands killed at 300 random moments end as if they had been left alone (half an hour)'
 	@echo 'make malformed    3,600 whole, cut and damaged pictures and bombs: what is read, refused, and at what cost'
 	@echo 'make conformance  every model family that the tests build against stock transformers, also in training'
@@ -39,6 +41,8 @@ help:
 
 quickstart: $(VENV)/.installed-run
 	$(BIN)/earshot quickstart $(QUICKSTART_ARGS)
+
+install: $(VENV)/.installed-run
 
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) --dist loadfile \
@@ -52,6 +56,9 @@ test-torchvision: $(VENV)/.installed-test $(TORCHVISION)/.installed
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+ways: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.ways --wheel
 
 kill: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills
