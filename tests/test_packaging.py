@@ -1,6 +1,7 @@
 """The wheel, as it is installed outside the checkout, beside the package index's other program of this name."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -39,6 +40,13 @@ def test_it_is_ours_that_answers_and_it_knows_its_own_packages(installed: Path) 
     assert called(installed, "--version").stdout.startswith("earshot 0.")
     told = called(installed, "doctor", "--json")
     assert '"trl"' in told.stdout, told.stderr
+
+
+def test_its_long_description_leads_to_no_file_that_an_index_lacks(installed: Path) -> None:
+    (metadata,) = installed.glob("earshot_rm-*.dist-info/METADATA")
+    text = metadata.read_text(encoding="utf-8")
+    assert "Description-Content-Type: text/markdown" in text and "## I measure a scorer" in text
+    assert not re.search(r"\]\((?!https?:)", text) and "docs/method.md" in text
 
 
 def test_its_configurations_are_there_by_name(installed: Path) -> None:
