@@ -22,7 +22,7 @@ from earshot.reasoner import Reasoner
 from earshot.serve import Server
 from earshot.types import Pair, Verdict, Votes
 from earshot.vlm import Vlm
-from earshot.vlm.prefix import continued_logits
+from earshot.vlm.prefix import continued
 
 
 class Reply(NamedTuple):
@@ -147,9 +147,9 @@ class FakeVllm:
         tokenizer = self.vlm.tokenizer
         prefill = body["messages"][-1]["content"] if self.continues else "the"
         ids = tokenizer(prefill, add_special_tokens=False)["input_ids"]
-        logits = continued_logits(
+        logits = continued(
             self.vlm.model.eval(), self.vlm.encode_pairs([pair]), [0], [ids], pad_id=tokenizer.pad_token_id
-        )
+        ).logits
         known = torch.log_softmax(logits[0].double(), dim=-1)
         wanted = body.get("logprob_token_ids") if self.by_id else None
         listed = wanted or known.topk(min(self.top, len(known))).indices.tolist()

@@ -19,6 +19,7 @@ from earshot.rewards import (
     group_advantages,
     listener_reward,
     paid_for_trace,
+    speaker_reward,
 )
 from earshot.types import Malformed, Verdict, Votes, other
 
@@ -117,7 +118,7 @@ def test_a_part_that_weighs_nothing_may_be_missing():
 
 @given(st.none() | probabilities, st.none() | probabilities)
 def test_a_malformed_completion_earns_nothing_whatever_a_listener_would_say(accuracy, listener):
-    assert combine(BAD, accuracy, listener, WEIGHTS) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0, 0.0)
+    assert combine(BAD, accuracy, listener, WEIGHTS) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_an_advantage_is_the_distance_from_the_mean_in_standard_deviations():
@@ -200,7 +201,20 @@ def test_claims_and_listener_at_half_weight_each_add_up_and_either_missing_makes
     assert combine(BAD, 0.0, None, weights, None) == MALFORMED_REWARD
 
 
+def test_a_speaker_pays_likely_words_in_proportion_to_what_they_claim() -> None:
+    assert speaker_reward(0.5, 4) == speaker_reward(0.5, 4, at_least=4) == 0.5
+    assert speaker_reward(0.5, 1, at_least=4) == 0.125  # one safe claim
+    assert speaker_reward(None, 0) == speaker_reward(0.9, 0, at_least=4) == 0.0
+    assert speaker_reward(None, 2) is None and speaker_reward(math.nan, 2) is None
+    with pytest.raises(ListenerUnavailable, match=r"1\.5"):
+        speaker_reward(1.5, 2)
+    weights = WEIGHTS | {"speaker": 2.0}
+    assert combine(GOOD, 1.0, 0.8, weights, speaker=0.25).total == pytest.approx(1.9 + 0.5)
+    assert combine(GOOD, 1.0, 0.8, weights).total is None
+
+
 def test_what_is_paid_for_the_trace_alone() -> None:
-    weights = WEIGHTS | {"listener": 0.5, "claims": 2.0}
+    weights = WEIGHTS | {"listener": 0.5, "claims": 2.0, "speaker": 1.0}
     assert paid_for_trace(RewardParts(3.0, 1.0, 1.0, 0.4, 0.5), weights) == pytest.approx(0.2 + 1.0)
+    assert paid_for_trace(RewardParts(3.0, 1.0, 1.0, 0.4, 0.5, 0.3), weights) == pytest.approx(0.2 + 1.0 + 0.3)
     assert paid_for_trace(RewardParts(None, 1.0, 1.0, None, None), weights) == 0.0

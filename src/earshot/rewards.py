@@ -1,6 +1,7 @@
 """What a completion earns: arithmetic on verdicts, votes and probabilities. No model is called here.
 
     r = w_format * r_format + w_accuracy * r_accuracy + w_listener * r_listener + w_claims * r_claims
+        + w_speaker * r_speaker
 
 A part that cannot be known (no label on a tie, a listener that failed) is None, and so is every sum that needs it:
 never 0, never a guess.
@@ -28,9 +29,10 @@ class RewardParts(NamedTuple):
     accuracy: float | None
     listener: float | None
     claims: float | None = None
+    speaker: float | None = None
 
 
-MALFORMED_REWARD: Final = RewardParts(total=0.0, format=0.0, accuracy=0.0, listener=0.0, claims=0.0)
+MALFORMED_REWARD: Final = RewardParts(total=0.0, format=0.0, accuracy=0.0, listener=0.0, claims=0.0, speaker=0.0)
 """What a malformed completion earns, by rule, in every part: it has no trace to show a listener, so none is asked."""
 
 
@@ -107,12 +109,34 @@ def claims_reward(
     return (math.fsum(believed) - math.fsum(priors or ())) / max(len(believed), at_least)
 
 
+def speaker_reward(likelihood: float | None, n_claims: int, *, at_least: int = 1) -> float | None:
+    """How likely the listener itself finds the words of a trace, given the images that it is about.
+
+    Args:
+        likelihood: The geometric mean of the probabilities of the trace's tokens, as the listener reads them; None or
+            NaN where it failed.
+        n_claims: How many claims the trace makes of the images.
+        at_least: A trace that makes fewer is paid in proportion, so that one safe claim does not earn what many do.
+
+    Returns:
+        A value in [0, 1], 0 without a claim; None where the listener failed.
+
+    Raises:
+        ListenerUnavailable: It lies outside [0, 1].
+    """
+    if n_claims == 0:
+        return 0.0
+    p = _probability(likelihood)
+    return None if p is None else p * min(1.0, n_claims / at_least)
+
+
 def combine(
     parsed: Verdict | Malformed,
     accuracy: float | None,
     listener: float | None,
     weights: Mapping[str, float],
     claims: float | None = None,
+    speaker: float | None = None,
 ) -> RewardParts:
     """The weighted sum of the parts of one completion.
 
@@ -126,18 +150,20 @@ def combine(
         listener: From `listener_reward`; None where it failed or was not asked.
         weights: What each part counts for, a number of at least 0 by its name.
         claims: From `claims_reward`; None where the checker failed or was not asked.
+        speaker: From `speaker_reward`; likewise of the listener.
     """
     if isinstance(parsed, Malformed):
         return MALFORMED_REWARD
-    total = weights["format"]
-    for name, part in (("accuracy", accuracy), ("listener", listener), ("claims", claims)):
-        weight = weights[name]
+    parts = RewardParts(None, 1.0, accuracy, listener, claims, speaker)
+    total = 0.0
+    for name, part in list(parts._asdict().items())[1:]:
+        weight = weights.get(name, 0.0)
         if weight == 0:
             continue
         if part is None or not math.isfinite(part):
-            return RewardParts(None, 1.0, accuracy, listener, claims)
+            return parts
         total += weight * part
-    return RewardParts(total, 1.0, accuracy, listener, claims)
+    return parts._replace(total=total)
 
 
 def group_advantages(rewards: Float[np.ndarray, "groups g"]) -> Float[np.ndarray, "groups g"]:
@@ -173,9 +199,10 @@ def _probability(p_first: float | None) -> float | None:
 
 
 def paid_for_trace(parts: RewardParts, weights: Mapping[str, float]) -> float:
-    """What of a reward was paid for the trace alone, by listener and claims; 0 where they paid nothing.
+    """What of a reward was paid for the trace alone, by listener, claims and speaker; 0 where they paid nothing.
 
     Given its trace, a completion's verdict changes nothing of it. Leaving it out of the return of the tokens after the
     trace takes noise from their gradient, and does not change its direction (reward-to-go: Sutton et al. 2000).
     """
-    return weights["listener"] * (parts.listener or 0.0) + weights["claims"] * (parts.claims or 0.0)
+    paid = (("listener", parts.listener), ("claims", parts.claims), ("speaker", parts.speaker))
+    return math.fsum(weights.get(name, 0.0) * (part or 0.0) for name, part in paid)

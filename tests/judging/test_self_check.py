@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from earshot.errors import ModelError
 from earshot.judging.self_check import self_check
 from earshot.listener import local
 from earshot.vlm import Vlm, load
+from earshot.vlm.prefix import Continued
 from tests.vlm.families import FAMILIES, build
 from tests.vlm.models import fresh, tiny
 
@@ -79,18 +79,22 @@ def test_a_model_that_does_not_see_its_images_is_found() -> None:
 
 
 def test_a_probability_that_depends_on_what_stands_beside_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def leaning(model: Any, inputs: Any, owners: Any, suffixes: Any, **how: Any) -> torch.Tensor:
-        logits = stock(model, inputs, owners, suffixes, **how)
-        return logits * (1 + 0.5 * (len(suffixes) > 1))
+    def leaning(model: Any, inputs: Any, owners: Any, suffixes: Any, **how: Any) -> Continued:
+        read = stock(model, inputs, owners, suffixes, **how)
+        return read._replace(logits=read.logits * (1 + 0.5 * (len(suffixes) > 1)))
 
-    stock = local.continued_logits
-    monkeypatch.setattr(local, "continued_logits", leaning)
+    stock = local.continued
+    monkeypatch.setattr(local, "continued", leaning)
     assert failing(tiny("qwen2_5_vl")) == {ALONE, STOCK}
 
 
 def test_a_probability_that_is_not_the_stock_row_s_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    stock = local.continued_logits
-    monkeypatch.setattr(local, "continued_logits", lambda *given, **how: 1.5 * stock(*given, **how))
+    def scaled(*given: Any, **how: Any) -> Continued:
+        read = stock(*given, **how)
+        return read._replace(logits=1.5 * read.logits)
+
+    stock = local.continued
+    monkeypatch.setattr(local, "continued", scaled)
     assert failing(tiny("qwen2_5_vl")) == {STOCK}
 
 
@@ -106,7 +110,7 @@ def test_what_a_library_breaks_is_told_by_its_name(monkeypatch: pytest.MonkeyPat
     def broken(*_: Any, **__: Any) -> None:
         raise IndexError("index 7 is out of bounds")
 
-    monkeypatch.setattr(local, "continued_logits", broken)
+    monkeypatch.setattr(local, "continued", broken)
     assert checked(tiny("llava"))[ALONE] == ("failed", "IndexError: index 7 is out of bounds")
 
 

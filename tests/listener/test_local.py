@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from earshot.errors import ImageError, ListenerUnavailable, ModelError
-from earshot.listener import Listener, ask
+from earshot.listener import Listener, Speaker, ask
 from earshot.listener.local import LocalListener
 from earshot.protocol import listener_prefill
 from earshot.vlm import answer_token_ids
@@ -29,6 +29,33 @@ def test_it_is_the_softmax_of_two_logits_of_a_plain_row(family):
             logits = vlm.model.eval()(**plain_row(inputs, 0, read)).logits[0, -1]
         first, second = (math.exp(logits[i]) for i in answer_token_ids(vlm))
         assert p[row] == pytest.approx(first / (first + second), abs=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_how_likely_it_finds_a_trace_is_the_mean_of_a_plain_row_s_logs_from_the_same_passes(family, monkeypatch):
+    vlm = fresh(family)
+    listener, language, passes = LocalListener(vlm), vlm.model.model.language_model, []
+    compute = language.forward
+    monkeypatch.setattr(language, "forward", lambda *args, **given: (passes.append(1), compute(*args, **given))[1])
+    p = listener.p_first(ROWS, TRACES)
+    once = len(passes)
+    read = listener.read(ROWS, TRACES)
+    assert len(passes) == 2 * once and isinstance(listener, Speaker)
+    np.testing.assert_allclose(read.p_first, p, atol=1e-7)
+    for row, (pair, trace) in enumerate(zip(ROWS, TRACES, strict=True)):
+        if trace is None:
+            assert np.isnan(read.likelihood[row])
+            continue
+        inputs = dict(vlm.encode_pairs([pair]))
+        text = listener_prefill(trace, vlm.prompts)
+        told = vlm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        begin = text.index(trace)
+        own = [k for k, (a, b) in enumerate(told["offset_mapping"]) if b > begin and a < begin + len(trace)]
+        with torch.no_grad():
+            logits = vlm.model.eval()(**plain_row(inputs, 0, told["input_ids"])).logits[0]
+        logps = logits.log_softmax(-1)[-len(told["input_ids"]) - 1 : -1]  # before each of the tokens
+        said = [float(logps[k, told["input_ids"][k]]) for k in own]
+        assert read.likelihood[row] == pytest.approx(math.exp(sum(said) / len(said)), rel=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

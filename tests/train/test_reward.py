@@ -1,5 +1,7 @@
 """The one reward function: what is paid, what is missing, what the listener gets to read, and what is logged."""
 
+import math
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
+from earshot.listener import Reading
 from earshot.listener.claims import ClaimListener
 from earshot.predictions.rollout import Rollout
 from earshot.protocol import Claim, prompt_set, write_completion
@@ -213,6 +216,32 @@ def test_swapping_pair_and_verdict_keeps_the_reward() -> None:
     assert plain([pair], [write_completion(Verdict("first", "it is red ."), BRIEF)]) == pytest.approx(
         swapped([pair.swapped()], [mirrored])
     )
+
+
+class Says(FakeListener):
+    """A listener that finds `red` likely and all else unlikely."""
+
+    def read(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Reading:
+        said = [math.nan if trace is None else 0.8 if "red" in trace else 0.1 for trace in traces]
+        return Reading(self.p_first(pairs, traces), np.array(said))
+
+
+def test_a_speaker_is_paid_from_the_one_question_and_logged() -> None:
+    who = Says(0.5)
+    asked = Asked(who, rewards={"listener": 0.0, "speaker": 0.5, "speaker_at_least": 2})
+    told = [
+        "first : left large red circle yes .",
+        "first : left large blue circle yes , dark .",
+        "first : left large red circle yes , dark .",
+    ]
+    sides = [write_completion(Verdict("first", trace), BRIEF) for trace in told]
+    paid = asked([fake_pair()] * 4, [*sides, "nothing"])
+    assert len(who.calls) == 1
+    assert paid == pytest.approx([1.5 + 0.5 * 0.4, 1.5 + 0.5 * 0.1, 1.5 + 0.5 * 0.8, 0.0])
+    assert asked.reward.for_trace == pytest.approx([0.2, 0.05, 0.4, 0.0])
+    assert asked.reward.not_for_trace == pytest.approx([1.5, 1.5, 1.5, 0.0])
+    assert asked.logged["listener/likelihood"] == pytest.approx((0.8 + 0.1 + 0.8) / 3)
+    assert [row.reward_speaker for row in asked.rollouts] == pytest.approx([0.4, 0.1, 0.8, 0.0])
 
 
 class Believes:

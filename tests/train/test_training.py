@@ -372,8 +372,9 @@ def test_no_control_token_can_be_sampled(
     assert seen[0].generation_config.top_k == given.get("top_k", 0)
 
 
-def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer(
-    talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("credit", ["reward_to_go", "decoupled"])
+def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer_nor_decoupled_the_other_way_round(
+    talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credit: str
 ) -> None:
     keys = ("completion_ids", "completion_mask", "advantages")
     seen: list[dict[str, torch.Tensor]] = []
@@ -386,13 +387,14 @@ def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer(
     monkeypatch.setattr(ListenerGrpoTrainer, "_compute_loss", watch)
     drawn = np.random.default_rng(0)
     monkeypatch.setattr(RandomListener, "p_first", lambda self, pairs, traces: drawn.random(len(pairs)))
-    rewards = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "reward_to_go": True}
+    rewards = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, credit: True}
     train_grpo(grpo_config(talker, pairs, tmp_path / "run", rewards=rewards), console=QUIET)
     tokenizer = load(talker, device="cpu").tokenizer
     rows = pq.read_table(RunDir(tmp_path / "run").rollouts).sort_by("step").to_pylist()
     total = np.array([row["reward"] for row in rows]).reshape(-1, 4)
     paid = 0.5 * np.array([row["reward_listener"] for row in rows]).reshape(-1, 4)
-    trace, answer = group_advantages(total).ravel(), group_advantages(total - paid).ravel()
+    of_trace = total if credit == "reward_to_go" else paid
+    trace, answer = group_advantages(of_trace).ravel(), group_advantages(total - paid).ravel()
     given = [row for step in seen for row in zip(*(step[key] for key in keys), strict=True)]
     assert len(given) == len(rows) and np.abs(trace - answer).max() > 0.1
     formed = 0
@@ -408,8 +410,9 @@ def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer(
     assert formed > 0
 
 
-def test_reward_to_go_needs_advantages_by_group(talker: Path, pairs: Path, tmp_path: Path) -> None:
-    rewards, trl = {"reward_to_go": True}, {"scale_rewards": "batch"}
+@pytest.mark.parametrize("credit", ["reward_to_go", "decoupled"])
+def test_credit_by_token_needs_advantages_by_group(talker: Path, pairs: Path, tmp_path: Path, credit: str) -> None:
+    rewards, trl = {credit: True}, {"scale_rewards": "batch"}
     with pytest.raises(ConfigError, match=r"trl\.scale_rewards is 'batch'"):
         train_grpo(grpo_config(talker, pairs, tmp_path / "run", rewards=rewards, trl=trl), console=QUIET)
 

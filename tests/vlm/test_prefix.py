@@ -5,7 +5,7 @@ import torch
 
 from earshot.errors import ModelError
 from earshot.vlm.mechanisms import attention_of
-from earshot.vlm.prefix import Sampling, continued_logits, encode_prefix, sample, suffix_logits
+from earshot.vlm.prefix import Sampling, continued, encode_prefix, sample, suffix_logits
 from earshot.vlm.prefix.attention import can_share_prompts, sharing_attention
 from earshot.vlm.prefix.pictures import Pictures, _distinct
 from tests.vlm.models import FAMILIES, any_size, fresh, images_of, mixed_prompts, plain_row, text_prompts, tiny
@@ -53,12 +53,16 @@ def test_prompts_are_encoded_apart_only_where_one_has_several_suffixes(family, o
     language, seen = vlm.model.model.language_model, []
     compute = language.forward
     monkeypatch.setattr(language, "forward", lambda *args, **given: (seen.append(1), compute(*args, **given))[1])
-    shared = continued_logits(vlm.model, inputs, owners, SUFFIXES[: len(owners)], pad_id=0)
-    assert len(seen) == passes
+    shared = continued(vlm.model, inputs, owners, SUFFIXES[: len(owners)], pad_id=0, spoken=True)
+    assert len(seen) == passes  # what says how likely the suffixes are comes from the same ones
     for row, owner in enumerate(owners):
+        suffix = SUFFIXES[row]
         with torch.no_grad():
-            plain = vlm.model(**plain_row(inputs, owner, SUFFIXES[row])).logits[0, -1]
-        torch.testing.assert_close(shared[row], plain, atol=1e-5, rtol=1e-5)
+            plain = vlm.model(**plain_row(inputs, owner, suffix)).logits[0, -len(suffix) :]
+        torch.testing.assert_close(shared.logits[row], plain[-1], atol=1e-5, rtol=1e-5)
+        said = plain[:-1].log_softmax(-1)[range(len(suffix) - 1), suffix[1:]]
+        torch.testing.assert_close(shared.logps[row, 1 : len(suffix)], said, atol=1e-5, rtol=1e-5)
+        assert not shared.logps[row, 0] and not shared.logps[row, len(suffix) :].any()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -181,7 +181,8 @@ class ClaimsConfig(HeldConfig):
 
 
 class RewardConfig(Config):
-    """Weights of the parts of the reward, r = format·r_fmt + accuracy·r_acc + listener·r_list + claims·r_claims."""
+    """Weights of the parts of the reward, r = format·r_fmt + accuracy·r_acc + listener·r_list + claims·r_claims +
+    speaker·r_spk."""
 
     # METHOD, Definitions: 1, 0.5, 0.5 [B].
     format: Weight = 1.0
@@ -189,10 +190,27 @@ class RewardConfig(Config):
     listener: Weight = 0.5
     # METHOD: an option beyond the paper [C], off by default.
     claims: Weight = 0.0
+    # Ours [C]: an option, off by default.
+    speaker: Weight = 0.0
+    """Pays how likely the listener itself finds the words of the trace, given the images: the geometric mean of its
+    probabilities of the tokens that it reads. It comes from the pass that the listener makes anyway."""
+    speaker_at_least: Count = 1
+    """A trace that makes fewer claims than this has its speaker's part in proportion."""
     # Ours [C]; METHOD's advantage is one number a completion.
     reward_to_go: bool = False
     """Tokens after the trace get no share of what listener and claims pay: both read the trace alone, so that to the
     verdict they are noise."""
+    decoupled: bool = False
+    """As `reward_to_go`, and tokens of the trace get no share of what format and accuracy pay, either: the verdict is
+    taught by the votes alone, and the trace by those alone who read it."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_credit(self) -> "RewardConfig":
+        if self.decoupled and self.reward_to_go:
+            raise ValueError("rewards.decoupled does what rewards.reward_to_go does, and more; set one of them")
+        if self.decoupled and self.listener == self.claims == self.speaker == 0:
+            raise ValueError("rewards.decoupled leaves the trace to listener, claims and speaker, which all weigh 0")
+        return self
 
 
 class EvaluationConfig(Config):
@@ -250,11 +268,31 @@ class GrpoConfig(TrainingConfig):
                 f"rewards.listener is {self.rewards.listener} but there is no 'listener'; "
                 "name one, or set rewards.listener: 0 for GRPO without a listener"
             )
+        if self.listener is None and self.rewards.speaker > 0:
+            raise ValueError("rewards.speaker needs a 'listener', whose words the trace's are compared with; name one")
+        if self.rewards.speaker > 0 and self.listener is not None:
+            told = self.listener
+            if len(told.paths) != 1 or told.both_orders or told.control is not None or told.temperature != 1.0:
+                raise ValueError(
+                    "rewards.speaker needs a listener that is one model, asked in the order shown at temperature 1, "
+                    "without a control: of others it is not known how likely they find a trace"
+                )
         if self.claims is None and self.rewards.claims > 0:
             raise ValueError(
                 f"rewards.claims is {self.rewards.claims} but there is no 'claims'; name a model under claims.paths, "
                 "or set rewards.claims: 0"
             )
-        if sum((self.rewards.format, self.rewards.accuracy, self.rewards.listener, self.rewards.claims)) == 0:
+        if (
+            sum(
+                (
+                    self.rewards.format,
+                    self.rewards.accuracy,
+                    self.rewards.listener,
+                    self.rewards.claims,
+                    self.rewards.speaker,
+                )
+            )
+            == 0
+        ):
             raise ValueError("all weights under 'rewards' are 0, expected at least one above 0")
         return self

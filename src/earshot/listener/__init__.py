@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.types import Pair
 
-__all__ = ["Listener", "ask", "checked", "runs_of_pairs"]
+__all__ = ["Listener", "Reading", "Speaker", "ask", "checked", "runs_of_pairs"]
 
 
 @runtime_checkable
@@ -32,6 +32,32 @@ class Listener(Protocol):
 
         Raises:
             ListenerUnavailable: It broke. A failure is never a number.
+        """
+        ...
+
+
+class Reading(NamedTuple):
+    """What a listener makes of traces, one row each.
+
+    Attributes:
+        p_first: As of `Listener.p_first`.
+        likelihood: The geometric mean of the probabilities that it gives the trace's own tokens, after the images and
+            the prompt; NaN where there is no trace.
+    """
+
+    p_first: Float[np.ndarray, " n"]
+    likelihood: Float[np.ndarray, " n"]
+
+
+@runtime_checkable
+class Speaker(Listener, Protocol):
+    """A listener that also says how likely it would have said what it reads."""
+
+    def read(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Reading:
+        """`p_first`, and from the same pass the likelihood of the words.
+
+        Raises:
+            ListenerUnavailable: As of `p_first`.
         """
         ...
 

@@ -14,7 +14,8 @@ from typing import TypeGuard
 import numpy as np
 from jaxtyping import Float
 
-from earshot.listener import Listener
+from earshot.errors import InputError
+from earshot.listener import Listener, Reading, Speaker
 from earshot.listener.claims import SplitClaims
 from earshot.protocol import RedactionLevel, redact_trace, split_claims
 from earshot.types import Pair
@@ -42,8 +43,20 @@ class EvidenceListener:
 
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """See `Listener.p_first`."""
-        heard = [redact_trace(trace, self.redaction) if self._claims(trace) else None for trace in traces]
-        return self.base.p_first(pairs, heard)
+        return self.base.p_first(pairs, self._heard(traces))
+
+    def read(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Reading:
+        """See `Speaker.read`.
+
+        Raises:
+            InputError: The base is no speaker.
+        """
+        if not isinstance(self.base, Speaker):
+            raise InputError(f"listener '{self.name}': {type(self.base).__name__} says no likelihood of what it reads")
+        return self.base.read(pairs, self._heard(traces))
+
+    def _heard(self, traces: Sequence[str | None]) -> list[str | None]:
+        return [redact_trace(trace, self.redaction) if self._claims(trace) else None for trace in traces]
 
     def _claims(self, trace: str | None) -> TypeGuard[str]:
         return trace is not None and (self.split is None or bool(self.split(redact_trace(trace, "verdict"))))

@@ -51,6 +51,10 @@ class Rollout:
     weight_accuracy: float | None = None
     weight_listener: float | None = None
     weight_claims: float | None = None
+    reward_speaker: float | None = None
+    listener_likelihood: float | None = None
+    """Geometric mean of the probabilities that the listener gives the trace's tokens; None where that was not asked."""
+    weight_speaker: float | None = None
     """What each part counted for; in files of earlier runs the configuration alone says it."""
 
 

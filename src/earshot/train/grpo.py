@@ -18,6 +18,7 @@ from earshot.files import read_jsonl
 from earshot.images import AS_IT_IS, Sight
 from earshot.listener.build import Loaded, build_checker, build_listener, look, models_of
 from earshot.listener.spec import ListenerSpec
+from earshot.remote import is_address
 from earshot.rundir import RunDir
 from earshot.train.callbacks import FiniteGuard
 from earshot.train.leak import LeakAlarm
@@ -35,7 +36,7 @@ from earshot.train.run import (
     trl_defaults,
     without_known_warnings,
 )
-from earshot.train.trainer import ListenerGrpoTrainer
+from earshot.train.trainer import Credit, ListenerGrpoTrainer
 from earshot.train.validation import held_pairs, validation
 from earshot.vlm import Vlm
 
@@ -62,10 +63,18 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
 def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
     defaults = {**trl_defaults(config.model), **_DEFAULTS}
     arguments = trl_arguments(TrlGrpoConfig, config.trl, trl_decisions(config), defaults)
-    if config.rewards.reward_to_go and arguments.scale_rewards != "group":
+    apart: Credit | None = None
+    if config.rewards.decoupled or config.rewards.reward_to_go:
+        apart = "decoupled" if config.rewards.decoupled else "reward_to_go"
+    if apart and arguments.scale_rewards != "group":
         raise ConfigError(
-            f"rewards.reward_to_go needs advantages that are scaled by group, and trl.scale_rewards is "
+            f"rewards.{apart} needs advantages that are scaled by group, and trl.scale_rewards is "
             f"{arguments.scale_rewards!r}; leave one of them out"
+        )
+    if config.rewards.speaker and config.listener and any(map(is_address, config.listener.paths)):
+        raise ConfigError(
+            "rewards.speaker: a listener on a server does not say how likely it finds what it reads; name a model "
+            "folder or a hub id under listener.paths"
         )
     if arguments.use_vllm:
         raise ConfigError(
@@ -109,7 +118,7 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
     trainer = ListenerGrpoTrainer(
         vlm=vlm,
         reward=reward,
-        to_go=config.rewards.reward_to_go,
+        credit=apart,
         args=arguments,
         train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),
         peft_config=peft,

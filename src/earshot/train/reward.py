@@ -13,15 +13,24 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
-from earshot.listener import Listener, ask
+from earshot.listener import Listener, Speaker, ask, checked
 from earshot.listener.claims import ClaimListener, Heard, pay_claims
 from earshot.listener.controls import NoTraceListener
 from earshot.predictions.rollout import PART_NAMES, Rollout
 from earshot.predictions.sides import side_of
 from earshot.protocol import PromptSet, RedactionLevel, parse_completion, redact_trace
-from earshot.rewards import RewardParts, accuracy_reward, combine, listener_reward, paid_for_trace
+from earshot.rewards import (
+    RewardParts,
+    accuracy_reward,
+    combine,
+    listener_reward,
+    paid_for_trace,
+    speaker_reward,
+)
 from earshot.train.callbacks import LOST_STEPS
 from earshot.train.leak import LeakAlarm
 from earshot.types import Malformed, Pair, Verdict
@@ -38,6 +47,7 @@ class Scored:
         redacted: The trace as the listener reads it; None of a malformed completion, about which nobody is asked.
         p_first: The listener's probability of the first image; None where it was not asked or failed.
         p_prior: The same without a trace, where what the trace adds is paid.
+        likelihood: How likely the listener finds the trace's words, where that is paid.
         heard: The trace's claims, and how far they are believed; None where the checker was not asked or failed.
     """
 
@@ -47,6 +57,7 @@ class Scored:
     redacted: str | None
     p_first: float | None = None
     p_prior: float | None = None
+    likelihood: float | None = None
     heard: list[Heard] | None = None
 
 
@@ -81,8 +92,10 @@ class CombinedReward:
         """The latest failure of listener or checker."""
         self.in_a_row = 0
         """How many of the latest steps got no answer at all, of those in which somebody was asked."""
+        self.for_trace: list[float] = []
+        """Of each reward of the latest call, what was paid for the trace alone; NaN where the reward is missing."""
         self.not_for_trace: list[float] = []
-        """Of each reward of the latest call, what was not paid for the trace alone; NaN where it is missing."""
+        """The rest of it."""
 
     def __call__(
         self,
@@ -100,10 +113,10 @@ class CombinedReward:
         heard = [self._each(put, formed) for put in (self._listen, self._check)]
         self.in_a_row = 0 if all(heard) else self.in_a_row + 1
         parts = [self._reward(one) for one in scored]
-        self.not_for_trace = [
-            (math.nan if earned.total is None else earned.total) - paid_for_trace(earned, self._weights)
-            for earned in parts
-        ]
+        totals = [math.nan if earned.total is None else earned.total for earned in parts]
+        trace = [paid_for_trace(earned, self._weights) for earned in parts]
+        self.not_for_trace = [total - paid for total, paid in zip(totals, trace, strict=True)]
+        self.for_trace = [math.nan if math.isnan(total) else paid for total, paid in zip(totals, trace, strict=True)]
         step = trainer_state.global_step
         rollouts = [_rollout(step, self._weights, *one) for one in zip(files, scored, parts, strict=True)]
         self._on_rollouts(rollouts)
@@ -153,10 +166,17 @@ class CombinedReward:
         if self._listener is None:
             return
         pairs, traces = [one.pair for one in formed], [one.redacted for one in formed]
-        p_first = ask(self._listener, pairs, traces).tolist()
-        prior = ask(NoTraceListener(self._listener), pairs, traces).tolist() if self._with_prior else None
-        for one, p, p_prior in zip(formed, p_first, prior or [None] * len(formed), strict=True):
-            one.p_first, one.p_prior = p, p_prior
+        if self._weights["speaker"]:
+            assert isinstance(self._listener, Speaker)  # as `GrpoConfig` sees to
+            p_first, likelihood = self._listener.read(pairs, traces)
+            for one, p, said in zip(formed, checked(p_first, n=len(pairs)), likelihood, strict=True):
+                one.p_first, one.likelihood = float(p), None if np.isnan(said) else float(said)
+        else:
+            for one, p in zip(formed, ask(self._listener, pairs, traces), strict=True):
+                one.p_first = float(p)
+        if self._with_prior:
+            for one, p in zip(formed, ask(NoTraceListener(self._listener), pairs, traces), strict=True):
+                one.p_prior = float(p)
 
     def _check(self, formed: Sequence[Scored]) -> None:
         """Asks the checker about the claims of well-formed completions."""
@@ -183,7 +203,14 @@ class CombinedReward:
             ),
             self._weights,
             None if one.heard is None or claims is None else pay_claims(one.heard, claims.at_least),
+            self._speaker(one),
         )
+
+    def _speaker(self, one: Scored) -> float | None:
+        if not self._weights["speaker"] or not isinstance(one.parsed, Verdict):
+            return None
+        claims = self._prompts.language.split(redact_trace(one.parsed.trace, "verdict"))
+        return speaker_reward(one.likelihood, len(claims), at_least=self._config.rewards.speaker_at_least)
 
 
 def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -201,11 +228,14 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "trace_words": [float(len((r.trace or "").split())) for r in formed],
         "listener/p_label": [_p_label(r) for r in labelled],
         "listener/disagreement": [float(side_of(r.listener_p_first) != r.side) for r in heard],
+        "listener/likelihood": [r.listener_likelihood for r in formed if r.listener_likelihood is not None],
         "claims/number": [float(r.claims) for r in formed if r.claims is not None],
         "claims/believed": [r.claims_believed for r in formed if r.claims_believed is not None],
     }
     if all(r.claims is None for r in rollouts):
         values["reward/claims"] = []  # likewise: nobody was asked about a claim
+    if all(r.listener_likelihood is None for r in rollouts):
+        values["reward/speaker"] = []
     if not heard and all(r.reward_listener == 0.0 or r.reward_listener is None for r in rollouts):
         values["reward/listener"] = []  # nobody was asked: the zeros of malformed completions are no measurement
     return {name: math.fsum(column) / len(column) for name, column in values.items() if column}
@@ -254,6 +284,8 @@ def _rollout(
         reward_claims=parts.claims,
         claims=None if heard is None else len(heard),
         claims_believed=math.fsum(claim.believed for claim in heard) / len(heard) if heard else None,
+        reward_speaker=parts.speaker,
+        listener_likelihood=one.likelihood,
         claims_heard=None if heard is None else _claims_as_json(heard),
         **{f"weight_{name}": weight for name, weight in weights.items()},
     )

@@ -7,7 +7,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ _LEFT_TO_TRL = {
 }
 
 
+Credit: TypeAlias = Literal["reward_to_go", "decoupled"]
+
+
 class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     """What is ours: a pair's prompt and images are computed once for all its completions, and bad steps are dropped.
 
@@ -46,7 +49,8 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     Args:
         vlm: The reasoner; its model is trained.
         reward: The reward function, where it may have nobody left to ask.
-        to_go: Whether tokens after the trace are to get no share of what it paid for the trace.
+        credit: Which tokens get no share of what: `reward_to_go`, those after the trace of what was paid for the trace;
+            `decoupled`, also those of the trace of what was paid for anything else. None gives all tokens all of it.
         **kwargs: Go to TRL's trainer as they are.
     """
 
@@ -58,10 +62,12 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     kept: Any = None
     """The cache of the step's prompts as generation made it, for the one backward pass that may go through it."""
 
-    def __init__(self, *, vlm: Vlm, reward: CombinedReward | None = None, to_go: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, vlm: Vlm, reward: CombinedReward | None = None, credit: Credit | None = None, **kwargs: Any
+    ) -> None:
         self.vlm = vlm
         self.reward = reward
-        self.to_go = to_go
+        self.credit = credit
         if reward is not None:
             kwargs["reward_funcs"] = [reward]
         _refuse_split_groups(kwargs["args"])
@@ -92,8 +98,8 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             return scored
         if on_any_process(reward.stopped, self.model):
             raise ListenerUnavailable(str(reward.failure if reward.stopped else "another process's listener stopped"))
-        if self.to_go:
-            scored["advantages"] = self._advantages_to_go(scored, reward.not_for_trace)
+        if self.credit is not None:
+            scored["advantages"] = self._credited(scored, reward)
         return scored
 
     def _scored(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -197,18 +203,23 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             self.guard.suspect("a reward is infinite")
         return rewards
 
-    def _advantages_to_go(self, scored: dict[str, Any], not_for_trace: list[float]) -> Float[torch.Tensor, "r c"]:
-        """TRL's advantages for the tokens of a trace; for those after it, the same of what was not paid for it."""
+    def _credited(self, scored: dict[str, Any], reward: CombinedReward) -> Float[torch.Tensor, "r c"]:
+        """By token: TRL's advantages, or those of what the trace was paid, within it; those of all the rest after it."""
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
-        unpaid = np.array(not_for_trace).reshape(-1, self.num_generations)
-        after = torch.from_numpy(group_advantages(unpaid).reshape(-1)).to(advantages)
+
+        def of(paid: list[float]) -> torch.Tensor:
+            by_group = np.array(paid).reshape(-1, self.num_generations)
+            return torch.from_numpy(group_advantages(by_group).reshape(-1)).to(advantages)
+
+        within = of(reward.for_trace) if self.credit == "decoupled" else advantages
+        after = of(reward.not_for_trace)
         tokenizer, end = self.vlm.tokenizer, self.vlm.prompts.trace_end
         starts = torch.tensor(
             [answer_start(row[: int(n)].tolist(), tokenizer, end) for row, n in zip(ids, mask.sum(1), strict=True)],
             device=ids.device,
         )
         in_answer = torch.arange(ids.size(1), device=ids.device) >= starts[:, None]
-        return torch.where(in_answer, after[:, None], advantages[:, None])
+        return torch.where(in_answer, after[:, None], within[:, None])
 
     def is_place(self, step: int) -> bool:
         """Also: completions that several steps share have been used up."""

@@ -7,18 +7,19 @@ rows, to rounding, in sampling, in reading one logit, and in log-probabilities w
 Nothing here knows of a trainer.
 """
 
-from earshot.vlm.prefix.encode import Prefix, continued_logits, encode_prefix, suffix_logits
+from earshot.vlm.prefix.encode import Continued, Prefix, continued, encode_prefix, suffix_logits
 from earshot.vlm.prefix.forms import Form
 from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, Logps, logps_of_rows, shared_logps
 from earshot.vlm.prefix.sampling import Sampling, sample
 
 __all__ = [
     "TOKENS_AT_ONCE",
+    "Continued",
     "Form",
     "Logps",
     "Prefix",
     "Sampling",
-    "continued_logits",
+    "continued",
     "encode_prefix",
     "logps_of_rows",
     "sample",

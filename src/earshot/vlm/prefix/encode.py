@@ -28,6 +28,7 @@ from earshot.vlm.mechanisms import (
     reason_for_whole_rows,
 )
 from earshot.vlm.prefix.growing import cache_rows
+from earshot.vlm.prefix.head import score, score_logits
 from earshot.vlm.prefix.pictures import layout_is_known, picture_inputs, split_pictures
 from earshot.vlm.prefix.whole import rows_at_once, whole_rows
 
@@ -49,6 +50,19 @@ class Prefix(NamedTuple):
     next_position: Int[torch.Tensor, " n"] | None
     logits: Float[torch.Tensor, "n v"] | None
     inputs: Mapping[str, Any]
+
+
+class Continued(NamedTuple):
+    """What a model makes of suffixes that it is given.
+
+    Attributes:
+        logits: Next-token logits after each.
+        logps: Log-probability (nats) of each token, given those before it; 0 at the first of a suffix and where there
+            is none. None where it was not asked for.
+    """
+
+    logits: Float[torch.Tensor, "r v"]
+    logps: Float[torch.Tensor, "r s"] | None
 
 
 def encode_prefix(model: Any, inputs: Mapping[str, Any], *, with_gradients: bool = False) -> Prefix:
@@ -95,8 +109,45 @@ def suffix_logits(
         suffixes: R lists of token ids, none of them empty.
         pad_id: Written after shorter suffixes; masked out.
     """
+    return _after(model, prefix, owners, suffixes, pad_id, spoken=False).logits
+
+
+def continued(
+    model: Any,
+    inputs: Mapping[str, Any],
+    owners: Sequence[int],
+    suffixes: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    spoken: bool = False,
+) -> Continued:
+    """Suffixes put onto the prompts that own them; without gradients.
+
+    Prompts with several suffixes are encoded once, apart from these, where the model allows it; where each prompt has
+    just its own, one pass over whole rows is faster than two.
+
+    Args:
+        model: A transformers image-text-to-text model, possibly wrapped by PEFT.
+        inputs: N left-padded prompts from `Vlm.encode`, on the model's device.
+        owners: For each of the R rows, which prompt it continues.
+        suffixes: R lists of token ids, none of them empty.
+        pad_id: Written after shorter suffixes; masked out.
+        spoken: Also how likely the model finds the suffixes themselves, from the same pass.
+
+    Raises:
+        ModelError: As `encode_prefix`.
+    """
+    apart = list(owners) != list(range(inputs["input_ids"].size(0))) or not layout_is_known(model, inputs)
+    if apart and reason_for_whole_rows(model, inputs) is None:
+        return _after(model, encode_prefix(model, inputs), owners, suffixes, pad_id, spoken)
+    return _whole(model, inputs, owners, suffixes, pad_id, spoken)
+
+
+def _after(
+    model: Any, prefix: Prefix, owners: Sequence[int], suffixes: Sequence[Sequence[int]], pad_id: int, spoken: bool
+) -> Continued:
     if prefix.cache is None:
-        return _whole_logits(model, prefix.inputs, owners, suffixes, pad_id)
+        return _whole(model, prefix.inputs, owners, suffixes, pad_id, spoken)
     ids, mask = padded(suffixes, pad_id, prefix.mask.device)
     rows = torch.tensor(owners, device=prefix.mask.device)
     assert prefix.next_position is not None
@@ -108,31 +159,7 @@ def suffix_logits(
         "past_key_values": cache_rows(prefix.cache, rows),
         "use_cache": True,
     }
-    return _logits_at(model, given, mask.sum(1) - 1)
-
-
-def continued_logits(
-    model: Any, inputs: Mapping[str, Any], owners: Sequence[int], suffixes: Sequence[Sequence[int]], *, pad_id: int
-) -> Float[torch.Tensor, "r v"]:
-    """Next-token logits after each suffix, put onto the prompt that owns it; without gradients.
-
-    Prompts with several suffixes are encoded once, apart from these, where the model allows it; where each prompt has
-    just its own, one pass over whole rows is faster than two.
-
-    Args:
-        model: A transformers image-text-to-text model, possibly wrapped by PEFT.
-        inputs: N left-padded prompts from `Vlm.encode`, on the model's device.
-        owners: For each of the R rows, which prompt it continues.
-        suffixes: R lists of token ids, none of them empty.
-        pad_id: Written after shorter suffixes; masked out.
-
-    Raises:
-        ModelError: As `encode_prefix`.
-    """
-    apart = list(owners) != list(range(inputs["input_ids"].size(0))) or not layout_is_known(model, inputs)
-    if apart and reason_for_whole_rows(model, inputs) is None:
-        return suffix_logits(model, encode_prefix(model, inputs), owners, suffixes, pad_id=pad_id)
-    return _whole_logits(model, inputs, owners, suffixes, pad_id)
+    return _read(model, given, torch.zeros_like(rows), ids, mask, spoken)
 
 
 def padded(
@@ -148,28 +175,52 @@ def padded(
     return ids.to(device), mask.to(device)
 
 
-def _whole_logits(
-    model: Any, inputs: Mapping[str, Any], owners: Sequence[int], suffixes: Sequence[Sequence[int]], pad_id: int
-) -> Float[torch.Tensor, "r v"]:
+def _whole(
+    model: Any,
+    inputs: Mapping[str, Any],
+    owners: Sequence[int],
+    suffixes: Sequence[Sequence[int]],
+    pad_id: int,
+    spoken: bool,
+) -> Continued:
     pictures = split_pictures(model, inputs) if layout_is_known(model, inputs) else None
     together = rows_at_once(inputs, pictures, len(owners))
-    logits = []
+    all_ids, all_mask = padded(suffixes, pad_id, inputs["input_ids"].device)
+    read = []
     with torch.no_grad():
         for start in range(0, len(owners), together):
-            ids, mask = padded(suffixes[start : start + together], pad_id, inputs["input_ids"].device)
+            ids, mask = all_ids[start : start + together], all_mask[start : start + together]
             rows = whole_rows(model, inputs, pictures, owners[start : start + together], ids, mask)
-            logits.append(_logits_at(model, {**rows.inputs, "use_cache": False}, rows.starts + mask.sum(1) - 1))
-    return torch.cat(logits)
+            read.append(_read(model, {**rows.inputs, "use_cache": False}, rows.starts, ids, mask, spoken))
+    logps = torch.cat([one.logps for one in read if one.logps is not None]) if spoken else None
+    return Continued(torch.cat([one.logits for one in read]), logps)
 
 
-def _logits_at(model: Any, given: Mapping[str, Any], places: Int[torch.Tensor, " r"]) -> Float[torch.Tensor, "r v"]:
-    """Next-token logits after one place of each row; those of the others are not computed where that can be."""
-    rows = torch.arange(places.numel(), device=places.device)
+def _read(
+    model: Any,
+    given: Mapping[str, Any],
+    starts: Int[torch.Tensor, " r"],
+    ids: Int[torch.Tensor, "r s"],
+    mask: Int[torch.Tensor, "r s"],
+    spoken: bool,
+) -> Continued:
+    """One pass over rows whose suffixes begin at `starts`, without the logits that nobody needs where that can be."""
+    rows, last = torch.arange(starts.numel(), device=starts.device), starts + mask.sum(1) - 1
+    which, before = mask[:, 1:].nonzero(as_tuple=True)
+    targets, places = ids[which, before + 1], starts[which] + before
+    logps = torch.zeros(mask.shape, device=mask.device) if spoken else None
     with torch.no_grad():
         if has_plain_head(model) and not is_distributed(model):
-            hidden = core_of(model)(**given).last_hidden_state[rows, places]
-            return base_of(model).get_output_embeddings()(hidden)
-        if "logits_to_keep" not in inspect.signature(type(base_of(model)).forward).parameters:
-            return model(**given).logits[rows, places]
-        kept, which = places.unique(return_inverse=True)
-        return model(**given, logits_to_keep=kept).logits[rows, which]
+            hidden, head = core_of(model)(**given).last_hidden_state, base_of(model).get_output_embeddings()
+            if logps is not None:
+                told = score(hidden[which, places], targets, head, temperature=1.0, with_entropy=False)[0]
+                logps[which, before + 1] = told.float()
+            return Continued(head(hidden[rows, last]), logps)
+        if logps is None and "logits_to_keep" in inspect.signature(type(base_of(model)).forward).parameters:
+            kept, at = last.unique(return_inverse=True)
+            return Continued(model(**given, logits_to_keep=kept).logits[rows, at], None)
+        logits = model(**given).logits
+        if logps is not None:
+            told = score_logits(logits[which, places], targets, temperature=1.0, with_entropy=False)[0]
+            logps[which, before + 1] = told.float()
+        return Continued(logits[rows, last], logps)
