@@ -204,7 +204,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         return rewards
 
     def _credited(self, scored: dict[str, Any], reward: CombinedReward) -> Float[torch.Tensor, "r c"]:
-        """By token: TRL's advantages, or those of what the trace was paid, within it; those of all the rest after it."""
+        """By token: within the trace TRL's, or those of what the trace was paid; after it those of all the rest."""
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
 
         def of(paid: list[float]) -> torch.Tensor:
