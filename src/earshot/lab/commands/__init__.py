@@ -5,6 +5,9 @@ from earshot.cli.lazy import Command, lazy_app
 COMMANDS = {
     "bench": Command("earshot.lab.commands.bench:app", "How fast it is, against stock TRL and transformers."),
     "experiment": Command("earshot.lab.commands.experiment:app", "Arms × seeds of a plan: run them, compare them."),
+    "screen": Command(
+        "earshot.lab.commands.screen:screen_command", "What a reward would select among recorded rollouts."
+    ),
     "attack": Command(
         "earshot.lab.commands.attack:attack_command", "Try to talk a listener into a side, in many ways."
     ),
