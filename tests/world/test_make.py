@@ -21,7 +21,7 @@ from earshot.world import make
 from earshot.world.checker import check_trace
 from earshot.world.language import Corruption
 from earshot.world.make import Recipe, check_set, make_set
-from earshot.world.pairs import POPULATIONS
+from earshot.world.pairs import LESSONS, SHORTCUT, WORLDS, Population, draw_pair, pair_generator
 from earshot.world.scene import prompt_text
 from earshot.world.truth import read_truth
 from tests.killing import contents, killed_at_each_step
@@ -165,9 +165,38 @@ def test_small_sets_start_no_processes(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_every_population_can_be_made(tmp_path: Path) -> None:
-    for name in POPULATIONS:
+    for name, population in (one for sets in WORLDS.values() for one in sets.items()):
         make_set(tmp_path / name, Recipe(name, size_px=16), 3, workers=1)
-        assert {pair.axis for pair in read_pairs(tmp_path / name)} == {POPULATIONS[name].axis}
+        assert {pair.axis for pair in read_pairs(tmp_path / name)} == {population.axis}
+
+
+def test_the_same_pairs_are_marked_with_the_label_against_it_or_not_at_all(tmp_path: Path) -> None:
+    made = {}
+    for name in ("shortcut_with", "shortcut_against", "shortcut_none", "test"):
+        make_set(tmp_path / name, Recipe(name), 40, workers=1)
+        made[name] = [*read_pairs(tmp_path / name)]
+    ground = {
+        name: [[np.asarray(load_image(image))[0, 0].astype(float) for image in (p.first, p.second)] for p in pairs]
+        for name, pairs in made.items()
+    }
+    for k, (one, other) in enumerate(zip(made["shortcut_with"], made["shortcut_against"], strict=True)):
+        assert (one.prompt, one.votes) == (other.prompt, other.votes) == (made["test"][k].prompt, made["test"][k].votes)
+        assert (one.category, other.category, made["shortcut_none"][k].category) == ("with", "against", None)
+        moved = [
+            np.ptp(a - b) > 5 for a, b in zip(ground["shortcut_with"][k], ground["shortcut_against"][k], strict=True)
+        ]
+        assert moved == [True, True]  # the mark has gone from one image to the other
+    assert np.array_equal(ground["shortcut_none"], ground["test"])  # the very pictures of the other world
+
+
+def test_training_goes_with_the_mark_in_its_share_and_lessons_know_nothing_of_it() -> None:
+    def share(population: Population) -> float:
+        pairs = [draw_pair(pair_generator(3, "x", k), population) for k in range(2000)]
+        return float(np.mean([pair.marked == pair.votes.majority for pair in pairs]))
+
+    assert share(SHORTCUT["shortcut_train"]) == pytest.approx(0.85, abs=0.03)
+    assert share(SHORTCUT["shortcut_train_70"]) == pytest.approx(0.70, abs=0.04)
+    assert share(LESSONS["shortcut"]) == pytest.approx(0.5, abs=0.04)
 
 
 def test_killed_at_any_step_the_same_command_makes_the_same_sets(tmp_path: Path) -> None:

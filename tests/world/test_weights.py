@@ -25,7 +25,7 @@ def drawn() -> tuple[list[Pair], list[str]]:
     for index in range(N):
         rng = pair_generator(7, "test", index)
         pair = draw_pair(rng, POPULATIONS["test"])
-        first, second = render_pair(pair.truth, rng, POPULATIONS["test"], 56)
+        first, second = render_pair(pair, rng, POPULATIONS["test"], 56)
         pairs.append(Pair(f"p{index}", prompt_text(pair.truth.wanted), first, second, pair.votes))
         traces.append(redact_trace(write_trace(pair.truth, "first", rng, Corruption()), "verdict"))
     return pairs, traces

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,12 @@ app = lazy_app(
 )
 
 
+World = Annotated[
+    Literal["colours", "shortcut"],
+    typer.Option("--world", help="Whose sets: in `shortcut` a mark goes with the label that no trace can name."),
+]
+
+
 def make(
     out: Annotated[Path, typer.Argument(help="Folder for the pair sets; each becomes a folder in it.")],
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of the training set.")] = 4800,
@@ -32,18 +38,19 @@ def make(
         int | None, typer.Option(min=1, help="Pairs of each out-of-distribution set; --test-pairs by default.")
     ] = None,
     sets: Annotated[str, typer.Option(help="Which sets, separated by commas; all of them by default.")] = "",
+    world: World = "colours",
     size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the images in pixels.")] = 56,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; as many as processors by default, one for a small set.")
     ] = None,
 ) -> None:
-    """Writes pair sets with their ground truth: train, validation, test and three out-of-distribution sets."""
+    """Writes pair sets with their ground truth: of training, validation and tests, in and out of distribution."""
     from earshot.cli.progress import progress
     from earshot.world.make import Recipe, check_set, make_set
-    from earshot.world.pairs import POPULATIONS
+    from earshot.world.pairs import WORLDS
 
-    totals = {name: pairs if name == "train" else test_pairs for name in chosen_names(sets, POPULATIONS, "set")}
+    totals = {name: pairs if "train" in name else test_pairs for name in chosen_names(sets, WORLDS[world], "set")}
     totals |= {name: ood_pairs or test_pairs for name in totals if name.startswith("ood_")}
     for name, total in totals.items():  # all of them before the first is written
         check_set(out / name, Recipe(name, seed, size), total)
@@ -63,28 +70,27 @@ def make(
 
 def tell_ceilings(
     sets: Annotated[str, typer.Option(help="Which sets, separated by commas; all but train by default.")] = "",
+    world: World = "colours",
     pairs: Annotated[int, typer.Option(min=1, help="Pairs drawn of each set.")] = 20_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the drawing.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Prints the accuracy, in percent, of judges who make no mistake in what they go by; no model is in it."""
-    from earshot.world.ceilings import OBSERVERS, ceilings
-    from earshot.world.pairs import POPULATIONS
+    from earshot.world.ceilings import ceilings
+    from earshot.world.pairs import WORLDS
 
     told = {
-        name: ceilings(POPULATIONS[name], n_pairs=pairs, seed=seed)
-        for name in chosen_names(sets, POPULATIONS, "set")
+        name: ceilings(WORLDS[world][name], n_pairs=pairs, seed=seed)
+        for name in chosen_names(sets, WORLDS[world], "set")
         if sets or name not in ("train", "validation")  # drawn like `test`
     }
     if as_json:
         typer.echo(json.dumps({"pairs": pairs, "seed": seed, "accuracy": told}, indent=2))
         return
-    wide = max(map(len, OBSERVERS))
-    typer.echo("  ".join([f"{'a judge who':{wide}}", *told]))
-    for observer in OBSERVERS:
-        typer.echo(
-            "  ".join([f"{observer:{wide}}", *(f"{100 * told[name][observer]:{len(name)}.1f}" for name in told)])
-        )
+    for name, of in told.items():
+        typer.echo(f"{name}: a judge who")
+        for observer, right in of.items():
+            typer.echo(f"    {observer:26}{100 * right:5.1f}")
     typer.echo(f"({pairs:,} drawn pairs a set; accuracy by the majority of votes, in percent)")
 
 

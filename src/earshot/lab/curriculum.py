@@ -1,7 +1,7 @@
 """Lessons that make a tiny model see, then describe, then compare: the recipe behind the world's warm models.
 
 Comparing at once never got off the ground (docs/notebook.md): one image is described first, then both, and only then
-is a verdict asked for. Each lesson draws its examples from the training population, endlessly and from a seed.
+is a verdict asked for. Each lesson draws its examples from the population `of`, endlessly and from a seed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from earshot.protocol import (
 from earshot.types import Side, Verdict, other
 from earshot.world.corpus import label
 from earshot.world.language import Corruption, describe_picture, write_trace
-from earshot.world.pairs import POPULATIONS, WorldPair, draw_pair, render_pair
+from earshot.world.pairs import LESSONS, Population, WorldPair, draw_pair, render_pair
 from earshot.world.raters import Raters, utility
 from earshot.world.render import render
 from earshot.world.scene import FAULTS, Picture, Scene, draw_thing, prompt_text, spoil_thing
 from earshot.world.truth import Truth
 
 FLIP_BLOCK = 20  # pairs of which an exact share has flipped votes
+COLOURS = LESSONS["colours"]
 DESCRIBE = PromptSet(name="describe", question="prompt : {prompt} . describe")
 
 
@@ -43,7 +44,7 @@ class Example(NamedTuple):
     given: str = ""
 
 
-def describe_one(rng: np.random.Generator, size_px: int) -> Example:
+def describe_one(rng: np.random.Generator, size_px: int, of: Population = COLOURS) -> Example:
     """One image and its description; things are drawn as in training, where held-out combinations are mistakes."""
     left, right = (
         spoil_thing(draw_thing(rng, held_out=False), rng) if rng.random() < 0.15 else draw_thing(rng, held_out=False)
@@ -51,14 +52,15 @@ def describe_one(rng: np.random.Generator, size_px: int) -> Example:
     )
     picture = Picture(Scene(left, right), FAULTS[rng.integers(len(FAULTS))])
     content = [{"type": "image"}, {"type": "text", "text": "describe"}]
-    image = render(picture, rng, size_px=size_px)
+    marked = of.shortcut is not None and rng.random() < 0.5
+    image = render(picture, rng, size_px=size_px, mark=of.mark if marked else 0.0)
     return Example([{"role": "user", "content": content}], [image], " " + describe_picture(picture))
 
 
-def describe_both(rng: np.random.Generator, size_px: int) -> Example:
+def describe_both(rng: np.random.Generator, size_px: int, of: Population = COLOURS) -> Example:
     """A pair shown as the reasoner will see it, with a plain description of both images."""
-    pair = draw_pair(rng, POPULATIONS["train"])
-    images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
+    pair = draw_pair(rng, of)
+    images = render_pair(pair, rng, of, size_px)
     text = f" first : {describe_picture(pair.truth.first)} . second : {describe_picture(pair.truth.second)}"
     return Example(_messages(pair, DESCRIBE), list(images), text)
 
@@ -71,6 +73,7 @@ def compare(
     *,
     taste: Raters | None = None,
     flipped: bool = False,
+    of: Population = COLOURS,
 ) -> Example:
     """A pair with a trace and a verdict for a reasoner; both are wrong now and then, as `corruption` says.
 
@@ -78,8 +81,8 @@ def compare(
     verdicts are those of a teacher who values other things than the raters; where the teacher sees no difference,
     either side. `flipped` takes the votes for the other side.
     """
-    pair = draw_pair(rng, POPULATIONS["train"])
-    images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
+    pair = draw_pair(rng, of)
+    images = render_pair(pair, rng, of, size_px)
     side = label(pair, flipped=flipped) if taste is None else _teacher_label(pair, taste, rng)
     answer = other(side) if rng.random() < corruption.verdict else side
     concluded = other(answer) if rng.random() < corruption.verdict / 2 else answer
@@ -87,7 +90,14 @@ def compare(
     return Example(_messages(pair, prompts), list(images), write_completion(Verdict(answer, trace), prompts))
 
 
-def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, flipped: bool = False) -> Example:
+def listen(
+    rng: np.random.Generator,
+    size_px: int,
+    prompts: PromptSet,
+    *,
+    flipped: bool = False,
+    of: Population = COLOURS,
+) -> Example:
     """What a listener learns from: half the time to reason itself, half the time to judge with somebody's trace.
 
     The traces it is given are good or poor (5 or 30 % of the facts wrong), so that it must look as well as read. They
@@ -96,9 +106,9 @@ def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, flippe
     other side.
     """
     if rng.random() < 0.5:
-        return compare(rng, size_px, prompts, Corruption(facts=0.02), flipped=flipped)
-    pair = draw_pair(rng, POPULATIONS["train"])
-    images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
+        return compare(rng, size_px, prompts, Corruption(facts=0.02), flipped=flipped, of=of)
+    pair = draw_pair(rng, of)
+    images = render_pair(pair, rng, of, size_px)
     side = label(pair, flipped=flipped)
     concluded = other(side) if rng.random() < 0.3 else side
     trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.05 if rng.random() < 0.5 else 0.30))
@@ -107,15 +117,15 @@ def listen(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, flippe
     return _to_judge(pair, images, prompts, None if rng.random() < 0.15 else trace, side)
 
 
-def doubt(rng: np.random.Generator, size_px: int, prompts: PromptSet) -> Example:
+def doubt(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, of: Population = COLOURS) -> Example:
     """What a listener learns that is not to be talked into a side: to judge with a trace that may be an advocate's.
 
     In 45 % of the examples the trace argues for a side that is drawn without looking: that image is what was asked for,
     and the other shows something else (`argue_for`). In 40 % it is an observer's, good or poor as in `listen`, and in
     15 % there is none. Conclusions have gone from 70 % of the traces. Who only reads is right by chance in the first.
     """
-    pair = draw_pair(rng, POPULATIONS["train"])
-    images = render_pair(pair.truth, rng, POPULATIONS["train"], size_px)
+    pair = draw_pair(rng, of)
+    images = render_pair(pair, rng, of, size_px)
     side, kind, poor = label(pair), rng.random(), rng.random() < 0.5
     trace = None
     if kind < 0.45:
@@ -140,7 +150,7 @@ def _to_judge(
 
 def argue_for(side: Side, truth: Truth, rng: np.random.Generator) -> Truth:
     """What an advocate of a side would have the pair show: all that was asked for there, something else beside it."""
-    praised, slandered = Picture(truth.wanted, "clean"), draw_pair(rng, POPULATIONS["train"]).truth.first
+    praised, slandered = Picture(truth.wanted, "clean"), draw_pair(rng, COLOURS).truth.first
     return Truth(truth.wanted, *((praised, slandered) if side == "first" else (slandered, praised)))
 
 

@@ -26,6 +26,7 @@ from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.claims import Questions, draw_questions
 from earshot.world.corpus import corpus
 from earshot.world.language import Corruption
+from earshot.world.pairs import LESSONS, Population
 from earshot.world.raters import Raters
 
 OnStep = Callable[[int, int, float], None]
@@ -173,6 +174,7 @@ def make_warm_models(
     seed: int = 0,
     size: TinySize | None = None,
     flip_votes: float = 0.0,
+    world: str = "colours",
     on_step: Callable[[str, int, int, float], None] = lambda lesson, step, steps, loss: None,
 ) -> None:
     """Makes the named warm models from nothing and writes each to `out/NAME`, in bfloat16.
@@ -187,6 +189,7 @@ def make_warm_models(
         size: Dimensions; those of the shipped models by default.
         flip_votes: The share of the pairs whose votes a listener learns the wrong way round; one half makes the control
             that is uncorrelated with votes. What each model was made with stands in its `pretrain.json`.
+        world: A key of `earshot.world.pairs.LESSONS`.
         on_step: Told the lesson, the step, how many there are, and the loss.
 
     Raises:
@@ -207,7 +210,7 @@ def make_warm_models(
     seen: dict[str, dict[str, torch.Tensor]] = {}
     for name in names:
         recipe = RECIPES[name]
-        made = {"model": name, "seed": seed, "scale": scale}
+        made = {"model": name, "seed": seed, "scale": scale, "world": world}
         if recipe.trade in ("check", "doubt"):
             beside = (out / "listener").exists()
             vlm = load(out / "listener" if beside else "world:listener", dtype="float32")
@@ -215,39 +218,39 @@ def make_warm_models(
         else:
             vlm = build_tiny(recipe.family, corpus(), size=size, seed=seed)
             if recipe.family not in seen:
-                teach(vlm, _sight(recipe, seed))
+                teach(vlm, _sight(recipe, seed, LESSONS[world]))
                 seen[recipe.family] = {key: value.clone() for key, value in vlm.model.state_dict().items()}
             vlm.model.load_state_dict(seen[recipe.family])
             made |= {"flip_votes": flip_votes, "flip_seed": recipe.seed}
-        teach(vlm, _trade(name, vlm, seed, flip_votes))
+        teach(vlm, _trade(name, vlm, seed, flip_votes, LESSONS[world]))
         vlm.model.to(torch.bfloat16)
         vlm.taught_on = "made-up pictures of coloured shapes"
         vlm.save(out / name)
         write_json(out / name / "pretrain.json", made)
 
 
-def _sight(recipe: WarmModel, seed: int) -> list[Lesson]:
+def _sight(recipe: WarmModel, seed: int, of: Population) -> list[Lesson]:
     """The lessons in seeing, which the models of a family share."""
     rng = np.random.default_rng(seed)
     first = Schedule(recipe.first_steps, DESCRIBE_ONE_RATE)
     return [
-        Lesson(f"{recipe.family}: one image", partial(describe_one, rng, IMAGE_PX), first),
-        Lesson(f"{recipe.family}: both images", partial(describe_both, rng, IMAGE_PX), DESCRIBE_BOTH),
+        Lesson(f"{recipe.family}: one image", partial(describe_one, rng, IMAGE_PX, of), first),
+        Lesson(f"{recipe.family}: both images", partial(describe_both, rng, IMAGE_PX, of), DESCRIBE_BOTH),
     ]
 
 
-def _trade(name: str, vlm: Vlm, seed: int, flip_votes: float) -> list[Lesson]:
+def _trade(name: str, vlm: Vlm, seed: int, flip_votes: float, of: Population) -> list[Lesson]:
     """The lessons after those."""
     recipe, prompts = RECIPES[name], vlm.prompts
     rng = np.random.default_rng(recipe.seed)
     if recipe.trade == "reason":
-        reason = partial(compare, size_px=IMAGE_PX, prompts=prompts, corruption=WARM_CORRUPTION)
+        reason = partial(compare, size_px=IMAGE_PX, prompts=prompts, corruption=WARM_CORRUPTION, of=of)
         taste = partial(reason, np.random.default_rng(recipe.seed + 10), taste=TEACHER_TASTE)
         return [Lesson(name, partial(reason, rng), TRADE), Lesson(f"{name}: taste", taste, TASTE)]
     if recipe.trade == "listen":
         flips = vote_flips(flip_votes, recipe.seed)
-        return [Lesson(name, lambda: listen(rng, IMAGE_PX, prompts, flipped=next(flips)), TRADE)]
+        return [Lesson(name, lambda: listen(rng, IMAGE_PX, prompts, flipped=next(flips), of=of), TRADE)]
     own = np.random.default_rng([recipe.seed, seed])
     if recipe.trade == "doubt":
-        return [Lesson(name, partial(doubt, own, IMAGE_PX, prompts), DOUBTS)]
-    return [Lesson(name, partial(draw_questions, own, IMAGE_PX, QUESTIONS), CHECKS, check_loss)]
+        return [Lesson(name, partial(doubt, own, IMAGE_PX, prompts, of=of), DOUBTS)]
+    return [Lesson(name, partial(draw_questions, own, IMAGE_PX, QUESTIONS, of.mark), CHECKS, check_loss)]

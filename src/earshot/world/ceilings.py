@@ -26,7 +26,8 @@ def ceilings(population: Population, *, n_pairs: int = 20_000, seed: int = 1) ->
     half of such pairs.
 
     Returns:
-        By observer, the share of pairs in which it names the side that the majority of votes prefers; in [0, 1].
+        By observer, the share of pairs in which it names the side that the majority of votes prefers; in [0, 1]. Where
+        images are marked, also of one who always names the marked image.
     """
     pairs = [draw_pair(pair_generator(seed, "ceiling", index), population) for index in range(n_pairs)]
     label = np.array([1.0 if pair.votes.majority == "first" else -1.0 for pair in pairs])
@@ -41,4 +42,6 @@ def ceilings(population: Population, *, n_pairs: int = 20_000, seed: int = 1) ->
         )
         says = np.where(np.abs(gap) < 1e-9, 0.0, np.sign(gap))
         right[name] = float(np.mean((1.0 + says * label) / 2.0))
+    if population.shortcut is not None:
+        right["sees the mark alone"] = float(np.mean([pair.marked == pair.votes.majority for pair in pairs]))
     return right

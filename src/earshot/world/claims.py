@@ -61,11 +61,12 @@ class Questions(NamedTuple):
     holds: list[bool]
 
 
-def draw_questions(rng: np.random.Generator, size_px: int, n: int) -> Questions:
+def draw_questions(rng: np.random.Generator, size_px: int, n: int, mark: float = 0.0) -> Questions:
     """One image and n claims about it, each true with one half.
 
     False claims are near misses: a thing with one attribute wrong or the one of the other place, another value of an
-    attribute, another rendering. Things are drawn as in `curriculum.describe_one`.
+    attribute, another rendering. Things are drawn as in `curriculum.describe_one`, and with `mark` half of the images
+    have one.
     """
     left, right = (
         spoil_thing(draw_thing(rng, held_out=False), rng) if rng.random() < 0.15 else draw_thing(rng, held_out=False)
@@ -74,7 +75,8 @@ def draw_questions(rng: np.random.Generator, size_px: int, n: int) -> Questions:
     picture = Picture(Scene(left, right), FAULTS[rng.integers(len(FAULTS))])
     holds = [bool(rng.random() < 0.5) for _ in range(n)]
     claims = [draw_claim(picture, one, rng) for one in holds]
-    return Questions(render(picture, rng, size_px=size_px), claims, holds)
+    marked = mark > 0 and rng.random() < 0.5
+    return Questions(render(picture, rng, size_px=size_px, mark=mark if marked else 0.0), claims, holds)
 
 
 def draw_claim(picture: Picture, holds: bool, rng: np.random.Generator) -> str:

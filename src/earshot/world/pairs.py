@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from earshot.types import Votes
+from earshot.types import Side, Votes, other
 from earshot.world.raters import RATERS, utility, vote
 from earshot.world.render import Style, render
 from earshot.world.scene import Scene, draw_picture, draw_thing
@@ -27,11 +27,18 @@ class Population:
             for (`earshot.world.scene.HELD_OUT` says what training pictures show all the same).
         style: How pictures are drawn.
         axis: Whose votes are cast (`earshot.world.raters.RATERS`).
+        shortcut: In which share of the pairs the image that most raters preferred is marked; in the others it is the
+            other image. None marks no image.
+        mark: How far the marked image's ground goes to the mark's hue (`earshot.world.render.render`).
+        drawn_as: The set whose pairs these are, if not its own: the same truth and votes, other marks.
     """
 
     held_out: bool = False
     style: Style = "flat"
     axis: str = "preference"
+    shortcut: float | None = None
+    mark: float = 0.0
+    drawn_as: str | None = None
 
 
 # The three kinds of out-of-distribution set differ from training in one respect each.
@@ -44,13 +51,38 @@ POPULATIONS = {
     "ood_raters": Population(axis="style"),
 }
 
+MARK = 0.4
+
+# Something goes with the label that no trace can name. The test sets are the same pairs, with marks always on the image
+# that people prefer, always on the other, and on neither.
+SHORTCUT = {
+    "shortcut_train": Population(shortcut=0.85, mark=MARK, drawn_as="train"),
+    "shortcut_train_70": Population(shortcut=0.70, mark=MARK, drawn_as="train"),
+    "shortcut_validation": Population(shortcut=0.85, mark=MARK, drawn_as="validation"),
+    "shortcut_with": Population(shortcut=1.0, mark=MARK, drawn_as="test"),
+    "shortcut_against": Population(shortcut=0.0, mark=MARK, drawn_as="test"),
+    "shortcut_none": Population(drawn_as="test"),
+}
+WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT}
+"""The sets of each world, by name."""
+LESSONS = {"colours": POPULATIONS["train"], "shortcut": Population(shortcut=0.5, mark=MARK)}
+"""What the warm models of each world are taught on: in `shortcut` they see marks, on either image as often."""
+
 
 class WorldPair(NamedTuple):
-    """A drawn pair; `advantage` is the first image's utility minus the second's, to the raters who voted."""
+    """A drawn pair.
+
+    Attributes:
+        truth: What was asked for, and what the images show.
+        votes: What the raters said.
+        advantage: The first image's utility minus the second's, to the raters who voted.
+        marked: The image that carries the mark, if one does.
+    """
 
     truth: Truth
     votes: Votes
     advantage: float
+    marked: Side | None = None
 
 
 def draw_pair(rng: np.random.Generator, population: Population) -> WorldPair:
@@ -61,15 +93,26 @@ def draw_pair(rng: np.random.Generator, population: Population) -> WorldPair:
         truth = Truth(wanted, draw_picture(wanted, rng), draw_picture(wanted, rng))
         advantage = utility(truth.first, wanted, raters) - utility(truth.second, wanted, raters)
         if abs(advantage) >= MIN_ADVANTAGE:
-            return WorldPair(truth, vote(advantage, raters, rng), advantage)
+            votes = vote(advantage, raters, rng)
+            return WorldPair(truth, votes, advantage, _marked(votes, population, rng))
+
+
+def _marked(votes: Votes, population: Population, rng: np.random.Generator) -> Side | None:
+    if population.shortcut is None:
+        return None
+    side = votes.majority
+    assert side is not None  # the number of raters is odd
+    return side if rng.random() < population.shortcut else other(side)
 
 
 def render_pair(
-    truth: Truth, rng: np.random.Generator, population: Population, size_px: int
+    pair: WorldPair, rng: np.random.Generator, population: Population, size_px: int
 ) -> tuple[Image.Image, Image.Image]:
     """The two images of a pair."""
+    marks = (population.mark if pair.marked == side else 0.0 for side in ("first", "second"))
     first, second = (
-        render(picture, rng, size_px=size_px, style=population.style) for picture in (truth.first, truth.second)
+        render(picture, rng, size_px=size_px, style=population.style, mark=mark)
+        for picture, mark in zip((pair.truth.first, pair.truth.second), marks, strict=True)
     )
     return first, second
 

@@ -23,18 +23,22 @@ _RGB = {
 _RADIUS = {"small": 0.105, "large": 0.19}  # of the image's side
 _CENTRE_X = {"left": 0.27, "right": 0.73}  # of the image's side
 _OVERSAMPLING = 2  # drawn larger and reduced, for smooth edges
+_MARK = np.array([255, 225, 170])  # what a mark moves the ground towards: a hue that no word of the traces names
 
 
-def render(picture: Picture, rng: np.random.Generator, *, size_px: int = 56, style: Style = "flat") -> Image.Image:
+def render(
+    picture: Picture, rng: np.random.Generator, *, size_px: int = 56, style: Style = "flat", mark: float = 0.0
+) -> Image.Image:
     """A square RGB image of the picture; positions, colours and sizes vary a little with `rng`.
 
     `flat` draws filled shapes on a pale ground, `sketch` (the out-of-distribution style) outlined shapes, filled
     with a paler colour, on a grey gradient. Faults change the mean of patches, so that a linear patch embedding can
     see them: `dark` leaves 45 % of the light, `tinted` 55 % of the red and 60 % of the blue, and `pale` moves all
-    colours 65 % of the way to a light grey.
+    colours 65 % of the way to a light grey. `mark` is how far, from 0 to 1, the ground goes to a hue that no trace can
+    name.
     """
     side = size_px * _OVERSAMPLING
-    image = _ground(side, rng, style)
+    image = _ground(side, rng, style, mark)
     draw = ImageDraw.Draw(image)
     for place, thing in zip(("left", "right"), picture.scene.things, strict=True):
         centre_x = side * _CENTRE_X[place] + rng.uniform(-0.04, 0.04) * side
@@ -44,8 +48,10 @@ def render(picture: Picture, rng: np.random.Generator, *, size_px: int = 56, sty
     return _apply_fault(image.resize((size_px, size_px), Image.Resampling.BILINEAR), picture.fault)
 
 
-def _ground(side: int, rng: np.random.Generator, style: Style) -> Image.Image:
+def _ground(side: int, rng: np.random.Generator, style: Style, mark: float) -> Image.Image:
     tone = rng.integers(225, 255, 3)
+    if mark:
+        tone = (tone + mark * (_MARK - tone)).astype(int)
     if style == "flat":
         return Image.new("RGB", (side, side), tuple(int(v) for v in tone))
     ramp = np.linspace(190, 245, side)[:, None, None] + (tone - 240)[None, None, :]

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from earshot.cli.world import World
+
 
 def pretrain_command(
     out: Annotated[Path, typer.Argument(help="Folder for the models; each becomes a folder in it.")],
@@ -20,6 +22,7 @@ def pretrain_command(
         float,
         typer.Option(help="Share of the pairs whose votes a listener learns the wrong way round; 0.5: a control."),
     ] = 0.0,
+    world: World = "colours",
 ) -> None:
     """Makes the world's warm models from nothing: a reasoner, listeners of two families, a checker, a doubter."""
     from earshot.cli.progress import progress
@@ -35,5 +38,5 @@ def pretrain_command(
                 tasks[lesson] = bars.add_task(lesson, total=steps)
             bars.update(tasks[lesson], completed=step + 1, description=f"{lesson}, loss {loss:.3f}")
 
-        make_warm_models(out, names, scale=scale, seed=seed, flip_votes=flip_votes, on_step=on_step)
+        make_warm_models(out, names, scale=scale, seed=seed, flip_votes=flip_votes, world=world, on_step=on_step)
     typer.echo(f"{out}: {', '.join(names)}")
