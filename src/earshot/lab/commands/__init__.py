@@ -8,6 +8,10 @@ COMMANDS = {
     "screen": Command(
         "earshot.lab.commands.screen:screen_command", "What a reward would select among recorded rollouts."
     ),
+    "overoptimise": Command(
+        "earshot.lab.commands.overoptimise:overoptimise_command",
+        "What rewards are worth when they are optimised against.",
+    ),
     "attack": Command(
         "earshot.lab.commands.attack:attack_command", "Try to talk a listener into a side, in many ways."
     ),
