@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from earshot.errors import InputError
 from earshot.judging.pictures import PictureLike
 
 if TYPE_CHECKING:
@@ -43,11 +42,6 @@ class ImageRewardStyle:
         """
         several = isinstance(image_path, list | tuple)
         images = list(image_path) if several else [image_path]
-        if len(images) == 1 and self.references is None:
-            raise InputError(
-                "image_path: 1 image, and this model compares: it has no absolute scale; for a number of one image use "
-                "ImageRewardStyle(model, references=[...]) with images of the prompt, else give several images"
-            )
         scores = self.model.score(prompt=prompt, images=images, references=self.references, seed=self.seed)
         numbers = [math.nan if score is None else score for score in scores]
         return numbers if several else numbers[0]

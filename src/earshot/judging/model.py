@@ -165,7 +165,8 @@ class RewardModel:
             if len(images) == 1:
                 raise InputError(
                     "images: 1 given without references; this model compares images and has no absolute scale, so give "
-                    "at least 2 images of the prompt, or references=[...] to measure by"
+                    "at least 2 images of the prompt, or references=[...] to measure by, as in ImageRewardStyle(model, "
+                    "references=[...])"
                 )
             return [image.strength.value for image in self.rank(prompt=prompt, images=images, seed=seed).images]
         if not references:

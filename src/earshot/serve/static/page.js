@@ -101,7 +101,7 @@ function tellComparison(told) {
   if (told.samples.length === 0) parts.push(soft("Nobody was asked."));
   for (const sample of told.samples) parts.push(reason(sample));
   at("told").replaceChildren(...parts, facts(told.measured));
-  return [headline(told), "Compared in both orders"];
+  return [headline(told), told.samples.length ? "Compared in both orders" : "Answered without asking a model"];
 }
 
 // A trace says “first” and “second” of the images as they were shown, which stand beside it in that order.
@@ -172,10 +172,8 @@ async function ask(event) {
     const answer = await fetch(pair ? "v1/compare" : "v1/rank", { method: "POST", body });
     const told = await answer.json();
     if (!answer.ok) {
-      const where = /\.(\d+)$/.exec(told.param ?? "");
-      const which = told.param === "first" ? "image 1: " : told.param === "second" ? "image 2: " : where ? `${called(Number(where[1]))}: ` : "";
-      say(`${which}${told.message}${told.retryable ? " Try again." : ""}`, true);
-      return;
+      const place = { first: 0, second: 1 }[told.param] ?? /\.(\d+)$/.exec(told.param ?? "")?.[1];
+      return say(`${place === undefined ? "" : `${called(Number(place))}: `}${told.message}${told.retryable ? " Try again." : ""}`, true);
     }
     if (images.length !== asked.length || images.some((image, index) => image !== asked[index])) return say("The images have changed since; ask again.", true);
     const [verdict, done] = (pair ? tellComparison : tellRanking)(told);
