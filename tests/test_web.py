@@ -62,6 +62,9 @@ def test_a_port_that_is_taken_is_named() -> None:
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         assert address_of(listener, "127.0.0.1") == f"http://127.0.0.1:{port}/"
+        # Every address of the machine: the one that a browser here can open.
+        assert address_of(listener, "0.0.0.0") == f"http://127.0.0.1:{port}/"
+        assert address_of(listener, "::") == f"http://[::1]:{port}/"
         with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 cannot be had .*another --port"):
             listen("127.0.0.1", port)
     with pytest.raises(InputError, match="is no address of this machine"):

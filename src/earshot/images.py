@@ -59,6 +59,12 @@ class ImageLimits:
     max_pixel_scans: int = 2_000_000_000
     """Pixels times scans of a JPEG: a progressive one goes over its pixels some ten times, and a bomb thousands."""
 
+    @property
+    def area(self) -> str:
+        """The most pixels, for people: no more than there may be."""
+        most = self.max_pixels
+        return f"{most // 100_000 / 10:g} megapixels" if most >= 1_000_000 else f"{most} pixels"
+
 
 DEFAULT_LIMITS = ImageLimits()
 
@@ -189,7 +195,7 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> None:
     if min(width, height) < limits.min_side_px:
         raise Refused(f"is {width} x {height} pixels, expected sides of at least {limits.min_side_px}")
     if width * height > limits.max_pixels:
-        raise Refused(f"is {width} x {height} pixels, expected at most {limits.max_pixels} in all; shrink the image")
+        raise Refused(f"is {width} x {height} pixels, expected at most {limits.area}; shrink the image")
     if max(width, height) > limits.max_aspect * min(width, height):
         raise Refused(f"is {width} x {height} pixels, expected at most 1 : {limits.max_aspect:g}; crop the image")
 

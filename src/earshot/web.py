@@ -112,7 +112,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket, host: str) -> str:
-    """What a browser is told: the address of a server that listens for `host`."""
+    """What a browser on this machine is told: the address of a server that listens for `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://{_in_a_url(host)}:{listener.getsockname()[1]}/"
 
 

@@ -23,7 +23,11 @@ def tensors():
     return torch.from_numpy(arrays()).permute(0, 3, 1, 2).float() / 255
 
 
-@pytest.mark.parametrize("images", [arrays(), tensors(), [shade(b) for b in BRIGHTNESS]], ids=["NHWC", "NCHW", "list"])
+@pytest.mark.parametrize(
+    "images",
+    [arrays(), torch.from_numpy(arrays()), tensors(), [shade(b) for b in BRIGHTNESS]],
+    ids=["NHWC", "uint8 tensor", "NCHW", "list"],
+)
 def test_scores_are_win_rates_within_the_prompt(images):
     # As flow_grpo/rewards.py calls its parts: score_fns[name](images, prompts, metadata)
     scores, rest = group_win_rates(RewardModel(Opinionated()))(images, PROMPTS, [{}] * 5)
@@ -59,6 +63,7 @@ def test_what_did_not_come_out_is_not_a_number():
     ("images", "message"),
     [
         (torch.zeros(2, 16, 16, 3), "expected \\(n, 3, height, width\\)"),
+        (torch.zeros(2, 3, 16, 16, dtype=torch.uint8), "expected uint8 and \\(height, width, 3\\)"),
         (torch.full((2, 3, 16, 16), 200.0), "outside \\[0, 1\\]"),
         (torch.full((2, 3, 16, 16), float("nan")), "outside \\[0, 1\\]"),
         (np.zeros((16, 16, 3), dtype=np.uint8), "expected \\(n, height, width, 3\\)"),

@@ -30,7 +30,7 @@ def test_the_example_of_its_readme_runs(images):
 
 
 def test_a_single_image_needs_references(images):
-    with pytest.raises(InputError, match="no absolute scale"):
+    with pytest.raises(InputError, match=r"no absolute scale.*ImageRewardStyle\(model, references="):
         ImageRewardStyle(MODEL).score("a grey square", images[0])
     score = ImageRewardStyle(MODEL, references=[images[0]]).score("a grey square", images[1])
     assert score == pytest.approx(0.9526, abs=1e-4)  # σ(60 / 20)

@@ -220,6 +220,12 @@ def test_one_picture_given_twice_is_one_half_and_nobody_is_asked(seed):
     assert ranking.ranks[0] == ranking.ranks[2]
 
 
+def test_the_prompt_and_the_images_may_be_given_by_place():
+    assert NOISY.compare("a", DARK, LIGHT) == NOISY.compare(prompt="a", first=DARK, second=LIGHT)
+    assert NOISY.rank("a", [DARK, LIGHT]) == NOISY.rank(prompt="a", images=[DARK, LIGHT])
+    assert NOISY.score("a", [DARK, LIGHT]) == NOISY.score(prompt="a", images=[DARK, LIGHT])
+
+
 def test_a_prompt_that_is_too_long_is_an_error_in_its_place_alone():
     class Short(Opinionated):
         def judge(self, pairs, **how):

@@ -1,8 +1,10 @@
 """HTTP gives the numbers that Python gives, in every route and dialect."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from PIL import ImageChops, ImageStat
 from starlette.testclient import TestClient
 
 import earshot
@@ -11,6 +13,10 @@ from earshot.images import load_image
 from earshot.judging.model import RewardModel
 from earshot.measured import side_by_side
 from earshot.serve import Server
+from earshot.serve.requests import PICTURES, PROMPT, STATIC, CompareRequest
+from earshot.world.pairs import POPULATIONS, draw_pair, pair_generator, render_pair
+from earshot.world.render import render
+from earshot.world.scene import Picture, prompt_text
 from tests.judging.opinions import Opinionated
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, MIDDLE, PAIR, png, refusal
 
@@ -105,7 +111,7 @@ def test_unirl_gets_results_errors_and_its_identities_back(client: TestClient) -
 
 
 def test_the_shipped_model_gives_one_p_first_by_python_and_http() -> None:
-    model = earshot.load("world:reasoner", max_new_tokens=48)
+    model = earshot.load("world:reasoner", max_new_tokens=96)
     server = Server(model)
     server.start()
     try:
@@ -113,6 +119,7 @@ def test_the_shipped_model_gives_one_p_first_by_python_and_http() -> None:
         told = client.post("/v1/compare", json={**PAIR, "seed": 1}).json()
         python = model.compare(prompt="a grey square", first=png(100), second=png(140), seed=1)
         page = client.get("/").text
+        example = client.post("/v1/compare", json=CompareRequest.example).json()
     finally:
         server.stop()
     assert set(told) == {*python.as_dict(), "note", "measured"}
@@ -120,6 +127,7 @@ def test_the_shipped_model_gives_one_p_first_by_python_and_http() -> None:
         model.note is not None and "coloured shapes" in model.note and told["note"] == model.note and model.note in page
     )
     assert told["p_first"] == (None if python.p_first is None else pytest.approx(python.p_first, abs=1e-6))
+    assert example["verdict"] == "first" and example["orders_agree"], "the page's example decides nothing"
 
 
 def test_every_example_of_the_description_runs(client: TestClient) -> None:
@@ -130,6 +138,24 @@ def test_every_example_of_the_description_runs(client: TestClient) -> None:
         example = post["requestBody"]["content"]["application/json"]["example"]
         answer = client.post(path, json=example)
         assert answer.status_code == 200, (path, answer.text)
+
+
+def test_the_example_is_the_worlds_and_its_first_picture_is_what_was_asked_for() -> None:
+    rng = pair_generator(7, "test", 7)
+    pair = draw_pair(rng, POPULATIONS["test"])
+    assert prompt_text(pair.truth.wanted) == PROMPT
+    assert pair.truth.first == Picture(pair.truth.wanted, "clean")
+    drawn = [*render_pair(pair.truth, rng, POPULATIONS["test"], 224)]
+    drawn.append(render(Picture(replace(pair.truth.wanted, left=None), "clean"), rng, size_px=224))
+    for name, one in zip(PICTURES, drawn, strict=True):
+        # Not to the last bit, in which versions of Pillow may differ.
+        assert max(ImageStat.Stat(ImageChops.difference(load_image(STATIC / name), one)).mean) < 0.5, name
+
+
+def test_the_page_says_who_is_asked_as_text() -> None:
+    who = {"Model": "<i>mine</i>", "Decided by": "the model"}
+    page = TestClient(Server(RewardModel(Opinionated()), who=who), base_url=ADDRESS).get("/").text
+    assert "Model <strong>&lt;i&gt;mine&lt;/i&gt;</strong> · Decided by <strong>the model</strong>" in page
 
 
 def test_the_page_says_what_to_know_of_its_model_as_text_and_nothing_of_others(client: TestClient) -> None:

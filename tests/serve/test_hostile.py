@@ -1,10 +1,12 @@
 """Bad input gets a 4xx with its code, and nothing of this machine."""
 
 import base64
+import io
 import json
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from earshot.images import ImageLimits
@@ -151,6 +153,11 @@ def test_limits_are_heeded_before_anything_is_decoded(monkeypatch: pytest.Monkey
     refusal(small(images=2).post("/v1/rank", json={"prompt": "p", "images": [DARK] * 3}), 413, "too_many_images")
     limited = small(image=ImageLimits(max_bytes=20))
     assert refusal(limited.post("/v1/compare", json=PAIR), 413, "image_too_large")["param"] == "first"
+    file = io.BytesIO()
+    Image.new("1", (5000, 5000)).save(file, "PNG")
+    large = b64(file.getvalue())
+    told = refusal(small().post("/v1/compare", json={**PAIR, "second": large}), 422, "image_refused")["message"]
+    assert "5000 x 5000 pixels" in told and "16.7 megapixels" in told and "JPEG, PNG" in told and "16 MiB" in told
     limited = small(image=ImageLimits(max_pixels=255))  # they are 16 x 16
     assert refusal(limited.post("/v1/compare", json=PAIR), 422, "image_refused")["param"] == "first"
     for name, code in (("tokens", 413), ("images", 413), ("bytes", 413), ("pixels", 413)):

@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from earshot.cli.main import main
+from earshot.cli.serve import elsewhere
 from earshot.errors import InputError
 from earshot.serve import read_key
 from tests.serve.conftest import PAIR
@@ -144,6 +146,11 @@ def test_what_is_no_http_harms_nothing() -> None:
                 connection.shutdown(socket.SHUT_WR)
                 assert b"200 OK" not in connection.recv(1000)
         assert ask(address, "/v1/compare", PAIR)[0] == 200
+
+
+def test_others_are_told_how_to_reach_it() -> None:
+    told = elsewhere("http://127.0.0.1:8379/", ["rewards.example"])
+    assert f"http://{socket.gethostname()}:8379/ or http://rewards.example:8379/" in told and "--name" in told
 
 
 def test_a_host_that_others_reach_needs_a_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -32,8 +32,9 @@ def group_win_rates(model: RewardModel, *, references: References | None = None,
         seed: Of the sampling.
 
     Returns:
-        A function of `(images, prompts, metadata)`: images as a torch tensor (n, 3, height, width) in [0, 1], as an
-        array (n, height, width, 3) of uint8, or as a list of what `compare` takes; n prompts; n mappings or nothing.
+        A function of `(images, prompts, metadata)`: images as a torch tensor (n, 3, height, width) of floats in
+        [0, 1], as a tensor or array (n, height, width, 3) of uint8, or as a list of what `compare` takes; n prompts; n
+        mappings or nothing.
         It raises an InputError for a group of one without references, and an ImageError for a refused image.
 
     Source of the shapes: `ddpo_pytorch/rewards.py` in kvablack/ddpo-pytorch (commit 1958463) and `flow_grpo/rewards.py`
@@ -73,12 +74,16 @@ def unstack(images: Any) -> list[PictureLike]:
         ImageError: A tensor or array is not of the shape and range that `group_win_rates` names.
     """
     if hasattr(images, "detach"):  # a torch tensor, which this need not import
-        values = images.detach().float().cpu().numpy()
-        if values.ndim != 4 or values.shape[1] != 3:
-            raise ImageError(f"images: is a tensor of shape {values.shape}, expected (n, 3, height, width)")
-        if not np.isfinite(values).all() or values.min(initial=0.0) < -0.01 or values.max(initial=0.0) > 1.01:
-            raise ImageError("images: is a tensor with values outside [0, 1], expected pixels in that range")
-        images = (values * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        images = images.detach().cpu()
+        images = _scaled(images.float().numpy()) if images.is_floating_point() else images.numpy()
     if isinstance(images, np.ndarray) and images.ndim != 4:
         raise ImageError(f"images: is an array of shape {images.shape}, expected (n, height, width, 3)")
     return list(images)
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    if values.ndim != 4 or values.shape[1] != 3:
+        raise ImageError(f"images: is a tensor of shape {values.shape}, expected (n, 3, height, width)")
+    if not np.isfinite(values).all() or values.min(initial=0.0) < -0.01 or values.max(initial=0.0) > 1.01:
+        raise ImageError("images: is a tensor with values outside [0, 1], expected pixels in that range")
+    return (values * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)

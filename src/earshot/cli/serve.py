@@ -1,5 +1,6 @@
 """`earshot serve`: a reward model over HTTP."""
 
+import socket
 from pathlib import Path
 
 import typer
@@ -26,6 +27,7 @@ def serve_command(
     from functools import partial
 
     from earshot.errors import InputError
+    from earshot.predictions.judgement import AUTHOR
 
     needed = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
@@ -41,6 +43,11 @@ def serve_command(
         typer.echo(f"{key_file}: others on this machine may read the key (mode {mode:o}); chmod 600 it", err=True)
     limits = Limits()
     limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
+    who = {
+        "Model": asked.model,
+        "Listener": ", ".join(asked.listeners()) or "none",
+        "Decided by": "the model (author)" if asked.decide == AUTHOR else asked.decide,
+    }
     load = partial(asked.load, batch_size=2 * batch)  # both orders of each
     # Before the model, so that an address that cannot be had is told at once.
     with listen(host, port) as listener, Workers(partial(load_share, of=workers, load=load), workers) as engine:
@@ -54,6 +61,20 @@ def serve_command(
             at_once=workers,
             max_new_tokens=asked.max_new_tokens,
             up=engine.up,
+            who=who,
         )
         tell_note(engine.note)
-        serve(server, listener, host, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))
+
+        def announce(address: str) -> None:
+            typer.echo(f"{address}  (Ctrl-C ends it)")
+            if host not in LOOPBACK:
+                typer.echo(elsewhere(address, name), err=True)
+
+        serve(server, listener, host, announce)
+
+
+def elsewhere(address: str, names: list[str]) -> str:
+    """How other machines reach a server that this one reaches at an address."""
+    port = address.rpartition(":")[2]
+    known = " or ".join(f"http://{name}:{port}" for name in (socket.gethostname(), *names))
+    return f"from other machines: {known}, or this machine's IP address; any other host name needs --name"

@@ -90,7 +90,7 @@ class RewardModel:
         nothing = "of photographs and art the verdicts mean nothing (docs/models.md names models for those)"
         return f"{names}: taught on {pictures} alone; {nothing}"
 
-    def compare(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Judgement:
+    def compare(self, prompt: str, first: PictureLike, second: PictureLike, *, seed: int = 0) -> Judgement:
         """Which of two images people prefer for a prompt, judged in both orders.
 
         Args:
@@ -109,7 +109,7 @@ class RewardModel:
         assert isinstance(one, Image) and isinstance(two, Image)
         return replace(self.answer([question])[0], pictures=(two, one) if question.turned else (one, two))
 
-    def rank(self, *, prompt: str, images: Sequence[PictureLike], seed: int = 0) -> ImageRanking:
+    def rank(self, prompt: str, images: Sequence[PictureLike], *, seed: int = 0) -> ImageRanking:
         """Ranks images of one prompt, 1 for the best, with Bradley–Terry strengths.
 
         Up to eight images meet each other once; more play Swiss rounds of at most n⌈log2 n⌉ comparisons in all.
@@ -134,9 +134,9 @@ class RewardModel:
 
     def score(
         self,
-        *,
         prompt: str,
         images: Sequence[PictureLike],
+        *,
         references: Sequence[PictureLike] | None = None,
         seed: int = 0,
     ) -> list[float | None]:
@@ -165,7 +165,8 @@ class RewardModel:
             if len(images) == 1:
                 raise InputError(
                     "images: 1 given without references; this model compares images and has no absolute scale, so give "
-                    "at least 2 images of the prompt, or references=[...] to measure by"
+                    "at least 2 images of the prompt, or references=[...] to measure by, as in ImageRewardStyle(model, "
+                    "references=[...])"
                 )
             return [image.strength.value for image in self.rank(prompt=prompt, images=images, seed=seed).images]
         if not references:
@@ -402,7 +403,11 @@ def _at_address(text: str, prompts: str | Path | None) -> ListenerSpec:
     """
     spec = parse_listener(text)
     if not parse_address("+".join(spec.sources)).chat:
-        raise InputError(f"{text}: an 'earshot serve' judges by itself; expected http://HOST:PORT/v1#NAME")
+        raise InputError(
+            f"{text}: is no reasoner that can be loaded, expected http://HOST:PORT/v1#NAME of a chat server; if an "
+            "'earshot serve' is there, it judges by itself and is asked over HTTP: POST /v1/compare, with code to copy "
+            "at /docs (docs/serve.md)"
+        )
     options = {key: getattr(spec, key) for key in OF_A_SERVER}
     if spec.key_env == ListenerSpec.key_env:
         options["key_env"] = "EARSHOT_REASONER_KEY"

@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from mimetypes import guess_type
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -31,8 +32,8 @@ from earshot.serve.metrics import Metrics
 from earshot.serve.openapi import describe
 from earshot.serve.refusals import ClientGone, Refusal, internal, late
 from earshot.serve.requests import (
-    BLUE,
-    RED,
+    PROMPT,
+    STATIC,
     BatchScoreRequest,
     Body,
     CompareRequest,
@@ -46,11 +47,12 @@ from earshot.web import Message, Receive, Send, content_policy, guarded, names_o
 log = logging.getLogger("earshot.serve")
 
 _POLICY = content_policy(images="'self' blob:")
-_STATIC = Path(__file__).parent / "static"
 _STATES = {
     "/livez": "Whether it lives.",
     "/readyz": "Whether it has made a first comparison, has a model, and is not going away.",
     "/health": "The same, and the names of its rewards.",
+    "/metrics": "Counts, times and what is under way, as Prometheus reads them.",
+    "/openapi.json": "This description.",
 }
 
 
@@ -67,6 +69,7 @@ class Server:
         at_once: How many batches the model may have at a time.
         max_new_tokens: The longest completion, for the count of tokens.
         up: Whether there is a model to ask.
+        who: Who judges, who reads along and who decides, for the top of the page.
 
     Attributes:
         admission: Close it to let nobody in.
@@ -85,6 +88,7 @@ class Server:
         at_once: int = 1,
         max_new_tokens: int = 512,
         up: Callable[[], bool] = lambda: True,
+        who: Mapping[str, str] | None = None,
     ) -> None:
         self._limits = limits = limits or Limits()
         self._names = names_of(host, names)
@@ -118,9 +122,9 @@ class Server:
             "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
             "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
             "/openapi.json": lambda: _json(described),
-            "/": _front(note_of(model)),
-            "/docs": _page(_STATIC / "docs.html"),
-            **{f"/{file.name}": _page(file) for file in _STATIC.iterdir() if file.name != "index.html"},
+            "/": _front(note_of(model), who or {}, limits),
+            "/docs": _page(STATIC / "docs.html"),
+            **{f"/{file.name}": _page(file) for file in STATIC.iterdir() if file.name != "index.html"},
         }
 
     def start(self) -> None:
@@ -133,7 +137,7 @@ class Server:
         Raises:
             Refusal: The model gives none.
         """
-        asked = CompareRequest(prompt="a red square", first=RED, second=BLUE)
+        asked = CompareRequest.model_validate(CompareRequest.example)
         call = Call(Place(Admission(self._limits.together)), time.monotonic() + 600)
         self._answers.compare(asked, call)
         self.ready.set()
@@ -239,10 +243,15 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _front(note: str | None) -> Callable[[], Response]:
-    """The page, which says at its top what to know of the model."""
-    told = "" if note is None else f'<p id="note" class="note">{html.escape(note)}</p>'
-    text = (_STATIC / "index.html").read_text(encoding="utf-8").replace("<!-- note -->", told)
+def _front(note: str | None, who: Mapping[str, str], limits: Limits) -> Callable[[], Response]:
+    """The page, which says at its top who is asked and what to know of them."""
+    named = " · ".join(f"{html.escape(role)} <strong>{html.escape(name)}</strong>" for role, name in who.items())
+    text = Template((STATIC / "index.html").read_text(encoding="utf-8")).substitute(
+        who=f'<p id="who">{named}</p>' if named else "",
+        note="" if note is None else f'<p id="note" class="note">{html.escape(note)}</p>',
+        prompt=html.escape(PROMPT),
+        most=limits.images,
+    )
     return partial(Response, text, media_type="text/html")
 
 

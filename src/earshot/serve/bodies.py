@@ -15,6 +15,7 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from starlette.requests import Request
 
 from earshot.errors import ImageError
+from earshot.image_sizes import Refused
 from earshot.images import SUFFIXES, read_header
 from earshot.judging.pictures import Picture, take_picture
 from earshot.serve.admission import Limits, Place
@@ -44,7 +45,9 @@ async def read_body(request: Request, limits: Limits, place: Place, timeout_s: f
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refusal(415, "encoded_body", "the body is compressed; send it as it is")
-    too_large = Refusal(413, "body_too_large", f"the body has more than {limits.body_bytes} bytes; send less at once")
+    too_large = Refusal(
+        413, "body_too_large", f"the body has more than {_mebibytes(limits.body_bytes)}; send less at once"
+    )
     length = request.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > limits.body_bytes):
         raise too_large
@@ -181,22 +184,28 @@ def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place:
             place.take(pixels=header.width_px * header.height_px)
         for name, data in files:
             pictures.append(take_picture(data, argument=name, limits=limits.image))
-    except ImageError:  # not told as the decoder says it, which may hold addresses
+    except ImageError as error:
+        # In our own words, or in none: what a decoder says may hold addresses.
+        found = str(error.__cause__) if isinstance(error.__cause__, Refused) else "cannot be decoded; save it again"
         most = limits.image
         raise Refusal(
             422,
             "image_refused",
-            f"this is no image that is taken; expected a whole {', '.join(SUFFIXES)} of one frame, at most "
-            f"{most.max_pixels} pixels and 1 : {most.max_aspect:g}, with sides of at least {most.min_side_px}",
+            f"this image {found} (taken: {', '.join(SUFFIXES)} files with one picture of at most {most.area} and "
+            f"{_mebibytes(most.max_bytes)}, no side more than {most.max_aspect:g} times the other)",
             param=name,
         ) from None
     return pictures
 
 
+def _mebibytes(n: int) -> str:
+    return f"{n / 2**20:g} MiB"
+
+
 def _file(name: str, source: str | bytes, limits: Limits) -> bytes:
     most = limits.image.max_bytes
     if len(source) > (most if isinstance(source, bytes) else most * 4 // 3 + 1000):
-        raise Refusal(413, "image_too_large", f"the image has more than {most} bytes; shrink it", param=name)
+        raise Refusal(413, "image_too_large", f"the image has more than {_mebibytes(most)}; shrink it", param=name)
     if isinstance(source, bytes):
         return source
     data = _DATA.match(source)

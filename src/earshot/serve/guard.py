@@ -13,7 +13,7 @@ from earshot.web import Message, stranger
 HEALTH = frozenset({"/livez", "/readyz", "/health"})
 """Answered without a key."""
 _STRANGERS = {
-    "forbidden_host": "this server does not go by the name in the Host header",
+    "forbidden_host": "this server does not go by the name in the Host header; start it with --name NAME to add one",
     "cross_site": "another site's page may not ask this server",
 }
 

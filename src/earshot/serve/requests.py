@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import base64
-from io import BytesIO
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
-import PIL.Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 MAX_SEED = 2**63 - 1
 
 
-def _plain_png(red: int, green: int, blue: int, side_px: int = 16) -> str:
-    """A picture of one colour, for an example; made here so that no text of a kilobyte stands in the source."""
-    file = BytesIO()
-    PIL.Image.new("RGB", (side_px, side_px), (red, green, blue)).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
-
-
-RED, BLUE, GREEN = _plain_png(200, 30, 30), _plain_png(30, 30, 200), _plain_png(30, 160, 30)
+STATIC: Final = Path(__file__).parent / "static"
+PROMPT: Final = "large green square , small purple triangle"
+PICTURES: Final = {
+    name: base64.b64encode((STATIC / name).read_bytes()).decode() for name in ("first.png", "second.png", "third.png")
+}
+"""Made-up coloured shapes of the synthetic world for `PROMPT`, in base64, by the file that the server gives them as: as
+asked, with a wrong colour and a tint, and without the square."""
+FIRST, SECOND, THIRD = PICTURES.values()
 
 # Text in JSON, the bytes of a file in multipart. Neither is looked at before the limits are.
 Image: TypeAlias = Annotated[
@@ -39,6 +38,8 @@ class Body(BaseModel):
     timeout_s: Annotated[float, Field(gt=0, description="No answer is wanted later than this.")] | None = None
     example: ClassVar[dict[str, Any]]
     """One that runs."""
+    answer: ClassVar[str]
+    """The fields of what comes back."""
     multipart: ClassVar[bool] = True
     """Whether it may be a form, with files for images."""
 
@@ -49,9 +50,13 @@ class _Asked(Body):
 
 
 class CompareRequest(_Asked):
-    """Which of two images people prefer; what is `measured` of each stands beside it and is no part of the verdict."""
+    """Which of two images people prefer; what is measured of each stands beside it and is no part of the verdict."""
 
-    example = {"prompt": "a red square", "first": RED, "second": BLUE, "seed": 0}
+    answer = (
+        "verdict (first, second or null, then reason says why), p_first and that of each order, orders_agree, p_read "
+        "by listener, samples with their traces, note, measured"
+    )
+    example = {"prompt": PROMPT, "first": FIRST, "second": SECOND, "seed": 0}
     first: Image
     second: Image
 
@@ -59,22 +64,30 @@ class CompareRequest(_Asked):
 class RankRequest(_Asked):
     """Several images of one prompt, best first."""
 
-    example = {"prompt": "a red square", "images": [RED, BLUE, GREEN], "seed": 0}
+    answer = (
+        "images (of each its rank, win_rate, and strength with a 95 % interval), order, cycles, comparisons, "
+        "n_missing, note"
+    )
+    example = {"prompt": PROMPT, "images": [FIRST, SECOND, THIRD], "seed": 0}
     images: Annotated[list[Image], Field(min_length=2)]
 
 
 class ScoreRequest(_Asked):
     """A number for each image: against each other, or against references."""
 
-    example = {"prompt": "a red square", "images": [RED, BLUE], "references": [GREEN], "seed": 0}
+    answer = "scores: strengths, or win rates against the references; null where no comparison came out"
+    example = {"prompt": PROMPT, "images": [FIRST, SECOND], "references": [THIRD], "seed": 0}
     images: Annotated[list[Image], Field(min_length=1)]
-    references: Annotated[list[Image], Field(min_length=1)] | None = None
+    references: (
+        Annotated[list[Image], Field(min_length=1, description="Images of the prompt to measure by.")] | None
+    ) = None
 
 
 class ListenRequest(Body):
     """What the listener concludes from each of several traces about the images as given."""
 
-    example = {"prompt": "a red square", "first": RED, "second": BLUE, "traces": ["the first shows a red square ."]}
+    answer = "p_first for each trace; listener"
+    example = {"prompt": PROMPT, "first": FIRST, "second": SECOND, "traces": ["the first shows a large green square ."]}
     prompt: Prompt
     first: Image
     second: Image
@@ -86,7 +99,8 @@ class ComputeRequest(Body):
 
     model_config = ConfigDict(extra="ignore")
     multipart = False
-    example = {"prompt": ["a red square", "a red square"], "image": [RED, BLUE]}
+    answer = "rewards: win rates among the images of a prompt, null where no comparison came out"
+    example = {"prompt": [PROMPT, PROMPT], "image": [FIRST, SECOND]}
     prompt: Annotated[list[Prompt], Field(min_length=1)]
     image: Annotated[list[Image], Field(min_length=1)]
     video: None = None
@@ -119,11 +133,12 @@ class BatchScoreRequest(Body):
 
     model_config = ConfigDict(extra="ignore")
     multipart = False
+    answer = "results, errors and identities, one of each an image"
     example = {
         "protocol_version": "1",
         "requests": [
-            {"history": [{"text": "a red square", "image_b64": image}], "required_rewards": ["win_rate"]}
-            for image in (RED, BLUE)
+            {"history": [{"text": PROMPT, "image_b64": image}], "required_rewards": ["win_rate"]}
+            for image in (FIRST, SECOND)
         ],
     }
     protocol_version: Literal["1"] = "1"

@@ -1,8 +1,9 @@
-import { element } from "./element.js";
+import { element, table } from "./element.js";
 
 // Everything that comes from models or files is put into the page as text, never as markup.
 const at = (id) => document.getElementById(id);
-const images = []; // {file, name, url}
+const images = []; // {file, name, url}, numbered in the order in which they were given
+const MOST = Number(at("files").dataset.most);
 
 const say = (text, bad = false) => {
   at("status").textContent = text;
@@ -10,109 +11,147 @@ const say = (text, bad = false) => {
 };
 const percent = (p) => (p === null ? "no verdict" : `${(100 * p).toFixed(1)} %`);
 const called = (index) => `image ${index + 1}`;
+const soft = (text) => element("p", text, { class: "soft" });
 
-function show() {
-  at("images").replaceChildren(
-    ...images.map((image, index) => {
-      const item = element("li", null);
-      const name = called(index);
-      item.append(element("img", null, { src: image.url, alt: `${name}: ${image.name}` }));
-      const label = element("div", null, { class: "name" });
-      label.append(element("strong", name), " ", element("bdi", image.name));
-      const remove = element("button", "Remove", { type: "button", "aria-label": `Remove ${name}` });
-      remove.addEventListener("click", () => drop(index));
-      item.append(label, remove);
-      return item;
-    }),
-  );
+// The images, in their own order or another, and what is said of each: {badge, best, more}.
+function show(order = images.keys(), said = []) {
+  at("images").replaceChildren(...Array.from(order, (index) => card(index, said[index])));
+  at("images").classList.toggle("pair", images.length <= 2);
   at("go").textContent = images.length > 2 ? "Rank" : "Compare";
+  at("example").hidden = images.length > 0;
+}
+
+function card(index, said = { more: [] }) {
+  const image = images[index];
+  const item = element("li", null, said.best ? { class: "best" } : {});
+  item.append(element("img", null, { src: image.url, alt: `${called(index)}: ${image.name}` }));
+  const label = element("div", null, { class: "name" });
+  label.append(element("strong", called(index)), element("bdi", image.name));
+  if (said.badge) label.append(element("span", said.badge, { class: "badge" }));
+  const remove = element("button", "Remove", { type: "button", "aria-label": `Remove ${called(index)}` });
+  remove.addEventListener("click", () => drop(index));
+  label.append(remove);
+  item.append(label, ...said.more);
+  return item;
+}
+
+// What was said of other images is no longer so.
+function forget() {
+  at("verdict").hidden = true;
+  at("told").replaceChildren();
+  show();
 }
 
 function add(files) {
-  const taken = [...files].filter((file) => file.type.startsWith("image/"));
-  if (taken.length < files.length) say("Only images are taken: PNG, JPEG or WebP.", true);
-  for (const file of taken) {
+  const types = at("files").accept.split(",");
+  const taken = [...files].filter((file) => types.includes(file.type));
+  const given = images.length + taken.length;
+  for (const file of taken.slice(0, MOST - images.length)) {
     images.push({ file, name: file.name || "pasted", url: URL.createObjectURL(file) });
   }
-  show();
-  if (taken.length === files.length) say(images.length === 1 ? "1 image; one more is needed." : `${images.length} images.`);
+  forget();
+  if (taken.length < files.length) say("Only images are taken: PNG, JPEG or WebP.", true);
+  else if (given > MOST) say(`${given} images were given; the first ${MOST} are kept, the most that a request may have.`, true);
+  else say(given === 1 ? "1 image; one more is needed." : `${given} images.`);
 }
 
 function drop(index) {
   const [gone] = images.splice(index, 1);
   URL.revokeObjectURL(gone.url);
-  show();
+  forget();
   say(`${images.length} images.`);
   (at("images").querySelectorAll("button")[Math.min(index, images.length - 1)] ?? at("files")).focus();
 }
 
 function bar(label, p) {
-  const row = element("div", null, { class: "order" });
-  row.append(element("span", label, { class: "label" }));
   const text = percent(p);
-  // A meter has a name and a value that are read out.
-  if (p !== null) row.append(element("meter", text, { min: 0, max: 1, value: p, "aria-label": `${label}: ${text}` }));
-  else row.append(element("span", "–", { "aria-hidden": "true" }));
-  row.append(element("output", text));
+  const row = element("div", null, { class: "order" });
+  // It has a name and a value that are read out.
+  const meter = { role: "meter", "aria-label": `${label}: ${text}`, "aria-valuemin": 0, "aria-valuemax": 1, "aria-valuenow": p };
+  const track = element("div", null, p === null ? { class: "bar" } : { class: "bar", ...meter });
+  const fill = element("div", null);
+  fill.style.width = `${100 * (p ?? 0)}%`;
+  track.append(fill);
+  row.append(element("span", label, { class: "label" }), track, element("output", text));
   return row;
 }
 
+function headline(told) {
+  if (told.samples.length && told.orders_agree === false) return "Undecided: the answer follows the order in which the images are shown.";
+  if (told.verdict === null) return `No verdict: ${told.reason}.`;
+  const [side, p] = told.verdict === "first" ? [0, told.p_first] : [1, 1 - told.p_first];
+  return `People would prefer ${called(side)}, with ${percent(p)}; both orders agree.`;
+}
+
 function tellComparison(told) {
-  const side = told.verdict === "first" ? 0 : 1;
-  at("verdict").textContent = told.verdict === null
-    ? `No verdict: ${told.reason}.`
-    : `People would prefer ${called(side)}, with ${percent(side === 0 ? told.p_first : 1 - told.p_first)}.`;
+  const best = told.orders_agree ? ["first", "second"].indexOf(told.verdict) : -1;
+  show(images.keys(), images.map((_, index) => ({ best: index === best, badge: index === best ? "preferred" : "", more: [] })));
   const parts = [
     element("h3", "Probability that people prefer image 1"),
-    bar("both orders", told.p_first),
     bar("image 1 shown first", told.p_first_forward),
     bar("image 2 shown first", told.p_first_swapped),
+    bar("mean of both orders", told.p_first),
   ];
-  if (told.orders_agree !== null) {
-    parts.push(element("p", told.orders_agree ? "Both orders agree." : "The two orders disagree.", { class: "soft" }));
-  }
   parts.push(element("h3", "What listeners made of the reasons"));
   const readers = Object.entries(told.p_read);
-  if (readers.length === 0) parts.push(element("p", "No listener was asked.", { class: "soft" }));
+  if (readers.length === 0) parts.push(soft("No listener was asked."));
   for (const [name, p] of readers) parts.push(bar(`${name}, both orders`, p));
-  if (told.decided_by !== "author") parts.push(bar("the author of the reasons", told.p_author), element("p", `${told.decided_by} decides.`, { class: "soft" }));
-  const facts = element("table", null, { id: "measured" });
-  facts.append(element("caption", told.measured.label, { class: "soft" }));
-  for (const [name, ...texts] of [["", called(0), called(1)], ...told.measured.table]) {
-    const row = element("tr", null);
-    row.append(element("th", name, { scope: "row" }), ...texts.map((text) => element("td", text)));
-    facts.append(row);
-  }
+  if (told.decided_by !== "author") parts.push(bar("the author of the reasons", told.p_author), soft(`${told.decided_by} decides.`));
   parts.push(element("h3", "Reasons"));
-  for (const sample of told.samples) {
-    const shown = sample.order === "forward" ? "image 1 shown first" : "image 2 shown first, so that “first” means image 2";
-    const verdict = sample.side === null ? `no verdict (${sample.malformed})` : `for ${called(sample.side === "first" ? 0 : 1)}`;
-    const heard = Object.entries(sample.listener).map(([name, p]) => `; ${name} then gives image 1 ${percent(p)}`).join("");
-    parts.push(element("p", `${shown}: ${verdict}${heard}`, { class: "soft" }), element("p", sample.trace.trim() || "(no words)", { class: "trace", dir: "auto" }));
+  if (told.samples.length === 0) parts.push(soft("Nobody was asked."));
+  for (const sample of told.samples) parts.push(reason(sample));
+  at("told").replaceChildren(...parts, facts(told.measured));
+  return [headline(told), told.samples.length ? "Compared in both orders" : "Answered without asking a model"];
+}
+
+// A trace says “first” and “second” of the images as they were shown, which stand beside it in that order.
+function reason(sample) {
+  const shown = sample.order === "forward" ? [0, 1] : [1, 0];
+  const box = element("div", null, { class: "reason" });
+  for (const [place, index] of shown.entries()) {
+    const figure = element("figure", null);
+    figure.append(element("img", null, { src: images[index].url, alt: "" }));
+    figure.append(element("figcaption", `${place ? "“second”" : "“first”"}: ${called(index)}`));
+    box.append(figure);
   }
-  at("told").replaceChildren(...parts, facts);
+  const text = element("div", null);
+  text.append(soft(verdictOf(sample)), element("p", sample.trace.trim() || "(no words)", { class: "trace", dir: "auto" }));
+  box.append(text);
+  return box;
+}
+
+function verdictOf(sample) {
+  if (sample.side === null) return `No verdict (${sample.malformed}).`;
+  const first = sample.side === "first";
+  const says = [`Says ${called(first ? 0 : 1)}; its own probability for image 1: ${percent(sample.p_first)}`];
+  if (sample.p_first !== 0.5 && first !== sample.p_first > 0.5) says.push(" (the answer was sampled, and fell on the less likely side)");
+  for (const [name, p] of Object.entries(sample.listener)) says.push(`; ${name}, from the reason alone: ${percent(p)}`);
+  return `${says.join("")}.`;
+}
+
+function facts(measured) {
+  const made = table(measured.label, [["", called(0), called(1)], ...measured.table]);
+  made.id = "measured";
+  return made;
 }
 
 function tellRanking(told) {
-  const best = told.order[0];
-  at("verdict").textContent = best === undefined ? "No verdict: no comparison came out." : `People would prefer ${called(best)}.`;
-  const table = element("table", null);
-  table.append(element("caption", "Images, best first", { class: "soft" }));
-  const head = element("tr", null);
-  for (const name of ["Rank", "Image", "Preferred to another", "Strength"]) head.append(element("th", name, { scope: "col" }));
-  table.append(head);
-  const rest = told.images.map((_, index) => index).filter((index) => !told.order.includes(index));
-  for (const index of [...told.order, ...rest]) {
-    const image = told.images[index];
-    const row = element("tr", null);
-    const strength = image.strength.value === null ? "–" : image.strength.value.toFixed(2);
-    row.append(element("td", image.rank ?? "–"), element("th", called(index), { scope: "row" }), element("td", percent(image.win_rate)), element("td", strength));
-    table.append(row);
-  }
-  const parts = [table];
-  for (const cycle of told.cycles) parts.push(element("p", `A circle: ${[...cycle, cycle[0]].map(called).join(" is preferred to ")}.`));
-  parts.push(element("p", "Compare two of them alone to read the reasons.", { class: "soft" }));
+  const said = told.images.map(({ rank, win_rate, strength }) => {
+    const { value, low, high } = strength;
+    const between = low === null ? "" : ` [${low.toFixed(2)}, ${high.toFixed(2)}]`;
+    const more = [bar("preferred to another", win_rate), soft(`strength ${value === null ? "–" : value.toFixed(2)}${between}`)];
+    return { best: rank === 1, badge: rank === null ? "no place" : `place ${rank}`, more };
+  });
+  show([...new Set([...told.order, ...images.keys()])], said);
+  const parts = told.cycles.map((cycle) => element("p", `A circle: ${[...cycle, cycle[0]].map(called).join(" is preferred to ")}.`));
+  const differ = told.comparisons.filter((one) => one.orders_agree === false).length;
+  if (differ) parts.push(element("p", `In ${differ} of ${told.comparisons.length} comparisons the answer follows the order in which the images are shown.`));
+  if (told.n_missing) parts.push(element("p", `${told.n_missing} of ${told.comparisons.length} comparisons gave no verdict.`));
+  parts.push(soft("Strength: log-odds against the average of these images, with its 95 % interval. Compare two of them alone to read the reasons."));
   at("told").replaceChildren(...parts);
+  const winners = told.order.filter((index) => told.images[index].rank === 1);
+  const best = winners.length ? `People would prefer ${winners.map(called).join(" and ")}.` : "No verdict: no comparison came out.";
+  return [best, `Ranked ${images.length} images by ${told.comparisons.length} comparisons in both orders`];
 }
 
 async function ask(event) {
@@ -125,21 +164,24 @@ async function ask(event) {
   if (pair) for (const [index, name] of ["first", "second"].entries()) body.append(name, images[index].file, "image");
   else for (const image of images) body.append("images", image.file, "image");
   at("go").disabled = true;
-  at("result").hidden = true;
+  forget();
   say("Judging…");
+  const asked = [...images];
+  const start = performance.now();
   try {
     const answer = await fetch(pair ? "v1/compare" : "v1/rank", { method: "POST", body });
     const told = await answer.json();
     if (!answer.ok) {
-      const where = /\.(\d+)$/.exec(told.param ?? "");
-      const which = told.param === "first" ? "image 1: " : told.param === "second" ? "image 2: " : where ? `${called(Number(where[1]))}: ` : "";
-      say(`${which}${told.message}${told.retryable ? " Try again." : ""}`, true);
-      return;
+      const place = { first: 0, second: 1 }[told.param] ?? /\.(\d+)$/.exec(told.param ?? "")?.[1];
+      return say(`${place === undefined ? "" : `${called(Number(place))}: `}${told.message}${told.retryable ? " Try again." : ""}`, true);
     }
-    (pair ? tellComparison : tellRanking)(told);
-    at("result").hidden = false;
-    say("Done.");
-    at("result-title").focus();
+    if (images.length !== asked.length || images.some((image, index) => image !== asked[index])) return say("The images have changed since; ask again.", true);
+    const [verdict, done] = (pair ? tellComparison : tellRanking)(told);
+    at("verdict").textContent = verdict;
+    at("verdict").hidden = false;
+    say(`${done} in ${((performance.now() - start) / 1000).toFixed(1)} s.`);
+    at("verdict").focus();
+    at("verdict").scrollIntoView(); // with the images right below it
   } catch {
     say("The server cannot be reached.", true);
   } finally {
@@ -147,7 +189,15 @@ async function ask(event) {
   }
 }
 
+async function tryExample() {
+  const names = ["first.png", "second.png"];
+  add(await Promise.all(names.map(async (name) => new File([await (await fetch(name)).blob()], name, { type: "image/png" }))));
+  at("prompt").value = at("example").dataset.prompt;
+  at("form").requestSubmit();
+}
+
 at("form").addEventListener("submit", ask);
+at("example").addEventListener("click", tryExample);
 at("files").addEventListener("change", () => {
   add(at("files").files);
   at("files").value = "";
