@@ -16,10 +16,12 @@ BIN := $(VENV)/bin
 export PYTHONPATH :=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(PIP_ARGS)
 TORCHVISION := build/torchvision
+# Apart from $(VENV): sources are read and never imported, so the site needs no torch and `make test` none of its packages.
+DOCS := build/docs-env
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart test test-torchvision slow kill malformed conformance conformance-table check format lint types clean distclean
+.PHONY: help quickstart test test-torchvision slow kill malformed conformance conformance-table docs gallery check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
@@ -33,6 +35,8 @@ help:
 	@echo 'make conformance  every model family that the tests build against stock transformers, also in training'
 	@echo 'make conformance-table'
 	@echo '                  write what it finds into docs/models.md'
+	@echo 'make docs        the site into build/site; a dead link or a missing anchor is an error'
+	@echo 'make gallery     take the pictures of docs/gallery.md anew, from the world (needs Chromium)'
 	@echo 'make lint         format and style, and no release with a known hole (advisories.txt) pinned or allowed'
 	@echo 'make format       rewrite the sources in the one format'
 	@echo 'make clean        remove caches and built files; make distclean also $(VENV)'
@@ -64,6 +68,13 @@ conformance: $(VENV)/.installed-test
 
 conformance-table: $(VENV)/.installed-test $(TORCHVISION)/.installed
 	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m tests.vlm.table
+
+# Without --quiet, which silences the warnings that --strict counts.
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+gallery: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.gallery
 
 check: lint types test
 
@@ -115,4 +126,13 @@ $(TORCHVISION)/.installed: constraints.txt tests/vlm/beside_cpu_torch.py $(VENV)
 	$(PIP_INSTALL) --no-deps --target $(TORCHVISION) torchvision
 	$(BIN)/python tests/vlm/beside_cpu_torch.py $(TORCHVISION)
 	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -c 'import torchvision'
+	@touch $@
+
+$(DOCS)/.installed: pyproject.toml constraints.txt
+	@echo 'installing what the site is built with'
+	rm -rf $(DOCS)
+	$(PYTHON) -m venv $(DOCS)
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		> $(DOCS)/requirements.txt
+	$(DOCS)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --requirement $(DOCS)/requirements.txt $(PIP_ARGS)
 	@touch $@
