@@ -21,7 +21,7 @@ DOCS := build/docs-env
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart test test-torchvision slow kill malformed conformance conformance-table docs gallery check format lint types clean distclean
+.PHONY: help quickstart test test-torchvision slow kill malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
@@ -37,6 +37,7 @@ help:
 	@echo '                  write what it finds into docs/models.md'
 	@echo 'make docs        the site into build/site; a dead link or a missing anchor is an error'
 	@echo 'make gallery     take the pictures of docs/gallery.md anew, from the world (needs Chromium)'
+	@echo 'make notebook    run docs/first-numbers.ipynb, and write what it prints into it'
 	@echo 'make lint         format and style, and no release with a known hole (advisories.txt) pinned or allowed'
 	@echo 'make format       rewrite the sources in the one format'
 	@echo 'make clean        remove caches and built files; make distclean also $(VENV)'
@@ -72,6 +73,9 @@ conformance-table: $(VENV)/.installed-test $(TORCHVISION)/.installed
 # Without --quiet, which silences the warnings that --strict counts.
 docs: $(DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+notebook: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.notebook
 
 gallery: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.gallery

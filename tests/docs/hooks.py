@@ -64,10 +64,10 @@ def rewritten(text: str, page: str) -> str:
 
 
 def notebook_page(text: str) -> str:
-    """A notebook with its outputs as Markdown.
+    """A notebook as Markdown, with what its cells printed and the pictures that they showed.
 
     Raises:
-        ValueError: A cell has an output that is not text.
+        ValueError: A cell has another kind of output.
     """
     parts = []
     for cell in json.loads(text)["cells"]:
@@ -77,9 +77,12 @@ def notebook_page(text: str) -> str:
             continue
         parts.append(f"```python\n{source}\n```")
         for output in cell["outputs"]:
-            if output["output_type"] != "stream":
-                raise ValueError(f"a cell has an output of type {output['output_type']}, expected printed text")
-            parts.append(f"```text\n{''.join(output['text']).rstrip()}\n```")
+            if output["output_type"] == "stream":
+                parts.append(f"```text\n{''.join(output['text']).rstrip()}\n```")
+            elif output["output_type"] == "display_data" and "image/png" in output["data"]:
+                parts.append(f"![What the cell shows](data:image/png;base64,{output['data']['image/png']})")
+            else:
+                raise ValueError(f"a cell has an output of type {output['output_type']}, expected text or a picture")
     return "\n\n".join(parts)
 
 
