@@ -7,6 +7,8 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 QUICKSTART_ARGS ?=
+# The finished quickstart of which the pictures of docs/gallery.md are taken.
+GALLERY_RUN ?= runs/quickstart
 # Test files that run at a time, each with one thread of its own.
 TEST_JOBS ?= 2
 
@@ -36,7 +38,7 @@ help:
 	@echo 'make conformance-table'
 	@echo '                  write what it finds into docs/models.md'
 	@echo 'make docs        the site into build/site; a dead link or a missing anchor is an error'
-	@echo 'make gallery     take the pictures of docs/gallery.md anew, from the world (needs Chromium)'
+	@echo 'make gallery     take the pictures of docs/gallery.md anew of a finished quickstart (needs Chromium)'
 	@echo 'make notebook    run docs/first-numbers.ipynb, and write what it prints into it'
 	@echo 'make lint         format and style, and no release with a known hole (advisories.txt) pinned or allowed'
 	@echo 'make format       rewrite the sources in the one format'
@@ -78,7 +80,7 @@ notebook: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.notebook
 
 gallery: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.gallery
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.gallery $(GALLERY_RUN)
 
 check: lint types test
 

@@ -23,6 +23,8 @@ PAGES = {
 }
 SOURCES = {page: source for source, page in PAGES.items()}
 LINK = re.compile(r"(!?)\[([^\]]+)\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
+# A picture of which there is another for the dark.
+LIGHT = re.compile(r"(!\[[^\]]*\]\([^)\s]+)-light\.webp\)")
 # What a browser fetches by itself; a link that a reader may follow is no such thing.
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(?:https?:)?//|<link\b[^>]*\bhref=["']?(?:https?:)?//"""
@@ -60,7 +62,7 @@ def rewritten(text: str, page: str) -> str:
         name = f"`{source}{'/' * path.endswith('/')}`"
         return name if label.strip("`").rstrip("/") == source else f"{label} ({name})"
 
-    return LINK.sub(link, text)
+    return LIGHT.sub(r"\1-light.webp#only-light)\1-dark.webp#only-dark)", LINK.sub(link, text))
 
 
 def notebook_page(text: str) -> str:

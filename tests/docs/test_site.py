@@ -52,6 +52,17 @@ def test_a_link_is_written_for_the_repository_and_works_in_the_site(page, writte
     assert hooks.rewritten(written, page) == expected
 
 
+def test_the_gallery_has_every_picture_once_in_light_and_in_dark_and_they_are_small():
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\(images/(.+)-light\.webp\)", page)
+    files = sorted((ROOT / "docs" / "images").glob("*.webp"))
+    assert sorted(f"{name}-{scheme}.webp" for name in shown for scheme in ("dark", "light")) == [f.name for f in files]
+    assert sum(file.stat().st_size for file in files) < 600_000
+    assert hooks.rewritten("![a](images/a-light.webp)", "gallery.md") == (
+        "![a](images/a-light.webp#only-light)![a](images/a-dark.webp#only-dark)"
+    )
+
+
 def test_a_notebook_is_a_page_with_what_it_printed():
     cells = [
         {"cell_type": "markdown", "source": ["# One\n", "two"]},
