@@ -23,6 +23,11 @@ PAGES = {
 }
 SOURCES = {page: source for source, page in PAGES.items()}
 LINK = re.compile(r"(!?)\[([^\]]+)\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
+# A page that a sentence names, outside code and links.
+NAMED = (
+    re.compile(r"^(?! {4}).*$", flags=re.MULTILINE),
+    re.compile(r"(?<!\]\()(?<![\w/`\[.-])docs/[\w/-]+\.(?:md|ipynb)\b"),
+)
 # A picture of which there is another for the dark.
 LIGHT = re.compile(r"(!\[[^\]]*\]\([^)\s]+)-light\.webp\)")
 # What a browser fetches by itself; a link that a reader may follow is no such thing.
@@ -46,8 +51,8 @@ def page_of(source: str) -> str | None:
 def rewritten(text: str, page: str) -> str:
     """The text of a page with its links as the site needs them.
 
-    A link to a file that the site does not hold (configs/, src/) becomes the file's name. One to nothing at all is left
-    as it is, for mkdocs to find.
+    A link to a file that the site does not hold (configs/, src/) becomes the file's name, and a page's name, as a
+    message of the program has it (docs/models.md), a link. One to nothing at all is left as it is, for mkdocs to find.
     """
     here, folder = posixpath.dirname(page), posixpath.dirname(source_of(page))
 
@@ -62,6 +67,12 @@ def rewritten(text: str, page: str) -> str:
         name = f"`{source}{'/' * path.endswith('/')}`"
         return name if label.strip("`").rstrip("/") == source else f"{label} ({name})"
 
+    lines, name = NAMED
+
+    def named(found: re.Match[str]) -> str:
+        return f"[{found[0]}]({posixpath.relpath(found[0], folder or '.')})"
+
+    text = lines.sub(lambda line: name.sub(named, line[0]), text)
     return LIGHT.sub(r"\1-light.webp#only-light)\1-dark.webp#only-dark)", LINK.sub(link, text))
 
 
