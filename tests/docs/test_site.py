@@ -13,7 +13,7 @@ from tests.docs import hooks
 ROOT = Path(__file__).resolve().parents[2]
 IN_NAV = re.findall(r"^ +- .+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE)
 API = re.findall(
-    r"^::: ([\w.]+)\n(?:    options:\n      (members: .*)\n)?",
+    r"^::: ([\w.]+)\n(?:    options:\n(?:      (members: .*)\n)?)?",
     (ROOT / "docs" / "api.md").read_text(encoding="utf-8"),
     flags=re.MULTILINE,
 )
