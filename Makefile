@@ -7,6 +7,8 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 QUICKSTART_ARGS ?=
+# The finished quickstart of which the pictures of docs/gallery.md are taken.
+GALLERY_RUN ?= runs/quickstart
 # Test files that run at a time, each with one thread of its own.
 TEST_JOBS ?= 2
 
@@ -16,10 +18,12 @@ BIN := $(VENV)/bin
 export PYTHONPATH :=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(PIP_ARGS)
 TORCHVISION := build/torchvision
+# Apart from $(VENV): sources are read and never imported, so the site needs no torch and `make test` none of its packages.
+DOCS := build/docs-env
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart install test test-torchvision slow ways kill malformed conformance conformance-table check format lint types clean distclean
+.PHONY: help quickstart install test test-torchvision slow ways kill malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
@@ -35,6 +39,9 @@ help:
 	@echo 'make conformance  every model family that the tests build against stock transformers, also in training'
 	@echo 'make conformance-table'
 	@echo '                  write what it finds into docs/models.md'
+	@echo 'make docs        the site into build/site; a dead link or a missing anchor is an error'
+	@echo 'make gallery     take the pictures of docs/gallery.md anew of a finished quickstart (needs Chromium)'
+	@echo 'make notebook    run docs/first-numbers.ipynb, and write what it prints into it'
 	@echo 'make lint         format and style, and no release with a known hole (advisories.txt) pinned or allowed'
 	@echo 'make format       rewrite the sources in the one format'
 	@echo 'make clean        remove caches and built files; make distclean also $(VENV)'
@@ -71,6 +78,16 @@ conformance: $(VENV)/.installed-test
 
 conformance-table: $(VENV)/.installed-test $(TORCHVISION)/.installed
 	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m tests.vlm.table
+
+# Without --quiet, which silences the warnings that --strict counts.
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+notebook: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.notebook
+
+gallery: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.gallery $(GALLERY_RUN)
 
 check: lint types test
 
@@ -122,4 +139,13 @@ $(TORCHVISION)/.installed: constraints.txt tests/vlm/beside_cpu_torch.py $(VENV)
 	$(PIP_INSTALL) --no-deps --target $(TORCHVISION) torchvision
 	$(BIN)/python tests/vlm/beside_cpu_torch.py $(TORCHVISION)
 	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -c 'import torchvision'
+	@touch $@
+
+$(DOCS)/.installed: pyproject.toml constraints.txt
+	@echo 'installing what the site is built with'
+	rm -rf $(DOCS)
+	$(PYTHON) -m venv $(DOCS)
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		> $(DOCS)/requirements.txt
+	$(DOCS)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --requirement $(DOCS)/requirements.txt $(PIP_ARGS)
 	@touch $@

@@ -19,4 +19,4 @@ def options_of(words: Sequence[str]) -> set[str]:
         found = command.get_command(None, words[0])
         assert found is not None, f"no command {words[0]}"
         command, words = found, words[1:]
-    return {option for parameter in command.params for option in parameter.opts}
+    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}

@@ -3,17 +3,13 @@
 import ast
 import importlib
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.commands import options_of
-
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-LINES = re.findall(r"^    (earshot .+)$", PAGE, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -22,12 +18,6 @@ def test_an_example_is_short_and_imports_what_is_there(example):
     for node in ast.walk(ast.parse(example)):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("earshot"):
             assert all(hasattr(importlib.import_module(str(node.module)), alias.name) for alias in node.names)
-
-
-@pytest.mark.parametrize("line", LINES)
-def test_a_command_has_its_options(line):
-    words = shlex.split(line)[1:]
-    assert {word for word in words if word.startswith("--")} <= options_of(words)
 
 
 @pytest.mark.parametrize(("example", "lines"), [*zip(EXAMPLES, (4, 1), strict=False)])

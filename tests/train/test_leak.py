@@ -39,7 +39,7 @@ def test_the_sum_is_the_log_likelihood_ratio_and_never_below_zero() -> None:
     [(0.05, 21), (0.1, 5), (0.2, 2), (0.3, 2)],
 )
 def test_a_planted_leak_is_heard_after_so_many_checks(bias: float, median: int) -> None:
-    # Blind accuracy rises at once from 0.5 by `bias`; the medians are those of docs/attacks.md.
+    # Blind accuracy rises at once from 0.5 by `bias`; the medians are those of docs/experiments/attacks.md.
     assert abs(np.median(delays(0.5 + bias, 0.5)) - median) <= max(1, 0.15 * median)
 
 

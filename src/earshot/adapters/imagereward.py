@@ -34,7 +34,15 @@ class ImageRewardStyle:
     seed: int = 0
 
     def score(self, prompt: str, image_path: PictureLike) -> float | list[float]:
-        """A float for one image, a list for a list of images.
+        """A number for each image, higher for what people prefer.
+
+        Args:
+            prompt: What the images were made from.
+            image_path: One image, or a list of them; each is what `RewardModel.compare` takes.
+
+        Returns:
+            A float for one image, a list for a list: log-odds against the average of the list, or with `references`
+            the mean probability of being preferred to one, in [0, 1].
 
         Raises:
             InputError: There is one image and no reference.
@@ -49,7 +57,13 @@ class ImageRewardStyle:
     def inference_rank(self, prompt: str, generations_list: Sequence[PictureLike]) -> tuple[list[int], list[float]]:
         """Ranks, 1 for the best, and strengths, each in the order of the images.
 
-        An image of which no comparison came out is last, with a strength of NaN.
+        Args:
+            prompt: What the images were made from.
+            generations_list: Two images or more.
+
+        Returns:
+            Ranks, and log-odds against the average of the list. An image of which no comparison came out is last, with
+            a strength of NaN.
 
         Raises:
             InputError: There are fewer than two images.

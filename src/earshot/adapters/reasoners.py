@@ -25,10 +25,16 @@ def trl_listener_reward(
     written in the form of `prompts`, such as `<think>…</think><answer>1|2</answer>`; what a chat template has opened
     for the model may be missing.
 
+    Args:
+        listener: Who reads the traces.
+        redaction: What a trace loses before it is read: `none`, `answer` or `verdict`.
+        prompts: In which form completions are written: the name of a prompt set, its YAML file, or the set itself.
+
     Returns:
-        A function that TRL calls by keyword. A malformed completion earns 0, by rule; where the listener is down every
-        reward is None, which TRL leaves out of the sum. With further reward functions beside it, TRL would then add up
-        what is left: use it alone, or Earshot's own trainer, which drops such a completion.
+        A function that TRL calls by keyword, for the listener's probability of the preferred side, in [0, 1], of each
+        completion. A malformed one earns 0, by rule; where the listener is down every reward is None, which TRL leaves
+        out of the sum. With further reward functions beside it, TRL would then add up what is left: use it alone, or
+        Earshot's own trainer, which drops such a completion.
 
     Source of the shape: `GRPOTrainer._calculate_rewards` of TRL 1.16, which passes every column of the data set.
     """
@@ -56,15 +62,21 @@ def trl_listener_reward(
 def verl_listener_reward(
     listener: Listener, *, redaction: RedactionLevel = "verdict", prompts: str | Path | PromptSet = "standard"
 ) -> Callable[..., float]:
-    """A `compute_score` for verl (`custom_reward_function.path` and `.name`): the listener's confidence, as above.
+    """A `compute_score` for verl (`custom_reward_function.path` and `.name`): the listener's confidence.
 
     `ground_truth` is `first` or `second`; `extra_info` holds `caption` and `images` (paths or bytes, the first and the
     second).
 
+    Args:
+        listener: Who reads the traces.
+        redaction: What a trace loses before it is read: `none`, `answer` or `verdict`.
+        prompts: In which form completions are written: the name of a prompt set, its YAML file, or the set itself.
+
     Returns:
-        The function, for the naive reward manager, which asks for one completion at a time. verl has no missing reward:
-        where the listener is down it raises a ListenerUnavailable, so that the step fails; some versions of the batch
-        manager would catch that and write 0.
+        The function, whose value is the listener's probability of the side that people prefer, in [0, 1], and 0 for a
+        malformed completion. It is for the naive reward manager, which asks for one completion at a time. It raises an
+        InputError for a row without its columns. verl has no missing reward: where the listener is down it raises a
+        ListenerUnavailable, so that the step fails; some versions of the batch manager would catch that and write 0.
 
     Source of the shape: `verl/workers/reward_manager/naive.py` in volcengine/verl (commit 0df61dc).
     """

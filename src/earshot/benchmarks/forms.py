@@ -1,6 +1,6 @@
 """What a file of answers holds, told by the fields of its first row, and what is said of a file that holds none.
 
-`docs/protocols.md` has the table of forms.
+`docs/scorers.md` has the table of forms.
 """
 
 import csv
@@ -69,7 +69,7 @@ def form_of(path: Path, columns: Columns | None = None, example: Mapping[str, An
     name = " ".join(options.get(field, f"--column {field}=NAME") for field in example if not has(field))
     raise DataError(
         f"{path}: has the columns {told(first_row(path))}, expected for example {as_line(example, path.suffix)}; name "
-        f"those that are called otherwise ({name}), other forms are in docs/protocols.md"
+        f"those that are called otherwise ({name}), other forms are in docs/scorers.md"
     )
 
 

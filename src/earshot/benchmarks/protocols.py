@@ -118,6 +118,9 @@ class Protocol:
     def with_threshold(self, threshold: float) -> "Protocol":
         """The same protocol, calling images equal up to this gap.
 
+        Args:
+            threshold: Of at least 0, in the unit of the answers: scores, or probabilities.
+
         Raises:
             InputError: It tells no ties by a threshold, or the threshold is no number of at least 0.
         """
@@ -129,6 +132,10 @@ class Protocol:
 
     def fitted(self, validation: Judged, test: Judged) -> "Protocol":
         """The same protocol with the threshold that scores best on validation pairs; the smallest of equals.
+
+        Args:
+            validation: Answers to choose it on.
+            test: Answers that will be measured, to make sure that none is among those.
 
         Raises:
             InputError: It tells no ties by a threshold, or a validation pair is one of the test pairs.
@@ -251,6 +258,9 @@ WITH_THRESHOLD = tuple(name for name, protocol in PROTOCOLS.items() if protocol.
 
 def find_protocol(name: str) -> Protocol:
     """The protocol of that name.
+
+    Args:
+        name: One of `PROTOCOLS`, which `earshot metrics --list` shows.
 
     Raises:
         InputError: There is none.

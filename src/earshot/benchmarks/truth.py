@@ -97,6 +97,11 @@ def truth_of_pairset(folder: Path, *, key: Key = "id") -> Truth:
 def truth_of_published(name: str, source: Path, *, key: Key = "id") -> Truth:
     """The truth of a publisher's own files, in the published sides and before any import.
 
+    Args:
+        name: Of the set, as `earshot data import` takes it.
+        source: The publisher's file or folder.
+        key: What answers are joined by.
+
     Raises:
         InputError: No importer has that name, or there is no such file.
         DataError: The files are not laid out as published.

@@ -33,7 +33,7 @@ Kind = Literal["image", "near", "prompt"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DISTANCE = 6
-"""Bits of 64 that may differ; docs/protocols.md has what each distance finds and takes by mistake."""
+"""Bits of 64 that may differ; benchmarks/README.md has what each distance finds and takes by mistake."""
 
 MOST_MATCHES = 5
 """Of one kind and image, that are listed of a pair; all are counted."""

@@ -178,6 +178,12 @@ class RewardModel:
     def question(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Question:
         """A question that has been checked and decoded, for `answer`; no model is asked yet.
 
+        Args:
+            prompt: What the images were made from.
+            first: An image, as for `compare`.
+            second: The other.
+            seed: Of the sampling.
+
         Raises:
             InputError: The prompt is no text.
             ImageError: An image is refused; the message says which.
@@ -206,6 +212,10 @@ class RewardModel:
 
     def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement | InputError]:
         """`answer`, with the error in the place of a question that cannot be asked; the others are answered.
+
+        Args:
+            questions: What is asked.
+            wanted: As for `answer`.
 
         Raises:
             ListenerUnavailable: A listener broke.

@@ -128,7 +128,8 @@ _CHOICES: Final = {
 def parse_listener(text: str) -> ListenerSpec:
     """A listener from `[NAME=]SOURCE[+SOURCE…][,KEY=VALUE…]`, such as `held=world:held-out,orders=both`.
 
-    A folder that is called just so is that folder, whatever characters its name has.
+    Args:
+        text: The line. A folder that is called just so is that folder, whatever characters its name has.
 
     Raises:
         InputError: A key is unknown, or a value is not one for it.

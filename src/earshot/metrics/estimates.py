@@ -182,5 +182,13 @@ def table_statistics(table: PredictionTable, listeners: Sequence[str]) -> dict[s
 
 
 def read_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
-    """An estimate out of the content of a metrics.json; missing where the file does not have it."""
+    """An estimate out of the content of a metrics.json.
+
+    Args:
+        metrics: The content.
+        name: Of the quantity, such as `accuracy` or `disagreement.LISTENER`.
+
+    Returns:
+        The estimate; a missing one where the file does not have it.
+    """
     return Estimate.from_record(metrics.get(name))

@@ -1,4 +1,4 @@
-"""From the draws of a bootstrap to an interval, by the way that was taken of four for its coverage: docs/statistics.md.
+"""From the draws of a bootstrap to an interval; why in this way of four, docs/decisions/intervals.md.
 
 Axes: r resamples.
 """

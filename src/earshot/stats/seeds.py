@@ -9,7 +9,7 @@ together from three that can be seen:
 
 as prompts + (seeds - cells), so that chance counts once. Drawing seeds and prompts both (the pigeonhole bootstrap of
 Owen and Eckles 2012, Annals of Applied Statistics 6) counts it three times: with three seeds its nominal 95 % covered
-99.7 % in the simulation of docs/statistics.md.
+99.7 % in the simulation of docs/decisions/intervals.md.
 
 `earshot.stats.comparisons` makes an interval of it, the value ± t standard errors, with Satterthwaite's degrees of
 freedom for t, because the spread between three seeds is itself known to within a factor of two only.

@@ -25,7 +25,7 @@ from earshot.types import Pair
 SHIFT = 0.1  # the rise that the sum is tuned to: larger ones are heard sooner, smaller ones later
 FALSE_ALARM_CHECKS = 1000  # at the known level, checks between two false alarms on average, at least
 REFERENCE_CHECKS = 10  # whose mean and standard error are the level
-# A share of 0.6 where 0.5 is expected is heard after a median of 5 samples of so many pairs (docs/attacks.md) [C].
+# A share of 0.6 where 0.5 is expected is heard after a median of 5 such samples (docs/experiments/attacks.md) [C].
 ROLLOUTS = 64  # of a step that are asked about; they are of different pairs as far as these reach
 _MARGIN = 0.01  # a level nearer to 0 or 1 has no likelihood to speak of
 
