@@ -10,9 +10,7 @@ from earshot.stats import (
     bootstrap,
     design_effect,
     detectable_difference,
-    intraclass_statistic,
     mean_statistic,
-    paired_power,
     pairs_needed,
 )
 
@@ -68,26 +66,6 @@ def test_sets_of_the_size_asked_for_show_the_difference_as_often_as_promised() -
         shown += bootstrap({"d": statistic}, resamples=400, seed=number)["d"].low > 0
     assert shown / 250 == pytest.approx(0.8, abs=0.06)
     assert size > 1.3 * pairs_needed(difference, 0.3)
-
-
-def test_the_design_is_read_off_two_models() -> None:
-    """Sizes 50 and 30: mean 40, cv 10/40. Gaps +1 in the first 30 pairs, -1 in the last 10."""
-    clusters = np.repeat([0, 4], [50, 30])
-    a, b = np.repeat([1.0, 0, 0], [30, 40, 10]), np.repeat([0.0, 0, 1], [30, 40, 10])
-    found = paired_power(a, b, clusters)
-    assert found is not None
-    assert (found.pairs, found.prompts, found.discordance) == (80, 2, 0.5)
-    correlation = intraclass_statistic(a - b, np.repeat([0, 1], [50, 30]), 2).value()
-    effect = design_effect(40.0, correlation, size_cv=10 / 40)
-    assert found.needed == pairs_needed(20 / 80, 0.5, effect=effect)
-    assert found.detectable == detectable_difference(80, 0.5, effect=effect)
-
-
-def test_one_pair_has_no_correlation_and_no_pairs_have_no_power() -> None:
-    one = paired_power(np.ones(1), np.zeros(1), np.array([0]))
-    # All of one pair: (1.960 + 0)² = 3.84 pairs.
-    assert one == (1, 1, 1.0, None, 4)
-    assert paired_power(np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)) is None
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def percent_axis(axis: Any) -> None:
     """Label a share's axis in percent."""
     from matplotlib.ticker import PercentFormatter
 
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
 def for_page(svg: str, title: str, meaning: str) -> str:

@@ -18,9 +18,9 @@ from earshot.locks import sole_writer
 from earshot.metrics import read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.predictions.run import Evaluation, Run, read_runs
-from earshot.report.comparing import differences, power_words
+from earshot.report.comparing import differences
 from earshot.report.provenance import data_facts, run_facts
-from earshot.report.tables import Cell, Row, estimate_rows, quantity_of, summary_rows
+from earshot.report.tables import Cell, Row, estimate_rows, label_of, summary_rows
 from earshot.report.views import protocol_rows, test_sets
 
 TASK = {"type": "image-text-to-text", "name": "Image preference"}
@@ -116,8 +116,7 @@ def _index_metrics(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _metric_name(key: str) -> str:
     if key.startswith("protocol."):
         return f"accuracy by the protocol {key.removeprefix('protocol.')}"
-    found = quantity_of(key)
-    return key if found is None else found[1].label.format(key[len(found[0]) :])
+    return label_of(key)
 
 
 def _what_was_run(runs: Sequence[Run]) -> str:
@@ -150,12 +149,13 @@ def _differences(evaluations: Sequence[Evaluation]) -> list[str]:
         return []
     found = differences(judged)
     compared = [gap for gap in found if not gap.fault]
-    parts = [f"Not compared, {text(gap.run)}: {text(gap.fault)}.\n" for gap in found if gap.fault]
+    parts = [
+        f"Not compared, {text(gap.run)} with {text(gap.against)}: {text(gap.fault)}.\n" for gap in found if gap.fault
+    ]
     if compared:
         rows = [_row(row) for row in estimate_rows([gap.estimates for gap in compared], signed=True)]
-        parts.append(f"Difference from {text(next(iter(judged)))}, on the same pairs.\n")
-        parts.append(table(["", *(gap.run for gap in compared)], rows))
-    parts += [f"Power, {text(gap.run)}: {power_words(gap.power)}\n" for gap in compared if gap.power]
+        parts.append("Differences, the first named minus the second, on the same pairs.\n")
+        parts.append(table(["", *(f"{gap.run} − {gap.against}" for gap in compared)], rows))
     return parts
 
 

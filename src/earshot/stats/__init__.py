@@ -9,10 +9,8 @@ from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simu
 from earshot.stats.intervals import LEVEL
 from earshot.stats.power import (
     POWER,
-    PairedPower,
     design_effect,
     detectable_difference,
-    paired_power,
     pairs_needed,
 )
 from earshot.stats.resampling import (
@@ -37,7 +35,6 @@ __all__ = [
     "POWER",
     "RESAMPLES",
     "Contrast",
-    "PairedPower",
     "Statistic",
     "bootstrap",
     "bootstrap_mean",
@@ -52,7 +49,6 @@ __all__ = [
     "log_ratio",
     "macro_statistic",
     "mean_statistic",
-    "paired_power",
     "pairs_needed",
     "ratio_of_totals",
     "resampled_totals",

@@ -5,31 +5,14 @@ how far it leans to one side. Pairs of one prompt are alike, which makes N of th
 """
 
 import math
-from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Float, Int
 from scipy import optimize, special
 
 from earshot.errors import InputError
 from earshot.stats.intervals import LEVEL
-from earshot.stats.totals import cluster_totals, intraclass_statistic
 
 POWER = 0.8
 """The chance of showing a difference, two-sided with 95 % intervals, that everything here is told for."""
-
-
-class PairedPower(NamedTuple):
-    """What a set can show of the difference between two models' accuracies, read off their answers to it."""
-
-    pairs: int
-    prompts: int
-    discordance: float
-    """Share of pairs on which exactly one of the two is right."""
-    detectable: float | None
-    """The smallest difference that is shown with the chance `POWER`; None where there is none."""
-    needed: int | None
-    """Pairs that would show the difference seen with that chance; None where none was seen."""
 
 
 def design_effect(pairs_per_prompt: float, correlation: float, size_cv: float = 0.0) -> float:
@@ -80,38 +63,6 @@ def detectable_difference(pairs: int, discordance: float, *, effect: float = 1.0
     return float(
         optimize.brentq(lambda d: _independent_pairs(d, discordance) - independent, 1e-9, discordance, xtol=1e-12)
     )
-
-
-def paired_power(
-    a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"]
-) -> PairedPower | None:
-    """What the pairs can show, from whether each of two models was right on them; None without pairs.
-
-    A correlation within prompts below 0 would make clustered pairs worth more than independent ones: it counts as 0,
-    and so does one that cannot be told.
-
-    Args:
-        a: 1 where the first model was right, else 0.
-        b: The same of the second.
-        clusters: The number of each pair's prompt.
-    """
-    if a.size == 0:
-        return None
-    gap, n_clusters = a - b, int(clusters.max()) + 1
-    sizes = cluster_totals(np.ones((len(a), 1)), clusters, n_clusters)[:, 0]
-    sizes = sizes[sizes > 0]
-    discordance, difference = float((gap != 0).mean()), float(gap.mean())
-    if discordance == 0:
-        return PairedPower(len(a), len(sizes), 0.0, None, None)
-    correlation = intraclass_statistic(gap, clusters, n_clusters).value()
-    effect = design_effect(
-        float(sizes.mean()),
-        0.0 if math.isnan(correlation) else max(0.0, correlation),
-        float(sizes.std() / sizes.mean()),
-    )
-    detectable = detectable_difference(len(a), discordance, effect=effect)
-    needed = pairs_needed(difference, discordance, effect=effect) if difference else None
-    return PairedPower(len(a), len(sizes), discordance, detectable, needed)
 
 
 def _independent_pairs(difference: float, discordance: float) -> float:
