@@ -78,12 +78,6 @@ def training_charts(runs: Sequence[Run]) -> list[Curves]:
     return charts
 
 
-def weighted_parts(run: Run) -> str:
-    """What a run's reward is the sum of, in words; empty where its configuration does not say."""
-    weights = [(name, run.weights.get(name)) for name in PART_NAMES]
-    return " + ".join(f"{weight:g} × {name}" for name, weight in weights if isinstance(weight, int | float) and weight)
-
-
 def thinned(curve: Curve, points: int = MAX_POINTS) -> Curve:
     """The curve averaged over equal stretches of its logged steps, if it has more than `points`."""
     if curve.values.size <= points:

@@ -13,9 +13,10 @@ from earshot.files import write_text
 from earshot.locks import sole_writer
 from earshot.metrics.slices import SLICE_RESAMPLES
 from earshot.predictions.facts import Row, label_against_votes
+from earshot.predictions.rollout import weighted_parts
 from earshot.predictions.run import Evaluation, Run, read_runs
 from earshot.report.calibrating import Fitted, fitted_temperature
-from earshot.report.charts import training_charts, weighted_parts
+from earshot.report.charts import training_charts
 from earshot.report.drawing import line_style, numbered
 from earshot.report.examples import PER_RULE, RULES, Budget, Pictures, shortened, shown_samples
 from earshot.report.plots import RELIABILITY_MEANING
@@ -82,7 +83,7 @@ def render_page(runs: Sequence[Run]) -> str:
         data=data_facts(runs),
         training=training_charts(runs),
         trained=[place for place, run in enumerate(runs) if run.curves],
-        rewards=[(run.name, told) for run in runs if run.curves and (told := weighted_parts(run))],
+        rewards=[(run.name, told) for run in runs if run.curves and (told := weighted_parts(run.weights))],
         paid=[(run.name, run.paid) for run in runs if run.paid is not None and run.paid.n],
         sets=sets,
         budget=budget,
