@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,15 +95,16 @@ def _training_data(run: Run) -> DataFact | None:
     train = mapping(run.settings.get("data")).get("train")
     if not isinstance(train, str):
         return None
-    try:
-        info = read_info(run.training_set or Path(train)) or read_info(Path(train))
-    except (EarshotError, OSError, ValueError):
-        info = {}
+    info = mapping(mapping(run.environment.get("sets")).get("train"))  # as it was when it was trained on
+    with suppress(EarshotError, OSError, ValueError):
+        info = info or read_info(run.training_set or Path(train)) or read_info(Path(train))
     what, licence, version = describe_data(info)
+    if rows := mapping(run.environment.get("data")).get("train"):
+        version = ", ".join([*([version] if version != "–" else []), f"rows {str(rows)[:HASH_DIGITS]}"])
     counts = mapping(info.get("counts"))
     pairs = f"{counts['pairs']:,} pairs" if isinstance(counts.get("pairs"), int) else "–"
     note = "" if info else "its dataset.json is not at hand"
-    return DataFact("trained on", Path(train).name, what, licence, version, pairs, note)
+    return DataFact("trained on", Path(train).name, what if info else Path(train).name, licence, version, pairs, note)
 
 
 def _starting_model(run: Run) -> str:
