@@ -53,27 +53,31 @@ def _scatter(axes: Any, results: Results, name: str, listener: str) -> None:
             found.append((arm, number, x, y))
     if found:
         axes.set(xlim=_ends([x for *_, x, _ in found]), ylim=_ends([y for *_, y in found]))
-    for one in found:
-        _point(axes, results, *one)
+    off = [
+        f"{number} at {x.value:.1f} and {y.value:.1f}"
+        for arm, number, x, y in found
+        if _point(axes, results, arm, number, x, y)
+    ]
+    if off:
+        axes.text(0.02, 0.02, "\n".join(["off the edge:", *off]), transform=axes.transAxes, va="bottom")
     axes.set_title(name)
     axes.set_xlabel(_folded(f"disagreement with the {listener} listener, %"))
     axes.set_ylabel("accuracy, %")
     _plain(axes)
 
 
-def _point(axes: Any, results: Results, arm: str, number: int, x: "_Drawn", y: "_Drawn") -> None:
-    """An arm by its number; one that lies far off at the edge, with its values."""
+def _point(axes: Any, results: Results, arm: str, number: int, x: "_Drawn", y: "_Drawn") -> bool:
+    """An arm by its number, at the edge where it lies far off; whether it does."""
     colour, marker = _look(results, arm)
     at = [min(max(value, low), high) for value, (low, high) in ((x.value, axes.get_xlim()), (y.value, axes.get_ylim()))]
-    words, inside = f"{number}", at == [x.value, y.value]
-    if inside:
+    off = at != [x.value, y.value]
+    if not off:
         axes.errorbar([x.value], [y.value], xerr=x.bars, yerr=y.bars, color=colour, linewidth=0.5, alpha=0.3)
-    else:
-        words = f"{number}, off at {x.value:.1f} and {y.value:.1f}"
     axes.plot(*at, color=colour, marker=marker, markersize=6, linestyle="none", clip_on=False)
     left = at[0] > sum(axes.get_xlim()) / 2
     place = {"xytext": (-5 if left else 5, 3), "ha": "right" if left else "left"}
-    axes.annotate(words, at, textcoords="offset points", color=colour, **place)
+    axes.annotate(f"{number}", at, textcoords="offset points", color=colour, **place)
+    return off
 
 
 def _ends(drawn: Sequence["_Drawn"]) -> tuple[float, float]:
@@ -102,7 +106,7 @@ def _dumbbells(axes: Any, results: Results, name: str, listener: str) -> None:
                     linewidth=0.8,
                 )  # fmt: skip
     _rows(axes, [f"{results.summary.title(arm)}  {number}" for number, arm in enumerate(_arms(results), start=1)])
-    axes.set_title(_folded("open: the listener disagrees; full: it agrees"), fontsize="medium")
+    axes.set_title("open: the listener disagrees\nfull: it agrees", fontsize="medium")
     axes.set_xlabel("accuracy of completions, %")
 
 
