@@ -15,7 +15,7 @@ from earshot.errors import DataError
 from earshot.metrics import PredictionTable
 from earshot.metrics.estimates import table_statistics
 from earshot.report.tables import quantity_of
-from earshot.stats import LEVEL, POWER, RESAMPLES, Statistic, bootstrap, contrasts, difference
+from earshot.stats import LEVEL, RESAMPLES, Statistic, bootstrap, contrasts, difference
 from earshot.types import Estimate
 
 COMPARED = (
@@ -32,6 +32,8 @@ COMPARED = (
 """Keys of metrics.json whose differences are told; one that ends in a dot is followed by a listener's name."""
 MOST_PAIRED = 5
 """Runs of which every two are compared, in ten differences; of more, each with the first alone."""
+POWER = 0.8
+"""The chance of showing a difference, of which size is told what the pairs show."""
 MOST_DRAWS = 200_000_000
 """Of prompts, over all resamples of one bootstrap: with more than twenty thousand prompts there are fewer resamples."""
 _SEED = re.compile(r"^(?P<arm>.*?)[-_./ ]?(?:seed|(?<=[-_./ ])s)[-_= ]?(?P<seed>\d+)$", re.IGNORECASE)

@@ -67,10 +67,8 @@ class Answer(NamedTuple):
 
     best: str
     accuracy: Cell
-    ahead: list[tuple[str, Cell]]
-    """Of which runs, and by how much: those whose interval leaves 0 out."""
-    alike: list[tuple[str, Cell]]
-    """The others on the same pairs."""
+    rivals: list[tuple[str, Cell]]
+    """The others on the same pairs, and how far it is ahead of each."""
     blind: tuple[str, Cell] | None
     """The judge that does best without seeing anything."""
     levels: Strip
@@ -218,19 +216,17 @@ def _answer(
     if not known:
         return None
     best = max(known, key=lambda run: known[run][1].value or 0.0)
-    found = {
+    rivals = {
         gap.against if gap.run == best else gap.run: _ahead(gap, best)
         for gap in gaps if best in (gap.run, gap.against)
     }  # fmt: skip
-    told = [(run, format_estimate(gap, percent=True, signed=True)) for run, gap in found.items()]
     blind = [(key, read_estimate(metrics, key)) for key in metrics if key.startswith("blind.")]
     sightless = max(blind, key=lambda one: one[1].value or 0.0, default=None)
     lines = [(f"{g.run} − {g.against}", [(-1, g.estimates["accuracy"])]) for g in gaps]
     return Answer(
         best,
         format_estimate(known[best][1], percent=True),
-        [one for one in told if one[1].clear],
-        [one for one in told if not one[1].clear],
+        [(run, format_estimate(gap, percent=True, signed=True)) for run, gap in rivals.items()],
         None if sightless is None else (label_of(sightless[0]), format_estimate(sightless[1], percent=True)),
         strip_of("", "", [(run, [level]) for run, level in known.items()], percent=True),
         strip_of("", "", lines, percent=True, signed=True) if lines else None,
