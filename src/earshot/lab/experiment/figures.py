@@ -23,7 +23,7 @@ COLOURS = (
 )  # fmt: skip
 MARKERS = "oDsvP^X<>h"
 GREY = "#8a8a8a"
-_LABEL_CHARS = 48
+_LABEL_CHARS = 24
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "earshot", "font.size": 10, "font.family": "sans-serif"}
 """As wide as a page, so that its words are still read at 8 points in a column of text."""
 WIDTH_IN = 10.5
