@@ -66,11 +66,31 @@ def test_it_reads_at_this_width_and_scheme(browser: Any, address: str, width: in
     page.close()
 
 
-def test_tables_are_scrolled_by_keyboard(browser: Any, address: str) -> None:
+def test_on_a_phone_no_column_is_lost_without_a_hint(browser: Any, address: str) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto(address)
-    region = page.locator(".scroll").first
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+    assert page.evaluate(
+        f"{wide}.every(e => !e.querySelector('.stack') && getComputedStyle(e).backgroundImage != 'none')"
+    )
+    assert page.evaluate("[...document.querySelectorAll('.stack td[data-of]')].length") > 10
+    region = page.locator(".scroll:not(:has(.stack))").first
     region.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.querySelector('.scroll').scrollLeft > 0", timeout=WAIT_MS)
+    page.wait_for_function(f"{wide}.some(e => e.scrollLeft > 0)", timeout=WAIT_MS)
+    page.close()
+
+
+def test_all_pictures_are_printed_and_no_example_is_broken(browser: Any, address: str) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    pictures = page.evaluate("new Set([...document.images].map(i => i.src)).size")
+    assert pictures > 10
+    assert page.pdf(format="A4").count(b"/Subtype /Image") >= pictures
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(
+        "[...document.querySelectorAll('article')].every(e => getComputedStyle(e).breakInside == 'avoid')"
+    )
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.close()

@@ -1,6 +1,5 @@
-"""Differences are paired on the same pairs, whatever the order of the rows; power and seeds are those of `stats`."""
+"""Differences are paired on the same pairs, whatever the order of the rows; seeds are those of `stats`."""
 
-import numpy as np
 import pytest
 
 from earshot.errors import DataError
@@ -9,22 +8,14 @@ from earshot.metrics.estimates import pair_statistics
 from earshot.report.comparing import (
     aligned,
     arms_of,
+    compared,
     differences,
     pooled,
-    power_of,
-    power_words,
     resamples_for,
+    shown_difference,
     within_range,
 )
-from earshot.stats import (
-    RESAMPLES,
-    PairedPower,
-    contrasts,
-    design_effect,
-    detectable_difference,
-    intraclass_statistic,
-    pairs_needed,
-)
+from earshot.stats import RESAMPLES, contrasts
 from earshot.types import Estimate
 from tests.report.runs import RIGHT, WRONG, row, table
 
@@ -37,9 +28,9 @@ def judged(predictions: tuple[float, ...], votes: tuple[float, float] = (3, 1)) 
     return table([row(f"p{i}", p, votes, prompt=PROMPTS[i]) for i, p in enumerate(predictions)])
 
 
-def test_a_difference_is_the_runs_minus_the_first():
+def test_a_difference_is_the_later_run_minus_the_earlier():
     (found,) = differences({"a": judged(A), "b": judged(B)})
-    assert found.run == "b"
+    assert (found.run, found.against) == ("b", "a")
     assert found.estimates["accuracy"].value == pytest.approx(2 / 8)
     # Brier: votes 3 : 1, so (0.9 - 0.75)² = 0.0225 where right and (0.1 - 0.75)² = 0.4225 where not; two rows fewer.
     assert found.estimates["brier"].value == pytest.approx(-2 / 8 * (0.4225 - 0.0225))
@@ -51,12 +42,12 @@ def test_the_order_of_the_rows_and_the_prompts_numbers_change_nothing():
     assert shuffled.cluster.tolist() != second.cluster.tolist()
     (one,), (other,) = differences({"a": first, "b": second}), differences({"a": first, "b": shuffled})
     assert one.estimates["accuracy"] == other.estimates["accuracy"]
-    assert one.power == other.power
 
 
 def test_runs_of_other_pairs_or_votes_are_not_compared():
     first, fewer = judged(A), judged((0.9,) * 6)
-    few, votes = differences({"a": first, "few": fewer, "votes": judged(A, (1, 3))})
+    few, votes, neither = differences({"a": first, "few": fewer, "votes": judged(A, (1, 3))})
+    assert [(one.run, one.against) for one in (few, votes, neither)] == [("few", "a"), ("votes", "a"), ("votes", "few")]
     assert few.fault == "judged 6 and 8 pairs, 6 of them the same"
     assert votes.fault == "the same pairs have different votes"
     assert not few.estimates
@@ -64,40 +55,22 @@ def test_runs_of_other_pairs_or_votes_are_not_compared():
         aligned(first, fewer)
 
 
-def test_power_is_of_the_pairs_on_which_one_is_right():
-    found = power_of(judged(B), judged(A))
-    assert found is not None
-    assert (found.pairs, found.prompts, found.discordance) == (8, 4, 4 / 8)
-    # The gaps are 0 0, 1 1, -1 0, 0 1: two pairs a prompt, all prompts alike, so cv 0; the correlation is stats' own.
-    gaps, clusters = np.array([0.0, 0, 1, 1, -1, 0, 0, 1]), np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    correlation = intraclass_statistic(gaps, clusters, 4).value()
-    assert correlation > 0
-    effect = design_effect(2.0, correlation)
-    assert found.detectable == detectable_difference(8, 0.5, effect=effect)
-    assert found.needed == pairs_needed(0.25, 0.5, effect=effect)
+def test_every_two_runs_are_compared_and_of_many_each_with_the_first():
+    assert compared(["sft", "naive", "heard"]) == [("naive", "sft"), ("heard", "sft"), ("heard", "naive")]
+    assert len(compared("abcde")) == 10
+    assert compared("abcdef") == [(later, "a") for later in "bcdef"]
+    assert compared("a") == []
 
 
-def test_a_correlation_below_zero_counts_as_none():
-    # Gaps 1 -1 in each prompt: the two differ within prompts and not between them.
-    rows = [
-        [row(f"p{i}", p, prompt=f"q{i // 2}") for i, p in enumerate(ps)] for ps in ((0.9, 0.1) * 30, (0.1, 0.9) * 30)
-    ]
-    found = power_of(table(rows[0]), table(rows[1]))
-    assert found is not None
-    assert found.detectable == detectable_difference(60, 1.0)
-    assert found.needed is None  # the accuracies are the same
-
-
-def test_power_is_told_in_words():
-    words = power_words(PairedPower(600, 480, 0.2, 0.051, 1_234))
-    assert "20.0 % of 600 strict pairs of 480 prompts" in words
-    assert "5.1 points would be shown with a chance of 80 %" in words
-    assert "1,234 pairs" in words
-    assert "no size" in power_words(PairedPower(4, 4, 0.2, None, None))
-    assert "nothing tells them apart" in power_words(PairedPower(4, 4, 0.0, None, None))
-    assert power_of(judged(A), judged(A)) == PairedPower(8, 4, 0.0, None, None)
-    ties = table([row("p", 0.9, (2, 2))])
-    assert power_of(ties, ties) is None
+def test_what_can_be_shown_is_of_the_intervals_width_and_not_of_what_was_found():
+    # Half of the width is 1.96 standard errors; 0.84 more are what 80 % of the draws leave behind: 0.03 · 2.80 / 1.96.
+    for shift in (-0.2, 0.0, 0.3):
+        gap = Estimate(shift, shift - 0.03, shift + 0.03, 100)
+        assert shown_difference([gap]) == pytest.approx(0.03 * 2.8016 / 1.95996, rel=1e-4)
+    wide, narrow, none = Estimate(0.0, -0.1, 0.1, 9), Estimate(0.0, -0.01, 0.01, 9), Estimate(0.1, None, None, 1)
+    assert shown_difference([narrow, wide, none]) == shown_difference([wide])
+    assert shown_difference([none]) is None
+    assert shown_difference([]) is None
 
 
 def test_seeds_of_an_arm_are_known_by_their_names():
@@ -113,24 +86,24 @@ def test_seeds_of_an_arm_are_known_by_their_names():
 
 def test_seeds_are_pooled_as_stats_does():
     runs = {"a-seed0": judged(A), "a-seed1": judged(B), "b-seed0": judged(B), "b-seed1": judged(B)}
-    (a, b), fault = pooled(runs)
+    (a, b), (difference,), fault = pooled(runs)
     assert fault is None
     assert a.means["accuracy"].value == pytest.approx((4 / 8 + 6 / 8) / 2)
     accuracy = [pair_statistics(aligned(one, runs["a-seed0"]))["accuracy"] for one in runs.values()]
     mean = contrasts({0: accuracy[:2]}, resamples=RESAMPLES)[0].estimate()
     assert a.means["accuracy"] == within_range("accuracy", mean)
-    assert (a.against, b.against) == (None, "a")
+    assert (b.arm, difference.run, difference.against) == ("b", "b", "a")
     gap = contrasts({0: accuracy[2:]}, {0: accuracy[:2]}, resamples=RESAMPLES)[0]
-    assert b.differences["accuracy"] == gap.estimate()
-    assert b.differences["accuracy"].value == pytest.approx(6 / 8 - 5 / 8)
+    assert difference.estimates["accuracy"] == gap.estimate()
+    assert difference.estimates["accuracy"].value == pytest.approx(6 / 8 - 5 / 8)
 
 
 def test_seeds_of_other_pairs_are_not_pooled():
-    found, fault = pooled({"a-seed0": judged(A), "a-seed1": judged((0.9,))})
-    assert found == []
+    found, gaps, fault = pooled({"a-seed0": judged(A), "a-seed1": judged((0.9,))})
+    assert found == gaps == []
     assert fault is not None
     assert "not of the same pairs" in fault
-    assert pooled({"a": judged(A), "b": judged(B)}) == ([], None)
+    assert pooled({"a": judged(A), "b": judged(B)}) == ([], [], None)
 
 
 def test_an_interval_is_cut_to_what_a_share_can_be():

@@ -1,13 +1,16 @@
 """The model card: YAML that the hub reads, values of metrics.json, tables that hostile names cannot break."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from earshot.files import write_json
-from earshot.report.markdown import METRIC_TYPES, table, text, write_model_card
+from earshot.files import write_json, write_text
+from earshot.predictions.run import read_runs
+from earshot.protocol import prompt_set
+from earshot.report.markdown import METRIC_TYPES, model_card, table, text, write_model_card
 from earshot.report.tables import QUANTITIES
 from tests.report.conftest import make_run
 from tests.report.runs import RIGHT, WRONG, row, write_evaluation
@@ -107,3 +110,39 @@ def test_what_could_not_be_computed_is_not_in_the_index(tmp_path: Path):
 
 def test_every_metric_of_the_index_is_one_that_is_shown():
     assert set(METRIC_TYPES) <= set(QUANTITIES)
+
+
+def with_model(folder: Path, **more: object) -> Path:
+    said = {"prompts": prompt_set("brief").model_dump() | more}
+    write_json(folder / "model" / "earshot.json", said)
+    write_text(folder / "config.yaml", "data: {train: /gone/pairs}\nout: /gone/run\n")
+    return folder
+
+
+def test_a_card_says_how_its_model_is_used_and_asked_and_what_it_knows(tmp_path: Path):
+    shapes = with_model(tmp_path / "shapes", traces="world")
+    card = model_card(read_runs([shapes], who="a report"))
+    assert 'earshot compare --model MODEL --prompt "' in card
+    assert "    user: <image><image>prompt : {prompt} . which better ?\n" in card
+    assert "    assistant: <think> why </think><answer>1</answer>\n" in card
+    assert "It knows coloured shapes on a plain ground, and nothing of photographs" in card
+    photos = with_model(tmp_path / "photos", traces="text", question="``` {prompt}\n\u202e# which?")
+    both = model_card(read_runs([shapes, photos], who="a report"))
+    assert both.count("## Limits") == both.count("## Prompt and chat format") == 1
+    assert "Of shapes:\n\n- It knows coloured shapes" in both and "Of photos:\n\n- It compares" in both
+    assert "    user: <image><image>``` {prompt}\n     # which?\n" in both  # what would end a block is in it
+    write_text(photos / "model" / "earshot.json", '{"prompts": 5}')
+    assert "Not known here: " in model_card(read_runs([photos], who="a report"))
+    compile(re.search("```python\n(.*?)```", card, re.DOTALL)[1], "card", "exec")
+
+
+def test_training_data_is_told_wherever_the_set_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = with_model(tmp_path / "run")
+    told = {"source": "ImageReward", "licence": "Apache-2.0", "counts": {"pairs": 12}}
+    write_json(run / "environment.json", {"sets": {"train": told}, "data": {"train": "f" * 64}})
+    expected = "| pairs | trained on | ImageReward | Apache-2.0 | rows ffffffffffff | 12 pairs |"
+    for place in (tmp_path, run):
+        monkeypatch.chdir(place)
+        assert expected in model_card(read_runs([run], who="a report"))
+    write_json(run / "environment.json", {"data": {"train": "f" * 64}})  # of a run before that was kept
+    assert "| pairs | trained on | pairs | – | rows ffffffffffff | – |" in model_card(read_runs([run], who="a report"))

@@ -1,13 +1,14 @@
 """Plots: named for screen readers, in the page's ink, with ids of their own and no text of users."""
 
 import re
+from typing import Any
 
 import numpy as np
 
 from earshot.metrics.calibration import reliability_bins
 from earshot.metrics.selective import RiskCoverage
 from earshot.metrics.slices import by_disagreement
-from earshot.report.drawing import COLOURS, draw, numbered
+from earshot.report.drawing import COLOURS, draw, numbered, percent_axis
 from earshot.report.plots import (
     FEWEST_ANSWERED,
     MOST_POINTS,
@@ -102,3 +103,13 @@ def test_colours_stand_out_on_white_and_on_near_black():
         for paper in ("#ffffff", "#f5f6f8", "#15181c", "#1e2228"):
             low, high = sorted((luminance(colour), luminance(paper)))
             assert (high + 0.05) / (low + 0.05) >= 3, (colour, paper)
+
+
+def test_no_two_labels_of_a_share_are_the_same() -> None:
+    def plot(axes: Any) -> None:
+        axes.set_ylim(0.0, 0.04)
+        axes.set_yticks([0.0, 0.005, 0.01, 0.015, 0.07])
+        percent_axis(axes.yaxis)
+
+    labels = re.findall(r">([^<>]+ %)<", draw(plot, "a", "b").svg)
+    assert labels == ["0 %", "0.5 %", "1 %", "1.5 %", "7 %"]

@@ -32,6 +32,22 @@ def test_facts_are_those_of_the_files(tmp_path: Path):
     assert "torch 2.13" in facts["versions"]
 
 
+def test_listeners_that_were_paid_are_told_from_those_that_were_measured(tmp_path: Path):
+    models = {"reasoner": {"sha256": "a" * 64}, "listener:kin": {"sha256": "b" * 64}, "claims:far": {}}
+    for name, rewards in (
+        ("paid", "{listener: 0.5, claims: 0}"),
+        ("not", "{listener: 0.0, claims: 1}"),
+        ("hostile", "3"),
+    ):
+        write_text(tmp_path / name / "config.yaml", f"rewards: {rewards}\n")
+        write_json(tmp_path / name / "environment.json", {"models": models})
+    facts = {fact.label: fact.values for fact in run_facts([Run(n, tmp_path / n) for n in ("paid", "not", "hostile")])}
+    assert facts["listeners in the reward"] == [
+        "kin (bbbbbbbbbbbb), weight 0.5", "checks claims: far, weight 1", "kin (bbbbbbbbbbbb); checks claims: far"
+    ]  # fmt: skip
+    assert facts["measured, not paid"] == ["checks claims: far", "kin (bbbbbbbbbbbb)", "–"]
+
+
 def test_data_is_told_by_its_dataset_json_where_that_is_at_hand(tmp_path: Path):
     info = {"title": "ImageReward", "origin": "https://x", "licence": "Apache-2.0", "revision": "r1", "split": "test",
             "shuffle_seed": 0, "annotations": {"file": "test.json", "sha256": "e" * 64}}  # fmt: skip

@@ -150,13 +150,35 @@ def test_smoothing_keeps_lines_and_spreads_peaks() -> None:
 
 def test_charts_hold_no_text_of_users_and_take_the_pages_ink(three_runs: list[Path]) -> None:
     charts = training_charts(read_runs(three_runs, who="a report"))
-    assert [chart.title for chart in charts][:3] == ["Reward", "Reward: format", "Reward: accuracy"]
-    for chart in charts:
+    assert [one.chart.title for one in charts][:3] == ["Reward", "Reward: format", "Reward: accuracy"]
+    assert all(one.places == [0, 1, 2] for one in charts)
+    for chart, _ in charts:
         assert chart.svg.startswith("<svg")
         assert "currentColor" in chart.svg
         assert "#010203" not in chart.svg
         assert "sft" not in chart.svg
     assert charts == training_charts(read_runs(three_runs, who="a report"))  # the same files give the same page
+
+
+def trained(path: Path, weights: str, **logged: float) -> Path:
+    write_text(path / "config.yaml", f"rewards: {weights}\n")
+    append_jsonl(path / "metrics.jsonl", [{"step": step, **logged} for step in (1, 2, 3)])
+    return path
+
+
+def test_a_part_of_the_reward_is_drawn_of_those_alone_that_were_paid_for_it(tmp_path: Path) -> None:
+    logged = {"reward": 1.0, "reward/listener": 0.8, "listener/p_label": 0.8, "rewards_missing": 0.0}
+    paid = trained(tmp_path / "paid", "{format: 1.0, listener: 0.5}", **logged)
+    unpaid = trained(tmp_path / "unpaid", "{format: 1.0, listener: 0.0}", **logged)
+    judged_only = trained(tmp_path / "only", "{}")
+    runs = read_runs([judged_only, unpaid, paid], who="a report")
+    charts = {one.chart.title: one for one in training_charts(runs)}
+    assert charts["Reward: listener"].places == [2]
+    assert charts["Listener's confidence"].places == charts["Reward"].places == [1, 2]
+    assert "−" not in charts["Missing rewards"].chart.svg  # no share is below 0, nor is its axis
+    text = " ".join(Page(write_report([unpaid, paid], tmp_path / "two.html").read_text()).text.split())
+    assert "may not be held against one another: unpaid: 1 × format; paid: 1 × format + 0.5 × listener." in text
+    assert "may not be held" not in Page(write_report([paid], tmp_path / "one.html").read_text()).text
 
 
 def test_every_run_has_a_line_of_its_own() -> None:

@@ -58,19 +58,46 @@ def test_one_run_has_no_differences_and_two_have_paired_ones(tmp_path: Path) -> 
         judged(tmp_path / "two", (RIGHT, RIGHT, RIGHT, WRONG)),
     )
     alone = report(one).text
-    assert "differences and power, which need a second run" in alone
-    assert "Difference from" not in alone
+    assert "differences, which need a second run" in alone
+    assert "two − one" not in alone
     both = report(one, two).text
-    assert "Difference from one" in both
+    assert "two − one" in both
     assert "+25.0 points" in both  # 3 of 4 minus 2 of 4
-    assert "exactly one of the two is right on 25.0 % of 4 strict pairs of 4 prompts" in both
+
+
+def test_a_report_begins_with_its_answer_and_ends_with_what_was_run(tmp_path: Path) -> None:
+    runs = [
+        judged(tmp_path / name, (RIGHT,) * n + (WRONG,) * (8 - n))
+        for name, n in (("sft", 1), ("naive", 7), ("heard", 8))
+    ]
+    page = report(*runs)
+    text = " ".join(page.text.split())
+    assert "On test, heard is right most often, on 100.0 % of 8 pairs (100.0 to 100.0): ahead of sft by 87.5" in text
+    assert "and not told apart from naive (+12.5 points, 0.0 to +50.0)." in text
+    assert "So many pairs show a difference of" in text
+    assert text.index("naive − sft") < text.index("heard − naive") < text.index("Values with 95 % intervals")
+    assert [attrs["id"] for attrs in page.of("section")] == ["results", "where", "examples", "run"]
+    assert page.text.index("Accuracy, on one scale throughout") < page.text.index("The Brier score is")
+    alone = " ".join(report(runs[1]).text.split())
+    assert "On test, naive is right on 87.5 % of 8 pairs" in alone
+    assert "So many pairs" not in alone
+    tied = judged(tmp_path / "tied", (RIGHT,), votes=(1, 1))
+    assert "Left out: an answer, because no pair has a majority of votes" in report(tied).text
+
+
+def test_what_is_the_pairs_own_is_told_once_and_without_the_weight_of_a_result(tmp_path: Path) -> None:
+    page = report(judged(tmp_path / "one", (RIGHT, WRONG)), judged(tmp_path / "two", (RIGHT, RIGHT)))
+    shared = [attrs for attrs in page.of("td") if attrs.get("class") == "shared"]
+    assert shared
+    assert all(attrs["colspan"] == "2" for attrs in shared)
+    assert not [attrs for attrs in report(tmp_path / "one").of("td") if attrs.get("class") == "shared"]
 
 
 def test_runs_of_other_pairs_stand_side_by_side_and_say_so(tmp_path: Path) -> None:
     one, two = judged(tmp_path / "one", (RIGHT, WRONG)), judged(tmp_path / "two", (RIGHT,))
     text = report(one, two).text
-    assert "two is not compared: judged 1 and 2 pairs, 1 of them the same" in text
-    assert "Difference from" not in text
+    assert "two is not compared with one: judged 1 and 2 pairs, 1 of them the same" in text
+    assert "two − one" not in text
 
 
 def test_seeds_are_told_together(tmp_path: Path) -> None:

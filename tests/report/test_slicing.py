@@ -3,7 +3,7 @@
 import pytest
 
 from earshot.metrics.slices import by_disagreement, by_margin
-from earshot.report.slicing import MOST_ROWS, STRIP_PX, accuracy_strips, ranking_view, strip_of
+from earshot.report.slicing import MOST_ROWS, accuracy_strips, ranking_view, strip_of
 from earshot.types import Estimate
 from tests.report.runs import row, table
 
@@ -44,23 +44,40 @@ def test_runs_with_traces_of_other_lengths_share_their_bins():
     assert [len(r.marks) for r in strip.rows] == [1, 1]
 
 
-def test_dots_lie_on_one_scale_that_holds_a_coin():
-    rows = [[Estimate(0.75, 0.65, 0.85, 9)], [Estimate(0.9, None, None, 1)], [Estimate.missing()]]
-    strip = strip_of("t", "m", [0], ["a", "b", "c"], rows, share=True)
-    # From 50 to 90 %, 6 pixels of room at either side: 0.75 is (0.25 / 0.4) of 168 pixels along.
-    assert [text for _, text in strip.ticks] == ["50 %", "90 %"]
+def test_dots_lie_on_one_scale_of_whole_steps():
+    lines = [("a", [(0, Estimate(0.75, 0.65, 0.85, 9))]), ("b", [(0, Estimate(0.9, None, None, 1))]), ("c", [])]
+    strip = strip_of("t", "m", lines, percent=True)
+    # From 60 to 90 %, with 4 percent of room at either side: 0.75 is half of the 92 between them along.
+    assert [text for _, text in strip.ticks] == ["60 %", "90 %"]
     (mark,) = strip.rows[0].marks
-    assert mark.x == pytest.approx(6 + 168 * 0.625)
-    assert (mark.low, mark.high) == (pytest.approx(6 + 168 * 0.375), pytest.approx(6 + 168 * 0.875))
-    assert strip.rows[1].marks[0].x == STRIP_PX - 6
-    assert strip.rows[1].marks[0].low is None
+    assert mark.x == pytest.approx(4 + 92 * 0.5)
+    assert (mark.low, mark.high) == (pytest.approx(4 + 92 / 6, abs=0.01), pytest.approx(4 + 92 * 5 / 6, abs=0.01))
+    assert (strip.rows[1].marks[0].x, strip.rows[1].marks[0].low) == (96, None)
     assert strip.rows[2].marks == []
-    assert strip.middle == 6
+    assert strip.middle is None  # an even guess is not among them
+    missing = strip_of("t", "m", [("a", [(0, Estimate.missing())])], percent=True)
+    assert [(row.marks, row.cells[0].value) for row in missing.rows] == [([], "–")]
+
+
+def test_differences_lie_about_zero_wherever_they_are():
+    strip = strip_of("t", "m", [("a", [(-1, Estimate(0.12, 0.08, 0.16, 9))])], percent=True, signed=True)
+    assert [text for _, text in strip.ticks] == ["0", "+20"]
+    assert strip.middle == 4
+    assert strip.rows[0].cells[0].value == "+12.0 points"
+    both = strip_of("t", "m", [("a", [(-1, Estimate(-0.12, -0.16, 0.14, 9))])], percent=True, signed=True)
+    assert [text for _, text in both.ticks] == ["−20", "0", "+15"]
+
+
+def test_all_slices_are_on_one_scale():
+    predictions = table([row(f"p{i}", p, (4 - i, i), category=f"kind {i}") for i, p in enumerate((0.9, 0.9, 0.1, 0.1))])
+    strips = accuracy_strips([(0, predictions), (1, predictions)])
+    assert len(strips) > 2
+    assert {tuple(strip.ticks) for strip in strips} == {((4.0, "0 %"), (50.0, "50 %"), (96.0, "100 %"))}
 
 
 def test_a_scale_of_equal_numbers_is_not_empty():
-    strip = strip_of("t", "m", [-1], ["a"], [[Estimate(0.0, None, None, 3)]])
-    assert strip.rows[0].marks[0].x == STRIP_PX / 2
+    strip = strip_of("t", "m", [("a", [(-1, Estimate(0.0, None, None, 3))])])
+    assert strip.rows[0].marks[0].x == 4
     assert strip.rows[0].marks[0].colour == "currentColor"
 
 

@@ -9,7 +9,6 @@ from earshot.stats import (
     bootstrap,
     bootstrap_mean,
     difference,
-    intraclass_statistic,
     macro_statistic,
     mean_statistic,
 )
@@ -53,40 +52,6 @@ def test_a_difference_rests_on_the_prompts_that_both_saw() -> None:
 def test_a_difference_over_other_clusters_is_refused() -> None:
     with pytest.raises(DataError, match="over 3 and 4 clusters"):
         difference(mean_statistic(A, CLUSTERS, 3), mean_statistic(A, CLUSTERS, 4))
-
-
-def test_correlation_within_prompts_of_answers_that_agree_and_that_do_not() -> None:
-    clusters = np.array([0, 0, 1, 1])
-    # Between 2²/2 - 2²/4 = 1, within 0: 1. Then between 0, within (2 - 1) / 2 = 0.5: -0.5 / 0.5 = -1.
-    assert intraclass_statistic(np.array([1.0, 1, 0, 0]), clusters, 2).value() == pytest.approx(1.0)
-    assert intraclass_statistic(np.array([1.0, 0, 1, 0]), clusters, 2).value() == pytest.approx(-1.0)
-
-
-def test_correlation_within_prompts_of_unequal_size() -> None:
-    # Sizes 3, 1; Σ²/m: 4/3 + 0, less 4/4: MSB = 1/3. MSW = (2 - 4/3) / 2 = 1/3: no correlation.
-    assert intraclass_statistic(np.array([1.0, 1, 0, 0]), np.array([0, 0, 0, 1]), 2).value() == pytest.approx(0.0)
-    # Sizes 2, 1; Σ²/m: 2 + 0, less 4/3: MSB = 2/3, MSW = 0: 1, whatever m0 is.
-    assert intraclass_statistic(np.array([1.0, 1, 0]), np.array([0, 0, 1]), 2).value() == pytest.approx(1.0)
-    # Sizes 4, 1: MSB = 9/4 - 9/5 = 0.45, MSW = (3 - 9/4) / 3 = 0.25, m0 = 5 - 17/5 = 1.6: 0.2 / (0.45 + 0.6 · 0.25).
-    found = intraclass_statistic(np.array([1.0, 1, 1, 0, 0]), np.array([0, 0, 0, 0, 1]), 2).value()
-    assert found == pytest.approx(1 / 3)
-
-
-def test_the_correlation_that_was_put_in_is_found() -> None:
-    rng = np.random.default_rng(1)
-    chances = rng.beta(2.0, 2.0, size=3000)  # correlation 1 / (2 + 2 + 1) = 0.2
-    sizes = rng.integers(2, 12, size=3000)
-    clusters = np.repeat(np.arange(3000), sizes)
-    values = (rng.random(len(clusters)) < chances[clusters]).astype(float)
-    estimate = bootstrap({"icc": intraclass_statistic(values, clusters, 3000)}, resamples=300)["icc"]
-    assert estimate.low < 0.2 < estimate.high
-    assert estimate.high - estimate.low < 0.05
-
-
-def test_a_correlation_that_cannot_be_told_is_missing() -> None:
-    for clusters in (np.arange(4), np.zeros(4, dtype=int)):
-        statistic = intraclass_statistic(np.array([1.0, 0, 1, 0]), clusters, int(clusters.max()) + 1)
-        assert bootstrap({"icc": statistic}, resamples=20)["icc"].value is None
 
 
 def test_statistics_of_the_same_totals_see_the_same_draws() -> None:

@@ -84,6 +84,7 @@ def test_sft_learns_the_traces_and_leaves_a_plain_model(models: Path, pairs: Pat
     assert not same(weights(models / "qwen2_5_vl"), weights(run.model))
     environment = json.loads(run.environment.read_text())
     assert environment["models"]["reasoner"]["sha256"] == load(models / "qwen2_5_vl", device="cpu").fingerprint()
+    assert environment["sets"]["train"]["source"] == "earshot world"  # what the set says of itself
     assert str(tmp_path) not in run.environment.read_text()
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
-    """Where the real command serves the run."""
-    command = [sys.executable, "-m", "earshot.cli.main", "view", str(folder / "run"), "--port", "0"]
+@contextmanager
+def served(*runs: Path) -> Iterator[str]:
+    """Where the real command serves the runs."""
+    command = [sys.executable, "-m", "earshot.cli.main", "view", *map(str, runs), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             yield server.stdout.readline().split()[0]
         finally:
             server.terminate()
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    with served(folder / "run") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +103,7 @@ class Reader:
         self.wait(script, [list(PAIRS).index(name) for name in names])
 
     def wait_detail(self, name: str) -> None:
-        self.wait("name => document.getElementById('detail').innerText.includes(`pair ${name} `)", name)
+        self.wait("name => document.getElementById('detail').innerText.includes(`pair ${name}\\n`)", name)
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -305,31 +312,51 @@ def test_pages_are_turned_by_stepping_over_their_end_and_a_growing_run_is_follow
     run = make_run(tmp_path / "run", make_pair_set(tmp_path / "data"))
     (file,) = run.glob("eval/*/predictions.jsonl")
     append_jsonl(file, [prediction(f"more {k}", PAIRS["a"]) for k in range(60)])
-    command = [sys.executable, "-m", "earshot.cli.main", "view", str(run), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            reader = Reader(browser, server.stdout.readline().split()[0], 1280, 800).open()
-            page = reader.page
-            assert page.inner_text("#range") == "1–50 of 69"
-            page.click('.row[data-index="49"]')
-            reader.press("j")
-            reader.wait("document.getElementById('range').textContent === '51–69 of 69'")
-            reader.wait("document.activeElement.dataset.index === '50'")
-            reader.press("k")
-            reader.wait("document.activeElement.dataset.index === '49'")
-            with file.open("ab") as out:
-                out.write(b'{"half a line')  # as a writer leaves it for a moment
-            page.wait_for_timeout(100)
-            with file.open("rb+") as out:
-                out.truncate(file.stat().st_size - len(b'{"half a line'))
-            append_jsonl(file, [prediction(f"later {k}", PAIRS["b"]) for k in range(3)])
-            reader.wait("document.getElementById('status').textContent.startsWith('72 of 72 pairs')")
-            assert page.evaluate("document.activeElement.dataset.index") == "49"  # the reader is where they were
-            assert reader.faults == []
-            reader.page.close()
-        finally:
-            server.terminate()
+    with served(run) as address:
+        reader = Reader(browser, address, 1280, 800).open()
+        page = reader.page
+        assert page.inner_text("#range") == "1–50 of 69"
+        page.click('.row[data-index="49"]')
+        reader.press("j")
+        reader.wait("document.getElementById('range').textContent === '51–69 of 69'")
+        reader.wait("document.activeElement.dataset.index === '50'")
+        reader.press("k")
+        reader.wait("document.activeElement.dataset.index === '49'")
+        with file.open("ab") as out:
+            out.write(b'{"half a line')  # as a writer leaves it for a moment
+        page.wait_for_timeout(100)
+        with file.open("rb+") as out:
+            out.truncate(file.stat().st_size - len(b'{"half a line'))
+        append_jsonl(file, [prediction(f"later {k}", PAIRS["b"]) for k in range(3)])
+        reader.wait("document.getElementById('status').textContent.startsWith('72 of 72 pairs')")
+        assert page.evaluate("document.activeElement.dataset.index") == "49"  # the reader is where they were
+        assert reader.faults == []
+        reader.page.close()
+
+
+def test_several_runs_are_told_apart_and_stand_side_by_side(browser: Any, folder: Path) -> None:
+    other = make_run(folder / "<b>other", folder / "data")
+    with served(folder / "run", other) as address:
+        reader = Reader(browser, address, 1280, 800).open()
+        page = reader.page
+        assert page.inner_text('.row[data-index="0"] .run') == "run"
+        assert page.inner_text('.row[data-index="9"] .run') == "<b>other"
+        assert "·" not in page.inner_text("#list")
+        page.click('.row[data-index="1"]')
+        reader.wait("document.querySelectorAll('.columns section').length === 2")
+        assert page.locator(".columns h3").all_inner_texts() == ["run", "<b>other"]
+        first, second = (box["x"] for box in (page.locator(".columns section").nth(k).bounding_box() for k in (0, 1)))
+        assert second > first
+        verdict = page.inner_text(".columns section >> nth=0 >> dd >> nth=0")
+        assert verdict == "first, against people"  # p 0.55, and 1 : 3 votes
+        page.select_option("#detail select", "")
+        reader.wait("!document.querySelector('.columns')")
+        page.click("[data-kind=rollouts]")
+        reader.wait("document.querySelectorAll('#steps polyline').length === 4")  # two runs, reward and agreement
+        page.click('.row[data-index="0"]')
+        reader.wait("document.getElementById('detail').innerText.includes('format part')")
+        assert reader.faults == []
+        page.close()
 
 
 def test_the_hostile_text_is_what_it_should_be() -> None:

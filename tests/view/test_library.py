@@ -1,5 +1,6 @@
 """Where a run's predictions and rollouts are found, and the pair sets they are of."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from earshot.errors import InputError
 from earshot.files import append_jsonl, write_json, write_text
 from earshot.view import Library
-from tests.view.runs import PAIRS, prediction, rollout, write_rollouts
+from tests.view.runs import PAIRS, ROLLOUTS, prediction, rollout, write_rollouts
 
 
 def evaluation(folder: Path, **settings: object) -> Path:
@@ -28,6 +29,42 @@ def test_a_run_shows_its_own_predictions_and_those_of_its_evaluations(tmp_path: 
 def test_runs_of_the_same_folder_name_are_told_apart(tmp_path: Path) -> None:
     paths = [evaluation(tmp_path / name / "run") for name in ("x", "y")]
     assert [source.run for source in Library(paths).rows["judged"].sources] == ["x/run", "y/run"]
+
+
+def test_a_pair_is_found_in_the_other_runs_that_judged_it(tmp_path: Path) -> None:
+    for name, others in (("one", "ab"), ("two", "ba"), ("three", "b")):
+        rows = [prediction(other, PAIRS[other]) for other in others]
+        append_jsonl(tmp_path / name / "eval" / "test" / "predictions.jsonl", rows)
+    append_jsonl(tmp_path / "one" / "eval" / "ood" / "predictions.jsonl", [prediction("a", PAIRS["a"])])
+    # The same name, and other people: another pair.
+    append_jsonl(tmp_path / "four" / "eval" / "test" / "predictions.jsonl", [prediction("a", PAIRS["b"])])
+    library = Library([tmp_path / name for name in ("one", "two", "three", "four")])
+    library.refresh()
+    shown = {
+        (row["set"], row["run"], row["id"]["text"]): row for row in map(partial(library.detail, "judged"), range(7))
+    }
+    assert [one["run"] for one in shown["test", "one", "a"]["beside"]] == ["two"]
+    assert [one["run"] for one in shown["test", "two", "b"]["beside"]] == ["one", "three"]
+    assert shown["ood", "one", "a"]["beside"] == []
+    for place, row in shown.items():
+        for other in row["beside"]:
+            assert shown[(place[0], other["run"], place[2])]["index"] == other["index"]
+
+
+def test_training_is_told_by_step_as_the_mean_of_what_was_paid_and_heard(tmp_path: Path) -> None:
+    for name, weight in (("a", "0.5"), ("b", "0.0")):
+        write_text(tmp_path / name / "config.yaml", f"rewards: {{format: 1.0, listener: {weight}}}\n")
+        for file, rows in ROLLOUTS.items():
+            write_rollouts(tmp_path / name / "rollouts" / file, rows)
+    library = Library([tmp_path / "a", tmp_path / "b"])
+    assert library.steps() == []
+    library.refresh()
+    a, b = library.steps()
+    assert (a["run"], a["weights"], b["weights"]) == ("a", "1 × format + 0.5 × listener", "1 × format")
+    assert a["steps"] == b["steps"] == [0, 2]
+    # 1.5, 0.5 and 0; of the two that were heard one is on the listener's side. Then 2, heard and on its side.
+    assert a["reward"] == pytest.approx([2 / 3, 2.0])
+    assert a["agrees"] == pytest.approx([0.5, 1.0])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ def report_command(
 ) -> None:
     """Write the report of one or more run directories: one HTML file that opens offline.
 
-    Differences are from the first run. Runs named NAME-seed0, NAME-seed1 are also told together, as seeds of NAME.
+    Every two of up to five runs are compared, and of more each with the first. Runs named NAME-seed0, NAME-seed1 are
+    also told together, as seeds of NAME.
     """
     import importlib.util
     import os

@@ -106,6 +106,12 @@ def parts_of(row: Mapping[str, Any], weights: Mapping[str, Any]) -> list[Part]:
     return found
 
 
+def weighted_parts(weights: Mapping[str, Any]) -> str:
+    """What a reward is the sum of, in words; empty where `rewards` of a configuration does not say."""
+    told = [(name, weights.get(name)) for name in PART_NAMES]
+    return " + ".join(f"{weight:g} × {name}" for name, weight in told if isinstance(weight, int | float) and weight)
+
+
 class Paid(NamedTuple):
     """What rollouts were paid in the mean.
 

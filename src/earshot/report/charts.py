@@ -47,19 +47,34 @@ PLANS = (
     _Plan("entropy", "Entropy", "of the next token, in nats"),
     _Plan("trace_words", "Trace length", "words"),
     _Plan("groups_without_variance", "Groups without variance", "equal rewards teach nothing", share=True),
-    _Plan("rewards_missing", "Missing rewards", "a listener failed; left out of the group"),
+    _Plan("rewards_missing", "Missing rewards", "a listener failed; left out of the group", share=True),
     _Plan("loss", "Loss", "as the trainer logs it"),
     _Plan("grad_norm", "Gradient norm", "before clipping"),
 )
 
 
-def training_charts(runs: Sequence[Run]) -> list[Chart]:
-    """A chart for each quantity that some run logged twice or more, a line for each run."""
+class Curves(NamedTuple):
+    """A chart, and the places of the runs that have a line in it."""
+
+    chart: Chart
+    places: list[int]
+
+
+def training_charts(runs: Sequence[Run]) -> list[Curves]:
+    """A chart for each quantity that some run logged twice or more, a line for each run.
+
+    A part of the reward is a line of the runs that were paid for it.
+    """
     charts = []
     for plan in PLANS:
-        curves = [run.curves.get(plan.key) for run in runs]
-        if any(curve is not None and curve.values.size > 1 for curve in curves):
-            charts.append(_chart(plan, curves))
+        part = plan.key.partition("/")[2] if plan.key.startswith("reward/") else None
+        curves = {
+            place: run.curves[plan.key]
+            for place, run in enumerate(runs)
+            if plan.key in run.curves and (part is None or run.weights.get(part) != 0)
+        }
+        if any(curve.values.size > 1 for curve in curves.values()):
+            charts.append(Curves(_chart(plan, curves), [*curves]))
     return charts
 
 
@@ -81,22 +96,23 @@ def smoothed(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return (totals[high] - totals[low]) / (high - low)
 
 
-def _chart(plan: _Plan, curves: Sequence[Curve | None]) -> Chart:
+def _chart(plan: _Plan, curves: Mapping[int, Curve]) -> Chart:
     def plot(axes: Any) -> None:
-        for index, curve in enumerate(curves):
-            if curve is not None and curve.values.size:
-                _draw_line(axes, thinned(curve), index)
+        for place, curve in curves.items():
+            _draw_line(axes, thinned(curve), place)
         axes.set_xlabel("step")
+        low, high = axes.get_ylim()
+        if min(curve.values.min() for curve in curves.values()) >= 0 > low:  # what is never below 0 has no room there
+            low, high = 0.0, high if any(curve.values.any() for curve in curves.values()) else 1.0
+        axes.set_ylim(low, min(high, 1.02) if plan.share else high)
         if plan.share:
-            low, high = axes.get_ylim()
-            axes.set_ylim(max(low, -0.02), min(high, 1.02))
             percent_axis(axes.yaxis)
 
     return draw(plot, plan.title, plan.meaning)
 
 
 def _draw_line(axes: Any, curve: Curve, index: int) -> None:
-    style = line_options(index)
+    style = line_options(index) | {"clip_on": False}
     if curve.values.size >= 20:
         axes.plot(curve.steps, curve.values, color=style["color"], alpha=0.25, linewidth=0.8)
         curve = Curve(curve.steps, smoothed(curve.values))

@@ -1,29 +1,21 @@
-"""Runs judged on the same pairs, against one another: paired differences, power, and several seeds of one arm."""
+"""Runs judged on the same pairs, against one another: paired differences, and several seeds of one arm."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from earshot.errors import DataError
 from earshot.metrics import PredictionTable
 from earshot.metrics.estimates import table_statistics
-from earshot.predictions.sides import right
 from earshot.report.tables import quantity_of
-from earshot.stats import (
-    POWER,
-    RESAMPLES,
-    PairedPower,
-    Statistic,
-    bootstrap,
-    contrasts,
-    difference,
-    paired_power,
-)
+from earshot.stats import LEVEL, RESAMPLES, Statistic, bootstrap, contrasts, difference
 from earshot.types import Estimate
 
 COMPARED = (
@@ -38,19 +30,23 @@ COMPARED = (
     "ece",
 )
 """Keys of metrics.json whose differences are told; one that ends in a dot is followed by a listener's name."""
+MOST_PAIRED = 5
+"""Runs of which every two are compared, in ten differences; of more, each with the first alone."""
+POWER = 0.8
+"""The chance of showing a difference, of which size is told what the pairs show."""
 MOST_DRAWS = 200_000_000
 """Of prompts, over all resamples of one bootstrap: with more than twenty thousand prompts there are fewer resamples."""
 _SEED = re.compile(r"^(?P<arm>.*?)[-_./ ]?(?:seed|(?<=[-_./ ])s)[-_= ]?(?P<seed>\d+)$", re.IGNORECASE)
 
 
 class Difference(NamedTuple):
-    """A run minus the first one."""
+    """One run, or the seeds of one arm, minus another on the same pairs."""
 
     run: str
+    against: str
     estimates: dict[str, Estimate]
     """By key of metrics.json; empty where the two cannot be compared."""
-    power: PairedPower | None
-    fault: str | None
+    fault: str | None = None
     """Why they cannot be compared."""
 
 
@@ -61,9 +57,6 @@ class Pooled(NamedTuple):
     runs: list[str]
     means: dict[str, Estimate]
     """Over seeds, with intervals that hold for other seeds and prompts."""
-    against: str | None
-    """The arm that the differences are from; None for that arm itself and where it has one seed only."""
-    differences: dict[str, Estimate]
 
 
 def resamples_for(n_clusters: int) -> int:
@@ -71,25 +64,29 @@ def resamples_for(n_clusters: int) -> int:
     return max(1_000, min(RESAMPLES, MOST_DRAWS // max(1, n_clusters)))
 
 
+def compared(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Which minus which: every later name minus every earlier one, or where they are many, minus the first alone."""
+    found = combinations(names, 2)
+    return [(later, earlier) for earlier, later in found if len(names) <= MOST_PAIRED or earlier == names[0]]
+
+
 def differences(tables: Mapping[str, PredictionTable]) -> list[Difference]:
-    """Every run after the first against it, paired on the same pairs.
+    """Every two runs, paired on the same pairs.
 
     Args:
         tables: The predictions on one test set, by run.
     """
-    first, *others = tables
-    return [_difference(other, tables[other], tables[first]) for other in others]
+    return [_difference(run, tables[run], against, tables[against]) for run, against in compared([*tables])]
 
 
-def _difference(run: str, table: PredictionTable, first: PredictionTable) -> Difference:
+def _difference(run: str, table: PredictionTable, against: str, other: PredictionTable) -> Difference:
     try:
-        table = aligned(table, first)
+        table = aligned(table, other)
     except DataError as error:
-        return Difference(run, {}, None, str(error))
-    a, b = statistics_of(table), statistics_of(first)
+        return Difference(run, against, {}, str(error))
+    a, b = statistics_of(table), statistics_of(other)
     gaps = {key: difference(a[key], b[key]) for key in a if key in b}
-    estimates = bootstrap(gaps, resamples=resamples_for(table.n_clusters))
-    return Difference(run, estimates, power_of(table, first), None)
+    return Difference(run, against, bootstrap(gaps, resamples=resamples_for(table.n_clusters)))
 
 
 def aligned(table: PredictionTable, to: PredictionTable) -> PredictionTable:
@@ -120,27 +117,13 @@ def is_compared(key: str) -> bool:
     return found is not None and found[0] in COMPARED
 
 
-def power_of(table: PredictionTable, first: PredictionTable) -> PairedPower | None:
-    """What these pairs can show of the two runs' difference; None without strict pairs."""
-    order, other = np.argsort(first.pair_hash), np.argsort(table.pair_hash)
-    strict = first.strict[order]
-    a, b = (right(t.p_first, t.people)[i][strict].astype(np.float64) for t, i in ((table, other), (first, order)))
-    return paired_power(a, b, first.cluster[order][strict])
+def shown_difference(gaps: Sequence[Estimate]) -> float | None:
+    """The smallest difference that such pairs show with the chance `POWER`, by the widest of their intervals.
 
-
-def power_words(power: PairedPower) -> str:
-    """What a set could show, in a sentence."""
-    size = f"{power.pairs:,} strict pairs of {power.prompts:,} prompts"
-    if not power.discordance:
-        return f"both are right on the same ones of {size}, so that nothing tells them apart."
-    shown = (
-        f"exactly one of the two is right on {100 * power.discordance:.1f} % of {size}; an accuracy difference of "
-        + ("no size" if power.detectable is None else f"{100 * power.detectable:.1f} points")
-        + f" would be shown with a chance of {100 * POWER:.0f} %."
-    )
-    if power.needed is None:
-        return shown
-    return f"{shown} To show the difference seen, a set like this one would need about {power.needed:,} pairs."
+    It rests on the width alone and not on what was found, of which it says nothing; None without an interval.
+    """
+    halves = [(gap.high - gap.low) / 2 for gap in gaps if gap.low is not None and gap.high is not None]
+    return max(halves, default=0.0) * (1 + float(ndtri(POWER) / ndtri((1 + LEVEL) / 2))) or None
 
 
 def arms_of(runs: Sequence[str]) -> dict[str, list[str]]:
@@ -155,17 +138,16 @@ def arms_of(runs: Sequence[str]) -> dict[str, list[str]]:
     return {arm: members for arm, members in arms.items() if len(members) > 1}
 
 
-def pooled(tables: Mapping[str, PredictionTable]) -> tuple[list[Pooled], str | None]:
-    """The seeds of each arm together, against the first arm's; and why they are not, where they cannot be."""
+def pooled(tables: Mapping[str, PredictionTable]) -> tuple[list[Pooled], list[Difference], str | None]:
+    """The seeds of each arm together, every two arms' differences; and why there are none, where there cannot be."""
     arms = arms_of(list(tables))
     if not arms:
-        return [], None
-    base = next(iter(arms))
-    to = tables[arms[base][0]]
+        return [], [], None
+    to = tables[next(iter(arms.values()))[0]]
     try:
         statistics = {r: statistics_of(aligned(tables[r], to)) for members in arms.values() for r in members}
     except DataError as error:
-        return [], f"the seeds are not of the same pairs: {error}"
+        return [], [], f"the seeds are not of the same pairs: {error}"
     resamples = resamples_for(to.n_clusters)
 
     def seeds_of(runs: Sequence[str], others: Sequence[str] = ()) -> dict[str, list[Statistic]]:
@@ -176,13 +158,13 @@ def pooled(tables: Mapping[str, PredictionTable]) -> tuple[list[Pooled], str | N
     found = []
     for arm, runs in arms.items():
         means = contrasts(seeds_of(runs), resamples=resamples)
-        told = {key: within_range(key, mean.estimate()) for key, mean in means.items()}
-        if arm == base:
-            found.append(Pooled(arm, runs, told, None, {}))
-            continue
-        gaps = contrasts(seeds_of(runs, arms[base]), seeds_of(arms[base], runs), resamples=resamples)
-        found.append(Pooled(arm, runs, told, base, {key: gap.estimate() for key, gap in gaps.items()}))
-    return found, None
+        found.append(Pooled(arm, runs, {key: within_range(key, mean.estimate()) for key, mean in means.items()}))
+    gaps = []
+    for arm, against in compared([*arms]):
+        ours, theirs = seeds_of(arms[arm], arms[against]), seeds_of(arms[against], arms[arm])
+        gap = contrasts(ours, theirs, resamples=resamples)
+        gaps.append(Difference(arm, against, {key: one.estimate() for key, one in gap.items()}))
+    return found, gaps, None
 
 
 def within_range(key: str, estimate: Estimate) -> Estimate:

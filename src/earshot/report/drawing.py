@@ -75,9 +75,7 @@ def numbered(svg: str, number: int) -> str:
 
 def percent_axis(axis: Any) -> None:
     """Label a share's axis in percent."""
-    from matplotlib.ticker import PercentFormatter
-
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axis.set_major_formatter(lambda share, _: f"{100 * share:.6g} %")
 
 
 def for_page(svg: str, title: str, meaning: str) -> str:

@@ -13,18 +13,41 @@ from typing import Any
 
 import yaml
 
+from earshot.errors import EarshotError, first_line
 from earshot.files import write_text
 from earshot.locks import sole_writer
 from earshot.metrics import read_estimate
 from earshot.metrics.blind import warnings_of
 from earshot.predictions.run import Evaluation, Run, read_runs
-from earshot.report.comparing import differences, power_words
+from earshot.protocol import reasoner_messages, write_completion
+from earshot.report.comparing import differences
 from earshot.report.provenance import data_facts, run_facts
-from earshot.report.tables import Cell, Row, estimate_rows, quantity_of, summary_rows
+from earshot.report.tables import Cell, Row, estimate_rows, label_of, summary_rows
 from earshot.report.views import protocol_rows, test_sets
+from earshot.rundir import RunDir
+from earshot.types import Verdict
 
 TASK = {"type": "image-text-to-text", "name": "Image preference"}
 """The hub's task of a model that reads images and text and writes text."""
+USE = """## How to use it
+
+The first line installs Earshot; MODEL is this folder or its hub id.
+
+    pip install 'earshot-rm[train]'
+    earshot compare --model MODEL --prompt "what was asked for" first.png second.png
+
+```python
+import earshot
+
+model = earshot.load("MODEL")
+told = model.compare(prompt="what was asked for", first="first.png", second="second.png", seed=0)
+print(told.verdict, told.p_first, told.trace)
+```
+"""
+WEAK = """- It compares two images of one prompt; there is no scale on which one image alone has a score.
+- Its reasons are text that it wrote, not a record of how it decided: they can be false where the verdict is right.
+- It was measured on the sets below only; other prompts, generators and people may differ.
+"""
 METRIC_TYPES: Mapping[str, str] = {
     "accuracy": "accuracy",
     "accuracy_macro": "accuracy",
@@ -62,11 +85,43 @@ def write_model_card(runs: Sequence[Path], out: Path) -> Path:
 
 
 def model_card(runs: Sequence[Run]) -> str:
-    """Front matter, what was run, and the results of each test set with differences."""
-    parts = [front_matter(runs), "# Evaluation with Earshot\n", _what_was_run(runs)]
-    for name, evaluations in test_sets([e for run in runs for e in run.measured]):
-        parts.append(_results(name, evaluations))
-    return "\n".join(parts)
+    """Front matter, how to use the models, their results on each test set with differences, and what was run."""
+    results = [_results(*one) for one in test_sets([e for run in runs for e in run.measured])]
+    parts = [front_matter(runs), "# A reward model of image preference\n", USE, *_models(runs), *results]
+    return "\n".join([*parts, _what_was_run(runs)])
+
+
+def _models(runs: Sequence[Run]) -> list[str]:
+    """What the models of the runs were taught and are asked, as their folders say it; nothing where there is none."""
+    told = {run.name: _model(RunDir(run.path).model) for run in runs if RunDir(run.path).model.is_dir()}
+    parts = []
+    for place, heading in enumerate(("## Limits\n", "## Prompt and chat format\n") if told else ()):
+        parts.append(heading)
+        for part in dict.fromkeys(one[place] for one in told.values()):
+            names = [name for name, one in told.items() if one[place] == part]
+            parts += [part] if len(names) == len(told) else [f"Of {text(', '.join(names))}:\n", part]
+    return parts
+
+
+def _model(folder: Path) -> tuple[str, str]:
+    """The limits of a model, and its prompt and chat format."""
+    try:
+        from earshot.vlm.card import read_prompts
+
+        prompts = read_prompts(folder)
+    except (ImportError, EarshotError) as error:
+        return WEAK, f"Not known here: {text(first_line(error))}.\n"
+    about = prompts.language.about
+    alone = f"- It knows {about}, and nothing of photographs or anything else: elsewhere its answers mean nothing.\n"
+    lines = []
+    for message in reasoner_messages("{prompt}", prompts):
+        parts = (part.get("text", "<image>") for part in message["content"])
+        lines.append(f"{message['role']}: {''.join(parts)}")
+    lines.append(f"assistant: {write_completion(Verdict('first', 'why'), prompts)}")
+    shown = "".join(f"    {_CONTROL.sub(' ', line)}\n" for one in lines for line in one.splitlines())
+    first, second = (text(answer) for answer in prompts.answer.texts)
+    which = f"{first} names the image shown first, {second} the second; the chat template is the tokenizer's own.\n"
+    return f"{alone if about else ''}{WEAK}", f"{shown}\n{which}"
 
 
 def front_matter(runs: Sequence[Run]) -> str:
@@ -116,8 +171,7 @@ def _index_metrics(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _metric_name(key: str) -> str:
     if key.startswith("protocol."):
         return f"accuracy by the protocol {key.removeprefix('protocol.')}"
-    found = quantity_of(key)
-    return key if found is None else found[1].label.format(key[len(found[0]) :])
+    return label_of(key)
 
 
 def _what_was_run(runs: Sequence[Run]) -> str:
@@ -150,12 +204,13 @@ def _differences(evaluations: Sequence[Evaluation]) -> list[str]:
         return []
     found = differences(judged)
     compared = [gap for gap in found if not gap.fault]
-    parts = [f"Not compared, {text(gap.run)}: {text(gap.fault)}.\n" for gap in found if gap.fault]
+    parts = [
+        f"Not compared, {text(gap.run)} with {text(gap.against)}: {text(gap.fault)}.\n" for gap in found if gap.fault
+    ]
     if compared:
         rows = [_row(row) for row in estimate_rows([gap.estimates for gap in compared], signed=True)]
-        parts.append(f"Difference from {text(next(iter(judged)))}, on the same pairs.\n")
-        parts.append(table(["", *(gap.run for gap in compared)], rows))
-    parts += [f"Power, {text(gap.run)}: {power_words(gap.power)}\n" for gap in compared if gap.power]
+        parts.append("Differences, the first named minus the second, on the same pairs.\n")
+        parts.append(table(["", *(f"{gap.run} − {gap.against}" for gap in compared)], rows))
     return parts
 
 

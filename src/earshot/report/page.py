@@ -13,10 +13,10 @@ from earshot.files import write_text
 from earshot.locks import sole_writer
 from earshot.metrics.slices import SLICE_RESAMPLES
 from earshot.predictions.facts import Row, label_against_votes
+from earshot.predictions.rollout import weighted_parts
 from earshot.predictions.run import Evaluation, Run, read_runs
 from earshot.report.calibrating import Fitted, fitted_temperature
 from earshot.report.charts import training_charts
-from earshot.report.comparing import power_words
 from earshot.report.drawing import line_style, numbered
 from earshot.report.examples import PER_RULE, RULES, Budget, Pictures, shortened, shown_samples
 from earshot.report.plots import RELIABILITY_MEANING
@@ -70,7 +70,6 @@ def render_page(runs: Sequence[Run]) -> str:
     environment.filters["short"] = lambda text: shortened(str(text), MAX_NAME_CHARACTERS)
     environment.filters["fact"] = lambda text: shortened(str(text), MAX_FACT_CHARACTERS)
     environment.filters["grouped"] = lambda number: f"{number:,}"
-    environment.filters["power_words"] = power_words
     environment.filters["numbered"] = numbered
     environment.globals["estimate_rows"] = estimate_rows
     budget = Budget(CHART_BUDGET_BYTES)
@@ -83,6 +82,8 @@ def render_page(runs: Sequence[Run]) -> str:
         facts=run_facts(runs),
         data=data_facts(runs),
         training=training_charts(runs),
+        trained=[place for place, run in enumerate(runs) if run.curves],
+        rewards=[(run.name, told) for run in runs if run.curves and (told := weighted_parts(run.weights))],
         paid=[(run.name, run.paid) for run in runs if run.paid is not None and run.paid.n],
         sets=sets,
         budget=budget,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,9 +41,10 @@ class DataFact(NamedTuple):
 
 def run_facts(runs: Sequence[Run]) -> list[Fact]:
     """What can be said of the runs, each fact that at least one of them tells."""
-    readers = {
+    readers: dict[str, Callable[[Run], str]] = {
         "starting model": _starting_model,
-        "listeners in the reward": _reward_listeners,
+        "listeners in the reward": partial(_trained_with, paid=True),
+        "measured, not paid": partial(_trained_with, paid=False),
         "judged model": _judged_model,
         "listeners asked": _asked_listeners,
         "seed": _seeds,
@@ -92,15 +95,16 @@ def _training_data(run: Run) -> DataFact | None:
     train = mapping(run.settings.get("data")).get("train")
     if not isinstance(train, str):
         return None
-    try:
-        info = read_info(run.training_set or Path(train)) or read_info(Path(train))
-    except (EarshotError, OSError, ValueError):
-        info = {}
+    info = mapping(mapping(run.environment.get("sets")).get("train"))  # as it was when it was trained on
+    with suppress(EarshotError, OSError, ValueError):
+        info = info or read_info(run.training_set or Path(train)) or read_info(Path(train))
     what, licence, version = describe_data(info)
+    if rows := mapping(run.environment.get("data")).get("train"):
+        version = ", ".join([*([version] if version != "–" else []), f"rows {str(rows)[:HASH_DIGITS]}"])
     counts = mapping(info.get("counts"))
     pairs = f"{counts['pairs']:,} pairs" if isinstance(counts.get("pairs"), int) else "–"
     note = "" if info else "its dataset.json is not at hand"
-    return DataFact("trained on", Path(train).name, what, licence, version, pairs, note)
+    return DataFact("trained on", Path(train).name, what if info else Path(train).name, licence, version, pairs, note)
 
 
 def _starting_model(run: Run) -> str:
@@ -110,11 +114,17 @@ def _starting_model(run: Run) -> str:
     return _with_hash(name, mapping(reasoner).get("sha256"))
 
 
-def _reward_listeners(run: Run) -> str:
-    models = mapping(run.environment.get("models"))
-    named = [(kind, name, v) for k, v in models.items() for kind, colon, name in [str(k).partition(":")] if colon]
+def _trained_with(run: Run, *, paid: bool) -> str:
+    """The listeners and checkers that the reward was made with, or those that it counted for nothing."""
     told = {"listener": "", "claims": "checks claims: "}
-    return "; ".join(told[kind] + _with_hash(name, mapping(v).get("sha256")) for kind, name, v in named if kind in told)
+    found = []
+    for key, model in mapping(run.environment.get("models")).items():
+        kind, colon, name = str(key).partition(":")
+        weight = run.weights.get(kind)
+        if colon and kind in told and (weight != 0) == paid:
+            counts = f", weight {weight:g}" if weight and isinstance(weight, int | float) else ""
+            found.append(told[kind] + _with_hash(name, mapping(model).get("sha256")) + counts)
+    return "; ".join(found)
 
 
 def _judged_model(run: Run) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
-
-import numpy as np
+from typing import NamedTuple, TypeAlias
 
 from earshot.errors import DataError
 from earshot.metrics import PredictionTable
@@ -61,7 +60,7 @@ def slicings(tables: Sequence[PredictionTable]) -> list[Slicing]:
 
 
 class Mark(NamedTuple):
-    """A dot with its interval, in pixels of a strip."""
+    """A dot with its interval, in percent of the width of a strip and in pixels of its height."""
 
     x: float
     low: float | None
@@ -79,96 +78,109 @@ class StripRow(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """A table of which every line has the runs' dots on one common scale."""
+    """A table of which every line has its dots on one common scale."""
 
     title: str
     meaning: str
     rows: list[StripRow]
     left_out: int
     ticks: list[tuple[float, str]]
-    """Pixels and labels of the scale."""
+    """Percent of the width, and labels of the scale."""
     middle: float | None
-    """Where an even guess lies, in pixels."""
+    """Where an even guess or no difference lies, in percent of the width."""
     height: int
 
 
-STRIP_PX = 180
-ROOM_PX = 45
-"""Between two labels of a scale."""
-_PAD = 6.0
+Line: TypeAlias = tuple[str, Sequence[tuple[int, Estimate]]]
+"""A name and its dots, each with the place of its run in the report, which gives the colour; -1 is none's own."""
+
+SHARES = (0.0, 1.0)
+"""The scale of all slices, so that they can be held against one another."""
+ROOM = 20.0
+"""Percent of the width between two labels of a scale."""
 
 
 def accuracy_strips(tables: Sequence[tuple[int, PredictionTable]]) -> list[Strip]:
     """A strip for each thing that some run's pairs or completions can be told apart by.
 
     Args:
-        tables: Of the runs, each with the index that gives its colour.
+        tables: Of the runs, each with its place in the report.
     """
     strips = []
     for by in slicings([table for _, table in tables]):
         found = [by.slices(table) for _, table in tables]
         if any(len(slices) >= by.fewest for slices in found):
-            strips.append(_strip(by.title, by.meaning, [index for index, _ in tables], found))
+            strips.append(_strip(by.title, by.meaning, [place for place, _ in tables], found))
     return strips
 
 
-def _strip(title: str, meaning: str, indices: Sequence[int], found: Sequence[Sequence[Slice]]) -> Strip:
+def _strip(title: str, meaning: str, places: Sequence[int], found: Sequence[Sequence[Slice]]) -> Strip:
     by_name = [{s.name: s.accuracy for s in slices} for slices in found]
     every = [s for slices in found for s in slices]
     if all(s.high is not None for s in every):  # a run may lack a bin that another one has
         every.sort(key=lambda s: s.high or 0.0)
     names = list(dict.fromkeys(s.name for s in every))
-    shown = names[:MOST_ROWS]
-    columns = [[column.get(name, Estimate.missing()) for column in by_name] for name in shown]
-    return strip_of(title, meaning, indices, shown, columns, left_out=len(names) - len(shown), share=True)
+    lines = [
+        (name, [(place, column.get(name, Estimate.missing())) for place, column in zip(places, by_name, strict=True)])
+        for name in names[:MOST_ROWS]
+    ]
+    return strip_of(title, meaning, lines, percent=True, scale=SHARES, left_out=len(names) - len(lines))
 
 
 def strip_of(
     title: str,
     meaning: str,
-    indices: Sequence[int],
-    names: Sequence[str],
-    rows: Sequence[Sequence[Estimate]],
+    lines: Sequence[Line],
     *,
+    percent: bool = False,
+    signed: bool = False,
+    scale: tuple[float, float] | None = None,
     left_out: int = 0,
-    share: bool = False,
 ) -> Strip:
     """A table of dots.
 
     Args:
         title: Above it.
         meaning: Beside the title.
-        indices: Of the runs, for their colours; -1 is people.
-        names: Of the lines.
-        rows: For each line an estimate of each run.
+        lines: What it shows.
+        percent: The estimates are shares, told in percent, whose middle is one half.
+        signed: They are differences, whose middle is 0; on the scale in any case.
+        scale: Its ends; by default whole steps around the estimates and their intervals.
         left_out: Lines that are not shown.
-        share: The estimates are shares, told in percent on a scale of whole tenths that holds one half.
     """
-    numbers = [v for row in rows for e in row for v in (e.value, e.low, e.high) if v is not None]
-    low, high = min(numbers, default=0.0), max(numbers, default=1.0)
-    if share:
-        low, high = min(np.floor(low * 10) / 10, 0.5), max(np.ceil(high * 10) / 10, 0.5)
-    if high - low < 1e-9:
-        low, high = low - 0.5, high + 0.5
+    numbers = [v for _, dots in lines for _, e in dots for v in (e.value, e.low, e.high) if v is not None]
+    low, high = scale or _around(numbers + [0.0] * signed, 0.05 if signed else 0.1 if percent else 0.5)
 
-    def px(value: float) -> float:
-        return round(_PAD + (value - low) / (high - low) * (STRIP_PX - 2 * _PAD), 1)
+    def x(value: float) -> float:
+        return round(4 + 92 * (value - low) / (high - low), 2)
 
-    height = 8 * len(indices) + 6
-    lines = []
-    for name, row in zip(names, rows, strict=True):
+    rows = []
+    for name, dots in lines:
         marks = [
-            Mark(px(e.value), None if e.low is None else px(e.low), None if e.high is None else px(e.high), 7 + 8 * i,
-                 "currentColor" if index < 0 else line_style(index)[0])
-            for i, (index, e) in enumerate(zip(indices, row, strict=True))
-            if e.value is not None
+            Mark(x(e.value), None if e.low is None else x(e.low), None if e.high is None else x(e.high), 7 + 8 * i,
+                 "currentColor" if place < 0 else line_style(place)[0])
+            for i, (place, e) in enumerate(dots) if e.value is not None
         ]  # fmt: skip
-        lines.append(StripRow(name, [format_estimate(e, percent=share) for e in row], marks))
-    ticks = [(px(v), f"{100 * v:.0f} %" if share else f"{v:.1f}".replace("-", "−")) for v in (low, high)]
-    if share and min(px(0.5) - px(low), px(high) - px(0.5)) > ROOM_PX:
-        ticks.insert(1, (px(0.5), "50 %"))
-    middle = 0.5 if share else 0.0
-    return Strip(title, meaning, lines, left_out, ticks, px(middle) if low <= middle <= high else None, height)
+        rows.append(StripRow(name, [format_estimate(e, percent=percent, signed=signed) for _, e in dots], marks))
+    middle = 0.0 if signed or not percent else 0.5
+    ends = [low, high]
+    if min(x(middle) - x(low), x(high) - x(middle)) > ROOM:
+        ends.insert(1, middle)
+    ticks = [(x(v), _tick(v, percent=percent, signed=signed)) for v in ends]
+    height = 8 * max((len(dots) for _, dots in lines), default=1) + 6
+    return Strip(title, meaning, rows, left_out, ticks, x(middle) if low <= middle <= high else None, height)
+
+
+def _around(numbers: Sequence[float], step: float) -> tuple[float, float]:
+    """Whole steps that the numbers lie between."""
+    low, high = (math.floor(min(numbers, default=0.0) / step), math.ceil(max(numbers, default=0.0) / step))
+    return step * low, step * max(high, low + 1)
+
+
+def _tick(value: float, *, percent: bool, signed: bool) -> str:
+    if signed and percent:
+        return f"{100 * value:+.0f}".replace("-", "−") if round(100 * value) else "0"
+    return f"{100 * value:.0f} %" if percent else f"{value:.1f}".replace("-", "−")
 
 
 class RankingView(NamedTuple):
@@ -213,11 +225,16 @@ def ranking_view(tables: Sequence[tuple[int, str, PredictionTable]]) -> tuple[Ra
     rankings: list[Ranking] = [people, *(c.reasoner for _, _, c in compared)]
     places = [{g.name: g for g in ranking.generators} for ranking in rankings]
     names = [g.name for g in people.generators]
-    rows = [[by[name].strength if name in by else Estimate.missing() for by in places] for name in names]
+    indices = [-1, *(index for index, _, _ in compared)]
+    lines = [
+        (name, [(index, by[name].strength if name in by else Estimate.missing())
+                for index, by in zip(indices, places, strict=True)])
+        for name in names
+    ]  # fmt: skip
     meaning = (
         "Bradley–Terry strength in log-odds against the average generator; ranks with 95 % intervals. n counts pairs"
     )
-    strip = strip_of("Strength", meaning, [-1, *(index for index, _, _ in compared)], names, rows)
+    strip = strip_of("Strength", meaning, lines)
     agreement = [
         (format_estimate(c.kendall, percent=False), format_estimate(c.spearman, percent=False)) for _, _, c in compared
     ]

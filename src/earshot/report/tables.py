@@ -114,6 +114,11 @@ class Row(NamedTuple):
     place: Place
     cells: list[Cell]
 
+    @property
+    def shared(self) -> bool:
+        """Whether it is of the pairs and not of who judged them, and so the same for all."""
+        return self.key.startswith(("blind.", "ceiling.")) and len(set(self.cells)) == 1 < len(self.cells)
+
 
 class Cell(NamedTuple):
     """An estimate in words; `n` says how many observations it rests on."""
@@ -133,6 +138,12 @@ def quantity_of(key: str) -> tuple[str, Quantity] | None:
     return None
 
 
+def label_of(key: str) -> str:
+    """A key of metrics.json in words; the key itself where it is not shown."""
+    found = quantity_of(key)
+    return key if found is None else found[1].label.format(key[len(found[0]) :])
+
+
 def summary_rows(metrics: Sequence[Mapping[str, Any]]) -> list[Row]:
     """A row for each known quantity that at least one of the evaluations could compute."""
     return estimate_rows([_estimates(m) for m in metrics])
@@ -146,8 +157,7 @@ def estimate_rows(columns: Sequence[Mapping[str, Estimate]], *, signed: bool = F
             estimates = [column.get(key, Estimate.missing()) for column in columns]
             if any(e.n for e in estimates):
                 cells = [format_estimate(e, percent=quantity.percent, signed=signed) for e in estimates]
-                label = quantity.label.format(key[len(known) :])
-                rows.append(Row(key, label, quantity.meaning, quantity.place, cells))
+                rows.append(Row(key, label_of(key), quantity.meaning, quantity.place, cells))
     return rows
 
 

@@ -15,7 +15,7 @@ from earshot.metrics.slices import SLICE_RESAMPLES, Slice, by_disagreement
 from earshot.predictions.facts import Row as Prediction
 from earshot.predictions.run import Evaluation
 from earshot.report.calibrating import Calibrated, Fitted, calibrated
-from earshot.report.comparing import Difference, Pooled, differences, pooled
+from earshot.report.comparing import Difference, Pooled, differences, pooled, shown_difference
 from earshot.report.drawing import Chart
 from earshot.report.examples import Chooser, find_pairs
 from earshot.report.plots import (
@@ -25,8 +25,8 @@ from earshot.report.plots import (
     reliability_chart,
     risk_chart,
 )
-from earshot.report.slicing import RankingView, Strip, accuracy_strips, ranking_view, strip_of
-from earshot.report.tables import Cell, Row, format_estimate, summary_rows
+from earshot.report.slicing import SHARES, RankingView, Strip, accuracy_strips, ranking_view, strip_of
+from earshot.report.tables import Cell, Row, format_estimate, label_of, summary_rows
 from earshot.types import Estimate, Pair
 
 COUNTS = ("n_pairs", "n_ties", "n_samples", "n_malformed", "n_listener_missing", "n_refused")
@@ -62,6 +62,21 @@ class Judged(NamedTuple):
     table: PredictionTable
 
 
+class Answer(NamedTuple):
+    """What a report says first of a test set: who is right most often, and by how much."""
+
+    best: str
+    accuracy: Cell
+    rivals: list[tuple[str, Cell]]
+    """The others on the same pairs, and how far it is ahead of each."""
+    blind: tuple[str, Cell] | None
+    """The judge that does best without seeing anything."""
+    levels: Strip
+    gaps: Strip | None
+    shown: str | None
+    """What difference so many pairs show, in points."""
+
+
 class ProtocolRow(NamedTuple):
     """A published metric of several runs."""
 
@@ -88,6 +103,7 @@ class SetView(NamedTuple):
     """One test set; what is computed from predictions, and a line for each thing that could not be."""
 
     name: str
+    answer: Answer | None
     members: list[Head]
     read: list[Head]
     """Those whose predictions are there; the columns of all that is computed from them."""
@@ -101,6 +117,7 @@ class SetView(NamedTuple):
     protocols: list[ProtocolRow]
     differences: list[Difference]
     pooled: list[Pooled]
+    pooled_differences: list[Difference]
     reliability: list[ReliabilityView]
     temperatures: list[tuple[Calibrated, list[Cell]]]
     risk: Chart | None
@@ -143,9 +160,10 @@ def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted |
         absent["results"].append(
             f"predictions.jsonl is not there, so there are no plots and examples: {', '.join(without)}"
         )
-    gaps = differences(tables) if judged else []
-    absent["results"] += [f"{gap.run} is not compared: {gap.fault}" for gap in gaps if gap.fault]
-    seeds, seeds_fault = pooled(tables)
+    gaps = differences(tables)
+    absent["results"] += [f"{gap.run} is not compared with {gap.against}: {gap.fault}" for gap in gaps if gap.fault]
+    gaps = [gap for gap in gaps if not gap.fault]
+    seeds, seed_gaps, seeds_fault = pooled(tables)
     if seeds_fault:
         absent["results"].append(seeds_fault)
     curves = [(j.place, curve) for j in judged if (curve := curve_of(j.table)) is not None]
@@ -159,6 +177,7 @@ def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted |
         absent["disagreement"].append("no listener was heard, so there is nothing to hold accuracy against")
     return SetView(
         name=name,
+        answer=_answer(members, gaps, seeds, seed_gaps),
         members=[Head(m.place, m.run) for m in members],
         read=[Head(j.place, j.run) for j in judged],
         counts=[{key: count_of(m, key) for key in COUNTS} for m in metrics],
@@ -170,8 +189,9 @@ def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted |
         ceiling=any(read_estimate(m, "ceiling.leave_one_out").n for m in metrics),
         warnings=[(member.run, text) for member in members for text in warnings_of(member.evaluation.metrics)],
         protocols=protocol_rows(metrics),
-        differences=[gap for gap in gaps if not gap.fault],
+        differences=gaps,
         pooled=seeds,
+        pooled_differences=seed_gaps,
         reliability=[view for j in judged if (view := _reliability(j, absent)) is not None],
         temperatures=[told for j in judged if (told := _temperature(j, fitted[j.run], absent)) is not None],
         risk=risk_chart(curves) if curves else None,
@@ -180,6 +200,47 @@ def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted |
         ranking=ranking,
         absent=absent,
     )
+
+
+def _answer(
+    members: Sequence[Member], gaps: Sequence[Difference], seeds: Sequence[Pooled], seed_gaps: Sequence[Difference]
+) -> Answer | None:
+    """Of the arms where seeds were told together, else of the runs; None where no pair has a majority."""
+    place, metrics = {member.run: member.place for member in members}, members[0].evaluation.metrics
+    levels = {m.run: (m.place, read_estimate(m.evaluation.metrics, "accuracy")) for m in members}
+    shown = shown_difference([gap.estimates["accuracy"] for gap in gaps])
+    if seeds:
+        levels = {one.arm: (place[one.runs[0]], one.means["accuracy"]) for one in seeds}
+        gaps, shown = seed_gaps, None  # whose intervals are over seeds too
+    known = {run: level for run, level in levels.items() if level[1].value is not None}
+    if not known:
+        return None
+    best = max(known, key=lambda run: known[run][1].value or 0.0)
+    rivals = {
+        gap.against if gap.run == best else gap.run: _ahead(gap, best)
+        for gap in gaps if best in (gap.run, gap.against)
+    }  # fmt: skip
+    blind = [(key, read_estimate(metrics, key)) for key in metrics if key.startswith("blind.")]
+    sightless = max(blind, key=lambda one: one[1].value or 0.0, default=None)
+    lines = [(f"{g.run} − {g.against}", [(-1, g.estimates["accuracy"])]) for g in gaps]
+    return Answer(
+        best,
+        format_estimate(known[best][1], percent=True),
+        [(run, format_estimate(gap, percent=True, signed=True)) for run, gap in rivals.items()],
+        None if sightless is None else (label_of(sightless[0]), format_estimate(sightless[1], percent=True)),
+        strip_of("", "", [(run, [level]) for run, level in known.items()], percent=True),
+        strip_of("", "", lines, percent=True, signed=True) if lines else None,
+        None if shown is None else f"{100 * shown:.1f}",
+    )
+
+
+def _ahead(gap: Difference, run: str) -> Estimate:
+    """How far the run is ahead of the other one of a difference."""
+    found = gap.estimates["accuracy"]
+    if gap.run == run or found.value is None:
+        return found
+    low, high = (None if end is None else -end for end in (found.high, found.low))
+    return Estimate(-found.value, low, high, found.n)
 
 
 def count_of(metrics: Mapping[str, Any], key: str) -> int:
@@ -237,8 +298,11 @@ def _disagreement(judged: Sequence[Judged]) -> list[DisagreementView]:
         lines = [(place, distances(slices)) for place, slices in zip(places, found, strict=True) if slices]
         if not lines:
             continue
-        rows = [[_named(slices, side) for slices in found] for side in ("agrees", "disagrees")]
-        strip = strip_of("", "", places, ["it agrees with the verdict", "it does not"], rows, share=True)
+        sides = [
+            (words, [(place, _named(slices, side)) for place, slices in zip(places, found, strict=True)])
+            for words, side in (("it agrees with the verdict", "agrees"), ("it does not", "disagrees"))
+        ]
+        strip = strip_of("", "", sides, percent=True, scale=SHARES)
         views.append(DisagreementView(listener, disagreement_chart(lines), strip))
     return views
 

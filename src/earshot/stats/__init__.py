@@ -1,20 +1,12 @@
 """Estimates with intervals: a bootstrap that resamples prompts, because pairs of one prompt are not independent.
 
 A quantity is a `Statistic`: a row of totals per cluster (a cluster is a prompt) and what to make of the rows added up.
-`bootstrap` gives any number of them their intervals on the same resamples, `difference` pairs two of them, `contrasts`
-takes several seeds, and `power` says how many pairs it needs.
+`bootstrap` gives any number of them their intervals on the same resamples, `difference` pairs two of them, and
+`contrasts` takes several seeds.
 """
 
 from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
 from earshot.stats.intervals import LEVEL
-from earshot.stats.power import (
-    POWER,
-    PairedPower,
-    design_effect,
-    detectable_difference,
-    paired_power,
-    pairs_needed,
-)
 from earshot.stats.resampling import (
     RESAMPLES,
     bootstrap,
@@ -26,7 +18,6 @@ from earshot.stats.totals import (
     cluster_codes,
     cluster_totals,
     difference,
-    intraclass_statistic,
     macro_statistic,
     mean_statistic,
     ratio_of_totals,
@@ -34,26 +25,19 @@ from earshot.stats.totals import (
 
 __all__ = [
     "LEVEL",
-    "POWER",
     "RESAMPLES",
     "Contrast",
-    "PairedPower",
     "Statistic",
     "bootstrap",
     "bootstrap_mean",
     "cluster_codes",
     "cluster_totals",
     "contrasts",
-    "design_effect",
-    "detectable_difference",
     "difference",
     "holm",
-    "intraclass_statistic",
     "log_ratio",
     "macro_statistic",
     "mean_statistic",
-    "paired_power",
-    "pairs_needed",
     "ratio_of_totals",
     "resampled_totals",
     "simultaneous_level",

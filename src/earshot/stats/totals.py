@@ -127,34 +127,3 @@ def difference(a: Statistic, b: Statistic) -> Statistic:
         return a.combine(totals[:, :k]) - b.combine(totals[:, k:-1])
 
     return Statistic(np.concatenate([rows_a, rows_b, weight], axis=1), combine, min(a.n, b.n))
-
-
-def intraclass_statistic(
-    values: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"], n_clusters: int
-) -> Statistic:
-    """Within-prompt correlation: the share of the variance that observations of one prompt have in common.
-
-    The analysis-of-variance estimator, (MSB - MSW) / (MSB + (m0 - 1) MSW) with m0 = (N - Σm²/N) / (c - 1); it may be
-    below 0, and is NaN where no prompt has two observations or there is one prompt.
-
-    Source: Donner 1986 (International Statistical Review 54), section 2.
-    """
-    columns = np.stack([values, values**2, np.ones_like(values)], axis=1)
-    return Statistic(cluster_totals(columns, clusters, n_clusters), _intraclass, len(values), _intraclass_rows)
-
-
-def _intraclass_rows(totals: Float[np.ndarray, "c 3"]) -> Float[np.ndarray, "c 6"]:
-    sums, squares, m = totals.T
-    observed = m > 0
-    between = np.divide(sums**2, m, out=np.zeros(len(m)), where=observed)
-    return np.stack([sums, squares, between, m**2, observed.astype(np.float64), m], axis=1)
-
-
-def _intraclass(totals: Float[np.ndarray, "r 6"]) -> Float[np.ndarray, " r"]:
-    sums, squares, between, m_squared, c, n = totals.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        msb = (between - sums**2 / n) / (c - 1)
-        msw = (squares - between) / (n - c)
-        m0 = (n - m_squared / n) / (c - 1)
-        icc = (msb - msw) / (msb + (m0 - 1) * msw)
-    return np.where((c > 1) & (n > c) & np.isfinite(icc), icc, np.nan)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from earshot.config import TrainingConfig, parse_yaml
-from earshot.errors import InputError
+from earshot.data.rows import read_info
+from earshot.errors import DataError, InputError
 from earshot.files import file_hash, plain, read_json_object, write_json
 from earshot.rundir import RunDir, describe_environment
 
@@ -106,13 +108,22 @@ def record(
         command: As typed, without paths.
         resumed: Where it goes on from, and what `check_same` found to be another; None at its beginning.
     """
-    now = describe_environment(command=command, **contents, seed=config.seed)
+    now = describe_environment(command=command, **contents, sets={"train": _told_of(config)}, seed=config.seed)
     if resumed is not None:
         told = read_json_object(run.environment, what="what a run was made with")
         again = {key: now[key] for key in ("time", "commit", "packages", "platform", "cpu_count") if key in now}
         now = told | {"resumed": [*told.get("resumed", []), {**resumed, **again}]}
     run.write_config(config.model_dump())
     write_json(run.environment, now)
+
+
+def _told_of(config: TrainingConfig) -> dict[str, Any]:
+    """What the training set says of itself, which a report can then tell wherever the set has gone."""
+    with suppress(DataError):
+        return {
+            key: value for key, value in read_info(Path(config.data.train)).items() if key not in ("shards", "leaks")
+        }
+    return {}
 
 
 def _written(run: RunDir) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The HTTP side: one page, three JSON answers and pictures, to this machine only."""
+"""The HTTP side: one page, four JSON answers and pictures, to this machine only."""
 
 import json
 import secrets
@@ -58,6 +58,10 @@ def create_app(library: Library) -> FastAPI:
     @app.get("/api/rows/{kind}")
     def rows(kind: Kind, query: Annotated[Query, Parameters()]) -> Response:
         return _json(library.page(kind, query))
+
+    @app.get("/api/steps")
+    def steps() -> Response:
+        return _json(library.steps())
 
     @app.get("/api/row/{kind}/{row}")
     def row(kind: Kind, row: int) -> Response:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from earshot.errors import InputError
 from earshot.predictions.run import hint_of_runs_below, read_runs
@@ -24,10 +25,10 @@ from earshot.view.rows import MAX_LIST_CHARACTERS, Rows, Source
 Kind = Literal["judged", "rollouts"]
 
 PAGE_ROWS = 50
-_OF_BOTH = ("index", "source", "id", "prompt", "votes", "preferred", "outcome", "malformed", "samples", "gap")
+_OF_BOTH = ("index", "source", "id", "prompt", "votes", "preferred", "side", "outcome", "malformed", "samples", "gap")
 LISTED: Mapping[Kind, tuple[str, ...]] = {
     "judged": (*_OF_BOTH, "p_first", "flip"),
-    "rollouts": (*_OF_BOTH, "step", "side", "reward"),
+    "rollouts": (*_OF_BOTH, "step", "reward"),
 }
 """The columns that the list shows."""
 
@@ -110,7 +111,37 @@ class Library:
         """
         row, source = self._find(kind, index)
         place = {"run": source.run, "set": source.name, "fault": source.pairs.fault}
-        return listed(kind, row) | place | source.detail(row)
+        beside = self._elsewhere(row) if kind == "judged" else []
+        return listed(kind, row) | place | {"beside": beside} | source.detail(row)
+
+    def _elsewhere(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The rows of other runs that judged the same pair of the same set, each with the name of its run."""
+        rows = self.rows["judged"]
+        table, name = rows.table(), rows.sources[row["source"]].name
+        (places,) = np.nonzero(pc.equal(table["id"], row["id"]).to_numpy(zero_copy_only=False))
+        others = (row_at(table, int(place)) for place in places)
+        same = (one for one in others if all(one[key] == row[key] for key in ("prompt", "votes")))
+        found = {rows.sources[one["source"]]: one["index"] for one in same if one["source"] != row["source"]}
+        return [{"run": source.run, "index": index} for source, index in found.items() if source.name == name]
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Of each training, by step: the mean reward, and the share of verdicts on the listener's side."""
+        rows = self.rows["rollouts"]
+        table = rows.table()
+        if not len(table):
+            return []
+        columns = ("reward", "agrees")
+        means = table.select(["source", "step", *columns]).group_by(["source", "step"], use_threads=False)
+        found = means.aggregate([(name, "mean") for name in columns]).sort_by("step").to_pylist()
+        return [
+            {
+                "run": source.run,
+                "weights": source.weights,
+                "steps": [one["step"] for one in found if one["source"] == k],
+            }
+            | {name: [one[f"{name}_mean"] for one in found if one["source"] == k] for name in columns}
+            for k, source in enumerate(rows.sources)
+        ]
 
     def image(self, kind: Kind, index: int, side: Side) -> Path:
         """The file of one image of a row's pair.

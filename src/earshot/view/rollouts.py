@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from earshot.predictions.rollout import SCHEMA, parts_of
+from earshot.predictions.rollout import SCHEMA, parts_of, weighted_parts
 from earshot.predictions.run import Run
 from earshot.predictions.sides import differ, signs_of
 from earshot.view.judged import heard
@@ -32,6 +32,7 @@ class RolloutSource(Source):
     def __init__(self, run: Run, pairs: Pairs) -> None:
         self.run = run.name
         self.pairs = pairs
+        self.weights = weighted_parts(run.weights)
         self._run = run
 
     def files(self) -> list[tuple[Path, Hashable]]:
@@ -73,6 +74,7 @@ def _table(rollouts: pa.Table) -> pa.Table:
     p_first = pc.equal(rows["side"], "first").cast(pa.float64()).to_numpy()
     apart = differ(listener, np.nan_to_num(signs_of(p_first)))
     gap = np.where(apart, np.abs(p_first - listener), np.nan)
+    heard_of = pc.and_(pc.is_valid(rows["listener_p_first"]), pc.is_valid(rows["side"]))
     searched = zip(*(rows[name].to_pylist() for name in ("pair_id", "prompt", "completion")), strict=True)
     return pa.table(
         {
@@ -80,13 +82,13 @@ def _table(rollouts: pa.Table) -> pa.Table:
             "prompt": pc.utf8_slice_codeunits(pc.fill_null(rows["prompt"], ""), 0, MAX_LIST_CHARACTERS),
             "step": rows["step"],
             **columns_of(p_first, votes_first, votes_second),
-            "side": rows["side"],
             "malformed": pc.is_valid(rows["malformed"]).cast(pa.int64()),
             "samples": np.ones(len(rows), np.int64),
             "flip": np.zeros(len(rows), bool),
             "reward": rows["reward"],
             "gap": gap,
             GAP + LISTENER: gap,
+            "agrees": pc.if_else(heard_of, pa.array((~apart).astype(float)), None),
             "text": pa.array([searchable(values) for values in searched], pa.binary()),
             "row": pa.StructArray.from_arrays([rows[name].combine_chunks() for name in SCHEMA.names], SCHEMA.names),
         }

@@ -14,7 +14,7 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from earshot.predictions.facts import outcomes
-from earshot.predictions.sides import majority
+from earshot.predictions.sides import majority, signs_of
 from earshot.view.pictures import Pairs
 
 GAP = "gap."
@@ -73,11 +73,13 @@ class Source(ABC):
         run: The run's name.
         name: The set that was judged, or `rollouts`.
         pairs: The pair set that the rows are of.
+        weights: What a reward is the sum of, in words.
     """
 
     run: str
     name: str
     pairs: Pairs
+    weights: str = ""
 
     @abstractmethod
     def files(self) -> list[tuple[Path, Hashable]]:
@@ -169,9 +171,10 @@ def identity_of(path: Path) -> tuple[int, int, int] | None:
 def columns_of(
     p_first: Float[np.ndarray, " n"], votes_first: Float[np.ndarray, " n"], votes_second: Float[np.ndarray, " n"]
 ) -> dict[str, pa.Array]:
-    """What people say of some pairs, and whether an answer is right."""
+    """The sides that some answers name, what people say of their pairs, and whether an answer is right."""
     people = majority(votes_first, votes_second)
     return {
+        "side": _SIDES.take(pa.array(np.nan_to_num(signs_of(p_first)) + 1).cast(pa.int64())),
         "votes": pa.FixedSizeListArray.from_arrays(np.stack([votes_first, votes_second], axis=1).ravel(), 2),
         "preferred": _SIDES.take(pa.array(people + 1).cast(pa.int64())),
         "outcome": pa.array(outcomes(p_first, people), pa.string()),

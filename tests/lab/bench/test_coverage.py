@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from earshot.stats import bootstrap_mean, intraclass_statistic, mean_statistic, ratio_of_totals, resampled_totals
+from earshot.stats import bootstrap_mean, mean_statistic, ratio_of_totals, resampled_totals
 from earshot.stats.intervals import Interval
 from earshot.stats.resampling import multiplicities
 
@@ -37,10 +37,12 @@ def one(values: np.ndarray, clusters: np.ndarray, *, resamples: int, seed: int =
 def test_simulated_pairs_are_right_and_correlated_as_asked() -> None:
     setting = coverage.Setting(4_000, 0.2)
     (totals,) = coverage.simulated(setting, 1, np.random.default_rng(0))
-    clusters = np.repeat(np.arange(4_000), totals[:, 1].astype(int))
-    right = np.concatenate([np.arange(m) < x for x, m in totals]).astype(float)
-    assert right.mean() == pytest.approx(0.67, abs=0.015)
-    assert intraclass_statistic(right, clusters, 4_000).value() == pytest.approx(0.2, abs=0.02)
+    right, m = totals.T
+    p = right.sum() / m.sum()
+    assert p == pytest.approx(0.67, abs=0.015)
+    # The mean product of the deviations of two pairs of one prompt, over the variance of a pair.
+    products = (right - m * p) ** 2 - right * (1 - p) ** 2 - (m - right) * p**2
+    assert products.sum() / (m * (m - 1)).sum() / (p * (1 - p)) == pytest.approx(0.2, abs=0.02)
     assert totals[:, 1].mean() == pytest.approx(6_399 / 466, abs=0.4)
 
 

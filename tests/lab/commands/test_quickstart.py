@@ -75,8 +75,8 @@ def test_the_quickstart_runs_end_to_end_and_leaves_its_files(
     assert main(["quickstart", "--out", str(out), "--steps", "2", "--test-pairs", "12", "--ood-pairs", "6"]) == 0
     shown = capsys.readouterr().out
     assert re.findall(r"^accuracy in distribution, (\w+ - \w+): .* \(points, paired\)$", shown, re.MULTILINE) == [
-        "listener - sft",
         "naive - sft",
+        "listener - sft",
         "listener - naive",
     ]
     for arm in ("sft", "naive", "listener"):

@@ -3,8 +3,10 @@
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pytest
+
 from earshot.lab.experiment.analysis import primary
-from earshot.lab.experiment.figures import look
+from earshot.lab.experiment.figures import STYLE, WIDTH_IN, _Drawn, _ends, look
 from earshot.lab.experiment.report import FOREST, PAGE, SCATTER, write_results
 from earshot.lab.experiment.summary import read_summary, summarise, write_summary
 from earshot.lab.experiment.tables import Results, markdown
@@ -47,8 +49,28 @@ def test_figures_are_svg_with_every_arm(experiment: Path, tmp_path: Path) -> Non
     write_results(summarise(experiment), tmp_path, name="x")
     for file in (SCATTER, FOREST):
         root = ElementTree.parse(tmp_path / file).getroot()
-        texts = {element.text for element in root.iter() if element.tag.endswith("text")}
-        assert {"naive", "with listener", "blind", "test"} <= texts
+        texts = {element.text or "" for element in root.iter() if element.tag.endswith("text")}
+        assert "test" in texts
+        counts = (" (3)",) if file == FOREST else ("  1", "  2", "  3")  # of seeds; or the number of the arm's point
+        for title in ("naive", "with listener", "blind"):
+            assert any(f"{title}{count}" in texts for count in counts), (file, title, sorted(texts))
+
+
+def test_an_outlier_does_not_set_the_axis() -> None:
+    def at(value: float) -> _Drawn:
+        return _Drawn(value, [[1.0], [2.0]])
+
+    # Quartiles 11 and 13: beyond 8 and 16 is far off. From 10 - 1 to 14 + 2, and 6 % of these 7 at either end.
+    near = [at(value) for value in (10.0, 11.0, 12.0, 13.0, 14.0)]
+    assert _ends(near) == pytest.approx((9 - 0.42, 16 + 0.42))
+    assert _ends([*near, at(12.0), at(60.0)]) == pytest.approx((9 - 0.42, 16 + 0.42))
+    low, high = _ends([_Drawn(5.0, [[0.0], [0.0]])])
+    assert low < 5.0 < high
+
+
+def test_words_are_read_at_eight_points_in_a_column_of_text() -> None:
+    column_pt = 620  # of a page on the hub, 830 CSS pixels
+    assert STYLE["font.size"] * column_pt / (72 * WIDTH_IN) >= 8
 
 
 def test_no_two_arms_look_alike() -> None:

@@ -132,11 +132,9 @@ def _show(console: Console, plan: ExperimentConfig) -> None:
             digits = 1 if read.percent else 2
             table.add_row(f"  {where}", *(one.text(percent=read.percent, digits=digits) for one in estimates))
     console.print(table)
-    test = {arm: sets["test"].table() for arm, sets in judged.items()}
-    for arms in (("sft", "listener", "naive"), ("naive", "listener")):
-        for one in differences({arm: test[arm] for arm in arms}):
-            text = one.estimates["accuracy"].text(percent=True)
-            console.print(f"accuracy in distribution, {one.run} - {arms[0]}: {text} (points, paired)")
+    for one in differences({arm: sets["test"].table() for arm, sets in judged.items()}):
+        text = one.estimates["accuracy"].text(percent=True)
+        console.print(f"accuracy in distribution, {one.run} - {one.against}: {text} (points, paired)")
     _show_examples(console, out)
     console.print(LIMITS_OF_IT, markup=False)
 

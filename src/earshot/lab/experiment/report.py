@@ -22,8 +22,8 @@ def write_results(summary: Summary, out: Path, *, name: str) -> list[Path]:
     if listeners := summary.about["listeners"]:
         figures = {SCATTER: accuracy_against_disagreement(results, listeners[-1])} | figures
     words = {
-        SCATTER: "Accuracy against disagreement, by arm; below, accuracy where the listener agrees and where not",
-        FOREST: "Endpoints by arm with their intervals; the dotted line is the reference",
+        SCATTER: "Arms by disagreement and accuracy; beside it, accuracy where the listener agrees and where not",
+        FOREST: "Endpoints by arm, in brackets its seeds, with their intervals; the dotted line is the reference",
     }
     pictures = [f"![{words[file]}]({file})" for file in figures]
     text = "\n\n".join([f"# {name}: results", *pictures, markdown(results)])

@@ -1,5 +1,5 @@
 // State, requests and keys. `render.js` makes what is shown.
-import { count, detailOf, element, listRow, words } from "./render.js";
+import { count, detailOf, element, listRow, stepPlots, words } from "./render.js";
 
 const $ = (id) => document.getElementById(id);
 const form = $("filters");
@@ -18,6 +18,7 @@ let query = { ...EMPTY };
 let state = await get("/api/state");
 let page = { total: 0, offset: 0, rows: [], counts: null };
 let chosen = null; // the index of the row that is current
+let beside = null; // the run that is shown beside; "" is none, null the first there is
 let asked = 0; // numbers requests for rows, so that a late answer to an earlier one is not shown
 
 async function get(address, signal) {
@@ -34,6 +35,7 @@ function readAddress() {
   for (const name of Object.keys(EMPTY)) {
     if (given.has(name)) query[name] = typeof EMPTY[name] === "boolean" ? given.get(name) === "true" : given.get(name).slice(0, 200);
   }
+  beside = given.get("beside");
   if (!ORDERS[kind].some(([name]) => name === query.order)) query.order = "file";
   return { offset: Number.parseInt(given.get("offset"), 10) || 0, row: given.has("row") ? Number(given.get("row")) : null };
 }
@@ -49,6 +51,7 @@ function writeAddress() {
   const all = parameters(page.offset);
   if (kind !== "judged") all.set("kind", kind);
   if (chosen !== null) all.set("row", chosen);
+  if (beside !== null) all.set("beside", beside);
   history.replaceState(null, "", all.size ? `#${all}` : location.pathname);
 }
 
@@ -90,7 +93,9 @@ function showRows(same = false) {
 
 function fillList() {
   const held = document.activeElement?.closest?.(".row")?.dataset.index;
-  const rows = page.rows.map((row) => listRow(row, kind, picture(row.index), () => choose(row.index, { read: true })));
+  const sources = state[kind].sources;
+  const several = new Set(sources.map((source) => source.run)).size > 1;
+  const rows = page.rows.map((row) => listRow(row, kind, several ? sources[row.source].run : null, picture(row.index), () => choose(row.index, { read: true })));
   $("list").replaceChildren(...rows);
   if (!page.rows.length) $("list").append(element("li", { class: "empty" }, emptyWords()));
   markChosen();
@@ -160,15 +165,18 @@ async function loadDetail(index, focus) {
   const mine = kind;
   try {
     const row = await get(`/api/row/${mine}/${index}`, reading.signal);
-    showDetail(row, mine);
+    const at = row.beside.find((one) => one.run === beside) ?? (beside === null ? row.beside[0] : null);
+    const other = at ? await get(`/api/row/${mine}/${at.index}`, reading.signal) : null;
+    showDetail(row, other, mine);
     if (focus) $("detail").focus({ preventScroll: true });
   } catch (error) {
     if (error.name !== "AbortError") $("detail").replaceChildren(element("p", { class: "bad" }, `This row cannot be had: ${error.message}`));
   }
 }
 
-function showDetail(row, of) {
-  $("detail").replaceChildren(...detailOf(row, of, picture(row.index), () => everywhere(row)));
+function showDetail(row, other, of) {
+  const turnTo = (run) => { beside = run; writeAddress(); loadDetail(row.index, false); };
+  $("detail").replaceChildren(...detailOf(row, other, of, picture(row.index), () => everywhere(row), turnTo));
   $("detail-pane").scrollTop = 0;
   if (document.body.classList.contains("reading")) scrollTo(0, 0);
 }
@@ -188,6 +196,12 @@ function leave() {
 }
 
 // --- what is said of it all ---
+
+async function showSteps() {
+  const series = kind === "rollouts" ? (await get("/api/steps")).filter((one) => one.steps.length > 1) : [];
+  $("steps").hidden = !series.length || kind !== "rollouts";
+  if (series.length) $("steps").replaceChildren(...stepPlots(series));
+}
 
 function say(text) {
   if ($("status").textContent !== text) $("status").textContent = text;
@@ -214,7 +228,7 @@ function options(select, entries, value) {
 function showCounts() {
   const counts = page.counts;
   const here = state[kind];
-  options(form.source, [["", "all"], ...here.sources.map((s, i) => [String(i), `${s.run} · ${s.name}`, counts?.source[i] ?? 0])], query.source);
+  options(form.source, [["", "all"], ...here.sources.map((s, i) => [String(i), `${s.run}: ${s.name}`, counts?.source[i] ?? 0])], query.source);
   options(form.verdict, [["", "any"], ...[["right", "right"], ["wrong", "wrong"], ["open", "no majority"]].map(([v, t]) => [v, t, counts?.verdict[v]])], query.verdict);
   const names = Object.keys(counts?.listener ?? {}).filter((name) => name !== "*");
   options(form.listener, [["", "any"], ["*", names.length > 1 ? "one of them differs" : "differs", counts?.listener["*"] ?? 0],
@@ -248,7 +262,7 @@ async function watch() {
     if (!document.hidden) state = await get("/api/state");
     showState();
     const changed = state[kind].rows !== before[kind].rows || state.ready !== before.ready;
-    if (changed) await loadRows(page.offset, { quiet: true });
+    if (changed) await Promise.all([loadRows(page.offset, { quiet: true }), showSteps()]);
   } catch {
     say("The server has gone. Start 'earshot view' again and reload.");
   }
@@ -295,6 +309,7 @@ for (const button of document.querySelectorAll("[data-kind]")) {
     showState();
     fillForm();
     loadRows(0);
+    showSteps();
   });
 }
 
@@ -340,6 +355,7 @@ const start = readAddress();
 showState();
 fillForm();
 await loadRows(start.offset);
+await showSteps();
 if (start.row !== null && positionOf(start.row) >= 0) choose(start.row);
 if (!page.rows.length && !state.judged.sources.length && kind === "judged") document.querySelector('[data-kind="rollouts"]').click();
 setTimeout(watch, 300);

@@ -12,6 +12,14 @@ export function element(name, attributes = {}, ...children) {
   return node;
 }
 
+/** The same of a drawing, whose attributes are all plain. */
+function drawn(name, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
 // Control characters but tab and newline, what has no width, and what turns the direction of writing.
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]+/g;
 const MAX_CODES = 6;
@@ -42,11 +50,13 @@ function long(cut) {
 export const count = (n) => n.toLocaleString("en");
 const p = (value) => (value === null || value === undefined ? "–" : value.toFixed(2));
 const number = (value) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(4))));
-const OUTCOMES = { right: ["right", "good"], wrong: ["wrong", "bad"], open: ["no majority", ""] };
+const OUTCOMES = { right: ["right", "as people prefer", "good"], wrong: ["wrong", "against people", "bad"],
+  open: ["no majority", "people have no majority", ""] };
 
-function outcome(row) {
-  const [text, tone] = OUTCOMES[row.outcome];
-  return element("span", { class: tone }, text);
+/** The side that an answer names, and what people make of it. */
+function verdict(row, inFull = false) {
+  const [short, full, tone] = OUTCOMES[row.outcome];
+  return element("span", {}, element("b", {}, row.side ?? "no side"), ", ", element("span", { class: tone }, inFull ? full : short));
 }
 
 function thumbnail(source) {
@@ -55,17 +65,20 @@ function thumbnail(source) {
   return image;
 }
 
-/** One row of the list. `pictures(side, size)` is the address of an image. */
-export function listRow(row, kind, pictures, open) {
+/** One row of the list. `pictures(side, size)` is the address of an image; `run` is whose it is, where there are several. */
+export function listRow(row, kind, run, pictures, open) {
   const button = element("button", { type: "button", class: "row", "data-index": row.index, onclick: open });
-  const facts = element("span", { class: "facts" }, outcome(row));
-  const say = (...parts) => facts.append(" · ", ...parts);
+  const facts = element("span", { class: "facts" });
+  const say = (...parts) => facts.append(element("span", {}, ...parts));
+  if (run) facts.append(element("span", { class: "run" }, words(run)));
+  say(verdict(row));
   if (kind === "judged") say("p(first) ", element("b", {}, p(row.p_first)));
-  else say("step ", String(row.step), " · says ", row.side ?? "nothing", " · reward ", element("b", {}, number(row.reward)));
+  else { say("step ", String(row.step)); say("reward ", element("b", {}, number(row.reward))); }
   say(`votes ${number(row.votes[0])}:${number(row.votes[1])}`);
-  if (row.gap !== null) say(element("span", { class: "bad" }, "listener differs"));
-  if (row.flip) say(element("span", { class: "bad" }, "order flips"));
-  if (row.malformed) say(element("span", { class: "bad" }, kind === "judged" ? `${row.malformed} of ${row.samples} malformed` : "malformed"));
+  const warn = (text) => say(element("span", { class: "bad" }, text));
+  if (row.gap !== null) warn("listener differs");
+  if (row.flip) warn("order flips");
+  if (row.malformed) warn(kind === "judged" ? `${row.malformed} of ${row.samples} malformed` : "malformed");
   button.append(
     thumbnail(pictures("first", "small")), thumbnail(pictures("second", "small")),
     element("span", { class: "words" }, element("span", { class: "prompt" }, words(row.prompt)), facts),
@@ -73,12 +86,42 @@ export function listRow(row, kind, pictures, open) {
   return element("li", {}, button);
 }
 
+const WIDTH = 196, HEIGHT = 82, LEFT = 30, BOTTOM = 66;
+
+/** Lines of several runs over the steps of training. */
+function plot(title, series, key) {
+  const points = series.flatMap((one) => one.steps.map((step, i) => [step, one[key][i]])).filter(([, y]) => y !== null);
+  if (!points.length) return null;
+  const ends = (k) => [Math.min(...points.map((at) => at[k])), Math.max(...points.map((at) => at[k]))];
+  const [[first, last], [low, high]] = [ends(0), ends(1)];
+  const x = (step) => LEFT + ((WIDTH - LEFT - 6) * (step - first)) / (last - first || 1);
+  const y = (value) => BOTTOM - ((BOTTOM - 8) * (value - low)) / (high - low || 1);
+  const label = (at, from, anchor, text) => drawn("text", { x: at, y: from, "text-anchor": anchor }, text);
+  const lines = series.map((one, k) => drawn("polyline", { class: `line${k % 6}`, points: one.steps
+    .map((step, i) => (one[key][i] === null ? "" : `${x(step).toFixed(1)},${y(one[key][i]).toFixed(1)}`)).join(" ") }));
+  const frame = drawn("path", { class: "frame", d: `M${LEFT} 4V${BOTTOM}H${WIDTH - 6}` });
+  return element("div", {}, element("b", {}, title), drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label":
+    `${title} by step: from ${number(points[0][1])} at step ${points[0][0]} to ${number(points.at(-1)[1])} at step ${points.at(-1)[0]}` },
+    frame, ...lines, label(LEFT - 4, y(low), "end", low.toFixed(2)), label(LEFT - 4, y(high) + 6, "end", high > low ? high.toFixed(2) : ""),
+    label(LEFT, HEIGHT - 2, "start", `step ${first}`), label(WIDTH - 6, HEIGHT - 2, "end", String(last))));
+}
+
+/** Reward and agreement over the steps of each training. */
+export function stepPlots(series) {
+  const legend = element("ul", {}, ...series.map((one, k) => element("li", { class: `line${k % 6}` }, words(one.run),
+    element("span", { class: "soft" }, one.weights ? `: ${one.weights}` : ""))));
+  const other = new Set(series.map((one) => one.weights)).size > 1;
+  return [element("div", { class: "plots" }, plot("Reward", series, "reward"), plot("On the listener's side", series, "agrees")), legend,
+    other ? element("p", { class: "soft" }, "The rewards are other sums, so that their lines may not be held against one another.") : null]
+    .filter((node) => node !== null);
+}
+
 function figure(row, side, source, fault) {
   const votes = number(row.votes[side === "first" ? 0 : 1]);
-  const preferred = row.preferred === side ? element("b", { class: "good" }, " · people's side") : null;
+  const preferred = row.preferred === side ? element("b", { class: "good" }, ", people's side") : null;
   const caption = element("figcaption", {}, element("b", {}, side), `, ${votes} ${votes === "1" ? "vote" : "votes"}`, preferred);
   const model = row.models?.[side === "first" ? 0 : 1];
-  if (model) caption.append(" · ", long(model));
+  if (model) caption.append(" by ", long(model));
   const image = element("img", { src: source, alt: `the ${side} image`, decoding: "async" });
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 300));
   image.addEventListener("error", () => {
@@ -106,19 +149,31 @@ function sample(s) {
     s.listeners.length ? heard(s.listeners) : null, claims, element("p", { class: "trace" }, long(s.trace)));
 }
 
-/** A row in full; `everywhere` shows all rows of the same pair. */
-export function detailOf(row, kind, pictures, everywhere) {
+/** A row in full, beside that of another run, if there is one; `everywhere` shows all rows of the same pair. */
+export function detailOf(row, other, kind, pictures, everywhere, turnTo) {
   const heading = element("h2", { class: "prompt", id: "detail-prompt" }, long(row.prompt));
-  const place = element("p", { class: "soft" }, words(row.run), " · ", words(row.set), " · pair ", long(row.id), " ",
+  const place = element("p", { class: "soft place" }, element("span", {}, words(row.run)), element("span", {}, words(row.set)),
+    element("span", {}, "pair ", long(row.id)),
     element("button", { type: "button", onclick: everywhere }, kind === "judged" ? "this pair everywhere" : "all its completions"));
+  if (row.beside.length) place.append(choiceOf(row, other, turnTo));
   const pair = element("div", { class: "pair" }, figure(row, "first", pictures("first", "large"), row.fault),
     figure(row, "second", pictures("second", "large"), row.fault));
-  return [heading, place, pair, ...(kind === "judged" ? judged(row) : rollout(row))];
+  if (kind === "rollouts") return [heading, place, pair, ...rollout(row)];
+  if (!other) return [heading, place, pair, ...judged(row)];
+  const column = (one) => element("section", { "aria-label": one.run }, element("h3", {}, words(one.run)), ...judged(one));
+  return [heading, place, pair, element("div", { class: "columns" }, column(row), column(other))];
+}
+
+/** Which other run is shown beside. */
+function choiceOf(row, other, turnTo) {
+  const select = element("select", { onchange: (event) => turnTo(event.target.value) }, element("option", { value: "" }, "nobody"),
+    ...row.beside.map((one) => element("option", { value: one.run, selected: one.run === other?.run }, one.run)));
+  return element("label", {}, "beside ", select);
 }
 
 function judged(row) {
   const entries = [
-    ["verdict", outcome(row)], ["p(first)", p(row.p_first)],
+    ["verdict", verdict(row, true)], ["p(first)", p(row.p_first)],
     ["in order, swapped", element("span", { class: row.flip ? "bad" : "" }, `${p(row.p_forward)}, ${p(row.p_swapped)}${row.flip ? " (flips)" : ""}`)],
     ["widest disagreement", p(row.gap)],
   ];
@@ -132,8 +187,9 @@ function judged(row) {
 }
 
 function rollout(row) {
-  const parts = row.parts.map((part) => [`${part.name} part`, `${number(part.value)} × ${number(part.weight)} = ${number(part.paid)}`]);
-  const entries = [["verdict", outcome(row)], ["step", String(row.step)], ["reward", number(row.reward)], ...parts];
+  const parts = row.parts.map((part) => [`${part.name} part`, part.weight === 0 ? `${number(part.value)}, not paid`
+    : `${number(part.value)} × ${number(part.weight)} = ${number(part.paid)}`]);
+  const entries = [["verdict", verdict(row, true)], ["step", String(row.step)], ["reward", number(row.reward)], ...parts];
   if (row.p_no_trace !== null) entries.push(["listener without trace", p(row.p_no_trace)]);
   const says = row.malformed_reason ? element("span", { class: "bad" }, "malformed: ", long(row.malformed_reason))
     : element("span", {}, "says ", element("b", {}, row.side ?? "nothing"));
