@@ -44,7 +44,7 @@ def test_options_are_wrapped_around_the_models_in_their_order(folder: Path) -> N
     assert isinstance(one, LocalListener) and one.name == "one"
 
     def both_orders(base: Listener) -> np.ndarray:
-        split, swap, _ = prompt_set("brief").language
+        split, swap = prompt_set("brief").language
         return BothOrdersListener(EvidenceListener(base, split), swap).p_first(PAIRS, TRACES)
 
     built = build_listener(spec(folder, "one", "two", orders="both", temperature=2.0, needs_claims=True), loaded)

@@ -45,8 +45,13 @@ def evaluate_command(
     next(iter_rows(data))
     from earshot.cli.progress import progress_bar
     from earshot.evaluate import evaluate
+    from earshot.judging.rows import RowFile
     from earshot.rundir import RunDir
 
+    rows = RowFile(data, whole_pairs=True, roots=root or ())
+    if not among.tolerate:
+        rows.check_first()
+    RunDir(out).check_free()
     shard = among.share()
     with among.opened(asked, lenient=True) as (who, described):
         run = RunDir.create(out, resume=True)

@@ -147,7 +147,7 @@ def _explain_wrong_call(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     message = error.format_message()
     if context is None:
-        return "error: " + one_line(message)
+        return f"error: {one_line(message).rstrip('.')}; see 'earshot COMMAND --help'"
     # A group that was called without a command carries its help, or has printed it already.
     if not message or message.startswith("Usage:"):
         return message
@@ -162,10 +162,10 @@ def _as_setting(error: TyperException, context: Any) -> str:
     if option is None or "overrides" not in {parameter.name for parameter in context.command.params}:
         return ""
     from earshot.config import GrpoConfig, SftConfig
+    from earshot.config.loading import key_of
 
-    key = option.lstrip("-").replace("-", "_")
-    ours = key in {*GrpoConfig.model_fields, *SftConfig.model_fields}
-    return f"; what is configured is set as KEY=VALUE: {'' if ours else 'trl.'}{key}=…"
+    keys = key_of(SftConfig if context.info_name == "sft" else GrpoConfig, option.lstrip("-").replace("-", "_"))
+    return f"; what is configured is set as KEY=VALUE{': ' if keys else ''}{' or '.join(f'{key}=…' for key in keys)}"
 
 
 if __name__ == "__main__":

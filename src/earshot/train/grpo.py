@@ -29,6 +29,7 @@ from earshot.train.run import (
     carry_out,
     load_model,
     lora_config,
+    told_as_ours,
     train,
     trl_arguments,
     trl_decisions,
@@ -106,14 +107,16 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
         on_rollouts=log,
         alarm=alarm,
     )
-    trainer = ListenerGrpoTrainer(
-        vlm=vlm,
-        reward=reward,
-        to_go=config.rewards.reward_to_go,
-        args=arguments,
-        train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),
-        peft_config=peft,
-    )
+    dataset = as_dataset(rows, vlm, limit=config.data.max_pairs)
+    with told_as_ours("trl and lora", "TRL's trainer"):
+        trainer = ListenerGrpoTrainer(
+            vlm=vlm,
+            reward=reward,
+            to_go=config.rewards.reward_to_go,
+            args=arguments,
+            train_dataset=dataset,
+            peft_config=peft,
+        )
     guard = FiniteGuard(
         lambda: str(log.write(run.rollouts / f"bad-batch-rank{arguments.process_index}.parquet")), console.print
     )

@@ -30,6 +30,7 @@ from earshot.train.run import (
     carry_out,
     load_model,
     lora_config,
+    told_as_ours,
     train,
     trl_arguments,
     trl_decisions,
@@ -131,14 +132,15 @@ def _train(config: SftConfig, run: RunDir, console: Console) -> None:
     limit = config.data.max_tokens or vlm.model.config.get_text_config().max_position_embeddings
     reader = replace(vlm, model=None)  # a loader's worker has no use for the weights
     collator = PairCollator(reader, rows, targets, limit)
-    trainer = GuardedSftTrainer(
-        model=vlm.model,
-        args=arguments,
-        data_collator=collator,
-        train_dataset=Dataset.from_dict({"index": range(len(targets.chosen))}),
-        processing_class=vlm.processor,
-        peft_config=peft,
-    )
+    with told_as_ours("trl and lora", "TRL's trainer"):
+        trainer = GuardedSftTrainer(
+            model=vlm.model,
+            args=arguments,
+            data_collator=collator,
+            train_dataset=Dataset.from_dict({"index": range(len(targets.chosen))}),
+            processing_class=vlm.processor,
+            peft_config=peft,
+        )
     guard = FiniteGuard(partial(_save_batch, run, trainer), console.print)
     evaluation = validation(config, held, vlm, trainer, run, max_new_tokens=MAX_NEW_TOKENS)
     train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console)

@@ -51,10 +51,12 @@ def _run(name: str, sizes: list[str] | None, runs: int, *, as_json: bool) -> Non
     from earshot.cli.progress import progress
     from earshot.lab.bench import measure
     from earshot.lab.bench.shape import shape_of
+    from earshot.vlm.model import resolve_device
 
     logging.disable_progress_bar()
     measures = {"step": measure.measure_step, "listener": measure.measure_listener, "judge": measure.measure_judge}
     shape = shape_of(sizes or [])
+    resolve_device(shape.device)
     with progress() as bar:
         task = bar.add_task(f"bench {name}", total=2 * runs + _EXTRA_RUNS[name])
         result = measures[name](shape, runs, lambda: bar.advance(task))
