@@ -158,6 +158,26 @@ def test_whatever_a_command_raises_is_one_line_and_an_exit_code(command, capsys,
     assert (printed.out, printed.err) == ("", line)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["eval", "--out", "x"], "; the same command goes on"),
+        (["judge", "a", "b"], "; the same command goes on"),
+        (["lab", "experiment", "run", "x"], "; the same command goes on"),
+        (["lab", "experiment", "report", "x"], ""),
+        (["train", "grpo", "x"], "; the same command goes on with --resume"),
+        (["quickstart"], ""),
+    ],
+)
+def test_an_interrupt_says_how_to_go_on_where_that_can_be_done(monkeypatch, capsys, words, told):
+    def make_context(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(typer.main.get_command(shell.app).__class__, "make_context", make_context)
+    assert shell.main(words) == 130
+    assert capsys.readouterr().err == f"interrupted{told}\n"
+
+
 @pytest.mark.parametrize("words", [["--debug", "probe"], ["probe", "--debug"]])
 def test_debug_shows_the_traceback_wherever_it_stands(command, capsys, words):
     command(raising(ConfigError("a.yaml: odd")))

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted{_how_to_go_on(words)}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if debug:
@@ -118,6 +118,19 @@ def _at_home(words: list[str]) -> list[str]:
 
     free = {place + 1 for place, word in enumerate(words) if word == "--prompt"}  # text, and no path
     return [word if k in free else at_home(word) for k, word in enumerate(words)]
+
+
+# What an interrupted command leaves is taken up by...
+_GO_ON = {
+    ("eval",): "the same command goes on",
+    ("judge",): "the same command goes on",
+    ("lab", "experiment", "run"): "the same command goes on",
+    ("train",): "the same command goes on with --resume",
+}
+
+
+def _how_to_go_on(words: list[str]) -> str:
+    return next((f"; {told}" for command, told in _GO_ON.items() if tuple(words[: len(command)]) == command), "")
 
 
 def _exit_code(error: Exception) -> int:

@@ -20,6 +20,7 @@ from earshot.listener.build import Loaded, build_checker, build_listener, look, 
 from earshot.listener.spec import ListenerSpec
 from earshot.rundir import RunDir
 from earshot.train.callbacks import FiniteGuard
+from earshot.train.footprint import announce
 from earshot.train.leak import LeakAlarm
 from earshot.train.reward import CombinedReward
 from earshot.train.rollouts import RolloutLog, check_taught
@@ -48,8 +49,12 @@ _DEFAULTS: dict[str, Any] = {
 
 
 @without_known_warnings()
-def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | None = None) -> Path:
+def train_grpo(
+    config: GrpoConfig, *, resume: bool = False, console: Console | None = None, aloud: bool = False
+) -> Path:
     """Trains a reasoner and returns its run directory; `model/` in it is the trained reasoner.
+
+    `aloud` says before a model is loaded what the run will do, and an estimate of the memory.
 
     Raises:
         InputError: Model, listener, data or configuration are wrong, or a run is already there.
@@ -57,10 +62,10 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         TrainingAborted: Three steps in a row were not finite, or none taught anything.
         TrainingInterrupted: SIGTERM or SIGHUP came, or the listener stopped; the steps until then are saved.
     """
-    return carry_out(config, _train, resume=resume, console=console)
+    return carry_out(config, partial(_train, aloud=aloud), resume=resume, console=console)
 
 
-def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
+def _train(config: GrpoConfig, run: RunDir, console: Console, *, aloud: bool = False) -> None:
     defaults = {**trl_defaults(config.model), **_DEFAULTS}
     arguments = trl_arguments(TrlGrpoConfig, config.trl, trl_decisions(config), defaults)
     if config.rewards.reward_to_go and arguments.scale_rewards != "group":
@@ -80,6 +85,8 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
     for told in (config.listener and listener_spec(config.listener), config.claims and checker_spec(config.claims)):
         if told:
             look(told)
+    if aloud:
+        announce(config, arguments, console)
     vlm = load_model(config)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     loaded: Loaded = {}

@@ -44,7 +44,7 @@ def attack_command(
     from itertools import islice
 
     from earshot.cli.evaluate import model_records, relative
-    from earshot.cli.progress import progress_bar
+    from earshot.cli.progress import progress_bar, quiet_loading
     from earshot.data.pairset import read_pairs
     from earshot.errors import InputError
     from earshot.listener.spec import parse_listener, parse_listeners
@@ -66,6 +66,7 @@ def attack_command(
     from earshot.world.truth import read_truth
 
     check_folder(out, "a folder for what is measured")
+    quiet_loading()
     loaded: Loaded = {}
     who = dict(specs)
     checker = None

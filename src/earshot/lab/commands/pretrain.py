@@ -28,11 +28,12 @@ def pretrain_command(
     ] = 0.0,
 ) -> None:
     """Makes the world's warm models from nothing: a reasoner, listeners of two families, a checker, a doubter."""
-    from earshot.cli.progress import progress
+    from earshot.cli.progress import progress, quiet_loading
     from earshot.cli.world import chosen_names
     from earshot.lab.pretraining import RECIPES, SHIPPED, make_warm_models
 
     names = chosen_names(models, RECIPES, "warm model") if models.strip(", ") else list(SHIPPED)
+    quiet_loading()
     with progress() as bars:
         tasks: dict[str, Any] = {}
 
