@@ -51,6 +51,16 @@ def test_labels_stand_to_the_left_and_cells_to_the_right():
     ]
 
 
+def test_a_label_alone_is_a_heading_and_takes_no_room_from_the_cells():
+    rows = [("disagreement with the held-out listener, %",), ("  in distribution", "43.5 [17.4, 70.8]")]
+    assert table(("", "SFT only"), rows, width=40).splitlines() == [
+        "                            SFT only",
+        "disagreement with the held-out listener,",
+        "  %",
+        "  in distribution  43.5 [17.4, 70.8]",
+    ]
+
+
 def test_facts_are_wrapped_beside_their_names_and_addresses_are_not_broken():
     text = facts([("hub", "see https://example.com/a-very-long-address-indeed"), ("a", "b")], width=30)
     assert text.splitlines() == ["hub  see", "     https://example.com/a-very-long-address-indeed", "a    b"]

@@ -13,12 +13,13 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | N
 
     Args:
         heads: Of the columns, the labels' first.
-        rows: A label and its cells; cells may be left out at the end.
+        rows: A label and its cells; a label alone is a heading, and as wide as it is.
         width: In columns; the terminal's, or 80 where there is none.
     """
     width = width or shutil.get_terminal_size().columns
     whole = [[*row, *[""] * (len(heads) - len(row))] for row in (heads, *rows)]
-    labels, *widths = (max(map(len, column)) for column in zip(*whole, strict=True))
+    _, *widths = (max(map(len, column)) for column in zip(*whole, strict=True))
+    labels = max((len(label) for label, *cells in whole if any(cells)), default=0)
     room = min(labels, width - sum(2 + each for each in widths))
     if room < min(labels, LEAST_LABEL):
         below = [
@@ -35,7 +36,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | N
         return "\n".join(line for lines in below for line in lines)
     lines = []
     for label, *cells in whole:
-        first, *more = textwrap.wrap(label, max(room, 1), subsequent_indent="  ") or [""]
+        first, *more = textwrap.wrap(label, max(room, 1) if any(cells) else width, subsequent_indent="  ") or [""]
         lines += [first.ljust(room) + "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True)), *more]
     return "\n".join(line.rstrip() for line in lines)
 
