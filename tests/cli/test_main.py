@@ -66,6 +66,15 @@ def test_every_command_of_the_table_explains_itself_and_imports_nothing_heavy(na
     assert set(heavy) <= {"pydantic", "rich"}
 
 
+@pytest.mark.parametrize(
+    "words", [["eval"], ["train", "grpo"], ["data", "check"], ["lab", "bench", "step"], ["lab", "attack"]]
+)
+def test_help_has_one_look_at_all_levels(capsys, words):
+    assert shell.main([*words, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Usage: earshot ") and "\nOptions:\n" in shown and "─" not in shown
+
+
 def test_a_call_without_a_command_prints_the_help_and_is_wrong(capsys):
     assert shell.main([]) == 2
     assert "Commands:" in capsys.readouterr().err
