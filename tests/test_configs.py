@@ -21,8 +21,8 @@ def sets(config: SftConfig | GrpoConfig) -> set[str | None]:
 
 
 def test_there_are_configurations() -> None:
-    names = {file.stem for file in FILES}
-    assert {"world-sft", "world-grpo", "world-listener-grpo", "qwen2.5-vl-7b-lora", "qwen2.5-vl-7b-full"} <= names
+    ours = {"world-sft", "world-grpo", "world-listener-grpo"}
+    assert ours | {f"qwen2.5-vl-7b-{name}" for name in ("sft", "lora", "full")} <= {file.stem for file in FILES}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -57,6 +57,11 @@ def test_naive_and_listener_grpo_differ_in_one_weight() -> None:
     assert (naive["rewards"].pop("listener"), listening["rewards"].pop("listener")) == (0.0, 0.5)
     naive.pop("out"), listening.pop("out")
     assert naive == listening
+
+
+def test_the_7b_is_taught_with_images_as_it_samples_with() -> None:
+    sft, grpo = (load(ROOT / "configs" / f"qwen2.5-vl-7b-{name}.yaml") for name in ("sft", "lora"))
+    assert isinstance(sft, SftConfig) and (sft.images, sft.lora, sft.model) == (grpo.images, grpo.lora, grpo.model)
 
 
 def test_the_sft_baseline_gets_the_steps_and_pairs_of_grpo() -> None:
@@ -94,13 +99,14 @@ def test_the_sharding_is_what_transformers_and_accelerate_read() -> None:
     assert FullyShardedDataParallelPlugin(**arguments.fsdp_plugin_args).fsdp_version == 2
 
 
-def test_the_lora_recipe_leaves_the_vision_tower_alone() -> None:
+@pytest.mark.parametrize("name", ["qwen2.5-vl-7b-lora", "qwen2.5-vl-7b-sft"])
+def test_the_lora_recipes_leave_the_vision_tower_alone(name: str) -> None:
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     with torch.device("meta"):
         stock = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig())
-    config = load_config(GrpoConfig, ROOT / "configs" / "qwen2.5-vl-7b-lora.yaml")
+    config = load(ROOT / "configs" / f"{name}.yaml")
     assert config.lora is not None
     hit = [name for name, _ in stock.named_modules() if name.rsplit(".", 1)[-1] in config.lora["target_modules"]]
     assert hit

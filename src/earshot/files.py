@@ -103,6 +103,21 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def check_folder(folder: Path, what: str) -> None:
+    """Sees that a folder is there or can be made.
+
+    Args:
+        folder: Which.
+        what: It is to be, in the words of the message: `the folder of a run`.
+
+    Raises:
+        InputError: It, or a folder that it is in, is a file.
+    """
+    place = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if place is not None and not place.is_dir():
+        raise InputError(f"{place}: is a file, expected {what}; choose another name")
+
+
 def remove_left(folder: Path, name: str = "*") -> None:
     """Removes what killed writers have left of a file, or of all files, in a folder that nobody else writes now."""
     pattern = f"{TEMPORARY_PREFIX}{'[0-9a-f]' * 12}-{name if name == '*' else glob.escape(name)}"

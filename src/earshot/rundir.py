@@ -16,7 +16,7 @@ from typing import Any
 from earshot import __version__
 from earshot.config.yaml_text import to_yaml
 from earshot.errors import InputError
-from earshot.files import TEMPORARY_PREFIX, plain, repair_jsonl, write_text
+from earshot.files import TEMPORARY_PREFIX, check_folder, plain, repair_jsonl, write_text
 
 _PACKAGES = (
     *(
@@ -81,12 +81,20 @@ class RunDir:
             for log in (run.metrics_log, run.errors_log, run.predictions):
                 repair_jsonl(log)
             return run
-        if run.path.exists() and not run.path.is_dir():
-            raise InputError(f"{path}: is a file, expected the folder of a run; choose another name")
-        if run.path.is_dir() and any(not f.name.startswith(TEMPORARY_PREFIX) for f in run.path.iterdir()):
-            raise InputError(f"{path}: holds other files and no run; choose an empty or a new folder")
+        run.check_free()
         run.path.mkdir(parents=True, exist_ok=True)
         return run
+
+    def check_free(self) -> None:
+        """Sees that a run is here, or can begin; asked before anything slow.
+
+        Raises:
+            InputError: The folder is a file, or holds something that is no run.
+        """
+        check_folder(self.path, "the folder of a run")
+        found = self.path.iterdir() if self.path.is_dir() and not self.exists() else ()
+        if any(not file.name.startswith(TEMPORARY_PREFIX) for file in found):
+            raise InputError(f"{self.path}: holds other files and no run; choose an empty or a new folder")
 
     def exists(self) -> bool:
         """Whether a run has begun here: one of the files is there that every run starts by writing."""

@@ -66,6 +66,15 @@ def test_every_command_of_the_table_explains_itself_and_imports_nothing_heavy(na
     assert set(heavy) <= {"pydantic", "rich"}
 
 
+@pytest.mark.parametrize(
+    "words", [["eval"], ["train", "grpo"], ["data", "check"], ["lab", "bench", "step"], ["lab", "attack"]]
+)
+def test_help_has_one_look_at_all_levels(capsys, words):
+    assert shell.main([*words, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Usage: earshot ") and "\nOptions:\n" in shown and "─" not in shown
+
+
 def test_a_call_without_a_command_prints_the_help_and_is_wrong(capsys):
     assert shell.main([]) == 2
     assert "Commands:" in capsys.readouterr().err
@@ -156,6 +165,26 @@ def test_whatever_a_command_raises_is_one_line_and_an_exit_code(command, capsys,
     assert shell.main(["probe"]) == code
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", line)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["eval", "--out", "x"], "; the same command goes on"),
+        (["judge", "a", "b"], "; the same command goes on"),
+        (["lab", "experiment", "run", "x"], "; the same command goes on"),
+        (["lab", "experiment", "report", "x"], ""),
+        (["train", "grpo", "x"], "; the same command goes on with --resume"),
+        (["quickstart"], ""),
+    ],
+)
+def test_an_interrupt_says_how_to_go_on_where_that_can_be_done(monkeypatch, capsys, words, told):
+    def make_context(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(typer.main.get_command(shell.app).__class__, "make_context", make_context)
+    assert shell.main(words) == 130
+    assert capsys.readouterr().err == f"interrupted{told}\n"
 
 
 @pytest.mark.parametrize("words", [["--debug", "probe"], ["probe", "--debug"]])

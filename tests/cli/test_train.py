@@ -85,3 +85,36 @@ def test_a_world_model_that_does_not_ship_is_named(config: Path, capsys: pytest.
         == 2
     )
     assert "world:nobody: no such model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "trl", "planned"),
+    [
+        ("grpo", "max_steps: 500, num_generations: 4", "500 steps of 8 completions of up to 512 tokens"),
+        ("sft", "num_train_epochs: 2", "2 passes over the pairs, in steps of 8 pairs"),
+    ],
+)
+def test_what_a_run_does_and_needs_is_said_before_a_model_is_loaded(
+    command: str,
+    trl: str,
+    planned: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from earshot.errors import InputError
+    from earshot.world.make import Recipe, make_set
+
+    def load_model(config: object) -> None:
+        raise InputError("no further")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"earshot.train.{command}.load_model", load_model)
+    make_set(tmp_path / "pairs", Recipe("train"), 2, workers=1)
+    listener = "listener: {paths: world:listener}" if command == "grpo" else ""
+    text = f"model: {{path: world:reasoner}}\ndata: {{train: pairs}}\nout: x\n{listener}\n"
+    Path("c.yaml").write_text(f"{text}trl: {{per_device_train_batch_size: 8, {trl}}}\n")
+    assert main(["train", command, "c.yaml"]) == 2
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"planned: {planned}; how long they take is told after the first ones"
+    assert second.startswith("memory, an estimate (more of it: --dry-run): about ") and "iB on one device" in second

@@ -126,10 +126,13 @@ def test_equal_limits_of_an_image_are_allowed():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("learning_rate=1e-5", "or of a library trl.learning_rate or lora.learning_rate"),
-        ("beta=0.1", "or of a library trl.beta"),
-        ("temperature=0.5", "did you mean listener.temperature, or of a library trl.temperature"),
+        ("learning_rate=1e-5", "did you mean trl.learning_rate?"),
+        ("beta=0.1", "did you mean trl.beta?"),
+        ("temperature=0.5", "did you mean trl.temperature or listener.temperature?"),
         ("path=x", "did you mean model.path"),
+        ("epochs=3", "did you mean trl.num_train_epochs?"),
+        ("listener.paht=x", "the nearest known key is 'listener.paths'"),
+        ("nothing=x", "and those of a library stand under trl or lora"),
         ("rewards.listner=1", "the nearest known key is 'rewards.listener'"),
         ("model=world:reasoner", "expected keys of its own, as in 'model: {path: world:reasoner}'"),
         ("listener=world:listener", "as in 'listener: {paths: world:listener}'"),
@@ -138,3 +141,18 @@ def test_equal_limits_of_an_image_are_allowed():
 def test_a_key_that_is_not_there_is_sought_by_its_whole_path(load, override: str, said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
         load(GrpoConfig, ["listener.paths=l", override])
+
+
+def test_the_keys_of_libraries_that_messages_name_are_theirs():
+    from dataclasses import fields
+
+    from peft import LoraConfig
+    from trl import GRPOConfig
+
+    from earshot.config.loading import ALSO_CALLED, LIBRARY_KEYS
+
+    theirs = {"trl": {one.name for one in fields(GRPOConfig)}, "lora": {one.name for one in fields(LoraConfig)}}
+    for table, names in LIBRARY_KEYS.items():
+        assert set(names) <= theirs[table]
+    assert set(ALSO_CALLED.values()) <= {name for names in LIBRARY_KEYS.values() for name in names}
+    assert not set(ALSO_CALLED) & set().union(*theirs.values())

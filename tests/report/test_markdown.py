@@ -112,24 +112,24 @@ def test_every_metric_of_the_index_is_one_that_is_shown():
     assert set(METRIC_TYPES) <= set(QUANTITIES)
 
 
-def with_model(folder: Path, **more: object) -> Path:
-    said = {"prompts": prompt_set("brief").model_dump() | more}
+def with_model(folder: Path, taught_on: str | None = None, **more: object) -> Path:
+    said = {"prompts": prompt_set("brief").model_dump() | more} | ({"taught_on": taught_on} if taught_on else {})
     write_json(folder / "model" / "earshot.json", said)
     write_text(folder / "config.yaml", "data: {train: /gone/pairs}\nout: /gone/run\n")
     return folder
 
 
 def test_a_card_says_how_its_model_is_used_and_asked_and_what_it_knows(tmp_path: Path):
-    shapes = with_model(tmp_path / "shapes", traces="world")
+    shapes = with_model(tmp_path / "shapes", "made-up pictures of coloured shapes")
     card = model_card(read_runs([shapes], who="a report"))
     assert 'earshot compare --model MODEL --prompt "' in card
     assert "    user: <image><image>prompt : {prompt} . which better ?\n" in card
     assert "    assistant: <think> why </think><answer>1</answer>\n" in card
-    assert "It knows coloured shapes on a plain ground, and nothing of photographs" in card
+    assert "It was taught on made-up pictures of coloured shapes alone: of photographs" in card
     photos = with_model(tmp_path / "photos", traces="text", question="``` {prompt}\n\u202e# which?")
     both = model_card(read_runs([shapes, photos], who="a report"))
     assert both.count("## Limits") == both.count("## Prompt and chat format") == 1
-    assert "Of shapes:\n\n- It knows coloured shapes" in both and "Of photos:\n\n- It compares" in both
+    assert "Of shapes:\n\n- It was taught on made-up pictures" in both and "Of photos:\n\n- It compares" in both
     assert "    user: <image><image>``` {prompt}\n     # which?\n" in both  # what would end a block is in it
     write_text(photos / "model" / "earshot.json", '{"prompts": 5}')
     assert "Not known here: " in model_card(read_runs([photos], who="a report"))

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from earshot.errors import DataError, InputError
 from earshot.files import append_jsonl, write_text
 from earshot.predictions.run import Curve, read_runs
-from earshot.report import render_summary_table, write_report
+from earshot.report import write_report
 from earshot.report.charts import MAX_POINTS, smoothed, thinned, training_charts
 from earshot.report.drawing import line_style
 from earshot.report.examples import Budget, Chooser, Pictures, confident_mistake, listener_gap, order_flip, shortened
@@ -278,13 +277,3 @@ def test_rows_are_those_that_could_be_computed_somewhere() -> None:
     rows = summary_rows([one, two])
     assert [row.key for row in rows] == ["accuracy", "disagreement.kin"]
     assert [cell.value for cell in rows[0].cells] == ["50.0 %", "–"]
-
-
-def test_the_terminal_table_shows_markup_as_text() -> None:
-    metrics = {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}, "n_pairs": 1200}
-    console = Console(width=100, record=True)
-    console.print(render_summary_table({"[red]run[/red]": metrics, "other": {}}, title="[bold]set"))
-    text = console.export_text()
-    assert "[red]run[/red]" in text
-    assert "50.0 %  [40.0 to 60.0]" in text
-    assert "1,200" in text

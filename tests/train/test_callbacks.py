@@ -1,5 +1,6 @@
 """The guard against numbers gone bad, and the names in metrics.jsonl."""
 
+import io
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 import torch
 from accelerate import skip_first_batches
 from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
+from rich.console import Console
 from torch.utils.data import DataLoader
 
 from earshot.errors import TrainingAborted
-from earshot.train.callbacks import EpochOrder, FiniteGuard, gradients_are_finite, rename_metrics
+from earshot.train.callbacks import EpochOrder, FiniteGuard, ProgressBar, gradients_are_finite, rename_metrics
 
 STATE = SimpleNamespace(global_step=7)
 
@@ -108,3 +110,19 @@ def test_a_run_resumed_within_an_epoch_sees_the_rest_of_that_one_on_every_proces
     rest = skip_first_batches(resumed, 2)
     rest.set_epoch(int(epoch))  # as transformers does
     assert [batch.tolist() for batch in rest] == expected
+
+
+@pytest.mark.parametrize(("steps", "told"), [(500, "about 2.0 s a step so far: 0:16:32 for the 496 left\n"), (20, "")])
+def test_how_long_the_rest_takes_is_told_once_the_first_steps_are_done(
+    steps: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = iter([30.0, *(32.0 + 2 * k for k in range(9))])  # the first took half a minute
+    monkeypatch.setattr("earshot.train.callbacks.time", SimpleNamespace(monotonic=lambda: next(ends)))
+    out = io.StringIO()
+    bar = ProgressBar(Console(file=out, width=80))
+    state = SimpleNamespace(is_world_process_zero=True, max_steps=steps, global_step=0)
+    bar.on_train_begin(None, state, None)
+    for step in range(1, 9):
+        state.global_step = step
+        bar.on_step_end(None, state, None)
+    assert out.getvalue() == told

@@ -6,6 +6,7 @@ import typer
 
 from earshot.cli.options import with_options
 from earshot.cli.reward_model import AsJson, ModelOptions, Prompt, Seed, print_lines
+from earshot.cli.table import table
 
 if TYPE_CHECKING:
     from earshot.predictions.judgement import Judgement
@@ -59,8 +60,7 @@ def print_judgement(told: "Judgement", beside: dict[str, Any]) -> None:
     for name, p in told.p_read.items():
         typer.echo(f"  {name}, from the traces: {'no verdict' if p is None else f'{p:.4f}'}")
     typer.echo(f"\n{beside['label']}:")
-    for row in (("", "first", "second"), *beside["table"]):
-        typer.echo("  {:<16} {:<20} {}".format(*row).rstrip())
+    typer.echo(table(("", "first", "second"), beside["table"]))
     for sample in told.samples:
         shown = "first, second" if sample.order == "forward" else "second, first"
         typer.echo(f"\nshown {shown}: {sample.side or f'malformed ({sample.malformed})'}")

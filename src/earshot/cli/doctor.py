@@ -6,14 +6,13 @@ import json
 import os
 import platform
 import re
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from earshot import __version__
+from earshot.cli import table
 from earshot.cli.reward_model import (
     Device,
     Dtype,
@@ -64,7 +63,7 @@ def doctor_command(
     elif as_json:
         print(json.dumps(facts, indent=2))
     else:
-        print_rows(_rows(facts))
+        print(table.facts(_rows(facts)))
 
 
 def examine() -> dict[str, Any]:
@@ -134,19 +133,6 @@ def _room_gib(facts: dict[str, Any], device: str) -> float | None:
     torch = facts["torch"]
     on_gpu = torch is not None and torch["device"] == "cuda" and device != "cpu"
     return torch["device_memory_gib"] if on_gpu else facts["memory_gib"]
-
-
-def print_rows(rows: Iterable[tuple[str, str]]) -> None:
-    """Prints facts by their names."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in rows:
-        table.add_row(name, text)
-    Console(file=sys.stdout, highlight=False, markup=False).print(table)
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

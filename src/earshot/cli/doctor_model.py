@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from earshot.cli.doctor import print_rows
 from earshot.cli.reward_model import need_torch
+from earshot.cli.table import facts
 from earshot.errors import InputError, ModelError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def examine_model(
         ModelError: It cannot be used anywhere.
     """
     need_torch()
+    from earshot.cli.progress import quiet_loading
     from earshot.judging.examine import examine
     from earshot.judging.self_check import self_check
     from earshot.remote import is_address
@@ -66,6 +67,8 @@ def examine_model(
         raise InputError(
             f"{model}: on a server, and only models that run here can be looked at; ask the server for its own"
         )
+
+    quiet_loading()
 
     def loaded(*, weights: bool) -> "Vlm":
         return load(model, device=device, dtype=dtype, sight=sight, weights=weights).freeze().asked(prompts)
@@ -86,11 +89,10 @@ def examine_model(
         told = {"model": model, **examined.as_dict(), "checks": [check._asdict() for check in checks]}
         print(json.dumps({**told, "unchecked": unchecked, "ok": not failed and unchecked is None}, indent=2))
     else:
-        print_rows(_rows(examined, max_new_tokens, memory_gib))
+        print(facts(_rows(examined, max_new_tokens, memory_gib)))
         print()
-        print_rows((check.outcome, f"{check.name}: {check.found}") for check in checks)
-        if unchecked is not None:
-            print_rows([("not checked", unchecked)])
+        checked = [(check.outcome, f"{check.name}: {check.found}") for check in checks]
+        print(facts(checked if unchecked is None else [*checked, ("not checked", unchecked)]))
     if failed or unchecked is not None:
         raise typer.Exit(1 if failed else 2)
 

@@ -1,6 +1,6 @@
 """`earshot eval`: judge a pair set in both image orders and measure it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +45,13 @@ def evaluate_command(
     next(iter_rows(data))
     from earshot.cli.progress import progress_bar
     from earshot.evaluate import evaluate
+    from earshot.judging.rows import RowFile
     from earshot.rundir import RunDir
 
+    rows = RowFile(data, whole_pairs=True, roots=root or ())
+    if not among.tolerate:
+        rows.check_first()
+    RunDir(out).check_free()
     shard = among.share()
     with among.opened(asked, lenient=True) as (who, described):
         run = RunDir.create(out, resume=True)
@@ -159,20 +164,34 @@ def claim_counter(data: Path) -> "Callable[[str, str, Order], dict[str, int] | N
     return count_claims
 
 
+COUNTS = ("n_pairs", "n_ties", "n_samples", "n_malformed", "n_listener_missing", "n_refused")
+
+
 def print_metrics(metrics: dict[str, Any], model: str, data: Path, out: Path) -> None:
     """The table at the end of an evaluation, and what to make of it next."""
-    import sys
+    from earshot.cli.table import table
 
-    from rich.console import Console
+    typer.echo(f"{model} on {data.resolve().name}, 95 % intervals, prompts resampled\n")
+    typer.echo(table(("", model), metric_rows(metrics)) + "\n")
+    for warning in metrics.get("warnings", ()):
+        typer.echo(f"warning: {warning}")
+    typer.echo(f"{out}: predictions.jsonl, metrics.json; 'earshot report {out}' makes a page")
 
-    from earshot.report import render_summary_table
 
-    console = Console(file=sys.stdout)
-    console.print(render_summary_table({model: metrics}, title=f"{model} on {data.resolve().name}"))
+def metric_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a metrics.json says, a quantity a row; parts of a score are for the page, which has room to explain them."""
+    from earshot.metrics import read_estimate
+    from earshot.report.tables import quantity_of, summary_rows
+
+    for row in summary_rows([metrics]):
+        known = quantity_of(row.key)
+        if known is not None and row.place in ("headline", "more"):
+            percent = known[1].percent
+            yield row.label + ", %" * percent, read_estimate(metrics, row.key).text(percent=percent)
     for name, record in metrics.items():
         if name.startswith("protocol.") and record["value"] is not None:
             value = Estimate.from_record(record).text(percent=True)
-            console.print(f"{name.removeprefix('protocol.')}: {value} (n {record['n']:,})", markup=False)
-    for warning in metrics.get("warnings", ()):
-        console.print(f"warning: {warning}", markup=False, style="yellow")
-    console.print(f"{out}: predictions.jsonl, metrics.json; 'earshot report {out}' makes a page", markup=False)
+            yield f"{name.removeprefix('protocol.')}, % (n {record['n']:,})", value
+    for key in COUNTS:
+        if metrics.get(key):
+            yield key.removeprefix("n_").replace("_", " "), f"{metrics[key]:,}"

@@ -36,12 +36,13 @@ def judge_command(
     columns = Columns(prompt_column, first_column, second_column)
     shard = among.share()
     # Looked at before anything slow, so that a wrong file fails at once.
-    RowFile(source, columns, split=split, roots=root or ())
+    rows = RowFile(source, columns, split=split, roots=root or ())
+    if not among.tolerate:
+        rows.check_first()
     from earshot.cli.progress import progress_bar
     from earshot.judging.to_file import check_name, judge_file
 
     check_name(out)
-
     with among.opened(asked) as (who, settings), progress_bar("judging") as tell:
         tally = judge_file(
             source,

@@ -29,6 +29,8 @@ class Group(TyperGroup):
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], names, n=1)
             hint = f", did you mean '{close[0]}'?" if close else ""
+            if f"--{args[0]}" in {"--help", *(name for one in ctx.command.params for name in one.opts)}:
+                hint = f", did you mean '{ctx.command_path} --{args[0]}'?"
             if Path(args[0]).suffix and len(names) < 5:
                 hint = f", did you mean '{ctx.command_path} {'|'.join(names)} {args[0]}'?"
             ctx.fail(f"no command '{args[0]}'{hint}; the commands are {', '.join(names)}")
@@ -65,8 +67,9 @@ def load_command(name: str, commands: Mapping[str, Command]) -> Any:
     module_name, _, attribute = commands[name].target.partition(":")
     target = getattr(importlib.import_module(module_name), attribute)
     if isinstance(target, typer.Typer):
+        target.rich_markup_mode = None  # help has one look at all levels
         # Not get_command: it turns an app of one command into that command, and `world make` into `world`.
         return typer.main.get_group(target)
-    single = typer.Typer(add_completion=False)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name)(target)
     return typer.main.get_command(single)

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted{_how_to_go_on(words)}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if debug:
@@ -118,6 +118,19 @@ def _at_home(words: list[str]) -> list[str]:
 
     free = {place + 1 for place, word in enumerate(words) if word == "--prompt"}  # text, and no path
     return [word if k in free else at_home(word) for k, word in enumerate(words)]
+
+
+# What an interrupted command leaves is taken up by...
+_GO_ON = {
+    ("eval",): "the same command goes on",
+    ("judge",): "the same command goes on",
+    ("lab", "experiment", "run"): "the same command goes on",
+    ("train",): "the same command goes on with --resume",
+}
+
+
+def _how_to_go_on(words: list[str]) -> str:
+    return next((f"; {told}" for command, told in _GO_ON.items() if tuple(words[: len(command)]) == command), "")
 
 
 def _exit_code(error: Exception) -> int:
@@ -147,7 +160,7 @@ def _explain_wrong_call(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     message = error.format_message()
     if context is None:
-        return "error: " + one_line(message)
+        return f"error: {one_line(message).rstrip('.')}; see 'earshot COMMAND --help'"
     # A group that was called without a command carries its help, or has printed it already.
     if not message or message.startswith("Usage:"):
         return message
@@ -162,10 +175,10 @@ def _as_setting(error: TyperException, context: Any) -> str:
     if option is None or "overrides" not in {parameter.name for parameter in context.command.params}:
         return ""
     from earshot.config import GrpoConfig, SftConfig
+    from earshot.config.loading import key_of
 
-    key = option.lstrip("-").replace("-", "_")
-    ours = key in {*GrpoConfig.model_fields, *SftConfig.model_fields}
-    return f"; what is configured is set as KEY=VALUE: {'' if ours else 'trl.'}{key}=…"
+    keys = key_of(SftConfig if context.info_name == "sft" else GrpoConfig, option.lstrip("-").replace("-", "_"))
+    return f"; what is configured is set as KEY=VALUE{': ' if keys else ''}{' or '.join(f'{key}=…' for key in keys)}"
 
 
 if __name__ == "__main__":

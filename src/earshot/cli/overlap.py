@@ -38,11 +38,16 @@ def overlap_command(
     import json
 
     from earshot.data.overlap import KINDS, MOST_MATCHES, count_overlap, find_overlap
+    from earshot.data.rows import find_metadata
     from earshot.errors import InputError
 
     kinds: Any = tuple(kind or KINDS)
     if unknown := [name for name in kinds if name not in KINDS]:
         raise InputError(f"--kind is {unknown[0]!r}, expected one of {', '.join(KINDS)}")
+    for folder in (train, test):  # both before the first is read
+        find_metadata(folder)
+    if out is not None and out.is_dir():
+        raise InputError(f"{out}: is a folder, expected the name of a file; try {out / 'overlap.jsonl'}")
     prints = [_prints(folder, kinds, workers, root or ()) for folder in (train, test)]
     found = find_overlap(*prints, kinds=kinds, distance=distance)
     counts = count_overlap(found, out)

@@ -26,6 +26,17 @@ def progress(*, transient: bool = False) -> Progress:
     )
 
 
+def quiet_loading() -> None:
+    """Turns off transformers' own bars of loading and writing weights; those of downloads stay, on a terminal."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils.tqdm import enable_progress_bars
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if not constants.HF_HUB_DISABLE_PROGRESS_BARS:
+        enable_progress_bars()
+
+
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[int, int | None], None]]:
     """One bar while the block runs; gives `(done, total) -> None`."""

@@ -103,8 +103,10 @@ class ModelOptions:
         named = self.listeners()
         check_decide(self.decide, list(named), self.redaction)
         need_torch()
+        from earshot.cli.progress import quiet_loading
         from earshot.judging.model import load
 
+        quiet_loading()
         return load(
             **{one.name: getattr(self, one.name) for one in fields(self)}
             | {"listener": named, "checker": self.checker or (), "batch_size": batch_size, "lenient": lenient}

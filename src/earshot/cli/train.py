@@ -65,15 +65,15 @@ def _need_trainers() -> None:
 
 
 def _run(config: Any, train: Callable[..., Path], *, resume: bool, rehearse: bool) -> None:
-    from transformers.utils import logging
+    from earshot.cli.progress import quiet_loading
 
-    logging.disable_progress_bar()  # ours tells enough; the bars of loading and writing would break its line
+    quiet_loading()
     if rehearse:
         from earshot.train.dry_run import dry_run, told_of
 
         for line in told_of(dry_run(config, train)):
             typer.echo(line)
         return
-    out = train(config, resume=resume)
+    out = train(config, resume=resume, aloud=True)
     if os.environ.get("RANK", "0") == "0":  # of several processes, one tells
         typer.echo(f"{out}: the trained model is in {out / 'model'}; 'earshot report {out}' shows the run")

@@ -246,6 +246,7 @@ class SftConfig(TrainingConfig):
     """`earshot train sft`: supervised fine-tuning on reference traces or verdicts."""
 
     data: SftDataConfig
+    elsewhere = dict.fromkeys(("listener", "claims", "rewards", "log_rollouts_every"), "'earshot train grpo'")
 
 
 class GrpoConfig(TrainingConfig):
@@ -260,6 +261,7 @@ class GrpoConfig(TrainingConfig):
     # Rollouts are text, small beside the cost of generating them [C].
     log_rollouts_every: Count = 1
     """Write the rollouts of every so many-th step to `rollouts/`."""
+    elsewhere = dict.fromkeys(("data.targets", "data.max_tokens"), "'earshot train sft'")
 
     @model_validator(mode="after")
     def _listener_part_has_a_listener(self) -> "GrpoConfig":

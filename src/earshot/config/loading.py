@@ -3,9 +3,9 @@
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,6 +26,8 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """What has a key that this configuration has not, by the key."""
 
 
 C = TypeVar("C", bound=Config)
@@ -111,9 +113,10 @@ def shipped() -> dict[str, Path]:
 
 def _read(path: Path) -> str:
     expected = "a YAML configuration, or the name of one that comes with Earshot"
-    if not path.exists() and path.suffix != ".yaml" and not path.is_absolute():
+    if not path.exists() and not path.is_absolute():
         known = shipped()
-        expected += f" ({', '.join(known)})"
+        close = nearest(path.with_suffix("").as_posix().removeprefix("configs/"), known, cutoff=0.8)
+        expected += f", such as '{close}'" if close else f" ({', '.join(known)})"
         path = known.get(path.as_posix(), path)
     try:
         return read_regular(path, MAX_BYTES, what=expected).decode()
@@ -195,10 +198,7 @@ def _what(problem: Any, cls: type[Config], place: tuple[str | int, ...]) -> str:
     found = found if len(found) <= 60 else found[:57] + "..."
     expected = problem["msg"].removeprefix("Input should be ")
     if expected.startswith("a valid dictionary"):
-        inside, text = _config_at(cls, place), problem["input"] if isinstance(problem["input"], str) else "…"
-        fields = inside.model_fields if inside is not _config_at(cls, place[:-1]) else {}
-        own = [name for name in inside.__annotations__ if name in fields]
-        first = next((name for name in fields if fields[name].is_required()), next(iter(own), "KEY"))
+        first, text = _first_key(cls, key) or "KEY", problem["input"] if isinstance(problem["input"], str) else "…"
         expected = f"keys of its own, as in '{place[-1] if place else key}: {{{first}: {text}}}'"
     return f"'{key}' is {found}, expected {expected}"
 
@@ -207,18 +207,64 @@ def _instead(cls: type[Config], place: tuple[str | int, ...]) -> str:
     """The key that may have been meant, by its whole path: one of the same table, or of that name in another."""
     *above, name = map(str, place)
     table = _config_at(cls, place[:-1])
-    libraries = [key for key, field in table.model_fields.items() if dict in _kinds(field.annotation)]
-    theirs = f", or of a library {' or '.join(f'{key}.{name}' for key in reversed(libraries))}" if libraries else ""
-    if elsewhere := [path for path in _paths(cls) if path.rpartition(".")[2] == name]:
-        return f"did you mean {' or '.join(elsewhere[:3])}{theirs}?"
+    if other := cls.elsewhere.get(".".join(map(str, place))):
+        return f"it is of {other}, the keys here are {_known_keys(table)}"
+    if here := nearest(name, table.model_fields, cutoff=0.8):
+        return f"the nearest known key is '{'.'.join([*above, here])}'"
+    if meant := key_of(cls, name):
+        return f"did you mean {' or '.join(meant)}?"
     if here := nearest(name, table.model_fields):
-        sure = nearest(name, [here], cutoff=0.8)
-        return f"the nearest known key is '{'.'.join([*above, here])}'{'' if sure else theirs}"
+        return f"the nearest known key is '{'.'.join([*above, here])}'"
+    libraries = [key for key in reversed(LIBRARY_KEYS) if key in cls.model_fields]
+    theirs = f", and those of a library stand under {' or '.join(libraries)}" if libraries else ""
     return f"the known keys are {_known_keys(table)}{theirs}"
 
 
+LIBRARY_KEYS: Final = {
+    "lora": ("r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save"),
+    "trl": (
+        *("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "bf16"),
+        *("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "save_steps"),
+        *("gradient_checkpointing", "num_generations", "max_completion_length", "temperature", "top_p", "beta"),
+        *("report_to", "run_name", "logging_steps", "save_total_limit", "fsdp", "deepspeed", "loss_type"),
+    ),
+}
+"""Of the tables that go to a library as they are, the keys that are asked for most."""
+ALSO_CALLED: Final = {
+    **{"lr": "learning_rate", "epochs": "num_train_epochs", "num_epochs": "num_train_epochs", "steps": "max_steps"},
+    **{"batch_size": "per_device_train_batch_size", "batch": "per_device_train_batch_size", "rank": "r"},
+    **{"alpha": "lora_alpha", "dropout": "lora_dropout", "max_new_tokens": "max_completion_length"},
+    **{"group_size": "num_generations", "logger": "report_to", "wandb": "report_to", "kl": "beta"},
+}
+"""Names that others have for keys, and which these are."""
+
+
+def key_of(cls: type[Config], name: str) -> list[str]:
+    """The whole paths of keys that somebody may mean who gives only a name, or the name that others have for it."""
+    wanted = {name, ALSO_CALLED.get(name, name)}
+    paths = [*_paths(cls)]
+    found = [path for path in paths if path.rpartition(".")[2] in wanted]
+    if not found and (close := nearest(name, {path.rpartition(".")[2] for path in paths}, cutoff=0.8)):
+        found = [path for path in paths if path.rpartition(".")[2] == close]
+    return [f"{path}.{_first_key(cls, path)}".rstrip(".") for path in found[:3]]
+
+
+def _first_key(cls: type[Config], path: str) -> str:
+    """Of the table at a path the key that it needs, or its first one; empty where there is no table."""
+    *above, name = path.split(".")
+    if above and above[0] in LIBRARY_KEYS:
+        return ""
+    inside, around = _config_at(cls, (*above, name)), _config_at(cls, tuple(above))
+    fields = inside.model_fields if inside is not around else {}
+    own = [one for one in inside.__annotations__ if one in fields]
+    return next((one for one in fields if fields[one].is_required()), next(iter(own), ""))
+
+
 def _paths(cls: type[Config], above: str = "") -> Iterator[str]:
-    """All keys, by their whole paths."""
+    """All keys, by their whole paths; of a library's table those that are asked for most, which come first."""
+    for key, names in LIBRARY_KEYS.items():
+        if not above and key in cls.model_fields and dict in _kinds(cls.model_fields[key].annotation):
+            yield from (f"{key}.{name}" for name in names)
     for name, field in cls.model_fields.items():
         yield above + name
         inside = _choice(field.annotation)

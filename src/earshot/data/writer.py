@@ -24,7 +24,7 @@ from PIL import Image
 from earshot import __version__
 from earshot.data.rows import INFO, JSONL, OPTIONAL_COLUMNS, PARQUET, SCHEMA, check_row, is_half_written, read_info
 from earshot.errors import DataError, InputError
-from earshot.files import TEMPORARY_PREFIX, plain, whole, write_json, writing
+from earshot.files import TEMPORARY_PREFIX, check_folder, plain, whole, write_json, writing
 from earshot.images import SUFFIXES, load_image, read_file, read_header
 from earshot.locks import LOCK_FILE, sole_writer
 from earshot.types import ImageSource, Pair, hash_of
@@ -143,10 +143,8 @@ class PairSetWriter:
         Raises:
             InputError: It holds a finished set, or anything that no writer of ours has put there.
         """
-        place = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
-        if not place.is_dir():
-            raise InputError(f"{place}: is a file, expected a folder for the pair set; choose another name")
-        if place != self.folder:
+        check_folder(self.folder, "a folder for the pair set")
+        if not self.folder.exists():
             return []
         found = sorted(path for path in self.folder.iterdir() if path.name != LOCK_FILE)
         expected = "expected a new or an empty folder"

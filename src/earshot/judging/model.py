@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +23,7 @@ from earshot.listener.remote import ChatListener
 from earshot.listener.spec import OF_A_SERVER, ListenerSpec, parse_listener, parse_listeners
 from earshot.paths import at_home
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
-from earshot.protocol import PromptSet, RedactionLevel, redact_trace
+from earshot.protocol import PromptSet, RedactionLevel, prompt_set, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address, parse_address
@@ -361,19 +362,19 @@ def load(
         InputError: An option makes no sense, or a server refuses the question that it is asked first.
         ModelError: There is no such model, or it cannot be loaded.
     """
-    if temperature < 0 or max_new_tokens < 1 or batch_size < 1:
+    if not 0 <= temperature < math.inf or max_new_tokens < 1 or batch_size < 1:
         raise InputError(
-            f"temperature is {temperature}, max_new_tokens {max_new_tokens} and batch_size {batch_size}, expected at "
-            "least 0, 1 and 1"
+            f"temperature is {temperature}, max_new_tokens {max_new_tokens} and batch_size {batch_size}, expected a "
+            "finite number of at least 0, and at least 1 and 1"
         )
     if samples > 1 and temperature == 0:
         raise InputError("temperature 0 is greedy, so that several samples would be equal; use samples=1")
     model = at_home(str(model))
-    prompts = at_home(str(prompts)) if isinstance(prompts, str | Path) else prompts
+    prompts = prompt_set(at_home(str(prompts))) if isinstance(prompts, str | Path) else prompts
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
     sight = Sight(min_pixels, max_pixels, image_backend)
     named, checked = _named(listener), checker if isinstance(checker, Mapping) else parse_listeners(checker)
-    remote = _at_address(str(model), None if isinstance(prompts, PromptSet) else prompts) if is_address(model) else None
+    remote = _at_address(model) if is_address(model) else None
     for spec in (*(one for _, one in named), *checked.values()):
         if isinstance(spec, ListenerSpec):
             look(spec)
@@ -382,7 +383,7 @@ def load(
     if remote is not None:
         own = build_listener(remote)
         assert isinstance(own, ChatListener)
-        if isinstance(prompts, PromptSet):
+        if prompts is not None:
             own.model.prompts = prompts
         reasoner = ChatReasoner(own, **how)
     else:
@@ -405,7 +406,7 @@ def load(
     )
 
 
-def _at_address(text: str, prompts: str | Path | None) -> ListenerSpec:
+def _at_address(text: str) -> ListenerSpec:
     """How a reasoner on a server is asked: by a listener's description, of which only a server's options make sense.
 
     Raises:
@@ -423,8 +424,6 @@ def _at_address(text: str, prompts: str | Path | None) -> ListenerSpec:
         options["key_env"] = "EARSHOT_REASONER_KEY"
     if spec != ListenerSpec(spec.sources, **{**options, "key_env": spec.key_env}):
         raise InputError(f"{text}: a reasoner on a server takes no option but {', '.join(OF_A_SERVER)}")
-    if prompts is not None:
-        options["prompts"] = str(prompts)
     return ListenerSpec(("+".join(spec.sources),), **options)  # there are no ensembles of reasoners
 
 

@@ -115,6 +115,16 @@ class RowFile:
         """To see that the files are still the same ones."""
         return fingerprint_of(self._paths)
 
+    def check_first(self) -> None:
+        """Looks at the first row and for its pictures; asked before a model is loaded.
+
+        Raises:
+            DataError: It is a bad one.
+        """
+        for row in self.read(0, 1):
+            if isinstance(row, BadRow):
+                raise DataError(f"{self.path}: row 0 '{row.id}': {row.error}")
+
     def read(self, start: int, stop: int) -> Iterator[Row | BadRow]:
         """Yields the rows from `start` up to `stop`, counted from 0.
 

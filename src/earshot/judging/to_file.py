@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earshot.errors import InputError
-from earshot.files import plain, whole
+from earshot.files import check_folder, plain, whole
 from earshot.judging.parts import Engine, Job, Parts, cut, same_settings, share
 from earshot.judging.rows import COLUMNS, Columns, RowFile
 
@@ -143,14 +143,15 @@ def judge_file(
 
 
 def check_name(out: Path) -> None:
-    """Lets the name of a file pass that says what will be in it.
+    """Lets the name of a file pass that says what will be in it, in a folder that can be.
 
     Raises:
-        InputError: It does not end in `.parquet`.
+        InputError: It does not end in `.parquet`, or its folder is a file.
     """
     if Path(out).suffix.lower() != ".parquet":
         better = Path(out).with_suffix(".parquet").name
         raise InputError(f"{out}: judgements are written as parquet, which holds their samples; call it {better}")
+    check_folder(Path(out).parent, "a folder")
 
 
 def _finished(out: Path, record: dict[str, Any], parts: Parts) -> Tally:

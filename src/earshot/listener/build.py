@@ -70,6 +70,8 @@ def look(spec: ListenerSpec) -> None:
     """
     grey = Image.new("RGB", (64, 64), (128, 128, 128))
     pair = Pair("grey", "two grey squares", grey, grey, Votes(0.0, 0.0))
+    if spec.prompts is not None:
+        prompt_set(spec.prompts)
     for source in spec.sources if spec.control != "random" else ():
         if not is_address(source):
             hub.look(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -48,7 +49,7 @@ class ListenerSpec:
         patience_s: How long a request is repeated while a server is away or has no room.
 
     Raises:
-        InputError: It has no sources and is not random, or the other way round.
+        InputError: It has no sources and is not random, or the other way round, or a number cannot be.
     """
 
     sources: tuple[str, ...] = ()
@@ -76,6 +77,12 @@ class ListenerSpec:
         if bool(self.sources) == (self.control == "random"):
             found = f"{' and '.join(self.sources) or 'no model'} with control {self.control}"
             raise InputError(f"a listener has {found}, expected a model, an address, or control=random and none")
+        for key in ("temperature", "batch_size", "concurrency", "timeout_s", "min_pixels", "max_pixels"):
+            value = getattr(self, key)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"listener {self.label}: {key} is {value}, expected a finite number above 0")
+        if not 0 <= self.patience_s < math.inf:
+            raise InputError(f"listener {self.label}: patience_s is {self.patience_s}, expected seconds, at least 0")
 
     @property
     def label(self) -> str:
@@ -121,6 +128,8 @@ _CHOICES: Final = {
     "control": get_args(Control),
     "orders": get_args(Orders),
     "redaction": get_args(RedactionLevel),
+    "device": ("auto", "cpu", "cuda"),
+    "dtype": ("auto", "float32", "bfloat16"),
     "image_backend": get_args(ImageBackend),
 }
 

@@ -1,7 +1,6 @@
-"""What runs did and what they are worth: an HTML file that opens offline, a model card's tables, a terminal's table."""
+"""What runs did and what they are worth: an HTML file that opens offline, and a model card's tables."""
 
 from earshot.report.markdown import write_model_card
 from earshot.report.page import write_report
-from earshot.report.tables import render_summary_table
 
-__all__ = ["render_summary_table", "write_model_card", "write_report"]
+__all__ = ["write_model_card", "write_report"]

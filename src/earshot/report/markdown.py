@@ -106,13 +106,12 @@ def _models(runs: Sequence[Run]) -> list[str]:
 def _model(folder: Path) -> tuple[str, str]:
     """The limits of a model, and its prompt and chat format."""
     try:
-        from earshot.vlm.card import read_prompts
+        from earshot.vlm.card import read_prompts, read_taught_on
 
-        prompts = read_prompts(folder)
+        prompts, pictures = read_prompts(folder), read_taught_on(folder)
     except (ImportError, EarshotError) as error:
         return WEAK, f"Not known here: {text(first_line(error))}.\n"
-    about = prompts.language.about
-    alone = f"- It knows {about}, and nothing of photographs or anything else: elsewhere its answers mean nothing.\n"
+    alone = f"- It was taught on {pictures} alone: of photographs and anything else its answers mean nothing.\n"
     lines = []
     for message in reasoner_messages("{prompt}", prompts):
         parts = (part.get("text", "<image>") for part in message["content"])
@@ -121,7 +120,7 @@ def _model(folder: Path) -> tuple[str, str]:
     shown = "".join(f"    {_CONTROL.sub(' ', line)}\n" for one in lines for line in one.splitlines())
     first, second = (text(answer) for answer in prompts.answer.texts)
     which = f"{first} names the image shown first, {second} the second; the chat template is the tokenizer's own.\n"
-    return f"{alone if about else ''}{WEAK}", f"{shown}\n{which}"
+    return f"{alone if pictures else ''}{WEAK}", f"{shown}\n{which}"
 
 
 def front_matter(runs: Sequence[Run]) -> str:

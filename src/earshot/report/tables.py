@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from earshot.metrics import read_estimate
 from earshot.types import Estimate
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Place: TypeAlias = Literal["headline", "more", "calibration", "selective"]
 """The table that a quantity stands in."""
@@ -182,29 +179,3 @@ def format_estimate(estimate: Estimate, *, percent: bool, signed: bool = False) 
     unit = "" if not percent else " points" if signed else " %"
     apart = estimate.low is not None and estimate.high is not None and (estimate.low > 0 or estimate.high < 0)
     return Cell(value + unit, " to ".join(ends), estimate.n, signed and apart)
-
-
-def render_summary_table(metrics: Mapping[str, Mapping[str, Any]], *, title: str | None = None) -> Table:
-    """The contents of several metrics.json, a column each, as a table for the terminal.
-
-    Args:
-        metrics: By the name that heads the column.
-        title: Above the table.
-    """
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=None if title is None else Text(title), caption="95 % intervals, prompts resampled")
-    table.add_column("")
-    for name in metrics:
-        table.add_column(Text(name), justify="right")
-    for row in summary_rows(list(metrics.values())):
-        if row.place not in ("headline", "more"):
-            continue  # parts of a score are for the page, where there is room to say what they are
-        cells = [Text(f"{c.value}  [{c.interval}]" if c.interval else c.value) for c in row.cells]
-        table.add_row(Text(row.label), *cells)
-    for key in ("n_pairs", "n_ties", "n_samples", "n_malformed", "n_listener_missing", "n_refused"):
-        counts = [m.get(key) for m in metrics.values()]
-        if any(counts):
-            table.add_row(key[2:].replace("_", " "), *("–" if c is None else f"{c:,}" for c in counts))
-    return table

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 import torch
@@ -17,6 +18,9 @@ from earshot.errors import TrainingAborted
 from earshot.files import append_jsonl
 from earshot.rundir import RunDir
 
+FIRST_STEPS: Final = 4
+"""After so many it is said how long the others will take."""
+WORTH_TELLING_S: Final = 60.0
 LOST_STEPS: Final = 3
 """So many in a row of which nothing can be learnt end a run."""
 
@@ -239,6 +243,7 @@ class ProgressBar(TrainerCallback):
         )
         self._task: TaskID | None = None
         self._words = ""
+        self._ended: list[float] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -256,8 +261,17 @@ class ProgressBar(TrainerCallback):
             self._console.print(f"step {state.global_step} of {state.max_steps}: {self._words}", highlight=False)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._task is not None:
-            self._bar.update(self._task, completed=state.global_step)
+        if self._task is None:
+            return
+        self._bar.update(self._task, completed=state.global_step)
+        self._ended.append(time.monotonic())
+        left = state.max_steps - state.global_step
+        if len(self._ended) == FIRST_STEPS:  # the very first warms up, and does not count
+            seconds = (self._ended[-1] - self._ended[0]) / (FIRST_STEPS - 1)
+            if seconds * left >= WORTH_TELLING_S:
+                total = timedelta(seconds=round(seconds * left))
+                words = f"about {seconds:.1f} s a step so far: {total} for the {left:,} left"
+                self._console.print(words, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Gives the terminal back; an error ends training without `on_train_end`."""

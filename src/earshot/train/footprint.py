@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
 import torch
+from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 from trl import SFTConfig as TrlSftConfig
 
 from earshot.config import GrpoConfig, TrainingConfig
 from earshot.config.applications import HeldConfig
 from earshot.images import Sight
-from earshot.train.sft import MAX_NEW_TOKENS
-from earshot.vlm import Vlm
+from earshot.remote import is_address
+from earshot.train.validation import MAX_NEW_TOKENS
+from earshot.vlm import Vlm, load
 from earshot.vlm.memory import Training, Work, estimate_memory, largest_prompt
 from earshot.vlm.model import set_limits
 
@@ -57,6 +59,46 @@ def footprint(config: TrainingConfig, models: Sequence[tuple[str, str, Vlm | Non
         *assumed,
         _HOW_SURE,
     ]
+
+
+def announce(config: TrainingConfig, arguments: Any, console: Console) -> None:
+    """Says before a model is loaded what a run will do, and what memory that takes; one of several processes does.
+
+    Args:
+        config: Of the run.
+        arguments: TRL's configuration.
+        console: Where to.
+
+    Raises:
+        ModelError: A model cannot be had.
+    """
+    if arguments.process_index:
+        return
+    rows = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    length = f"{arguments.max_steps:,} steps"
+    if arguments.max_steps < 0:
+        length = f"{arguments.num_train_epochs:g} passes over the pairs, in steps"
+    what = f"{rows:,} pairs"
+    if isinstance(config, GrpoConfig):
+        what = f"{rows:,} completions of up to {arguments.max_completion_length:,} tokens"
+    memory, *_ = footprint(config, [(role, path, _without_weights(path)) for role, path in _models(config)])
+    for line in (
+        f"planned: {length} of {what}; how long they take is told after the first ones",
+        f"memory, an estimate (more of it: --dry-run): {memory}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _models(config: TrainingConfig) -> Iterator[tuple[str, str]]:
+    yield "model", config.model.path
+    for role in ("listener", "claims") if isinstance(config, GrpoConfig) else ():
+        for path in getattr(config, role).paths if getattr(config, role) else ():
+            yield role, path
+
+
+def _without_weights(path: str) -> Vlm | None:
+    """None on a server."""
+    return None if is_address(path) else load(path, device="cpu", weights=False)
 
 
 def _step(config: TrainingConfig, reasoner: Vlm) -> tuple[Work, Training, list[str]]:

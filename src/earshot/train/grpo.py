@@ -21,6 +21,7 @@ from earshot.listener.spec import ListenerSpec
 from earshot.remote import is_address
 from earshot.rundir import RunDir
 from earshot.train.callbacks import FiniteGuard
+from earshot.train.footprint import announce
 from earshot.train.leak import LeakAlarm
 from earshot.train.reward import CombinedReward
 from earshot.train.rollouts import RolloutLog, check_taught
@@ -30,6 +31,7 @@ from earshot.train.run import (
     carry_out,
     load_model,
     lora_config,
+    told_as_ours,
     train,
     trl_arguments,
     trl_decisions,
@@ -48,8 +50,12 @@ _DEFAULTS: dict[str, Any] = {
 
 
 @without_known_warnings()
-def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | None = None) -> Path:
+def train_grpo(
+    config: GrpoConfig, *, resume: bool = False, console: Console | None = None, aloud: bool = False
+) -> Path:
     """Trains a reasoner and returns its run directory; `model/` in it is the trained reasoner.
+
+    `aloud` says before a model is loaded what the run will do, and an estimate of the memory.
 
     Raises:
         InputError: Model, listener, data or configuration are wrong, or a run is already there.
@@ -57,10 +63,10 @@ def train_grpo(config: GrpoConfig, *, resume: bool = False, console: Console | N
         TrainingAborted: Three steps in a row were not finite, or none taught anything.
         TrainingInterrupted: SIGTERM or SIGHUP came, or the listener stopped; the steps until then are saved.
     """
-    return carry_out(config, _train, resume=resume, console=console)
+    return carry_out(config, partial(_train, aloud=aloud), resume=resume, console=console)
 
 
-def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
+def _train(config: GrpoConfig, run: RunDir, console: Console, *, aloud: bool = False) -> None:
     defaults = {**trl_defaults(config.model), **_DEFAULTS}
     arguments = trl_arguments(TrlGrpoConfig, config.trl, trl_decisions(config), defaults)
     apart: Credit | None = None
@@ -88,6 +94,8 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
     for told in (config.listener and listener_spec(config.listener), config.claims and checker_spec(config.claims)):
         if told:
             look(told)
+    if aloud:
+        announce(config, arguments, console)
     vlm = load_model(config)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     loaded: Loaded = {}
@@ -115,14 +123,16 @@ def _train(config: GrpoConfig, run: RunDir, console: Console) -> None:
         on_rollouts=log,
         alarm=alarm,
     )
-    trainer = ListenerGrpoTrainer(
-        vlm=vlm,
-        reward=reward,
-        credit=apart,
-        args=arguments,
-        train_dataset=as_dataset(rows, vlm, limit=config.data.max_pairs),
-        peft_config=peft,
-    )
+    dataset = as_dataset(rows, vlm, limit=config.data.max_pairs)
+    with told_as_ours("trl and lora", "TRL's trainer"):
+        trainer = ListenerGrpoTrainer(
+            vlm=vlm,
+            reward=reward,
+            credit=apart,
+            args=arguments,
+            train_dataset=dataset,
+            peft_config=peft,
+        )
     guard = FiniteGuard(
         lambda: str(log.write(run.rollouts / f"bad-batch-rank{arguments.process_index}.parquet")), console.print
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shutil
+import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from accelerate.utils import DistributedType
 from rich.console import Console
@@ -17,7 +19,16 @@ from transformers import PrinterCallback, ProgressCallback, set_seed
 from transformers.integrations import get_reporting_integration_callbacks
 
 from earshot.config import ModelConfig, TrainingConfig, nearest
-from earshot.errors import ConfigError, InputError, ListenerUnavailable, TrainingInterrupted, first_line, one_line
+from earshot.config.loading import ALSO_CALLED
+from earshot.errors import (
+    ConfigError,
+    InputError,
+    ListenerUnavailable,
+    TrainingInterrupted,
+    first_line,
+    one_line,
+    short,
+)
 from earshot.files import fsync, read_jsonl, remove_left
 from earshot.images import Sight
 from earshot.locks import sole_writer
@@ -92,12 +103,24 @@ def trl_arguments(cls: type, table: Mapping[str, Any], ours: Mapping[str, Any], 
         raise ConfigError(
             "trl.max_steps is 0, and nothing would be trained; expected 1 or more, or trl.num_train_epochs"
         )
-    for logger in get_reporting_integration_callbacks(arguments.report_to):
-        try:
-            logger()
-        except (RuntimeError, ImportError) as error:
-            raise ConfigError(f"trl.report_to: {first_line(error)}") from error
+    _check_loggers(arguments.report_to)
     return arguments
+
+
+def _check_loggers(names: list[str]) -> None:
+    """Sees that the loggers of `trl.report_to` are known and installed.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    for name in names:
+        try:
+            for logger in get_reporting_integration_callbacks([name]):
+                logger()
+        except ValueError as error:
+            raise ConfigError(f"trl.report_to: {first_line(error)}") from error
+        except (RuntimeError, ImportError) as error:
+            raise ConfigError(f"trl.report_to: '{name}' needs a package that is missing; pip install {name}") from error
 
 
 def lora_config(table: Mapping[str, Any] | None) -> Any:
@@ -118,13 +141,46 @@ def _of_a_library(cls: type, name: str, table: Mapping[str, Any], values: Mappin
     known = {field.name for field in dataclasses.fields(cls)}
     for key in table:
         if key not in known:
-            close = nearest(key, known)
+            close = ALSO_CALLED[key] if ALSO_CALLED.get(key) in known else nearest(key, known)
             hint = f"; the nearest known key is '{name}.{close}'" if close else ""
             raise ConfigError(f"{name}.{key}: unknown key of {cls.__name__}{hint}")
-    try:
+    for key, hint in typing.get_type_hints(cls).items():
+        if key in table and (expected := _misfit(key, table[key], hint)):
+            raise ConfigError(f"{name}.{key} is {short(table[key])}, expected {expected}")
+    with told_as_ours(name, cls.__name__):
         return cls(**values)
+
+
+@contextmanager
+def told_as_ours(name: str, who: str) -> Iterator[None]:
+    """Tells what a library refuses of its table as a fault of the configuration."""
+    try:
+        yield
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{name}: {cls.__name__} refuses these values ({one_line(error)})") from error
+        raise ConfigError(f"{name}: {who} refuses these values ({one_line(error)})") from error
+
+
+# What the libraries themselves find out too late, or never: the least that a number may be, or what it must be above.
+_LEAST: Final = {"max_steps": -1, "learning_rate": 0, "max_grad_norm": 0, "beta": 0, "warmup_steps": 0}
+_ABOVE_0: Final = (
+    *("temperature", "save_steps", "logging_steps", "num_iterations", "max_completion_length", "r"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps"),
+)
+
+
+def _misfit(key: str, value: Any, hint: Any) -> str:
+    """What a library's number should be, where it is none or cannot be that one; empty where it can."""
+    kinds = set(typing.get_args(hint)) or {hint}
+    if not kinds <= {int, float, bool, type(None)} or value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "" if type(value) in kinds else "true or false" if bool in kinds else "a number"
+    if isinstance(value, float) and float not in kinds:
+        return "a whole number"
+    if key in _ABOVE_0:
+        return "" if 0 < value < math.inf else "a finite number above 0"
+    least = _LEAST.get(key, -math.inf)
+    return "" if least <= value < math.inf else "a finite number" + f" of at least {least}" * (key in _LEAST)
 
 
 def carry_out(config: C, train: Callable[[C, RunDir, Console], None], *, resume: bool, console: Console | None) -> Path:
@@ -153,6 +209,7 @@ def _taken_up(config: TrainingConfig, *, resume: bool, console: Console) -> Iter
     Of several processes of one training the first holds it for all.
     """
     run, first_process = RunDir(Path(config.out)), os.environ.get("RANK", "0") == "0"
+    run.check_free()
     if run.model.exists():
         if not resume:
             raise InputError(f"{run.path}: a run is already there, and it is finished; choose another 'out'")

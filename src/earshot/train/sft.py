@@ -24,12 +24,14 @@ from earshot.protocol import write_completion
 from earshot.rundir import RunDir
 from earshot.train.base import TrainerBase
 from earshot.train.callbacks import FiniteGuard
+from earshot.train.footprint import announce
 from earshot.train.rows import PairRows, Row, open_pairs, tolerance_of
 from earshot.train.run import (
     begin_run,
     carry_out,
     load_model,
     lora_config,
+    told_as_ours,
     train,
     trl_arguments,
     trl_decisions,
@@ -37,13 +39,10 @@ from earshot.train.run import (
     without_known_warnings,
 )
 from earshot.train.targets import Targets, read_targets
-from earshot.train.validation import held_pairs, validation
+from earshot.train.validation import MAX_NEW_TOKENS, held_pairs, validation
 from earshot.types import Verdict
 from earshot.vlm import Vlm
 from earshot.vlm.rows import supervised_batch
-
-# What the evaluation during training may write: a reference trace is rarely longer [C].
-MAX_NEW_TOKENS = 256
 
 
 class GuardedSftTrainer(TrainerBase, SFTTrainer):
@@ -107,23 +106,27 @@ def _too_long(row: Row, length: int, limit: int) -> DataError:
 
 
 @without_known_warnings()
-def train_sft(config: SftConfig, *, resume: bool = False, console: Console | None = None) -> Path:
+def train_sft(config: SftConfig, *, resume: bool = False, console: Console | None = None, aloud: bool = False) -> Path:
     """Fine-tunes a model and returns its run directory; `model/` in it is the trained reasoner.
+
+    `aloud` says before a model is loaded what the run will do, and an estimate of the memory.
 
     Raises:
         InputError: Model, data or configuration are wrong, or a run is already there.
         TrainingAborted: Three steps in a row were not finite.
         TrainingInterrupted: SIGTERM or SIGHUP came; all steps until then are saved.
     """
-    return carry_out(config, _train, resume=resume, console=console)
+    return carry_out(config, partial(_train, aloud=aloud), resume=resume, console=console)
 
 
-def _train(config: SftConfig, run: RunDir, console: Console) -> None:
+def _train(config: SftConfig, run: RunDir, console: Console, *, aloud: bool = False) -> None:
     arguments = trl_arguments(TrlSftConfig, config.trl, _decided(config), trl_defaults(config.model))
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
     targets = read_targets(pairs, config.data)
     held = held_pairs(config)
+    if aloud:
+        announce(config, arguments, console)
     vlm = load_model(config)
     models = {"reasoner": vlm}
     checkpoint = begin_run(run, config, arguments, models=models, command="train sft", console=console)
@@ -131,14 +134,15 @@ def _train(config: SftConfig, run: RunDir, console: Console) -> None:
     limit = config.data.max_tokens or vlm.model.config.get_text_config().max_position_embeddings
     reader = replace(vlm, model=None)  # a loader's worker has no use for the weights
     collator = PairCollator(reader, rows, targets, limit)
-    trainer = GuardedSftTrainer(
-        model=vlm.model,
-        args=arguments,
-        data_collator=collator,
-        train_dataset=Dataset.from_dict({"index": range(len(targets.chosen))}),
-        processing_class=vlm.processor,
-        peft_config=peft,
-    )
+    with told_as_ours("trl and lora", "TRL's trainer"):
+        trainer = GuardedSftTrainer(
+            model=vlm.model,
+            args=arguments,
+            data_collator=collator,
+            train_dataset=Dataset.from_dict({"index": range(len(targets.chosen))}),
+            processing_class=vlm.processor,
+            peft_config=peft,
+        )
     guard = FiniteGuard(partial(_save_batch, run, trainer), console.print)
     evaluation = validation(config, held, vlm, trainer, run, max_new_tokens=MAX_NEW_TOKENS)
     train(trainer, vlm, run, checkpoint, guard=guard, evaluation=evaluation, console=console)

@@ -23,6 +23,8 @@ from earshot.types import Pair
 from earshot.vlm import Vlm
 
 LISTENER: Final = "listener"
+MAX_NEW_TOKENS: Final = 256
+"""What SFT's may write: a reference trace is rarely longer [C]."""
 
 
 def held_pairs(config: TrainingConfig) -> list[Pair]:

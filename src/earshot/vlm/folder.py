@@ -54,6 +54,10 @@ def place_of(source: str | Path) -> str:
     Raises:
         ModelError: It is neither; the message says where in the folder a model lies, if one does.
     """
+    if not str(source).strip():
+        raise ModelError(
+            f"a model is called {str(source)!r}, expected a folder, a hub id or a name such as world:reasoner"
+        )
     path = world_model(str(source)) if str(source).startswith(WORLD) else Path(source)
     if path.is_dir():
         if not any((path / name).is_file() for name in (CONFIG, ADAPTER)):

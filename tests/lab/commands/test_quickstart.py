@@ -9,7 +9,7 @@ import pytest
 
 from earshot.cli.main import main
 from earshot.config import GrpoConfig
-from earshot.lab.commands.quickstart import PAIRS_A_STEP, QUANTITIES, SETS, _corrected, quickstart_plan
+from earshot.lab.commands.quickstart import PAIRS_A_STEP, QUANTITIES, SETS, _corrected, _reading, quickstart_plan
 from earshot.lab.experiment.endpoints import endpoint_names
 from earshot.lab.experiment.plan import expand
 from earshot.types import Estimate
@@ -67,6 +67,22 @@ def test_a_folder_in_use_is_refused_before_anything_is_made(tmp_path: Path, caps
     assert [f.name for f in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.01, 0.02, "shows no difference"),
+        (0.0, 0.0, "shows no difference"),
+        (0.01, 0.02, "more accurate"),
+        (-0.2, -0.01, "less accurate"),
+        (None, None, "nothing can be said"),
+    ],
+)
+def test_what_is_said_of_a_difference_is_what_its_interval_allows(
+    low: float | None, high: float | None, said: str
+) -> None:
+    assert said in _reading(Estimate(0.01, low, high, 9))
+
+
 @pytest.mark.slow
 def test_the_quickstart_runs_end_to_end_and_leaves_its_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -74,7 +90,9 @@ def test_the_quickstart_runs_end_to_end_and_leaves_its_files(
     out = tmp_path / "run"
     assert main(["quickstart", "--out", str(out), "--steps", "2", "--test-pairs", "12", "--ood-pairs", "6"]) == 0
     shown = capsys.readouterr().out
-    assert re.findall(r"^accuracy in distribution, (\w+ - \w+): .* \(points, paired\)$", shown, re.MULTILINE) == [
+    assert re.findall(
+        r"^accuracy in distribution, (\w+ - \w+): .* points, paired; .*interval", shown, re.MULTILINE
+    ) == [
         "naive - sft",
         "listener - sft",
         "listener - naive",

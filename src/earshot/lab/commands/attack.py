@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from earshot.cli.reward_model import Device, Dtype
+
 if TYPE_CHECKING:
     from earshot.lab.attack.measure import Measured
     from earshot.types import Side
@@ -31,8 +33,8 @@ def attack_command(
     pairs: Annotated[int, typer.Option(min=2, help="Attack only the first so many pairs.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pairs asked about at a time.")] = 4,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     resamples: Annotated[int, typer.Option(min=1, help="Of the prompts, for the intervals.")] = 10_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print attack.json instead of the tables.")] = False,
 ) -> None:
@@ -42,7 +44,7 @@ def attack_command(
     from itertools import islice
 
     from earshot.cli.evaluate import model_records, relative
-    from earshot.cli.progress import progress_bar
+    from earshot.cli.progress import progress_bar, quiet_loading
     from earshot.data.pairset import read_pairs
     from earshot.errors import InputError
     from earshot.listener.spec import parse_listener, parse_listeners
@@ -55,7 +57,7 @@ def attack_command(
         for name, spec in parse_listeners(listener).items()
     }
     chosen = list(islice(read_pairs(data), pairs))
-    from earshot.files import write_json, write_text
+    from earshot.files import check_folder, write_json, write_text
     from earshot.lab.attack.measure import measure_attacks
     from earshot.lab.attack.table import as_markdown
     from earshot.lab.attack.traces import materials
@@ -63,6 +65,8 @@ def attack_command(
     from earshot.rundir import describe_environment
     from earshot.world.truth import read_truth
 
+    check_folder(out, "a folder for what is measured")
+    quiet_loading()
     loaded: Loaded = {}
     who = dict(specs)
     checker = None

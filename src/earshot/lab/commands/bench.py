@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -46,15 +45,15 @@ def judge(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
 
 def _run(name: str, sizes: list[str] | None, runs: int, *, as_json: bool) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's profiler tells of memory that it saw only half of
-    from transformers.utils import logging
-
-    from earshot.cli.progress import progress
+    from earshot.cli.progress import progress, quiet_loading
     from earshot.lab.bench import measure
     from earshot.lab.bench.shape import shape_of
+    from earshot.vlm.model import resolve_device
 
-    logging.disable_progress_bar()
+    quiet_loading()
     measures = {"step": measure.measure_step, "listener": measure.measure_listener, "judge": measure.measure_judge}
     shape = shape_of(sizes or [])
+    resolve_device(shape.device)
     with progress() as bar:
         task = bar.add_task(f"bench {name}", total=2 * runs + _EXTRA_RUNS[name])
         result = measures[name](shape, runs, lambda: bar.advance(task))
@@ -65,26 +64,24 @@ def _run(name: str, sizes: list[str] | None, runs: int, *, as_json: bool) -> Non
 
 
 def _print_table(name: str, result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from earshot.cli.table import table
 
-    console = Console(file=sys.stdout, highlight=False, markup=False)
-    console.print(f"bench {name}: " + ", ".join(f"{key} {value}" for key, value in result["shape"].items()))
-    table = Table("", "stock / ours", "from", "to", "ours", "stock", "work allows", box=None, padding=(0, 2, 0, 0))
+    print(f"bench {name}: " + ", ".join(f"{key} {value}" for key, value in result["shape"].items()))
+    rows = []
     for part in ("step", "generate", "listener", "train_pass", "peak_memory"):
         if (ratio := result[part]) is None:
             continue
         ideal = result["ideal_ratio"] if part == "step" else result["work"].get(part, {}).get("ideal_ratio")
-        times = [_size(ratio[side], memory=part == "peak_memory") for side in ("ours", "stock")]
-        spread = [f"{ratio[key]:.2f}" for key in ("ratio", "low", "high")]
-        table.add_row(part, *spread, *times, "" if ideal is None else f"{ideal:.2f}")
-    console.print(table)
+        sizes = [_size(ratio[side], memory=part == "peak_memory") for side in ("ours", "stock")]
+        spread = f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+        rows.append([part, spread, *sizes, "" if ideal is None else f"{ideal:.2f}"])
+    print(table(("", "stock / ours", "ours", "stock", "work allows"), rows))
     for part, work in result["work"].items():
         counts = ", ".join(
             f"{side} {work[side]['images']} images and {work[side]['language_tokens']} tokens"
             for side in ("ours", "stock")
         )
-        console.print(f"work of {part}: {counts}")
+        print(f"work of {part}: {counts}")
 
 
 def _size(value: float, *, memory: bool) -> str:

@@ -128,8 +128,8 @@ def report(
 @app.command("power")
 def power(
     pilot: Source,
-    difference: Annotated[float, typer.Option(help="That is to be shown, in the endpoint's unit.")] = 0.03,
-    target: Annotated[float, typer.Option("--power", help="Chance of showing it.")] = 0.8,
+    difference: Annotated[float, typer.Option(min=1e-9, help="That is to be shown, in the endpoint's unit.")] = 0.03,
+    target: Annotated[float, typer.Option("--power", min=0.01, max=0.999, help="Chance of showing it.")] = 0.8,
     comparisons: Annotated[
         int | None, typer.Option(min=1, help="Size of the family; by default the largest of the pilot's plan.")
     ] = None,
@@ -159,7 +159,7 @@ def power(
 def control(
     pilot: Annotated[Path | None, typer.Option(help="Take the variances of this pilot's set.")] = None,
     set_name: Annotated[str, typer.Option("--set", help="Of the pilot.")] = "test",
-    difference: Annotated[float, typer.Option(help="That is planted in half of the arms.")] = 0.03,
+    difference: Annotated[float, typer.Option(min=1e-9, max=1.0, help="That is planted in half of the arms.")] = 0.03,
     seeds: Annotated[int, typer.Option(min=2, help="Of every arm.")] = 5,
     prompts: Annotated[
         int | None, typer.Option(min=2, help="By default as many as 'power' asks for at 80 % with these seeds.")

@@ -16,20 +16,27 @@ def pretrain_command(
         str,
         typer.Option(help="Separated by commas: reasoner, listener, held-out (these by default), checker, doubter."),
     ] = "",
-    scale: Annotated[float, typer.Option(help="Multiplies the number of steps of every lesson.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option(min=0.0, max=1e6, help="Multiplies the number of steps of every lesson.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Of initialisation and examples.")] = 0,
     flip_votes: Annotated[
         float,
-        typer.Option(help="Share of the pairs whose votes a listener learns the wrong way round; 0.5: a control."),
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of the pairs whose votes a listener learns the wrong way round; 0.5: a control.",
+        ),
     ] = 0.0,
     world: World = "colours",
 ) -> None:
     """Makes the world's warm models from nothing: a reasoner, listeners of two families, a checker, a doubter."""
-    from earshot.cli.progress import progress
+    from earshot.cli.progress import progress, quiet_loading
     from earshot.cli.world import chosen_names
     from earshot.lab.pretraining import RECIPES, SHIPPED, make_warm_models
 
     names = chosen_names(models, RECIPES, "warm model") if models.strip(", ") else list(SHIPPED)
+    quiet_loading()
     with progress() as bars:
         tasks: dict[str, Any] = {}
 

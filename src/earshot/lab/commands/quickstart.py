@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from earshot.lab.experiment.config import ExperimentConfig
+    from earshot.types import Estimate
 
 SETS = {
     "test": "in distribution",
@@ -23,10 +22,8 @@ SETS = {
 QUANTITIES = ("accuracy", "disagreement.held-out", "false_claims")
 PAIRS_A_STEP = 24
 LIMITS_OF_IT = (
-    "What a run this small can show: that the pieces work together, that GRPO teaches this reasoner something that "
-    "holds on pairs it never saw, and in which direction the listener moves agreement and truthfulness here. What it "
-    "cannot: whether the listener helps in general. One seed, models of about a million parameters, shapes instead of "
-    "photographs; differences inside the intervals are noise, and another seed may order the two arms differently."
+    "One seed, models of about a million parameters, shapes in place of photographs: so small a run cannot tell "
+    "whether a listener helps in general, and another seed may order the two arms differently."
 )
 
 
@@ -38,9 +35,7 @@ def quickstart_command(
     seed: Annotated[int, typer.Option(min=0, help="Of the world, the training and the sampling.")] = 0,
 ) -> None:
     """Trains a small reasoner with GRPO, without and with a listener, and shows what the listener changed."""
-    from rich.console import Console
-    from transformers.utils.logging import disable_progress_bar
-
+    from earshot.cli.progress import quiet_loading
     from earshot.errors import EarshotError, InputError
     from earshot.lab.experiment.plan import expand
     from earshot.lab.experiment.running import Experiment
@@ -48,27 +43,26 @@ def quickstart_command(
 
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: holds files already; remove it, or choose another folder with --out")
-    console = Console()
     began = time.monotonic()
-    disable_progress_bar()  # of loading: these models are there at once
+    quiet_loading()
     options = {"seeds": seed, "world.seed": seed, "world.test_pairs": test_pairs, "world.ood_pairs": ood_pairs}
     if steps is not None:
         options |= {"base.grpo.trl.max_steps": steps, "world.pairs": PAIRS_A_STEP * steps}
     plan = quickstart_plan(out, *(f"{key}={value}" for key, value in options.items()))
     runs = expand(plan)
     experiment = Experiment(plan, say=typer.echo, here=_carry_out)
-    console.rule("1/4  the world: pair sets with known truth", align="left")
+    typer.echo("1/4  the world: pair sets with known truth")
     experiment.carry_out([])
     for number, run in enumerate(runs, 2):
-        console.rule(f"{number}/4  {plan.arms[run.arm].title}", align="left")
+        typer.echo(f"{number}/4  {plan.arms[run.arm].title}")
         if run.config is None:
             _keep_warm_model(run.model, run.trained)
         if problems := experiment.carry_out([run]):
             raise EarshotError(problems[0])
     write_report([out / arm for arm in plan.arms], out / "report.html")
-    _show(console, plan)
-    console.print(f"{out / 'report.html'}: the report", markup=False)
-    console.print(f"{time.monotonic() - began:.0f} s in all")
+    _show(plan)
+    typer.echo(f"{out / 'report.html'}: the report")
+    typer.echo(f"{time.monotonic() - began:.0f} s in all")
 
 
 def quickstart_plan(out: Path, *overrides: str) -> ExperimentConfig:
@@ -108,10 +102,9 @@ def _keep_warm_model(path: str, run: Path) -> None:
     vlm.save(kept.model)
 
 
-def _show(console: Console, plan: ExperimentConfig) -> None:
+def _show(plan: ExperimentConfig) -> None:
     """What the arms' metrics.json say of every set, the paired differences, and a few pairs."""
-    from rich.table import Table
-
+    from earshot.cli.table import table
     from earshot.lab.experiment.endpoints import endpoint
     from earshot.metrics import read_estimate
     from earshot.predictions.run import Run
@@ -119,31 +112,36 @@ def _show(console: Console, plan: ExperimentConfig) -> None:
 
     out = Path(plan.out)
     judged = {arm: {one.set_name: one for one in Run(arm, out / arm).evaluations} for arm in plan.arms}
-    title = "the same warm reasoner, the same pairs, the same number of steps"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("", width=23)
-    for arm, spec in plan.arms.items():
-        table.add_column(spec.title or arm, no_wrap=True)
+    typer.echo("\nthe same warm reasoner, the same pairs, the same number of steps; 95 % intervals\n")
+    rows = []
     for key in QUANTITIES:
         read = endpoint(key)
-        table.add_row(f"[bold]{read.label}{', %' if read.percent else ''}[/bold]")
+        rows.append([f"{read.label}{', %' if read.percent else ''}"])
         for name, where in SETS.items():
             estimates = [read_estimate(sets[name].metrics, key) for sets in judged.values()]
             digits = 1 if read.percent else 2
-            table.add_row(f"  {where}", *(one.text(percent=read.percent, digits=digits) for one in estimates))
-    console.print(table)
+            rows.append([f"  {where}", *(one.text(percent=read.percent, digits=digits) for one in estimates)])
+    typer.echo(table(("", *(spec.title or arm for arm, spec in plan.arms.items())), rows) + "\n")
     for one in differences({arm: sets["test"].table() for arm, sets in judged.items()}):
-        text = one.estimates["accuracy"].text(percent=True)
-        console.print(f"accuracy in distribution, {one.run} - {one.against}: {text} (points, paired)")
-    _show_examples(console, out)
-    console.print(LIMITS_OF_IT, markup=False)
+        found = one.estimates["accuracy"]
+        text = found.text(percent=True, signed=True)
+        typer.echo(f"accuracy in distribution, {one.run} - {one.against}: {text} points, paired; {_reading(found)}")
+    _show_examples(out)
+    typer.echo(LIMITS_OF_IT)
 
 
-def _show_examples(console: Console, out: Path, n: int = 3) -> None:
+def _reading(difference: Estimate) -> str:
+    """What a difference's interval allows to be said of it."""
+    low, high = difference.low, difference.high
+    if low is None or high is None:
+        return "no interval, so that nothing can be said of it"
+    if low <= 0 <= high:
+        return "0 is in the interval, so that this run shows no difference"
+    return f"0 is not in the interval: {'more' if low > 0 else 'less'} accurate on these pairs"
+
+
+def _show_examples(out: Path, n: int = 3) -> None:
     """The first pairs that the warm reasoner got wrong and the listener arm got right, with both traces."""
-    from rich.panel import Panel
-    from rich.text import Text
-
     from earshot.predictions.run import Evaluation
 
     before, after = (Evaluation(arm, out / arm / "eval" / "test").rows() for arm in ("sft", "listener"))
@@ -151,9 +149,9 @@ def _show_examples(console: Console, out: Path, n: int = 3) -> None:
     for old, new in corrected[:n]:
         votes = f"votes {new['votes_first']:g} : {new['votes_second']:g}"
         lines = [f"before: {_sample_text(old)}", f"after:  {_sample_text(new)}"]
-        console.print(Panel(Text("\n".join(lines)), title=f"{new['prompt_id']}   ({votes})", title_align="left"))
+        typer.echo("\n  ".join([f"{new['prompt_id']}   ({votes})", *lines]))
     if not corrected:
-        console.print("no pair was wrong before and right after")
+        typer.echo("no pair was wrong before and right after")
 
 
 def _corrected(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

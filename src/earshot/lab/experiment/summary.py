@@ -256,6 +256,8 @@ def read_summary(folder: Path) -> Summary:
         DataError: It is of another format, or its table is not the one that was described.
     """
     about, table = folder / ABOUT, folder / TABLE
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder, expected an experiment's, or that of a summary; check the path")
     if not (about.is_file() and table.is_file()):
         raise InputError(
             f"{folder}: holds no {ABOUT} and {TABLE}; 'earshot lab experiment summarise {folder}' makes them"
