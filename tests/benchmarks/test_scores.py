@@ -284,6 +284,15 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
     assert find_protocol("hpdv3").evaluate(judged, resamples=5).estimate.value == 1.0
     assert find_protocol("earshot").evaluate(judged, resamples=5).estimate.n == 0  # no votes
     assert find_protocol("mmrb2").evaluate(judged, resamples=5).estimate.n == 2
+    run = tmp_path / "run" / "predictions.jsonl"
+    run.parent.mkdir()
+    people = ("prompt_id", "votes_first", "votes_second", "label")
+    asked = {key: value for key, value in own.items() if key not in people} | {"content": "c"}
+    write(run, [asked, {"id": "b", "error": "no picture"}])
+    with pytest.raises(DataError, match=r"people.jsonl: pair 'a' is missing"):
+        read_judged(run)
+    write(run.parent / "people.jsonl", [{"id": "a", "content": "c", **{key: own[key] for key in people}}])
+    assert find_protocol("mmrb2").evaluate(read_judged(run), resamples=5).estimate.n == 2
     with pytest.raises(InputError, match="leave out --data"):
         read_judged(path, truth_of_pairset(pairset))
     with pytest.raises(InputError, match="give --data"):

@@ -27,7 +27,9 @@ from earshot.data.public.annotations import WINNER
 from earshot.data.public.genai_bench import LABELS as GENAI_BENCH_LABELS
 from earshot.data.row_files import Row, first_row
 from earshot.errors import DataError, InputError, short
+from earshot.predictions.people import People
 from earshot.predictions.table import LABEL_CODES, NONE, TIE, PredictionTable, probability
+from earshot.rundir import RunDir
 from earshot.types import Label, hash_of
 
 Absent = Literal["refused", "unanswered", "left-out"]
@@ -65,7 +67,17 @@ def read_judged(
 
 
 def _predictions(rows: Iterable[Row], path: Path) -> Judged:
-    return judged_from_table(PredictionTable.from_rows(iter(rows), where=str(path)))
+    return judged_from_table(PredictionTable.from_rows(with_people(rows, path), where=str(path)))
+
+
+def with_people(rows: Iterable[Row], path: Path) -> Iterator[Row]:
+    """Our own predictions with what people say of each pair, which stands beside them; without those of no pictures.
+
+    Raises:
+        DataError: It does not stand there, or is of other pairs.
+    """
+    people = People(RunDir(path.parent).people)
+    return (people.joined(row) for row in rows if "error" not in row)
 
 
 def _judgements(rows: Iterable[Row], path: Path) -> Judged:
