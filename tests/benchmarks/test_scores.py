@@ -304,6 +304,11 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
     edits = write(tmp_path / "e.jsonl", [{"source_prompt": "q", "response": "[[A>B]]", "human_vote": "leftvote"}])
     with pytest.raises(DataError, match="has the columns source_prompt, response, human_vote, expected"):
         read_judged(edits)
+    edit = {"idx": 3, "source_prompt": "a clock", "instruct_prompt": "a TV instead", "human_vote": "leftvote"}
+    edited = read_judged(write(tmp_path / "e.jsonl", [{**edit, "response": "[[A>B]]"}]))
+    diff = find_protocol("genai-bench-diff")
+    assert diff.evaluate(edited, resamples=5).estimate.value == 1.0
+    assert "1 pairs of genai-bench-tiger-edit; not TIGER" in str(diff.benchmark.stranger(edited))
     bad = write(tmp_path / "t.jsonl", [{**texts[0], "human_vote": "left"}])
     with pytest.raises(DataError, match=r"row 1: human_vote is 'left', expected one of leftvote"):
         read_judged(bad)

@@ -24,6 +24,9 @@ FIELDS = (
 )  # fmt: skip
 """What can stand under another name."""
 
+JUDGED_PROMPTS = {"prompt": "genai-bench-tiger", "instruct_prompt": "genai-bench-tiger-edit"}
+"""What judges' texts on GenAI-Bench call the prompt, by task; and the set that pairs of the task are of."""
+
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _HEAD_BYTES = 65_536
 
@@ -52,7 +55,7 @@ def form_of(path: Path, columns: Columns | None = None, example: Mapping[str, An
     has = row.keys().__contains__
     if has("samples") and has("p_first_forward"):
         return Form("predictions", None)
-    if all(map(has, ("response", "human_vote", "idx", "prompt"))):
+    if all(map(has, ("response", "human_vote", "idx"))) and any(map(has, JUDGED_PROMPTS)):
         return Form("judgements", None)
     if all(map(has, ("score_0", "score_1", "label", "id", "caption"))):
         return Form("labelled_scores", None)

@@ -18,7 +18,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.benchmarks.answers import Judged, Labelled, MarginUnit, Origin, judged_from_table, side_of
-from earshot.benchmarks.forms import ORDERS, Columns, Form, answer_columns, first_answer, form_of, iter_answers, told
+from earshot.benchmarks.forms import (
+    JUDGED_PROMPTS,
+    ORDERS,
+    Columns,
+    Form,
+    answer_columns,
+    first_answer,
+    form_of,
+    iter_answers,
+    told,
+)
 from earshot.benchmarks.genai_bench_text import choice_of
 from earshot.benchmarks.joining import found, number, parsed, refuse_absent, refuse_repeats
 from earshot.benchmarks.tails import Tails, plain
@@ -81,14 +91,16 @@ def with_people(rows: Iterable[Row], path: Path) -> Iterator[Row]:
 
 
 def _judgements(rows: Iterable[Row], path: Path) -> Judged:
-    """GenAI-Bench: the vote, and a judge's text; left is first."""
+    """GenAI-Bench: the vote, and a judge's text; left is first. The prompt of an edit is what was to be done."""
+    first = first_row(path)
+    prompt = next(name for name in JUDGED_PROMPTS if name in first)
 
     def read(row: Row) -> tuple[str, str, Label, int]:
         if (label := GENAI_BENCH_LABELS.get(row["human_vote"])) is None:
             raise ValueError(f"human_vote is {row['human_vote']!r}, expected one of {', '.join(GENAI_BENCH_LABELS)}")
-        return str(row["idx"]), str(row["prompt"]), label, choice_of(row["response"])
+        return str(row["idx"]), str(row[prompt]), label, choice_of(row["response"])
 
-    return _self_told(rows, path, read, Origin("genai-bench-tiger", None))
+    return _self_told(rows, path, read, Origin(JUDGED_PROMPTS[prompt], None))
 
 
 def _labelled_scores(rows: Iterable[Row], path: Path) -> Judged:
