@@ -39,6 +39,11 @@ class Form(NamedTuple):
     """What its rows are joined to the truth by; None where they carry it themselves."""
 
 
+def answers_file(path: Path) -> Path:
+    """The file of answers, of a run's folder its predictions."""
+    return path / "predictions.jsonl" if (path / "predictions.jsonl").is_file() else path
+
+
 def form_of(path: Path, columns: Columns | None = None, example: Mapping[str, Any] | None = None) -> Form:
     """What a file holds.
 
