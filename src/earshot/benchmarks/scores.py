@@ -81,7 +81,7 @@ def _predictions(rows: Iterable[Row], path: Path) -> Judged:
 
 
 def with_people(rows: Iterable[Row], path: Path) -> Iterator[Row]:
-    """Our own predictions with what people say of each pair, which stands beside them; without those of no pictures.
+    """Our own predictions with what people say of each pair; without rows of pairs that could not be judged.
 
     Raises:
         DataError: It does not stand there, or is of other pairs.

@@ -7,7 +7,7 @@ import pytest
 
 from earshot.benchmarks.explanations import Explanations, read_explanations
 from earshot.errors import DataError
-from earshot.lab.readers.measure import Measured, _Seen, measure_reader, strata_of, stratified_difference
+from earshot.lab.readers.measure import Measured, Seen, measure_reader, strata_of, stratified_difference
 from earshot.protocol import split_claims
 from earshot.types import Estimate, other
 from tests.benchmarks.judging import judged
@@ -105,10 +105,10 @@ def test_texts_of_nothing_and_too_few_prompts_are_refused() -> None:
         measure(explanations(PEOPLE[:4], PEOPLE[:4], [praise(side) for side in PEOPLE[:4]]))
 
 
-def seen(rows: list[tuple[int, bool, bool]]) -> _Seen:
+def seen(rows: list[tuple[int, bool, bool]]) -> Seen:
     """Texts by stratum, whether the reader agrees and whether the judge is right; each of its own prompt."""
     stratum, agrees, right = (np.array(column) for column in zip(*rows, strict=True))
-    return _Seen(right, agrees, stratum, np.arange(len(rows)), len(rows))
+    return Seen(right, agrees, stratum, np.arange(len(rows)), len(rows))
 
 
 def test_accuracies_are_compared_within_strata() -> None:

@@ -90,7 +90,7 @@ class Measured:
         }
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """Texts, a row each, on which people, judge and reader have a side."""
 
     right: Bool[np.ndarray, " n"]
@@ -117,7 +117,7 @@ class _Seen(NamedTuple):
         }
 
 
-def stratified_difference(seen: _Seen) -> Statistic:
+def stratified_difference(seen: Seen) -> Statistic:
     """The judge's accuracy where the reader agrees less that where it differs, among texts on pairs equally hard.
 
         D = sum_s w_s (a_s - d_s) / sum_s w_s,    w_s = A_s D_s / (A_s + D_s)
@@ -193,55 +193,82 @@ def measure_reader(
         DataError: People have a side on too few prompts, no text claims anything of one image, or the others judged
             other pairs.
     """
-    judged = told.judged
     stratum, by = strata_of(told, others)
-    people = np.where(np.abs(judged.majority) == 1, judged.majority, 0).astype(np.float64)
-    read = np.flatnonzero(people[told.pair] != 0)
-    pair, choice = told.pair[read], told.choice[read]
     rng = np.random.default_rng(seed)
-    fold = folds_of(judged.cluster[pair], folds, rng)
-    fold_of_pair = np.full(len(judged), -1)
-    fold_of_pair[pair] = fold
-    whole = [told.texts[i] for i in read]
-
-    def seen(implied: Float[np.ndarray, " n"]) -> _Seen:
-        use = (np.abs(choice) == 1) & (implied != 0)
-        sides = choice[use]
-        at = pair[use]
-        return _Seen(sides == people[at], sides == implied[use], stratum[at], judged.cluster[at], judged.n_clusters)
-
+    asked = _asked(told, stratum, folds, rng)
     readings = {}
     for level in LEVELS:
-        texts = [redact_trace(text, level) for text in whole]
-        words = count_words(texts, told.turned[read], split)
+        texts = [redact_trace(told.texts[row], level) for row in asked.rows]
+        words = count_words(texts, told.turned[asked.rows], split)
         if level == "none" and not words.nnz:
             raise DataError(
                 f"{told.name}: none of {len(texts)} texts claims anything of one image, expected such as 'Image A "
                 "shows …'; say by which prompts they were asked for (--prompts brief for the synthetic world's)"
             )
-        implied = implied_sides(words, people[pair], fold)
-        one = seen(implied)
-        estimates = bootstrap(one.statistics(stratified=bool(by)), resamples=resamples, seed=seed)
+        compared = asked.compared(implied_sides(words, asked.people[asked.pair], asked.fold))
+        estimates = bootstrap(compared.statistics(stratified=bool(by)), resamples=resamples, seed=seed)
         readings[level] = Reading(
-            kept=sum(map(len, texts)) / sum(map(len, whole)) if any(whole) else None,
-            n=len(one.right),
-            n_differ=int((~one.agrees).sum()),
-            n_silent=int((np.abs(choice) == 1).sum()) - len(one.right),
+            kept=_kept(texts, [told.texts[row] for row in asked.rows]),
+            n=len(compared.right),
+            n_differ=int((~compared.agrees).sum()),
+            n_silent=int((np.abs(told.choice[asked.rows]) == 1).sum()) - len(compared.right),
             estimates={name: estimates.get(name, Estimate.missing()) for name in QUANTITIES},
         )
-    drawn = [
-        seen(implied_sides(words, dealt_anew(people, fold_of_pair, rng)[pair], fold)).statistics(stratified=bool(by))
-        for _ in range(permutations)
-    ]
+    drawn = []
+    for _ in range(permutations):
+        dealt = dealt_anew(asked.people, asked.fold_of_pair, rng)
+        compared = asked.compared(implied_sides(words, dealt[asked.pair], asked.fold))
+        drawn.append({name: one.value() for name, one in compared.statistics(stratified=bool(by)).items()})
     return Measured(
         n_texts=len(told),
-        n_pairs=len(judged),
-        n_prompts=len(np.unique(judged.cluster[pair])),
-        left_out=_left_out(told, people),
+        n_pairs=len(told.judged),
+        n_prompts=len(np.unique(told.judged.cluster[asked.pair])),
+        left_out=_left_out(told, asked.people),
         difficulty=by,
         readings=readings,
-        permuted={name: _spread([one[name].value() for one in drawn if name in one]) for name in QUANTITIES[1:]},
+        permuted={name: _spread([one[name] for one in drawn if name in one]) for name in QUANTITIES[1:]},
     )
+
+
+class _Asked(NamedTuple):
+    """The texts that are read, n of them: those on pairs on which people have a side."""
+
+    told: Explanations
+    rows: Int[np.ndarray, " n"]
+    pair: Int[np.ndarray, " n"]
+    fold: Int[np.ndarray, " n"]
+    people: Float[np.ndarray, " p"]
+    """The side of each pair: 1 first, -1 second, 0 none."""
+    fold_of_pair: Int[np.ndarray, " p"]
+    """-1 where no text of the pair is read."""
+    stratum: Int[np.ndarray, " p"]
+
+    def compared(self, implied: Float[np.ndarray, " n"]) -> Seen:
+        """The texts that imply a side, where the judge has one too."""
+        choice, judged = self.told.choice[self.rows], self.told.judged
+        use = (np.abs(choice) == 1) & (implied != 0)
+        side, pair = choice[use], self.pair[use]
+        return Seen(
+            right=side == self.people[pair],
+            agrees=side == implied[use],
+            stratum=self.stratum[pair],
+            cluster=judged.cluster[pair],
+            n_clusters=judged.n_clusters,
+        )
+
+
+def _asked(told: Explanations, stratum: Int[np.ndarray, " p"], folds: int, rng: np.random.Generator) -> _Asked:
+    people = np.where(np.abs(told.judged.majority) == 1, told.judged.majority, 0).astype(np.float64)
+    rows = np.flatnonzero(people[told.pair] != 0)
+    pair = told.pair[rows]
+    fold = folds_of(told.judged.cluster[pair], folds, rng)
+    fold_of_pair = np.full(len(people), -1)
+    fold_of_pair[pair] = fold
+    return _Asked(told, rows, pair, fold, people, fold_of_pair, stratum)
+
+
+def _kept(texts: Sequence[str], whole: Sequence[str]) -> float | None:
+    return sum(map(len, texts)) / sum(map(len, whole)) if any(whole) else None
 
 
 def _left_out(told: Explanations, people: Float[np.ndarray, " p"]) -> dict[str, int]:
