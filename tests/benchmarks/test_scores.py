@@ -284,6 +284,15 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
     assert find_protocol("hpdv3").evaluate(judged, resamples=5).estimate.value == 1.0
     assert find_protocol("earshot").evaluate(judged, resamples=5).estimate.n == 0  # no votes
     assert find_protocol("mmrb2").evaluate(judged, resamples=5).estimate.n == 2
+    run = tmp_path / "run" / "predictions.jsonl"
+    run.parent.mkdir()
+    people = ("prompt_id", "votes_first", "votes_second", "label")
+    asked = {key: value for key, value in own.items() if key not in people} | {"content": "c"}
+    write(run, [asked, {"id": "b", "error": "no picture"}])
+    with pytest.raises(DataError, match=r"people.jsonl: pair 'a' is missing"):
+        read_judged(run)
+    write(run.parent / "people.jsonl", [{"id": "a", "content": "c", **{key: own[key] for key in people}}])
+    assert find_protocol("mmrb2").evaluate(read_judged(run), resamples=5).estimate.n == 2
     with pytest.raises(InputError, match="leave out --data"):
         read_judged(path, truth_of_pairset(pairset))
     with pytest.raises(InputError, match="give --data"):
@@ -295,6 +304,11 @@ def test_our_own_predictions_and_judges_texts_carry_their_truth(tmp_path: Path, 
     edits = write(tmp_path / "e.jsonl", [{"source_prompt": "q", "response": "[[A>B]]", "human_vote": "leftvote"}])
     with pytest.raises(DataError, match="has the columns source_prompt, response, human_vote, expected"):
         read_judged(edits)
+    edit = {"idx": 3, "source_prompt": "a clock", "instruct_prompt": "a TV instead", "human_vote": "leftvote"}
+    edited = read_judged(write(tmp_path / "e.jsonl", [{**edit, "response": "[[A>B]]"}]))
+    diff = find_protocol("genai-bench-diff")
+    assert diff.evaluate(edited, resamples=5).estimate.value == 1.0
+    assert "1 pairs of genai-bench-tiger-edit; not TIGER" in str(diff.benchmark.stranger(edited))
     bad = write(tmp_path / "t.jsonl", [{**texts[0], "human_vote": "left"}])
     with pytest.raises(DataError, match=r"row 1: human_vote is 'left', expected one of leftvote"):
         read_judged(bad)

@@ -37,6 +37,8 @@ def test_a_sentence_on_both_that_names_one_is_no_claim_about_that_one() -> None:
          [("first", "A red cat."), ("first", "plastic fur"), ("second", "A blue cat.")]),
         ("The second is sharp at 1.5 metres. The former has two moons.",
          [("second", "the image is sharp at 1.5 metres."), ("first", "the image has two moons.")]),
+        ("#### Model A:\n1. The first model wears a hat.\n**Video B:** Two models pose.",
+         [("first", "The first model wears a hat."), ("second", "Two models pose.")]),
     ],
 )  # fmt: skip
 def test_images_are_named_in_many_ways(trace: str, claims: list[tuple[str, str]]) -> None:

@@ -24,6 +24,9 @@ FIELDS = (
 )  # fmt: skip
 """What can stand under another name."""
 
+JUDGED_PROMPTS = {"prompt": "genai-bench-tiger", "instruct_prompt": "genai-bench-tiger-edit"}
+"""What judges' texts on GenAI-Bench call the prompt, by task; and the set that pairs of the task are of."""
+
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _HEAD_BYTES = 65_536
 
@@ -34,6 +37,11 @@ class Form(NamedTuple):
     kind: Literal["predictions", "judgements", "labelled_scores", "images", "groups", "pairs"]
     key: Key | None
     """What its rows are joined to the truth by; None where they carry it themselves."""
+
+
+def answers_file(path: Path) -> Path:
+    """The file of answers, of a run's folder its predictions."""
+    return path / "predictions.jsonl" if (path / "predictions.jsonl").is_file() else path
 
 
 def form_of(path: Path, columns: Columns | None = None, example: Mapping[str, Any] | None = None) -> Form:
@@ -52,7 +60,7 @@ def form_of(path: Path, columns: Columns | None = None, example: Mapping[str, An
     has = row.keys().__contains__
     if has("samples") and has("p_first_forward"):
         return Form("predictions", None)
-    if all(map(has, ("response", "human_vote", "idx", "prompt"))):
+    if all(map(has, ("response", "human_vote", "idx"))) and any(map(has, JUDGED_PROMPTS)):
         return Form("judgements", None)
     if all(map(has, ("score_0", "score_1", "label", "id", "caption"))):
         return Form("labelled_scores", None)

@@ -18,7 +18,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.benchmarks.answers import Judged, Labelled, MarginUnit, Origin, judged_from_table, side_of
-from earshot.benchmarks.forms import ORDERS, Columns, Form, answer_columns, first_answer, form_of, iter_answers, told
+from earshot.benchmarks.forms import (
+    JUDGED_PROMPTS,
+    ORDERS,
+    Columns,
+    Form,
+    answer_columns,
+    first_answer,
+    form_of,
+    iter_answers,
+    told,
+)
 from earshot.benchmarks.genai_bench_text import choice_of
 from earshot.benchmarks.joining import found, number, parsed, refuse_absent, refuse_repeats
 from earshot.benchmarks.tails import Tails, plain
@@ -27,7 +37,9 @@ from earshot.data.public.annotations import WINNER
 from earshot.data.public.genai_bench import LABELS as GENAI_BENCH_LABELS
 from earshot.data.row_files import Row, first_row
 from earshot.errors import DataError, InputError, short
+from earshot.predictions.people import People
 from earshot.predictions.table import LABEL_CODES, NONE, TIE, PredictionTable, probability
+from earshot.rundir import RunDir
 from earshot.types import Label, hash_of
 
 Absent = Literal["refused", "unanswered", "left-out"]
@@ -65,18 +77,30 @@ def read_judged(
 
 
 def _predictions(rows: Iterable[Row], path: Path) -> Judged:
-    return judged_from_table(PredictionTable.from_rows(iter(rows), where=str(path)))
+    return judged_from_table(PredictionTable.from_rows(with_people(rows, path), where=str(path)))
+
+
+def with_people(rows: Iterable[Row], path: Path) -> Iterator[Row]:
+    """Our own predictions with what people say of each pair; without rows of pairs that could not be judged.
+
+    Raises:
+        DataError: It does not stand there, or is of other pairs.
+    """
+    people = People(RunDir(path.parent).people)
+    return (people.joined(row) for row in rows if "error" not in row)
 
 
 def _judgements(rows: Iterable[Row], path: Path) -> Judged:
-    """GenAI-Bench: the vote, and a judge's text; left is first."""
+    """GenAI-Bench: the vote, and a judge's text; left is first. The prompt of an edit is what was to be done."""
+    first = first_row(path)
+    prompt = next(name for name in JUDGED_PROMPTS if name in first)
 
     def read(row: Row) -> tuple[str, str, Label, int]:
         if (label := GENAI_BENCH_LABELS.get(row["human_vote"])) is None:
             raise ValueError(f"human_vote is {row['human_vote']!r}, expected one of {', '.join(GENAI_BENCH_LABELS)}")
-        return str(row["idx"]), str(row["prompt"]), label, choice_of(row["response"])
+        return str(row["idx"]), str(row[prompt]), label, choice_of(row["response"])
 
-    return _self_told(rows, path, read, Origin("genai-bench-tiger", None))
+    return _self_told(rows, path, read, Origin(JUDGED_PROMPTS[prompt], None))
 
 
 def _labelled_scores(rows: Iterable[Row], path: Path) -> Judged:

@@ -49,7 +49,7 @@ def results_text(
         differences: Its records of differences.
         protocols: By which they were measured.
     """
-    names = dict(zip(files, _short(files), strict=True))
+    names = dict(zip(files, short_names(files), strict=True))
     lines = [f"{', '.join(names.values())}: scores in %, 95 % intervals, prompts resampled"]
     lines += [f"{names[file]}: {found['note']}" for file, found in files.items() if "note" in found]
     for protocol in protocols:
@@ -61,7 +61,7 @@ def results_text(
     return "\n".join(lines)
 
 
-def _short(names: Iterable[str]) -> list[str]:
+def short_names(names: Iterable[str]) -> list[str]:
     """Files' names without the folder that all are in."""
     paths = [*map(Path, names)]
     depth = (

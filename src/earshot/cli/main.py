@@ -41,7 +41,7 @@ COMMANDS = {
     "serve": Command("earshot.cli.serve:serve_command", "Compare, rank and score over HTTP, and a page to try it."),
     "report": Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
     "view": Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
-    "lab": Command("earshot.lab.commands:app", "What evidence is made with: bench, experiment, attack."),
+    "lab": Command("earshot.lab.commands:app", "What evidence is made with: bench, experiment, attack, readers."),
     "doctor": Command("earshot.cli.doctor:doctor_command", "What is installed, and what this machine can do."),
     # Names from before there was a laboratory, which recorded pages and plans call.
     "bench": Command("earshot.lab.commands.bench:app", "See lab.", hidden=True),

@@ -79,7 +79,7 @@ def metrics_command(
     """
     import json
 
-    from earshot.benchmarks.forms import refuse_misnamed
+    from earshot.benchmarks.forms import answers_file, refuse_misnamed
     from earshot.benchmarks.protocols import PROTOCOLS, find_protocol
     from earshot.benchmarks.text import list_text, results_text, rules_of
 
@@ -91,7 +91,7 @@ def metrics_command(
         return
     asked = [find_protocol(name) for name in dict.fromkeys(protocol or ("earshot", "earshot-macro"))]
     columns = _columns(image_column or [], score_column or [], column or [])
-    refuse_misnamed([_file(path) for path in (*(predictions or []), *(validation or []))], columns)
+    refuse_misnamed([answers_file(path) for path in (*(predictions or []), *(validation or []))], columns)
     truth = _Truth(data, annotations, set_name, columns, asked[0].benchmark.example)
     judged = _answers(predictions or [], truth, absent)
     others = None
@@ -129,7 +129,7 @@ def _columns(image: list[str], score: list[str], others: list[str]) -> dict[str,
 
 def _answers(paths: list[Path], truth: _Truth, absent: str | None) -> "dict[str, Judged]":
     """By its name, the answers of each file; without one, of the judge who always names the first image."""
-    from earshot.benchmarks.forms import form_of
+    from earshot.benchmarks.forms import answers_file, form_of
     from earshot.benchmarks.scores import read_judged, unanswered
     from earshot.errors import InputError
 
@@ -143,7 +143,7 @@ def _answers(paths: list[Path], truth: _Truth, absent: str | None) -> "dict[str,
         if (people := _people(truth, "id")) is None:
             raise InputError("nothing to measure: give PREDICTIONS, or --data or --annotations for the blind judge")
         return {"always the first image": unanswered(people).always_first()}
-    files = {str(path): _file(path) for path in paths}
+    files = {str(path): answers_file(path) for path in paths}
     forms = {name: form_of(path, truth.columns, truth.example) for name, path in files.items()}
     # Where only some of the files tell what people preferred, it has to be given for the others.
     mixed = any(form.key for form in forms.values())
@@ -158,11 +158,6 @@ def _answers(paths: list[Path], truth: _Truth, absent: str | None) -> "dict[str,
         )
         for name, path in files.items()
     }
-
-
-def _file(path: Path) -> Path:
-    """The file of answers, of a run's folder its predictions."""
-    return path / "predictions.jsonl" if (path / "predictions.jsonl").is_file() else path
 
 
 def _people(truth: _Truth, key: Any) -> Any:

@@ -32,12 +32,14 @@ MAX_CHARACTERS: Final = 400
 """Of one claim; a longer one is no statement that can be checked, and is left out."""
 
 _NOUN: Final = r"(?:image|picture|photo|photograph|generation|output|response|option|candidate|sample|version|one)"
+# "The first model" may be a person in a picture; "model A" is whoever made one.
+_MARKED: Final = rf"(?:{_NOUN}|model|video)"
 _FIRST: Final = (
-    rf"(?:(?:the )?(?:first|1st|left(?:-hand)?) {_NOUN}|{_NOUN} ?[#(\[]?(?:1|one\b|(?-i:A))(?![\w.]\w)[)\]]?"
+    rf"(?:(?:the )?(?:first|1st|left(?:-hand)?) {_NOUN}|{_MARKED} ?[#(\[]?(?:1|one\b|(?-i:A))(?![\w.]\w)[)\]]?"
     r"|the (?:first|former)(?= (?:is|has|shows|depicts|contains|looks|one)\b))"
 )
 _SECOND: Final = (
-    rf"(?:(?:the )?(?:second|2nd|right(?:-hand)?) {_NOUN}|{_NOUN} ?[#(\[]?(?:2|two\b|(?-i:B))(?![\w.]\w)[)\]]?"
+    rf"(?:(?:the )?(?:second|2nd|right(?:-hand)?) {_NOUN}|{_MARKED} ?[#(\[]?(?:2|two\b|(?-i:B))(?![\w.]\w)[)\]]?"
     r"|the (?:second|latter)(?= (?:is|has|shows|depicts|contains|looks|one)\b))"
 )
 _NAMES: Final = re.compile(rf"(?<![\w-])(?:(?P<first>{_FIRST})|(?P<second>{_SECOND}))(?!\w)", re.IGNORECASE)

@@ -15,6 +15,9 @@ COMMANDS = {
     "attack": Command(
         "earshot.lab.commands.attack:attack_command", "Try to talk a listener into a side, in many ways."
     ),
+    "readers": Command(
+        "earshot.lab.commands.readers:readers_command", "Whether judges' verdicts are what their texts imply."
+    ),
 }
 
-app = lazy_app("lab", COMMANDS, help="What evidence is made with: measurements, experiments, attacks.")
+app = lazy_app("lab", COMMANDS, help="What evidence is made with: measurements, experiments, attacks, readers.")
