@@ -23,7 +23,7 @@ from earshot.data.pairset import read_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
-WIDE, TALL, PHONE = (1000, 720), (860, 1000), (390, 760)
+WIDE, TALL, PHONE, ANSWER = (1000, 720), (860, 1000), (390, 760), (860, 950)
 COLOURS = 128
 EARSHOT = [sys.executable, "-m", "earshot.cli.main"]
 
@@ -70,9 +70,18 @@ def compared(prompt: str, *files: Path) -> Callable[[Any], None]:
         page.fill("#prompt", prompt)
         page.wait_for_selector(f"#images li:nth-child({len(files)})")
         page.click("#go")
-        page.wait_for_selector("#result:not([hidden])")
+        page.wait_for_selector("#verdict:not([hidden])")
 
     return act
+
+
+def example(page: Any) -> None:
+    """The page's own example, judged; the form above it goes, so that the answer alone is in the window."""
+    page.click("#example")
+    page.wait_for_selector("#images li:nth-child(2)")
+    page.click("#go")
+    page.wait_for_selector("#verdict:not([hidden])")
+    page.eval_on_selector("#verdict", "one => one.scrollIntoView()")
 
 
 def opened(row: int, kind: str = "judged") -> Callable[[Any], None]:
@@ -104,12 +113,14 @@ def main(run: Path) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         model = ("--model", str(run / "listener" / "model"), "--listener", "world:held-out", "--temperature", "0")
         with served("serve", *model) as address:
-            take(browser, "serve-compare", address, compared(prompt, *files[:2]), size=TALL)
             take(browser, "serve-rank", address, compared(prompt, *files), size=TALL)
+        with served("serve", "--model", "world:reasoner", "--listener", "world:listener") as address:
+            take(browser, "verdict", address, example, size=ANSWER)
         with served("view", *map(str, arms)) as address:
             take(browser, "view-judged", address, opened(0))
             take(browser, "view-rollouts", address, opened(0, "rollouts"))
             take(browser, "view-phone", address, opened(0), size=PHONE)
+        take(browser, "report-answer", report.as_uri(), at("h1"))
         take(browser, "report-results", report.as_uri(), at("#results"))
         take(browser, "report-where", report.as_uri(), at("#where"))
         take(browser, "report-training", report.as_uri(), at("#training"))

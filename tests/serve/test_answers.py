@@ -145,7 +145,7 @@ def test_the_example_is_the_worlds_and_its_first_picture_is_what_was_asked_for()
     pair = draw_pair(rng, POPULATIONS["test"])
     assert prompt_text(pair.truth.wanted) == PROMPT
     assert pair.truth.first == Picture(pair.truth.wanted, "clean")
-    drawn = [*render_pair(pair.truth, rng, POPULATIONS["test"], 224)]
+    drawn = [*render_pair(pair, rng, POPULATIONS["test"], 224)]
     drawn.append(render(Picture(replace(pair.truth.wanted, left=None), "clean"), rng, size_px=224))
     for name, one in zip(PICTURES, drawn, strict=True):
         # Not to the last bit, in which versions of Pillow may differ.
