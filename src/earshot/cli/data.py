@@ -2,8 +2,6 @@
 
 import json
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,18 +43,6 @@ def _wrapped(text: str) -> str:
     return "\n".join(textwrap.TextWrapper(100, *indents, break_long_words=False, break_on_hyphens=False).wrap(text))
 
 
-@contextmanager
-def _count_on_a_terminal() -> Iterator[Callable[[str, int], None]]:
-    """A line that says what is being done and with how many pairs it has been, gone at the end."""
-    from earshot.cli.progress import progress
-
-    bar = progress(transient=True)
-    bar.disable = not bar.console.is_terminal
-    with bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done: bar.update(task, description=what, completed=done)
-
-
 def _tell(message: str) -> None:
     typer.echo(message, err=True)
 
@@ -85,9 +71,10 @@ def import_command(
     Sides are shuffled with a recorded seed and images get neutral names, because published sets tell the winner by
     both.
     """
+    from earshot.cli.progress import counting
     from earshot.data.importing import import_set
 
-    with _count_on_a_terminal() as on_pair:
+    with counting() as on_pair:
         imported = import_set(
             name,
             source,
@@ -134,10 +121,11 @@ def split_command(
     Prompts are the same that differ in case, spaces, punctuation or Unicode form. Pictures are hard links to those of
     SET where the disk can do that.
     """
+    from earshot.cli.progress import counting
     from earshot.data.splitting import split_set
 
     sizes = {name: size for name, size in (("validation", validation), ("test", test)) if size is not None}
-    with _count_on_a_terminal() as on_pair:
+    with counting() as on_pair:
         parts = split_set(folder, out, sizes, by=by, seed=seed, tell=_tell, on_pair=on_pair)
     noun = {"prompt": "prompt", "pair": "pair", "image": "group"}[by]
     for part in parts:
@@ -156,26 +144,39 @@ def check_command(
     """List every bad row of a pair set with its place and reason; every image is decoded.
 
     Exits with 0 when there is none, 1 when there are some, 2 when there is no pair set. Notes (equal pictures, repeated
-    pairs, opposite votes) are no problems.
+    pairs, opposite votes, rules that tell the preferred image without the prompt) are no problems.
     """
     from earshot.data.check import Note, check_pairset
+    from earshot.metrics.blind import blind_estimates, blind_notes
+    from earshot.predictions.people import unjudged_row
+    from earshot.predictions.table import TableBuilder
 
-    problems, notes = [], list[Note]()
-    for problem in check_pairset(folder, workers=workers, roots=root or (), on_note=notes.append):
+    problems, notes, sound = [], list[Note](), TableBuilder()
+    for problem in check_pairset(
+        folder,
+        workers=workers,
+        roots=root or (),
+        on_note=notes.append,
+        on_pair=lambda pair, measured: sound.add(unjudged_row(pair, measured)),
+    ):
         problems.append(problem)
         if not as_json:
             typer.echo(f"{problem.place}: {problem.reason}")
     n_bad_rows = len({problem.row for problem in problems} - {None})
+    blind = blind_estimates(sound.table()) if len(sound) else {}
     if as_json:
         listed = [problem._asdict() for problem in problems]
         document = {"problems": listed, "n_problems": len(listed), "n_bad_rows": n_bad_rows}
-        typer.echo(json.dumps({**document, "notes": [note._asdict() for note in notes]}, indent=2))
+        told = {name: estimate.as_record() for name, estimate in blind.items()}
+        typer.echo(json.dumps({**document, "notes": [note._asdict() for note in notes], **told}, indent=2))
     else:
         for note in notes:
             has = f"{_number(note.n_rows, 'row')} {'has' if note.n_rows == 1 else 'have'}"
             rows = [f"{row} like {earlier}" for row, earlier in zip(note.rows, note.earlier, strict=False)] or note.rows
             more = ", ..." if note.n_rows > len(rows) else ""
             typer.echo(f"note: {has} {note.reason} (row {', '.join(map(str, rows))}{more})")
+        for text in blind_notes(blind):
+            typer.echo(f"note: {text}")
         found = f"{_number(len(problems), 'problem')} in {_number(n_bad_rows, 'row')}" if problems else "no problems"
         typer.echo(f"{folder}: {found}")
     if problems:
