@@ -169,3 +169,14 @@ def test_check_notes_the_rules_that_tell_without_the_prompt(bright: Path, capsys
     told = json.loads(out)
     assert code == 0 and told["blind.brighter"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 8}
     assert told["blind.always_first"]["value"] == 0.5 and told["blind.sharper"]["value"] is None
+
+
+def test_equalise_says_what_is_left_of_each_rule(bright: Path, tmp_path: Path, capsys: Any) -> None:
+    code, out, _ = run(capsys, "data", "equalise", bright, tmp_path / "out", "--side", 8, "--resamples", 50)
+    assert code == 0 and f"{tmp_path / 'out'}: 8 pairs, by way of 8 px and JPEG of quality 90" in out
+    lines = {line.partition("  ")[0]: line for line in out.splitlines()}
+    assert lines["the brighter picture"].endswith("100.0 [100.0, 100.0] %, n 8: tells")
+    assert lines["always the first image"].endswith(", n 8: at chance") and "the sharper picture" not in lines
+    assert len(list(read_pairs(tmp_path / "out"))) == 8
+    code, _, err = run(capsys, "data", "equalise", bright, tmp_path / "out2", "--quality", 100)
+    assert code == 2 and "the quality is 100, expected 1 to 95" in err

@@ -134,6 +134,32 @@ def split_command(
         typer.echo(f"{out / part.name}: {pairs} of {groups} ({part.share:.1%}{asked})")
 
 
+@app.command("equalise")
+def equalise_command(
+    folder: Annotated[Path, typer.Argument(metavar="SET", help="The pair set.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder for the copy.")],
+    side: Annotated[int, typer.Option(help="The longer side in pixels that every picture is shrunk to.")] = 256,
+    quality: Annotated[int, typer.Option(help="Of the JPEG that every picture becomes, 1 to 95.")] = 90,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the prompts, for the intervals.")] = 10_000,
+) -> None:
+    """Copy a pair set with both pictures of a pair scaled down and up and compressed alike.
+
+    A control: what a judge loses on the copy, it had from sharpness, size or compression. What is left of the rules
+    that tell the preferred image without the prompt is printed.
+    """
+    from earshot.cli.progress import counting
+    from earshot.data.equalising import equalise_set
+    from earshot.metrics.blind import blind_lines, blind_of_set
+
+    with counting() as on_pair:
+        counts = equalise_set(
+            folder, out, side_px=side, quality=quality, tell=_tell, on_pair=lambda done: on_pair("equalising", done)
+        )
+        blind = blind_of_set(out, resamples=resamples, on_pair=lambda done: on_pair("measuring", done))
+    typer.echo(f"{out}: {_number(counts.pairs, 'pair')}, by way of {side} px and JPEG of quality {quality}")
+    typer.echo("\n".join(blind_lines(blind)))
+
+
 @app.command("check")
 def check_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pair set.")],

@@ -22,9 +22,20 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from earshot import __version__
-from earshot.data.rows import INFO, JSONL, OPTIONAL_COLUMNS, PARQUET, SCHEMA, check_row, is_half_written, read_info
+from earshot.data.rows import (
+    INFO,
+    JSONL,
+    OPTIONAL_COLUMNS,
+    PARQUET,
+    SCHEMA,
+    TRACES_FILE,
+    TRUTH_FILE,
+    check_row,
+    is_half_written,
+    read_info,
+)
 from earshot.errors import DataError, InputError
-from earshot.files import TEMPORARY_PREFIX, plain, whole, write_json, writing
+from earshot.files import TEMPORARY_PREFIX, plain, read_jsonl, whole, write_json, writing
 from earshot.images import SUFFIXES, load_image, read_file, read_header
 from earshot.locks import LOCK_FILE, sole_writer
 from earshot.types import ImageSource, Pair, hash_of
@@ -34,6 +45,9 @@ _MADE_BY = f"earshot {__version__}"
 
 
 _IMAGE_FOLDER, _IMAGE = re.compile("[0-9a-f]{2}"), re.compile(rf"({re.escape(TEMPORARY_PREFIX)})?[0-9a-f]{{32}}\.\w+")
+
+OF_THE_WHOLE = ("format_version", "made_by", "images", "counts", "leaks")
+"""What `dataset.json` says of a set that is not so of one made from it."""
 
 Tell: TypeAlias = Callable[[str], None]
 """Hears one line of what is done besides."""
@@ -245,6 +259,20 @@ class PairSetWriter:
         if repeated.size:
             one, two = order[repeated[0]] + 1, order[repeated[0] + 1] + 1
             raise DataError(f"{self.folder}: pairs {one} and {two} written have the same id; nothing was kept")
+
+
+def beside_of(folder: Path) -> list[str]:
+    """The files beside a set's metadata that have a row for a pair: reference traces and ground truth."""
+    return [name for name in (TRACES_FILE, TRUTH_FILE) if (Path(folder) / name).is_file()]
+
+
+def copy_beside(folder: Path, names: Sequence[str], writer_of: Callable[[str], PairSetWriter | None]) -> None:
+    """Copies the rows of such files to the set that their pair went to; None where it went to none."""
+    for name in names:
+        for row in read_jsonl(Path(folder) / name, allow_cut=False):
+            identity = row.get("id")
+            if isinstance(identity, str) and (writer := writer_of(identity)) is not None:
+                writer.write_beside(name, row)
 
 
 def is_made(folder: Path, info: Mapping[str, Any], n_pairs: int) -> bool:
