@@ -101,7 +101,6 @@ class PairSetWriter:
         self.info = dict(info or {})
         self.counts = Counts()
         """Of what has been added so far."""
-        self._leaks = _Leaks()
         self._store_images, self._verify, self._link = store_images, verify, link
         self._names_beside, self._tell = beside, tell
         self._beside: dict[str, TextIO] = {}
@@ -192,7 +191,6 @@ class PairSetWriter:
             second = self._prepare(pair.second, f"{place}, second image")
             with writing(self.folder):
                 row["first_file_name"], row["second_file_name"] = self._store(first), self._store(second)
-            self._leaks.add(pair, first, second)
         self.counts.add(pair)
         self._rows.append(row)
         # 8 bytes a pair: the ids themselves would take a hundred megabytes of a million pairs.
@@ -247,10 +245,9 @@ class PairSetWriter:
         self._metadata.close()
         if self._store_images:
             os.sync()  # once, where an fsync of each of a million images would take hours
-        leaks = self._leaks.shares(self.counts) if self._store_images else None
         counts = dataclasses.asdict(self.counts)
         made = {"format_version": 1, "made_by": _MADE_BY, "images": self._store_images}
-        write_json(self.folder / INFO, {**made, **self.info, "counts": counts, "leaks": leaks})
+        write_json(self.folder / INFO, {**made, **self.info, "counts": counts})
 
     def _refuse_repeated_ids(self) -> None:
         hashes = np.frombuffer(self._id_hashes, dtype=np.int64)
@@ -342,26 +339,3 @@ class Counts:
         self.strict += pair.votes.majority is not None
         self.tied += pair.votes.majority is None
         self.first_preferred += pair.votes.majority == "first"
-
-
-@dataclasses.dataclass(slots=True)
-class _Leaks:
-    """How much of the outcome can be told without looking at the pictures."""
-
-    sizes_differ: int = 0
-    larger_preferred: int = 0
-    formats_differ: int = 0
-
-    def add(self, pair: Pair, first: _Stored, second: _Stored) -> None:
-        self.formats_differ += Path(first.name).suffix != Path(second.name).suffix
-        if pair.votes.majority is not None and len(first.data) != len(second.data):
-            self.sizes_differ += 1
-            self.larger_preferred += (len(first.data) > len(second.data)) == (pair.votes.majority == "first")
-
-    def shares(self, counts: Counts) -> dict[str, float | int | None]:
-        """Shares among the strict pairs, 0.5 being no leak; null where there is none to count."""
-        return {
-            "first_preferred": counts.first_preferred / counts.strict if counts.strict else None,
-            "larger_file_preferred": self.larger_preferred / self.sizes_differ if self.sizes_differ else None,
-            "pairs_of_two_formats": self.formats_differ,
-        }
