@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from earshot import images
 from earshot.benchmarks.protocols import find_protocol
 from earshot.data.pairset import read_pairs
 from earshot.errors import DataError, InputError, ListenerUnavailable
@@ -304,6 +306,24 @@ def test_published_metrics_are_added_by_name(data: Path, tmp_path: Path) -> None
     # All first images are preferred, and of more pixels: the fakes are no better than that.
     assert any("sides are ordered" in warning for warning in metrics["warnings"])
     assert metrics["blind.larger_picture"]["value"] == 1.0
+
+
+def test_pictures_are_measured_as_they_are_judged_and_decoded_once_for_both(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    check = images._check_data
+    monkeypatch.setattr(images, "_check_data", lambda data, *rest: (decoded.append(len(data)), check(data, *rest))[1])
+    metrics = run(data, tmp_path / "run")
+    assert metrics is not None and len(decoded) == 14  # seven pairs
+    # The first is preferred; its grey is 100 + 8 k, the second's 130: brighter for k of 4, 5 and 6.
+    assert metrics["blind.brighter"] == {"value": pytest.approx(3 / 7), "low": ANY, "high": ANY, "n": 7}
+    rows = rows_of(tmp_path / "run")
+    assert [row["first_luminance"] * 255 for row in rows] == pytest.approx([100 + 8 * k for k in range(7)])
+    assert all(row["second_luminance"] * 255 == pytest.approx(130) for row in rows)
+    assert metrics["blind.sharper"]["n"] == 0  # plain pictures: none is sharper
+    (tmp_path / "run" / "metrics.json").unlink()
+    assert run(data, tmp_path / "run") == metrics and len(decoded) == 14  # kept with the predictions
 
 
 def test_where_most_completions_are_malformed_the_reason_is_told_with_one_of_them(data: Path, tmp_path: Path) -> None:

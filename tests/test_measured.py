@@ -104,6 +104,17 @@ def test_a_larger_copy_of_a_picture_is_measured_like_it() -> None:
     assert large.luminance == pytest.approx(small.luminance, rel=0.02)
 
 
+def test_sharpness_is_of_the_whole_picture_as_it_came() -> None:
+    grain = noisy(made(300), 8)
+    grey = np.asarray(grain.convert("L"), float)
+    inner = grey[1:-1, 1:-1]
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
+    assert measured(grain).sharpness == pytest.approx(laplacian.var())
+    large = noisy(made(4 * SIDE), 8)
+    shrunk = large.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    assert measured(large).sharpness > 4 * measured(shrunk).sharpness  # the grain, which shrinking takes away
+
+
 def test_two_pictures_stand_side_by_side_with_units_in_eighty_columns() -> None:
     told = side_by_side(made(), blurred(made(), 4))
     assert told["label"] == LABEL and told["first"]["sharpness"] > told["second"]["sharpness"]

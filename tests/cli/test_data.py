@@ -12,10 +12,13 @@ import pytest
 from PIL import Image
 
 from earshot.cli.main import main
+from earshot.data import check
 from earshot.data.pairset import read_pairs
 from earshot.data.public import IMPORTERS
+from earshot.data.writer import PairSetWriter
 from earshot.files import write_jsonl
 from earshot.locks import sole_writer
+from earshot.types import Pair, Votes
 
 
 @pytest.fixture
@@ -138,3 +141,42 @@ def test_a_second_import_at_the_same_time_is_told_who_is_at_work(source: Path, t
     with sole_writer(tmp_path / "out"):
         code, _, err = run(capsys, "data", "import", "imagereward", source, tmp_path / "out")
     assert code == 2 and err.count("\n") == 1 and f"another process writes there (process {os.getpid()} on " in err
+
+
+@pytest.fixture
+def bright(tmp_path: Path) -> Path:
+    """Eight pairs of which people prefer the brighter one; one picture is in all of them."""
+    dark = Image.new("RGB", (20, 16), "black")
+    with PairSetWriter(tmp_path / "bright") as writer:
+        for n in range(8):
+            light = Image.new("RGB", (20, 16), (100 + n,) * 3)
+            images = (light, dark) if n % 2 else (dark, light)
+            writer.add(Pair(f"p{n}", f"prompt {n}", *images, Votes(float(n % 2), float(1 - n % 2))))
+    return tmp_path / "bright"
+
+
+def test_check_notes_the_rules_that_tell_without_the_prompt(bright: Path, capsys: Any, monkeypatch: Any) -> None:
+    decoded: list[str] = []
+    load = check.load_image
+    monkeypatch.setattr(check, "load_image", lambda path: (decoded.append(path), load(path))[1])
+    code, out, _ = run(capsys, "data", "check", bright)
+    assert code == 0 and len(decoded) == 9
+    assert [line for line in out.splitlines() if "brighter" in line] == [
+        "note: by the brighter picture alone a judge would be right in 100.0 [100.0, 100.0] % of 8 strict pairs"
+    ]
+    assert "always the first" not in out  # right in half of them: no note
+    code, out, _ = run(capsys, "data", "check", bright, "--json")
+    told = json.loads(out)
+    assert code == 0 and told["blind.brighter"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 8}
+    assert told["blind.always_first"]["value"] == 0.5 and told["blind.sharper"]["value"] is None
+
+
+def test_equalise_says_what_is_left_of_each_rule(bright: Path, tmp_path: Path, capsys: Any) -> None:
+    code, out, _ = run(capsys, "data", "equalise", bright, tmp_path / "out", "--side", 8, "--resamples", 50)
+    assert code == 0 and f"{tmp_path / 'out'}: 8 pairs, by way of 8 px and JPEG of quality 90" in out
+    lines = {line.partition("  ")[0]: line for line in out.splitlines()}
+    assert lines["the brighter picture"].endswith("100.0 [100.0, 100.0] %, n 8: tells")
+    assert lines["always the first image"].endswith(", n 8: at chance") and "the sharper picture" not in lines
+    assert len(list(read_pairs(tmp_path / "out"))) == 8
+    code, _, err = run(capsys, "data", "equalise", bright, tmp_path / "out2", "--quality", 100)
+    assert code == 2 and "the quality is 100, expected 1 to 95" in err

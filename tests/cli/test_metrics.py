@@ -251,3 +251,23 @@ def test_an_evaluation_takes_protocols_by_name() -> None:
         chosen_protocols(["genai-bench-tau"], None)
     with pytest.raises(InputError, match="'hpd'"):
         chosen_protocols(["hpd"], None)
+
+
+def test_without_predictions_a_set_tells_what_judges_get_who_read_no_prompt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with PairSetWriter(tmp_path / "set") as writer:
+        for n in range(6):
+            light, dark = (Image.new("L", (12, 10), shade) for shade in (200 + n, 10))
+            writer.add(Pair(f"p{n}", f"prompt {n}", light, dark, Votes(float(n > 0), float(n == 0))))
+    told = call(capsys, "metrics", "--data", tmp_path / "set", "--resamples", 50)
+    # The first is the brighter one, and preferred in five of six.
+    for rule in ("always_first", "brighter"):
+        assert told[f"blind.{rule}"]["value"] == pytest.approx(5 / 6) and told[f"blind.{rule}"]["n"] == 6
+    assert told["blind.contrast"]["value"] is None  # plain pictures
+    assert main(["metrics", "--data", str(tmp_path / "set"), "--resamples", "50"]) == 0
+    printed = capsys.readouterr().out
+    assert "judges who read no prompt" in printed and "the brighter picture" in printed
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(json.dumps({"id": f"p{n}", "p_first": 0.9}) + "\n" for n in range(6)))
+    assert "blind.brighter" not in call(capsys, "metrics", answers, "--data", tmp_path / "set", "--resamples", 50)

@@ -322,8 +322,6 @@ def test_the_real_subsets_hold_a_hundred_pairs_each(tmp_path: Path, subset: str)
     assert imported.listed_first_preferred == 100 and abs(imported.counts.first_preferred - 50) <= 25
     telling = [file.name for file in (tmp_path / "out").rglob("*") if re.search("edit|human|furniture", file.name)]
     assert telling == []
-    # What no shuffling hides: the degraded copies are the smaller files.
-    assert read_info(tmp_path / "out")["leaks"]["larger_file_preferred"] >= 0.98
 
 
 # The table of importers

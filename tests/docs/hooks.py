@@ -18,7 +18,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
-    "benchmarks/README.md": "benchmarks.md",
+    "benchmarks/README.md": "measurements.md",
     "docs/first-numbers.ipynb": "first-numbers.md",
 }
 SOURCES = {page: source for source, page in PAGES.items()}

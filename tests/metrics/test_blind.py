@@ -1,12 +1,32 @@
 """Blind baselines and their warnings on pairs that can be counted by hand."""
 
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from earshot import images
+from earshot.data.public import find_importer
+from earshot.data.writer import PairSetWriter
+from earshot.images import NO_IMAGE, Tolerance, load_image
+from earshot.measured import COMPARED, compared
 from earshot.metrics import PredictionTable, summarise
-from earshot.metrics.blind import generator_prior, leak_warnings, warnings_of
-from earshot.types import Estimate
+from earshot.metrics.blind import (
+    BASELINES,
+    blind_estimates,
+    blind_lines,
+    blind_notes,
+    blind_of_set,
+    generator_prior,
+    leak_warnings,
+    tells,
+    warnings_of,
+)
+from earshot.predictions.people import unjudged_row
+from earshot.types import Estimate, Pair, Votes
 
 
 def row(id: str, prompt: str, votes: tuple[float, float], p_first: float = 0.9, **more: Any) -> dict[str, Any]:
@@ -36,6 +56,103 @@ def test_pictures_of_one_size_say_nothing_and_warn_of_nothing() -> None:
     assert baseline(rows, "larger_picture") == (None, 0)
     found = summarise(PredictionTable.from_rows(rows), resamples=20)
     assert not any("pixels" in text for text in warnings_of(found))
+
+
+def test_the_rules_that_go_by_a_number_of_each_picture_by_hand() -> None:
+    rules = dict(zip(COMPARED, ("sharper", "brighter", "contrast", "colourful"), strict=True))
+    for column, rule in rules.items():
+        first, second = f"first_{column}", f"second_{column}"
+        rows = [
+            row("a", "q", (2, 1), **{first: 0.4, second: 0.1}),  # right
+            row("b", "q", (0, 1), **{first: 0.4, second: 0.1}),  # wrong
+            row("c", "r", (0, 1), **{first: 0.1, second: 0.4}),  # right
+            row("d", "r", (1, 0), **{first: 0.1, second: 0.1}),  # a coin
+            row("e", "r", (1, 0)),  # nothing to go by: an evaluation of before it was measured
+        ]
+        assert baseline(rows, rule) == (2.5 / 4, 4)
+        assert all(baseline(rows, other) == (None, 0) for other in rules.values() if other != rule)
+
+
+def a_set(folder: Path, pairs: list[Pair]) -> Path:
+    with PairSetWriter(folder, store_images=pairs[0].first is not NO_IMAGE) as writer:
+        for pair in pairs:
+            writer.add(pair)
+    return folder
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often image files are decoded."""
+    counts: Counter[str] = Counter()
+    check = images._check_data
+
+    def counting(data: bytes, image: Image.Image, *rest: Any) -> None:
+        counts["files"] += 1
+        check(data, image, *rest)
+
+    monkeypatch.setattr(images, "_check_data", counting)
+    return counts
+
+
+def test_a_set_is_measured_with_each_picture_decoded_once(tmp_path: Path, decoded: Counter[str]) -> None:
+    greys = [Image.new("RGB", (20, 16), (10 * k, 10 * k, 10 * k)) for k in range(4)]
+    pairs = [Pair(f"p{k}", f"prompt {k}", greys[k % 3], greys[3], Votes(float(k < 2), 1.0)) for k in range(9)]
+    folder = a_set(tmp_path / "set", pairs)
+    decoded.clear()
+    told: list[int] = []
+    found = blind_of_set(folder, resamples=50, on_pair=told.append)
+    assert decoded["files"] == 4 and told == [*range(1, 10)]
+    assert list(found) == list(BASELINES)
+    # Pairs 0 and 1 are tied; of the other seven the second is preferred, and is the brighter.
+    assert (found["blind.brighter"].value, found["blind.brighter"].n) == (1.0, 7)
+    assert found["blind.always_first"].value == 0.0 and found["blind.sharper"].n == 0  # plain pictures: all alike
+    assert blind_notes(found) == [
+        "by always the first image alone a judge would be right in 0.0 [0.0, 0.0] % of 7 strict pairs",
+        "by the brighter picture alone a judge would be right in 100.0 [100.0, 100.0] % of 7 strict pairs",
+    ]
+    assert [line.partition("  ")[0] for line in blind_lines(found)] == [
+        "always the first image", "the larger file", "the brighter picture",
+    ]  # fmt: skip
+
+
+def test_a_set_without_images_has_the_rules_that_need_none(tmp_path: Path) -> None:
+    pairs = [Pair(f"p{k}", f"prompt {k}", NO_IMAGE, NO_IMAGE, Votes(1.0, 0.0)) for k in range(3)]
+    found = blind_of_set(a_set(tmp_path / "set", pairs), resamples=50)
+    assert found["blind.always_first"].value == 1.0 and found["blind.sharper"] == Estimate.missing()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "said"),
+    [
+        (Estimate(0.6, 0.51, 0.7, 100), True),
+        (Estimate(0.3, 0.2, 0.4, 100), True),  # worse than a coin: the other side tells
+        (Estimate(0.6, 0.5, 0.7, 100), False),
+        (Estimate(1.0, 1.0, 1.0, 6), True),
+        (Estimate(1.0, 1.0, 1.0, 5), None),  # all of five are alike by chance once in 16 times
+        (Estimate(1.0, None, None, 100), None),
+        (Estimate.missing(), None),
+    ],
+)
+def test_a_rule_tells_where_its_interval_leaves_out_one_half(estimate: Estimate, said: bool | None) -> None:
+    assert tells(estimate) is said
+    assert bool(blind_notes({"blind.sharper": estimate})) == (said is True)
+    words = {True: "tells", False: "at chance", None: "too few pairs to say"}[said]
+    assert all(line.endswith(f": {words}") for line in blind_lines({"blind.sharper": estimate}))
+
+
+@pytest.mark.parametrize(
+    ("subset", "by_file"), [("human", 0.98), pytest.param("objects_indoor", 1.0, marks=pytest.mark.slow)]
+)
+def test_the_sharper_picture_is_right_in_all_of_mjbench(shared_data: Path, subset: str, by_file: float) -> None:
+    published = find_importer("mjbench").read(shared_data / "mjbench_quality" / subset, Tolerance(0))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for pair in published.pairs:
+            yield unjudged_row(pair, [compared(load_image(image)) for image in (pair.first, pair.second)])
+
+    found = blind_estimates(PredictionTable.from_rows(rows()), resamples=50)
+    assert (found["blind.sharper"].value, found["blind.sharper"].n) == (1.0, 100)
+    assert found["blind.larger_file"].value == pytest.approx(by_file)
 
 
 def models(id: str, prompt: str, first: str, second: str, winner: str) -> dict[str, Any]:
@@ -108,6 +225,9 @@ def test_a_judge_no_better_than_blind_is_warned_of() -> None:
     }
     (warning,) = leak_warnings(estimates)
     assert "the larger file is right in 62.0% of 100 pairs, the accuracy is 60.0%" in warning
+    # Of several the best, for they are seldom news to one another.
+    (best,) = leak_warnings({**estimates, "blind.sharper": Estimate(0.9, 0.8, 1.0, 100)})
+    assert "the sharper picture is right in 90.0%" in best
     assert leak_warnings({}) == []
     assert warnings_of({"warnings": [warning]}) == [warning]
     assert warnings_of({}) == []

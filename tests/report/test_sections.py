@@ -157,7 +157,10 @@ def test_protocols_and_warnings_are_those_of_metrics_json(tmp_path: Path) -> Non
     text = report(run).text
     assert "imagereward-micro" in text
     assert "arXiv 2304.05977" in text
-    assert "a judge that sees nothing does as well: always the first image is right in 100.0% of 2 pairs" in text
+    assert (
+        "a judge who does not read the prompt does as well: always the first image is right in 100.0% of 2 pairs"
+        in text
+    )
     assert "By the rules of published benchmarks" not in report(judged(tmp_path / "plain")).text
 
 

@@ -2,8 +2,6 @@
 
 import json
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,18 +43,6 @@ def _wrapped(text: str) -> str:
     return "\n".join(textwrap.TextWrapper(100, *indents, break_long_words=False, break_on_hyphens=False).wrap(text))
 
 
-@contextmanager
-def _count_on_a_terminal() -> Iterator[Callable[[str, int], None]]:
-    """A line that says what is being done and with how many pairs it has been, gone at the end."""
-    from earshot.cli.progress import progress
-
-    bar = progress(transient=True)
-    bar.disable = not bar.console.is_terminal
-    with bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done: bar.update(task, description=what, completed=done)
-
-
 def _tell(message: str) -> None:
     typer.echo(message, err=True)
 
@@ -85,9 +71,10 @@ def import_command(
     Sides are shuffled with a recorded seed and images get neutral names, because published sets tell the winner by
     both.
     """
+    from earshot.cli.progress import counting
     from earshot.data.importing import import_set
 
-    with _count_on_a_terminal() as on_pair:
+    with counting() as on_pair:
         imported = import_set(
             name,
             source,
@@ -134,16 +121,43 @@ def split_command(
     Prompts are the same that differ in case, spaces, punctuation or Unicode form. Pictures are hard links to those of
     SET where the disk can do that.
     """
+    from earshot.cli.progress import counting
     from earshot.data.splitting import split_set
 
     sizes = {name: size for name, size in (("validation", validation), ("test", test)) if size is not None}
-    with _count_on_a_terminal() as on_pair:
+    with counting() as on_pair:
         parts = split_set(folder, out, sizes, by=by, seed=seed, tell=_tell, on_pair=on_pair)
     noun = {"prompt": "prompt", "pair": "pair", "image": "group"}[by]
     for part in parts:
         asked = f", asked for {sizes[part.name]}" if part.name in sizes else ""
         pairs, groups = _number(part.pairs, "pair"), _number(part.groups, noun)
         typer.echo(f"{out / part.name}: {pairs} of {groups} ({part.share:.1%}{asked})")
+
+
+@app.command("equalise")
+def equalise_command(
+    folder: Annotated[Path, typer.Argument(metavar="SET", help="The pair set.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder for the copy.")],
+    side: Annotated[int, typer.Option(help="The longer side in pixels that every picture is shrunk to.")] = 256,
+    quality: Annotated[int, typer.Option(help="Of the JPEG that every picture becomes, 1 to 95.")] = 90,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the prompts, for the intervals.")] = 10_000,
+) -> None:
+    """Copy a pair set with both pictures of a pair scaled down and up and compressed alike.
+
+    A control: what a judge loses on the copy, it had from sharpness, size or compression. What is left of the rules
+    that tell the preferred image without the prompt is printed.
+    """
+    from earshot.cli.progress import counting
+    from earshot.data.equalising import equalise_set
+    from earshot.metrics.blind import blind_lines, blind_of_set
+
+    with counting() as on_pair:
+        counts = equalise_set(
+            folder, out, side_px=side, quality=quality, tell=_tell, on_pair=lambda done: on_pair("equalising", done)
+        )
+        blind = blind_of_set(out, resamples=resamples, on_pair=lambda done: on_pair("measuring", done))
+    typer.echo(f"{out}: {_number(counts.pairs, 'pair')}, by way of {side} px and JPEG of quality {quality}")
+    typer.echo("\n".join(blind_lines(blind)))
 
 
 @app.command("check")
@@ -156,26 +170,39 @@ def check_command(
     """List every bad row of a pair set with its place and reason; every image is decoded.
 
     Exits with 0 when there is none, 1 when there are some, 2 when there is no pair set. Notes (equal pictures, repeated
-    pairs, opposite votes) are no problems.
+    pairs, opposite votes, rules that tell the preferred image without the prompt) are no problems.
     """
     from earshot.data.check import Note, check_pairset
+    from earshot.metrics.blind import blind_estimates, blind_notes
+    from earshot.predictions.people import unjudged_row
+    from earshot.predictions.table import TableBuilder
 
-    problems, notes = [], list[Note]()
-    for problem in check_pairset(folder, workers=workers, roots=root or (), on_note=notes.append):
+    problems, notes, sound = [], list[Note](), TableBuilder()
+    for problem in check_pairset(
+        folder,
+        workers=workers,
+        roots=root or (),
+        on_note=notes.append,
+        on_pair=lambda pair, measured: sound.add(unjudged_row(pair, measured)),
+    ):
         problems.append(problem)
         if not as_json:
             typer.echo(f"{problem.place}: {problem.reason}")
     n_bad_rows = len({problem.row for problem in problems} - {None})
+    blind = blind_estimates(sound.table()) if len(sound) else {}
     if as_json:
         listed = [problem._asdict() for problem in problems]
         document = {"problems": listed, "n_problems": len(listed), "n_bad_rows": n_bad_rows}
-        typer.echo(json.dumps({**document, "notes": [note._asdict() for note in notes]}, indent=2))
+        told = {name: estimate.as_record() for name, estimate in blind.items()}
+        typer.echo(json.dumps({**document, "notes": [note._asdict() for note in notes], **told}, indent=2))
     else:
         for note in notes:
             has = f"{_number(note.n_rows, 'row')} {'has' if note.n_rows == 1 else 'have'}"
             rows = [f"{row} like {earlier}" for row, earlier in zip(note.rows, note.earlier, strict=False)] or note.rows
             more = ", ..." if note.n_rows > len(rows) else ""
             typer.echo(f"note: {has} {note.reason} (row {', '.join(map(str, rows))}{more})")
+        for text in blind_notes(blind):
+            typer.echo(f"note: {text}")
         found = f"{_number(len(problems), 'problem')} in {_number(n_bad_rows, 'row')}" if problems else "no problems"
         typer.echo(f"{folder}: {found}")
     if problems:

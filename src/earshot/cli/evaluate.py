@@ -143,7 +143,8 @@ def relative(path: Path, start: Path) -> str:
 
 def claim_counter(data: Path) -> "Callable[[str, str, Order], dict[str, int] | None] | None":
     """Counts a trace's claims against the ground truth kept beside a world pair set; None where there is none."""
-    from earshot.world.truth import TRUTH_FILE, read_truth
+    from earshot.data.rows import TRUTH_FILE
+    from earshot.world.truth import read_truth
 
     if not (data / TRUTH_FILE).exists():
         return None

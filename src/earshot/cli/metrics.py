@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from earshot.benchmarks.answers import Judged
     from earshot.benchmarks.protocols import Protocol
+    from earshot.types import Estimate
 
 
 class _Truth(NamedTuple):
@@ -29,7 +30,8 @@ def metrics_command(
             metavar="PREDICTIONS",
             help="Scores per image, choices or probabilities per pair, judges' texts or predictions.jsonl; jsonl, "
             "json, csv or parquet. Further files are compared with the first. Left out, only the judge who always "
-            "names the first image is measured.",
+            "names the first image is measured, and of --data those who go by one number of each picture, which are "
+            "decoded for it.",
         ),
     ] = None,
     protocol: Annotated[list[str] | None, typer.Option(help="A published metric by name. Repeatable.")] = None,
@@ -104,13 +106,31 @@ def metrics_command(
         name: {"n_pairs": len(answers), **_measured(tuned[i], [(c, j[name]) for c, j in cases], resamples, seed)}
         for i, (name, answers) in enumerate(judged.items())
     }
+    blind = _blind(data, resamples, seed) if data is not None and not predictions else {}
+    for name in files:
+        files[name] |= {rule: estimate.as_record() for rule, estimate in blind.items()}
     differences = [d for case, j in cases for d in _differences(tuned, j, case, resamples, seed)]
     if not as_json:
-        typer.echo(results_text(files, differences, asked))
+        typer.echo("\n".join([results_text(files, differences, asked), *_blind_text(blind)]))
     elif len(files) == 1:
         typer.echo(json.dumps(*files.values(), indent=2))
     else:
         typer.echo(json.dumps({"files": files, "differences": differences}, indent=2))
+
+
+def _blind(folder: Path, resamples: int, seed: int) -> "dict[str, Estimate]":
+    """What the judges get who read no prompt, each picture of the set decoded once."""
+    from earshot.cli.progress import counting
+    from earshot.metrics.blind import blind_of_set
+
+    with counting() as on_pair:
+        return blind_of_set(folder, resamples=resamples, seed=seed, on_pair=lambda done: on_pair("measuring", done))
+
+
+def _blind_text(blind: "Mapping[str, Estimate]") -> list[str]:
+    from earshot.metrics.blind import blind_lines
+
+    return ["", "judges who read no prompt", *(f"    {line}" for line in blind_lines(blind))] if blind else []
 
 
 def _columns(image: list[str], score: list[str], others: list[str]) -> dict[str, list[str]]:

@@ -43,3 +43,13 @@ def progress_bar(description: str) -> Iterator[Callable[[int, int | None], None]
     with progress() as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[str, int], None]]:
+    """On a terminal a line that says what is being done and with how many pairs it has been, gone at the end."""
+    bar = progress(transient=True)
+    bar.disable = not bar.console.is_terminal
+    with bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done: bar.update(task, description=what, completed=done)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Int
@@ -25,6 +26,7 @@ from earshot.data.rows import (
     is_count,
     is_half_written,
     iter_rows,
+    pair_of,
     place_of,
     read_info,
     row_faults,
@@ -32,13 +34,17 @@ from earshot.data.rows import (
 from earshot.errors import DataError, ImageError
 from earshot.files import parse_jsonl_line
 from earshot.images import ImageFolder, load_image, resolve_inside
+from earshot.measured import compared
 from earshot.paths import at_home
-from earshot.types import hash_of
+from earshot.types import Pair, hash_of
 
 _BATCH = 512
 _BLANK = 0  # in the place of an id, where a line is blank
 _REMEMBERED = 200_000
 _LISTED = 5
+
+
+OnPair: TypeAlias = Callable[[Pair, list[Mapping[str, float]]], None]
 
 
 class Problem(NamedTuple):
@@ -68,6 +74,7 @@ def check_pairset(
     workers: int = 1,
     roots: Sequence[str | Path] = (),
     on_note: Callable[[Note], None] | None = None,
+    on_pair: OnPair | None = None,
 ) -> Iterator[Problem]:
     """Yields everything that is wrong with a pair set, every image decoded, in the order of the rows but for ids.
 
@@ -81,6 +88,8 @@ def check_pairset(
         roots: Further folders in which images may lie, behind links or by absolute paths.
         on_note: Told at the end of equal pictures, repeated pairs and opposite votes. Pictures and prompts are compared
             by 64 bits of a hash: of the pixels, and of the prompt as `overlap.normalised_prompt` gives it.
+        on_pair: Told of every sound pair, and what is measured of its pictures, where it has some
+            (`measured.compared`).
 
     Raises:
         InputError: There is no such folder, or nothing of a pair set in it.
@@ -90,7 +99,8 @@ def check_pairset(
     is_pair_set = is_half_written(folder) or any((folder / name).is_file() for name in (PARQUET, JSONL))
     try:
         metadata, info = find_metadata(folder), read_info(folder)
-        yield from _row_problems(metadata, seen, workers, images, require_images=info.get("images") is not False)
+        require_images = info.get("images") is not False
+        yield from _row_problems(metadata, seen, workers, images, on_pair, require_images=require_images)
     except DataError as error:
         if not is_pair_set:
             raise
@@ -112,6 +122,7 @@ class _Picture(NamedTuple):
     fault: str | None
     pixels: int = _BLANK
     """A hash of them."""
+    measured: Mapping[str, float] = MappingProxyType({})
 
 
 class _Seen:
@@ -184,12 +195,12 @@ def _groups(rows: Int[np.ndarray, " n"], keys: Int[np.ndarray, "k m"]) -> Iterat
 
 
 def _row_problems(
-    metadata: Path, seen: _Seen, workers: int, images: ImageFolder, *, require_images: bool
+    metadata: Path, seen: _Seen, workers: int, images: ImageFolder, on_pair: OnPair | None, *, require_images: bool
 ) -> Iterator[Problem]:
     """Goes through the rows once, and keeps what is compared at the end in `seen`."""
     rows = _numbered_rows(metadata)
     # An image that is in many pairs is decoded once.
-    decoded = lru_cache(_REMEMBERED)(partial(_decoded, images))
+    decoded = lru_cache(_REMEMBERED)(partial(_decoded, images, measure=on_pair is not None))
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(rows, _BATCH)):
             values = (row.get(column) for _, row in batch if isinstance(row, dict) for column in IMAGE_COLUMNS)
@@ -197,8 +208,13 @@ def _row_problems(
             pictures = dict(zip(names, pool.map(decoded, names), strict=True))
             for number, row in batch:
                 seen.add(number, row, pictures)
-                for reason in _reasons(row, pictures, require_images=require_images):
+                reasons = list(_reasons(row, pictures, require_images=require_images))
+                for reason in reasons:
                     yield Problem(_place(metadata, number, row), reason, number)
+                if on_pair is not None and not reasons and isinstance(row, dict):
+                    pair = pair_of(row, images, _place(metadata, number, row), require_images=False)
+                    files = (row.get(column) for column in IMAGE_COLUMNS)
+                    on_pair(pair, [pictures[file].measured for file in files if file is not None])
 
 
 def _numbered_rows(metadata: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -236,13 +252,14 @@ def _reasons(row: dict[str, Any] | str, pictures: dict[str, _Picture], *, requir
             yield fault
 
 
-def _decoded(images: ImageFolder, name: str) -> _Picture:
+def _decoded(images: ImageFolder, name: str, *, measure: bool) -> _Picture:
     try:
         image = load_image(resolve_inside(images.root, name, roots=images.roots))
     except ImageError as error:
         return _Picture(str(error))
     digest = blake2b(repr((image.size, image.mode)).encode() + image.tobytes(), digest_size=8)
-    return _Picture(None, int.from_bytes(digest.digest(), "big", signed=True))
+    pixels = int.from_bytes(digest.digest(), "big", signed=True)
+    return _Picture(None, pixels, compared(image)) if measure else _Picture(None, pixels)
 
 
 def _repeated_ids(metadata: Path, hashes: array) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from earshot.images import NO_IMAGE, ImageFolder
 from earshot.types import Label, Pair, Side, Votes
 
 PARQUET, JSONL, INFO = "metadata.parquet", "metadata.jsonl", "dataset.json"
-TRACES_FILE = "traces.jsonl"
+TRACES_FILE, TRUTH_FILE = "traces.jsonl", "truth.jsonl"
 IMAGE_COLUMNS = ("first_file_name", "second_file_name")
 VOTE_COLUMNS = ("votes_first", "votes_second")
 OPTIONAL_COLUMNS = ("prompt_id", "axis", "split", "model_first", "model_second", "source", "label", "category")

@@ -17,10 +17,10 @@ from scipy.sparse.csgraph import connected_components
 
 from earshot.data.overlap import Fingerprints, fingerprint
 from earshot.data.pairset import read_pairs
-from earshot.data.rows import TRACES_FILE, find_metadata, read_info
-from earshot.data.writer import PairSetWriter, Tell, is_made
+from earshot.data.rows import find_metadata, read_info
+from earshot.data.writer import OF_THE_WHOLE, PairSetWriter, Tell, beside_of, copy_beside, is_made
 from earshot.errors import InputError
-from earshot.files import file_hash, read_jsonl
+from earshot.files import file_hash
 from earshot.types import hash_of
 
 By = Literal["prompt", "pair", "image"]
@@ -28,9 +28,6 @@ BY: tuple[By, ...] = get_args(By)
 
 REST = "train"
 """The part that gets what the others do not."""
-
-_BESIDE = (TRACES_FILE, "truth.jsonl")
-_OF_THE_WHOLE = ("format_version", "made_by", "images", "counts", "leaks")
 
 
 class Part(NamedTuple):
@@ -87,9 +84,9 @@ def split_set(
     keys = _keys(prints, by)
     part_of_pair, parts = _assign(keys, shares, by, seed, folder)
     record = {"of_metadata_sha256": file_hash(find_metadata(folder)), "by": by, "seed": seed, "sizes": dict(sizes)}
-    inherited = {name: value for name, value in info.items() if name not in _OF_THE_WHOLE}
+    inherited = {name: value for name, value in info.items() if name not in OF_THE_WHOLE}
     infos = [{**inherited, "split_off": {"part": part.name, **record}} for part in parts]
-    beside = [name for name in _BESIDE if (Path(folder) / name).is_file()]
+    beside = beside_of(folder)
     writers: dict[int, PairSetWriter] = {}
     for number, part in enumerate(parts):
         target = Path(out) / part.name
@@ -189,8 +186,4 @@ def _write(
             if on_pair is not None and (done % 256 == 0 or done == len(numbers)):
                 on_pair("splitting", done)
         part_of_id = dict(zip(ids, numbers, strict=True)) if beside else {}
-        for name in beside:
-            for row in read_jsonl(folder / name, allow_cut=False):
-                identity = row.get("id")
-                if isinstance(identity, str) and part_of_id.get(identity) in writers:
-                    writers[part_of_id[identity]].write_beside(name, row)
+        copy_beside(folder, beside, lambda identity: writers.get(part_of_id.get(identity, -1)))

@@ -22,9 +22,20 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from earshot import __version__
-from earshot.data.rows import INFO, JSONL, OPTIONAL_COLUMNS, PARQUET, SCHEMA, check_row, is_half_written, read_info
+from earshot.data.rows import (
+    INFO,
+    JSONL,
+    OPTIONAL_COLUMNS,
+    PARQUET,
+    SCHEMA,
+    TRACES_FILE,
+    TRUTH_FILE,
+    check_row,
+    is_half_written,
+    read_info,
+)
 from earshot.errors import DataError, InputError
-from earshot.files import TEMPORARY_PREFIX, check_folder, plain, whole, write_json, writing
+from earshot.files import TEMPORARY_PREFIX, check_folder, plain, read_jsonl, whole, write_json, writing
 from earshot.images import SUFFIXES, load_image, read_file, read_header
 from earshot.locks import LOCK_FILE, sole_writer
 from earshot.types import ImageSource, Pair, hash_of
@@ -34,6 +45,9 @@ _MADE_BY = f"earshot {__version__}"
 
 
 _IMAGE_FOLDER, _IMAGE = re.compile("[0-9a-f]{2}"), re.compile(rf"({re.escape(TEMPORARY_PREFIX)})?[0-9a-f]{{32}}\.\w+")
+
+OF_THE_WHOLE = ("format_version", "made_by", "images", "counts", "leaks")
+"""What `dataset.json` says of a set that is not so of one made from it."""
 
 Tell: TypeAlias = Callable[[str], None]
 """Hears one line of what is done besides."""
@@ -87,7 +101,6 @@ class PairSetWriter:
         self.info = dict(info or {})
         self.counts = Counts()
         """Of what has been added so far."""
-        self._leaks = _Leaks()
         self._store_images, self._verify, self._link = store_images, verify, link
         self._names_beside, self._tell = beside, tell
         self._beside: dict[str, TextIO] = {}
@@ -176,7 +189,6 @@ class PairSetWriter:
             second = self._prepare(pair.second, f"{place}, second image")
             with writing(self.folder):
                 row["first_file_name"], row["second_file_name"] = self._store(first), self._store(second)
-            self._leaks.add(pair, first, second)
         self.counts.add(pair)
         self._rows.append(row)
         # 8 bytes a pair: the ids themselves would take a hundred megabytes of a million pairs.
@@ -231,10 +243,9 @@ class PairSetWriter:
         self._metadata.close()
         if self._store_images:
             os.sync()  # once, where an fsync of each of a million images would take hours
-        leaks = self._leaks.shares(self.counts) if self._store_images else None
         counts = dataclasses.asdict(self.counts)
         made = {"format_version": 1, "made_by": _MADE_BY, "images": self._store_images}
-        write_json(self.folder / INFO, {**made, **self.info, "counts": counts, "leaks": leaks})
+        write_json(self.folder / INFO, {**made, **self.info, "counts": counts})
 
     def _refuse_repeated_ids(self) -> None:
         hashes = np.frombuffer(self._id_hashes, dtype=np.int64)
@@ -243,6 +254,20 @@ class PairSetWriter:
         if repeated.size:
             one, two = order[repeated[0]] + 1, order[repeated[0] + 1] + 1
             raise DataError(f"{self.folder}: pairs {one} and {two} written have the same id; nothing was kept")
+
+
+def beside_of(folder: Path) -> list[str]:
+    """The files beside a set's metadata that have a row for a pair: reference traces and ground truth."""
+    return [name for name in (TRACES_FILE, TRUTH_FILE) if (Path(folder) / name).is_file()]
+
+
+def copy_beside(folder: Path, names: Sequence[str], writer_of: Callable[[str], PairSetWriter | None]) -> None:
+    """Copies the rows of such files to the set that their pair went to; None where it went to none."""
+    for name in names:
+        for row in read_jsonl(Path(folder) / name, allow_cut=False):
+            identity = row.get("id")
+            if isinstance(identity, str) and (writer := writer_of(identity)) is not None:
+                writer.write_beside(name, row)
 
 
 def is_made(folder: Path, info: Mapping[str, Any], n_pairs: int) -> bool:
@@ -312,26 +337,3 @@ class Counts:
         self.strict += pair.votes.majority is not None
         self.tied += pair.votes.majority is None
         self.first_preferred += pair.votes.majority == "first"
-
-
-@dataclasses.dataclass(slots=True)
-class _Leaks:
-    """How much of the outcome can be told without looking at the pictures."""
-
-    sizes_differ: int = 0
-    larger_preferred: int = 0
-    formats_differ: int = 0
-
-    def add(self, pair: Pair, first: _Stored, second: _Stored) -> None:
-        self.formats_differ += Path(first.name).suffix != Path(second.name).suffix
-        if pair.votes.majority is not None and len(first.data) != len(second.data):
-            self.sizes_differ += 1
-            self.larger_preferred += (len(first.data) > len(second.data)) == (pair.votes.majority == "first")
-
-    def shares(self, counts: Counts) -> dict[str, float | int | None]:
-        """Shares among the strict pairs, 0.5 being no leak; null where there is none to count."""
-        return {
-            "first_preferred": counts.first_preferred / counts.strict if counts.strict else None,
-            "larger_file_preferred": self.larger_preferred / self.sizes_differ if self.sizes_differ else None,
-            "pairs_of_two_formats": self.formats_differ,
-        }

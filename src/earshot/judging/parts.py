@@ -15,13 +15,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from PIL.Image import Image
+
 from earshot.errors import DataError, InputError
 from earshot.files import read_json_object, read_jsonl, write_json, write_jsonl
 from earshot.judging.question import Question
 from earshot.judging.rows import BadRow, Row, RowFile
 from earshot.locks import locked
+from earshot.measured import compared
 from earshot.predictions.judgement import Judgement
-from earshot.predictions.people import content_of, sha256_of
+from earshot.predictions.people import by_side, content_of, sha256_of
 
 Json = dict[str, Any]
 
@@ -50,7 +53,7 @@ class Job:
     batch: int
     tolerate: int
     with_content: bool = False
-    """Whether a judgement keeps the hash of its row's prompt and image files."""
+    """Whether a judgement keeps the hash of its row's prompt and image files, and what is measured of the pictures."""
 
 
 class Bounds(NamedTuple):
@@ -262,12 +265,18 @@ def _judged(job: Job, model: Answers, chunk: Sequence[Row | BadRow]) -> Iterator
         answer = next(answers) if isinstance(question, Question) else question
         place = {"row": row.number, "id": row.id}
         if isinstance(answer, Judgement):
-            content = {}
-            if job.with_content and isinstance(row, Row):
-                content["content"] = content_of(row.prompt, row.first, row.second)
-            yield answer.as_dict() | place | content
+            known: Json = {}
+            if job.with_content and isinstance(row, Row) and isinstance(question, Question):
+                known = {"content": content_of(row.prompt, row.first, row.second), **_measured(question)}
+            yield answer.as_dict() | place | known
         else:
             yield place | (answer if isinstance(answer, BadRow) else _refused(row, str(answer))).fault()
+
+
+def _measured(question: Question) -> Json:
+    """What a blind judge may go by, of the pictures that were decoded to be judged, in the row's own sides."""
+    pair = question.pair.swapped() if question.turned else question.pair
+    return by_side([compared(picture) for picture in (pair.first, pair.second) if isinstance(picture, Image)])
 
 
 def _ask(job: Job, model: Answers, row: Row | BadRow) -> Question | BadRow:

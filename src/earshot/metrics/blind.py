@@ -1,20 +1,27 @@
-"""What can be told of a pair without looking at it: baselines that stand beside every accuracy, and their warnings.
+"""What can be told of a pair without reading its prompt: baselines that stand beside every accuracy, their warnings.
 
-A blind judge without an opinion (files of one size, a generator never seen elsewhere) tosses a coin: the pair counts
-one half, which is what it would get on average. That is for baselines only; an answer of a model that names no side
-is wrong. Pairs of which the baseline has nothing to go by (no file, no generator's name) are not counted at all.
+Some look at nothing, some at one number of each picture (`earshot.measured`). A blind judge without an opinion (files
+of one size, a generator never seen elsewhere) tosses a coin: the pair counts one half, which is what it would get on
+average. That is for baselines only; an answer of a model that names no side is wrong. Pairs of which the baseline has
+nothing to go by (no file, no generator's name) are not counted at all.
 
 Axes: p pairs, n strict pairs that a baseline has something to go by for, m generators.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from earshot.data.pairset import read_pairs
+from earshot.images import NO_IMAGE, load_image
+from earshot.measured import compared
+from earshot.predictions.people import unjudged_row
 from earshot.predictions.table import PredictionTable
-from earshot.stats import Statistic, mean_statistic
+from earshot.stats import RESAMPLES, Statistic, bootstrap, mean_statistic
 from earshot.types import Estimate
 
 BASELINES: Mapping[str, str] = {
@@ -22,7 +29,24 @@ BASELINES: Mapping[str, str] = {
     "blind.larger_file": "the larger file",
     "blind.larger_picture": "the picture of more pixels",
     "blind.generator_prior": "the generator that wins more often in other prompts",
+    "blind.sharper": "the sharper picture",
+    "blind.brighter": "the brighter picture",
+    "blind.contrast": "the picture of more contrast",
+    "blind.colourful": "the more colourful picture",
 }
+_LARGER: Mapping[str, str] = {
+    "blind.larger_file": "bytes",
+    "blind.larger_picture": "pixels",
+    "blind.sharper": "sharpness",
+    "blind.brighter": "luminance",
+    "blind.contrast": "contrast",
+    "blind.colourful": "colourfulness",
+}
+"""Of which number the baseline names the larger."""
+_FEWEST: Final = 6
+"""Pairs of which all are alike by chance in less than 5 % of cases; the bootstrap sees no spread there."""
+_WIDEST: Final = max(map(len, BASELINES.values()))
+_REMEMBERED: Final = 200_000
 
 
 class Guess(NamedTuple):
@@ -38,9 +62,8 @@ def blind_statistics(table: PredictionTable) -> dict[str, Statistic]:
     strict = np.flatnonzero(table.votes_first != table.votes_second)
     guesses = {
         "blind.always_first": Guess(strict, np.ones(len(strict))),
-        "blind.larger_file": larger(strict, table.first_bytes, table.second_bytes),
-        "blind.larger_picture": larger(strict, table.first_pixels, table.second_pixels),
         "blind.generator_prior": generator_prior(table),
+        **{name: larger(strict, *table.pictures[column]) for name, column in _LARGER.items()},
     }
     statistics = {}
     for name, guess in guesses.items():
@@ -48,6 +71,64 @@ def blind_statistics(table: PredictionTable) -> dict[str, Statistic]:
         right = (1 + np.sign(guess.lean) * truth) / 2
         statistics[name] = mean_statistic(right, table.cluster[guess.pair], table.n_clusters)
     return statistics
+
+
+def blind_of_set(
+    folder: Path, *, resamples: int = RESAMPLES, seed: int = 0, on_pair: Callable[[int], None] | None = None
+) -> dict[str, Estimate]:
+    """The accuracy of every baseline on a pair set, which may be without images; each image is decoded once.
+
+    Args:
+        folder: The pair set.
+        resamples: Of the prompts.
+        seed: Of the bootstrap.
+        on_pair: Told how many pairs have been measured.
+
+    Raises:
+        DataError: There is no sound pair set, or an image of it is refused.
+    """
+    measure = lru_cache(_REMEMBERED)(lambda file: compared(load_image(file)))  # one that is in many pairs, once
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for done, pair in enumerate(read_pairs(folder, require_images=False), start=1):
+            yield unjudged_row(pair, [measure(image) for image in (pair.first, pair.second) if image is not NO_IMAGE])
+            if on_pair is not None:
+                on_pair(done)
+
+    table = PredictionTable.from_rows(rows(), where=str(folder))
+    return blind_estimates(table, resamples=resamples, seed=seed)
+
+
+def blind_estimates(table: PredictionTable, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Estimate]:
+    """The accuracy of every baseline with its interval, in the order of `BASELINES`."""
+    found = bootstrap(blind_statistics(table), resamples=resamples, seed=seed)
+    return {name: found[name] for name in BASELINES}
+
+
+def tells(blind: Estimate) -> bool | None:
+    """Whether a baseline does better or worse than a coin, its interval leaving out 50 %; None where too few tell."""
+    if blind.low is None or blind.high is None or blind.n < _FEWEST:
+        return None
+    return not blind.low <= 0.5 <= blind.high
+
+
+def blind_notes(estimates: Mapping[str, Estimate]) -> list[str]:
+    """Each baseline that tells, in words."""
+    return [
+        f"by {BASELINES[name]} alone a judge would be right in {blind.text(percent=True)} % of {blind.n} strict pairs"
+        for name, blind in estimates.items()
+        if tells(blind)
+    ]
+
+
+def blind_lines(estimates: Mapping[str, Estimate]) -> list[str]:
+    """A line for each baseline that has something to go by: its accuracy, and whether its interval holds 50 %."""
+    said = {True: "tells", False: "at chance", None: "too few pairs to say"}
+    return [
+        f"{BASELINES[name]:<{_WIDEST}}  {blind.text(percent=True)} %, n {blind.n:,}: {said[tells(blind)]}"
+        for name, blind in estimates.items()
+        if blind.n
+    ]
 
 
 def larger(pairs: Int[np.ndarray, " k"], first: Float[np.ndarray, " p"], second: Float[np.ndarray, " p"]) -> Guess:
@@ -85,7 +166,7 @@ def leak_warnings(estimates: Mapping[str, Estimate]) -> list[str]:
     """What the baselines give away, in words: ordered sides, and a judge that does no better than one who is blind.
 
     Sides are ordered where the interval of always-first does not hold 50 %. The generators' own difference in
-    quality is no fault of a set, so of the other baselines only one that does as well as the judge is told.
+    quality is no fault of a set, so of the other baselines only the best is told, where it does as well as the judge.
     """
     warnings = []
     first = estimates.get("blind.always_first", Estimate.missing())
@@ -101,13 +182,13 @@ def leak_warnings(estimates: Mapping[str, Estimate]) -> list[str]:
             "shuffled sides"
         )
     accuracy = estimates.get("accuracy", Estimate.missing())
-    for name, meaning in BASELINES.items():
-        blind = estimates.get(name, Estimate.missing())
-        if accuracy.value is not None and blind.value is not None and blind.value >= accuracy.value:
-            warnings.append(
-                f"a judge that sees nothing does as well: {meaning} is right in {blind.value:.1%} of {blind.n} pairs, "
-                f"the accuracy is {accuracy.value:.1%}"
-            )
+    found = {name: estimates[name].value or 0.0 for name in BASELINES if name in estimates and estimates[name].n}
+    best = max(found, key=found.__getitem__, default=None)
+    if best is not None and accuracy.value is not None and found[best] >= accuracy.value:
+        warnings.append(
+            f"a judge who does not read the prompt does as well: {BASELINES[best]} is right in {found[best]:.1%} of "
+            f"{estimates[best].n} pairs, the accuracy is {accuracy.value:.1%}"
+        )
     return warnings
 
 

@@ -145,9 +145,9 @@ def summarise(
       which they are, and the answer's accuracy on those; `aurc.agree.L` and `selective_accuracy.50.agree.L`: the curve
       when pairs on which they are not are left out first.
     - `believed.C`: how far claim checker C believes a trace's claims, their mean.
-    - `blind.always_first`, `blind.larger_file`, `blind.larger_picture`, `blind.generator_prior`: accuracy, on the
-      strict pairs, without looking at an image; one half where the baseline has no opinion (`metrics.blind`).
-      `warnings`: what they give away, in words.
+    - `blind.always_first`, `blind.larger_file`, `blind.sharper` and the others of `metrics.blind.BASELINES`: accuracy,
+      on the strict pairs, without the prompt; one half where the baseline has no opinion. `warnings`: what they give
+      away, in words.
     - `trace_length` (words), `false_claims`, `true_claims`: per well-formed trace. `malformed_rate`: per sample.
     - `n_listener_missing`: well-formed samples that a listener gave no answer on, summed over listeners.
 

@@ -8,37 +8,56 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from earshot.errors import DataError, ImageError
 from earshot.files import parse_jsonl_line
 from earshot.images import read_file, read_header
-from earshot.types import Pair, hash_of
+from earshot.types import Pair, Side, hash_of
 
 DESCRIPTION = ("label", "axis", "category", "model_first", "model_second")
 """What a row repeats of its pair where the set says it: what metrics are told by."""
+_NOT_JUDGED = {"p_first": None, "p_first_forward": None, "p_first_swapped": None, "samples": ()}
 
 
 def people_row(pair: Pair) -> dict[str, Any]:
     """A row of people.jsonl, of a pair of a set, whose images are files."""
-    first, second = pair.first, pair.second
-    assert isinstance(first, Path) and isinstance(second, Path)
+    assert isinstance(pair.first, Path) and isinstance(pair.second, Path)
+    return set_row(pair) | {"content": content_of(pair.prompt, pair.first, pair.second)}
+
+
+def set_row(pair: Pair) -> dict[str, Any]:
+    """What a set says of a pair; its images are files, or it has none."""
+    sides = {side: image for side in get_args(Side) if isinstance(image := getattr(pair, side), Path)}
     return {
         "id": pair.id,
         "prompt_id": pair.cluster,
         "votes_first": pair.votes.first,
         "votes_second": pair.votes.second,
-        "first_bytes": first.stat().st_size,
-        "second_bytes": second.stat().st_size,
-        "first_pixels": _pixels(first),
-        "second_pixels": _pixels(second),
+        **{f"{side}_bytes": file.stat().st_size for side, file in sides.items()},
+        **{f"{side}_pixels": _pixels(file) for side, file in sides.items()},
         **{name: getattr(pair, name) for name in DESCRIPTION if getattr(pair, name) is not None},
-        "content": content_of(pair.prompt, first, second),
     }
+
+
+def unjudged_row(pair: Pair, measured: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """A row of a pair that no model has judged, for a table of what can be told without one.
+
+    Args:
+        pair: Of a set; its images are files, or it has none.
+        measured: What is measured of each of its images (`measured.compared`).
+    """
+    return set_row(pair) | by_side(measured) | _NOT_JUDGED
+
+
+def by_side(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The columns of what is measured of the first and the second picture; none of a pair without images."""
+    sides = zip(get_args(Side), measured, strict=True) if measured else ()
+    return {f"{side}_{name}": value for side, values in sides for name, value in values.items()}
 
 
 def content_of(prompt: str, first: Path | bytes, second: Path | bytes) -> str:

@@ -6,15 +6,16 @@ import math
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from earshot.errors import DataError
+from earshot.measured import COMPARED
 from earshot.predictions.judgement import AUTHOR, is_malformed
 from earshot.predictions.sides import majority
-from earshot.types import hash_of
+from earshot.types import Side, hash_of
 
 FIRST, SECOND, TIE, BOTH_BAD, NONE = 1, -1, 0, 2, -9
 """Codes of a verdict; NONE is a verdict that is not there."""
@@ -26,6 +27,9 @@ LABEL_CODES: Mapping[str | None, int] = {
     "both_bad": BOTH_BAD,
     None: NONE,
 }
+PICTURE_COLUMNS = ("bytes", "pixels", *COMPARED)
+"""What is known of a picture without a model; a row has each as `first_` and `second_`."""
+_OF_PICTURES = tuple(f"{side}_{name}" for name in PICTURE_COLUMNS for side in get_args(Side))
 NAMED = ("axis", "category", "model_first", "model_second")
 """Fields of a row that are names: kept as numbers, one list of names for each."""
 
@@ -47,10 +51,8 @@ class PredictionTable:
     p_swapped: Float[np.ndarray, " p"]
     votes_first: Float[np.ndarray, " p"]
     votes_second: Float[np.ndarray, " p"]
-    first_bytes: Float[np.ndarray, " p"]
-    second_bytes: Float[np.ndarray, " p"]
-    first_pixels: Float[np.ndarray, " p"]
-    second_pixels: Float[np.ndarray, " p"]
+    pictures: dict[str, Float[np.ndarray, "2 p"]]
+    """What is known of the first and the second picture, by the names of `PICTURE_COLUMNS`."""
     label: Int[np.ndarray, " p"]
     """The publisher's verdict: FIRST, SECOND, TIE, BOTH_BAD, or NONE where votes alone are known."""
     axis: Int[np.ndarray, " p"]
@@ -141,8 +143,7 @@ class TableBuilder:
 
     def __init__(self) -> None:
         doubles = ("p_first", "p_forward", "p_swapped", "p_author", "votes_first", "votes_second")
-        sizes = ("first_bytes", "second_bytes", "first_pixels", "second_pixels")
-        self.pairs: dict[str, array[Any]] = {name: array("d") for name in (*doubles, *sizes)}
+        self.pairs: dict[str, array[Any]] = {name: array("d") for name in (*doubles, *_OF_PICTURES)}
         self.pairs |= {"pair_hash": array("q"), "cluster": array("q"), "label": array("b")}
         self.pairs |= {name: array("i") for name in NAMED}
         counts = ("sample_pair", "side_sign", "shown_verdict", "trace_words")
@@ -171,10 +172,7 @@ class TableBuilder:
             "p_author": probability(row.get("p_author", row["p_first"])),
             "votes_first": count(row["votes_first"]),
             "votes_second": count(row["votes_second"]),
-            "first_bytes": count(row.get("first_bytes"), optional=True),
-            "second_bytes": count(row.get("second_bytes"), optional=True),
-            "first_pixels": count(row.get("first_pixels"), optional=True),
-            "second_pixels": count(row.get("second_pixels"), optional=True),
+            **{name: count(row.get(name), optional=True) for name in _OF_PICTURES},
             "label": LABEL_CODES[row.get("label")],
             "axis": code_of(row.get("axis"), self.axes),
             "category": code_of(row.get("category"), self.categories),
@@ -198,7 +196,9 @@ class TableBuilder:
     def table(self) -> PredictionTable:
         """What was taken in."""
         columns = self.columns()
+        both = {name: [columns.pop(f"{side}_{name}") for side in get_args(Side)] for name in PICTURE_COLUMNS}
         return PredictionTable(
+            pictures={name: np.stack(sides) for name, sides in both.items()},
             n_clusters=len(self.prompts),
             listeners=self.named("listener", len(columns["malformed"])),
             believed=self.named("believed", len(columns["malformed"])),

@@ -56,6 +56,10 @@ QUANTITIES = {
     "blind.generator_prior": Quantity(
         "blind: generator prior", True, "headline", "the generator that wins more often in other prompts"
     ),
+    "blind.sharper": Quantity("blind: the sharper", True, "headline", "accuracy by one number of each picture"),
+    "blind.brighter": Quantity("blind: the brighter", True, "headline", "accuracy by one number of each picture"),
+    "blind.contrast": Quantity("blind: more contrast", True, "headline", "accuracy by one number of each picture"),
+    "blind.colourful": Quantity("blind: more colourful", True, "headline", "accuracy by one number of each picture"),
     "ceiling.leave_one_out": Quantity(
         "one person with the others", True, "headline", "how often a rater agrees with the majority of the other raters"
     ),

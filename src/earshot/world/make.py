@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from earshot.data.rows import TRACES_FILE
+from earshot.data.rows import TRACES_FILE, TRUTH_FILE
 from earshot.data.writer import PairSetWriter, Tell, is_made
 from earshot.errors import InputError
 from earshot.files import plain
@@ -23,7 +23,7 @@ from earshot.world.corpus import label
 from earshot.world.language import Corruption, write_trace
 from earshot.world.pairs import WORLDS, draw_pair, pair_generator, render_pair
 from earshot.world.scene import prompt_text
-from earshot.world.truth import TRUTH_FILE, truth_row
+from earshot.world.truth import truth_row
 
 _SETS = {name: population for sets in WORLDS.values() for name, population in sets.items()}
 

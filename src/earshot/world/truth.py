@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from earshot.data.rows import TRUTH_FILE
 from earshot.errors import DataError
 from earshot.files import plain, read_jsonl
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing
-
-TRUTH_FILE = "truth.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
