@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,16 +92,23 @@ def violations(package: Path) -> list[str]:
     beside: dict[tuple[str, str], str] = {}
     for file in sorted(package.rglob("*.py")):
         module = ".".join(file.relative_to(package).with_suffix("").parts).removesuffix("__init__").rstrip(".")
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        imports = list(imports_of(tree, module, is_package=file.name == "__init__.py"))
-        problems = [(i.line, problem) for i in imports if (problem := forbidden(module, i))]
-        problems += [(line, "opens an image outside earshot.images") for line in opened_images(tree, module, imports)]
+        imports, problems = problems_of(file.read_text(encoding="utf-8"), module, file.name == "__init__.py")
         found += [f"{file.relative_to(package)}:{line}: {problem}" for line, problem in problems]
         for i in imports:
             # An import that is refused already is not told again as half of a circle.
             if (arrow := arrow_beside(module, i)) is not None and forbidden(module, i) is None:
                 beside.setdefault(arrow, f"{file.relative_to(package)}:{i.line}")
     return found + circles(beside)
+
+
+@cache
+def problems_of(text: str, module: str, is_package: bool) -> tuple[list[Import], list[tuple[int, str]]]:
+    """The imports of a module, and what is forbidden of it by itself, with its line."""
+    tree = ast.parse(text)
+    imports = list(imports_of(tree, module, is_package=is_package))
+    problems = [(i.line, problem) for i in imports if (problem := forbidden(module, i))]
+    problems += [(line, "opens an image outside earshot.images") for line in opened_images(tree, module, imports)]
+    return imports, problems
 
 
 def arrow_beside(module: str, imported: Import) -> tuple[str, str] | None:

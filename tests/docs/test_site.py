@@ -48,7 +48,7 @@ def test_what_mkdocs_warns_of_fails_the_build():
         ("report.md", "[a](https://b.c/hub-docs/docs/d.md)", "[a](https://b.c/hub-docs/docs/d.md)"),
         ("changelog.md", "see docs/gone.md", "see [docs/gone.md](docs/gone.md)"),
         ("serve.md", "`docs/python.md`\n    see docs/python.md", "`docs/python.md`\n    see docs/python.md"),
-        ("measurements.md", "[j](serve.json) and [d](../docs/serve.md)", "j (`benchmarks/serve.json`) and [d](serve.md)"),
+        ("measurements.md", "[j](serve.json), [d](../docs/serve.md)", "j (`benchmarks/serve.json`), [d](serve.md)"),
         ("python.md", "[gone](gone.md) [web](https://a.b/c)", "[gone](gone.md) [web](https://a.b/c)"),
     ],
 )  # fmt: skip

@@ -1,61 +1,69 @@
 """Made-up experiments: rows of predictions with known truth, and a program that stands in for our commands."""
 
+import json
 import sys
+import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from earshot.config import build_config
+from earshot.files import append_jsonl
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.plan import expand
 from earshot.lab.experiment.running import Experiment
 
 PROGRAM = """
-import json, pathlib, sys, time
-import yaml
-from tests.lab.experiment.made_up import judged_rows
-from earshot.files import append_jsonl
-desk = pathlib.Path(sys.argv[1])
-words = sys.argv[2:]
-line = " ".join(words)
-with (desk / "calls").open("a") as calls:
-    calls.write(line + "\\n")
-for part in (desk / "fail").read_text().split("\\n") if (desk / "fail").exists() else ():
-    if part and part in line:
-        print("reading\\nboom: " + part)
-        raise SystemExit(3)
-if (desk / "hang").exists() and (desk / "hang").read_text() in line:
-    if words[0] == "train":
-        folder = pathlib.Path(yaml.safe_load(pathlib.Path(words[2]).read_text())["out"])
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text("begun: yes")
-    (desk / "hanging").touch()
-    time.sleep(60)
-if words[:2] == ["world", "make"]:
-    for name in words[words.index("--sets") + 1].split(","):
-        folder = pathlib.Path(words[2]) / name
-        folder.mkdir(parents=True)
-        (folder / "metadata.jsonl").write_text(line)
-elif words[0] == "train":
-    config = yaml.safe_load(pathlib.Path(words[2]).read_text())
-    model = pathlib.Path(config["out"]) / "model"
-    model.mkdir(parents=True, exist_ok=True)
-    (model.parent / "config.yaml").write_text("begun: yes")
-    arm = pathlib.Path(config["out"]).parts[-3]
-    (model / "model.safetensors").write_text(json.dumps([arm, config["trl"], config["seed"], config["model"]]))
-elif words[0] == "model":
-    folder = pathlib.Path(words[1])
-    folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_text("made")
-elif words[0] == "eval":
-    out = pathlib.Path(words[words.index("--out") + 1])
-    arm = out.parts[-4]
-    rows = judged_rows(int(words[words.index("--seed") + 1]), better=0.2 if arm == "listener" else 0.0)
-    (out / "predictions.jsonl").unlink(missing_ok=True)
-    append_jsonl(out / "predictions.jsonl", rows)
-    (out / "metrics.json").write_text("{}")
+import pathlib
+from tests.lab.experiment.made_up import carry_out
+carry_out(pathlib.Path(sys.argv[1]), sys.argv[2:])
 """
+
+
+def carry_out(desk: Path, words: Sequence[str]) -> None:
+    """What a command of ours would leave, made up; it fails or hangs where `desk` says so."""
+    line = " ".join(words)
+    with (desk / "calls").open("a") as told:
+        told.write(line + "\n")
+    for part in (desk / "fail").read_text().split("\n") if (desk / "fail").exists() else ():
+        if part and part in line:
+            print("reading\nboom: " + part)
+            raise SystemExit(3)
+    if (desk / "hang").exists() and (desk / "hang").read_text() in line:
+        if words[0] == "train":
+            folder = Path(yaml.safe_load(Path(words[2]).read_text())["out"])
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text("begun: yes")
+        (desk / "hanging").touch()
+        time.sleep(60)
+    if [*words[:2]] == ["world", "make"]:
+        for name in words[words.index("--sets") + 1].split(","):
+            folder = Path(words[2]) / name
+            folder.mkdir(parents=True)
+            (folder / "metadata.jsonl").write_text(line)
+    elif words[0] == "train":
+        config = yaml.safe_load(Path(words[2]).read_text())
+        model = Path(config["out"]) / "model"
+        model.mkdir(parents=True, exist_ok=True)
+        (model.parent / "config.yaml").write_text("begun: yes")
+        arm = Path(config["out"]).parts[-3]
+        (model / "model.safetensors").write_text(json.dumps([arm, config["trl"], config["seed"], config["model"]]))
+    elif words[0] == "model":
+        folder = Path(words[1])
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text("made")
+    elif words[0] == "eval":
+        out = Path(words[words.index("--out") + 1])
+        arm = out.parts[-4]
+        rows = judged_rows(int(words[words.index("--seed") + 1]), better=0.2 if arm == "listener" else 0.0)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "predictions.jsonl").unlink(missing_ok=True)
+        append_jsonl(out / "predictions.jsonl", rows)
+        (out / "metrics.json").write_text("{}")
 
 
 def stand_in(desk: Path) -> tuple[str, ...]:
@@ -117,7 +125,8 @@ def make_experiment(folder: Path) -> Path:
     tree["seeds"] = [0, 1, 2]
     tree["arms"]["blind"] = {"kind": "grpo", "role": "control", "overrides": {"listener": {"control": "blind"}}}
     plan = plan_of(tree)
-    made = Experiment(plan, say=lambda line: None, program=stand_in(folder / "desk"))
+    (desk := folder / "desk").mkdir(parents=True)
+    made = Experiment(plan, say=lambda line: None, here=partial(carry_out, desk))
     assert made.carry_out(expand(plan)) == []
     return folder / "x"
 
