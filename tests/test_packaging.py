@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ways import beside_the_other
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,10 +24,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("earshot_rm-*.whl")
     packages = folder / "packages"
     zipfile.ZipFile(wheel).extractall(packages)
-    (packages / "earshot-1.2.2.dist-info").mkdir()
-    (packages / "earshot-1.2.2.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: earshot\nVersion: 1.2.2\nSummary: Voice activity detection\n"
-    )
+    beside_the_other(packages)
     return packages
 
 
