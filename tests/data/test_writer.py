@@ -172,6 +172,7 @@ def test_linked_images_take_no_room_and_others_are_copied(
     assert len(contents(tmp_path / "far" / "images")) == 2
 
 
+@pytest.mark.slow
 def test_the_removal_of_what_was_left_can_be_killed_too(source: Path, tmp_path: Path) -> None:
     import_set("imagereward", source, tmp_path / "undisturbed")
     expected, left, out = contents(tmp_path / "undisturbed"), tmp_path / "left", tmp_path / "out"

@@ -132,6 +132,7 @@ def wait_for_parts(folder, n, child):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_it_had_been_left_alone(tmp_path):
     source, out, log = make(tmp_path, 1000), tmp_path / "out.parquet", tmp_path / "log"
     log.touch()
@@ -171,7 +172,7 @@ class Shuffled(Local):
             raise Stop
 
 
-@pytest.mark.parametrize("name", ["in.parquet", "in.jsonl"])
+@pytest.mark.parametrize("name", ["in.parquet", pytest.param("in.jsonl", marks=pytest.mark.slow)])
 def test_parts_may_come_in_any_order_and_be_missing_anywhere(tmp_path, name):
     # Of 3,000 lines, so that those of most parts are not counted from the top of the file.
     source, out, log = (

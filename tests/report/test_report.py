@@ -81,6 +81,7 @@ def test_every_example_has_both_pictures_once(page: Page) -> None:
     assert len(set(pictures)) <= 24  # 12 pairs of one set, however often they are shown
 
 
+@pytest.mark.slow
 def test_a_page_with_many_runs_and_long_traces_stays_small(new_run: Callable[..., Path], tmp_path: Path) -> None:
     paths = [new_run(tmp_path / f"run{i}", steps=3_000 if i == 0 else 30) for i in range(9)]
     row = {"id": "long", "prompt_id": "q", "p_first": 0.99, "p_first_forward": 0.99, "p_first_swapped": 0.99}

@@ -104,6 +104,7 @@ def test_sigterm_under_load_loses_nothing_that_was_let_in() -> None:
     end_under_load(20)
 
 
+@pytest.mark.slow
 def test_nor_does_it_with_two_workers() -> None:
     end_under_load(40, "2")
 

@@ -47,6 +47,7 @@ def test_the_error_of_loading_is_the_models_own() -> None:
         pytest.fail("nothing was loaded")
 
 
+@pytest.mark.slow
 def test_who_leaves_is_dropped_while_the_model_writes(tmp_path: Path) -> None:
     with Workers(partial(odd, folder=tmp_path)) as engine:
         batcher = Batcher(engine, batch=2, linger_s=5.0)
@@ -81,6 +82,7 @@ def test_a_process_that_dies_fails_its_own_question_alone_and_another_takes_its_
     assert "exit code 3" in caplog.text
 
 
+@pytest.mark.slow
 def test_without_a_process_there_is_an_error_and_no_wait_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

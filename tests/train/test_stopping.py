@@ -69,7 +69,10 @@ def test_a_listener_is_asked_one_question_before_anything_is_loaded(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("shape", [{}, {"num_iterations": 2, "per_device_train_batch_size": 8}])
+@pytest.mark.parametrize(
+    "shape",
+    [{}, pytest.param({"num_iterations": 2, "per_device_train_batch_size": 8}, marks=pytest.mark.slow)],
+)
 def test_a_listener_that_stops_ends_training_after_a_checkpoint_and_the_run_goes_on_exactly(
     shape: dict[str, Any], talker: Path, pairs: Path, tmp_path: Path
 ) -> None:

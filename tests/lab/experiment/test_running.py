@@ -180,6 +180,7 @@ def test_models_of_the_plan_and_arms_that_train_nothing(bench: Bench) -> None:
     assert sum(line.startswith("train") for line in made) == 1
 
 
+@pytest.mark.slow
 def test_threads_are_divided_among_the_jobs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     program = bench.desk / "program.py"
