@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from earshot.judging.model import RewardModel
-from earshot.lab.overoptimise import CONTROLS, OWN, Drawn, best_of, compared, draw, measure, scores
+from earshot.lab.overoptimise import OWN, Drawn, best_of, compared, draw, measure, scores
+from earshot.lab.screen import CONTROLS
 from tests.judging.opinions import Opinionated
 
 

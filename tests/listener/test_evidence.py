@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from earshot.errors import InputError
 from earshot.lab.attack.traces import ATTACKS, CONTENT_FREE, TO_THE_JUDGE, Attack, Material
-from earshot.listener import ask
+from earshot.listener import Reading, ask, speaks
 from earshot.listener.evidence import EvidenceListener
 from earshot.protocol import redact_trace
 from earshot.world.claims import split_world_claims
@@ -39,3 +40,16 @@ def test_probabilities_stay_with_their_rows() -> None:
     listener = EvidenceListener(FakeListener(believes_words), split_world_claims)
     p = ask(listener, [fake_pair()] * 3, ["so second better", TRACE, "first"])
     assert np.array_equal(p, [0.5, 0.8, 0.5]) and listener.name == "fake"
+
+
+def test_it_says_how_likely_a_trace_is_only_where_its_base_does() -> None:
+    class Says(FakeListener):
+        def read(self, pairs, traces):  # type: ignore[no-untyped-def]
+            return Reading(self.p_first(pairs, traces), np.array([np.nan if t is None else 0.5 for t in traces]))
+
+    told = EvidenceListener(Says(), split_world_claims)
+    assert speaks(told) and not speaks(EvidenceListener(FakeListener()))
+    likelihood = told.read([fake_pair()] * 2, [TRACE, "let me think"]).likelihood
+    assert likelihood[0] == 0.5 and np.isnan(likelihood[1])
+    with pytest.raises(InputError, match="says no likelihood"):
+        EvidenceListener(FakeListener()).read([fake_pair()], [TRACE])

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.special import gammaln
 
 from earshot.judging.model import RewardModel
+from earshot.lab.screen import CONTROLS
 from earshot.stats import Statistic, bootstrap, difference
 from earshot.stats.totals import ratio_of_totals
 from earshot.types import Estimate
@@ -25,7 +26,6 @@ from earshot.world.render import render
 from earshot.world.scene import Scene, draw_picture, draw_thing, prompt_text
 
 OWN: Final = "its own verdict"
-CONTROLS: Final = ("random, once", "random, again")
 IMAGE_PX: Final = 56
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.types import Pair
 
-__all__ = ["Listener", "Reading", "Speaker", "ask", "checked", "runs_of_pairs"]
+__all__ = ["Listener", "Reading", "Speaker", "ask", "checked", "runs_of_pairs", "speaks"]
 
 
 @runtime_checkable
@@ -60,6 +60,12 @@ class Speaker(Listener, Protocol):
             ListenerUnavailable: As of `p_first`.
         """
         ...
+
+
+def speaks(listener: Listener) -> TypeGuard[Speaker]:
+    """Whether it says how likely it finds what it reads; one that hands its question on does where its base does."""
+    base = getattr(listener, "base", None)
+    return isinstance(listener, Speaker) and (base is None or speaks(base))
 
 
 def ask(listener: Listener, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from earshot.errors import InputError
-from earshot.listener import Listener, Reading, Speaker
+from earshot.listener import Listener, Reading, speaks
 from earshot.listener.claims import SplitClaims
 from earshot.protocol import RedactionLevel, redact_trace, split_claims
 from earshot.types import Pair
@@ -51,7 +51,7 @@ class EvidenceListener:
         Raises:
             InputError: The base is no speaker.
         """
-        if not isinstance(self.base, Speaker):
+        if not speaks(self.base):
             raise InputError(f"listener '{self.name}': {type(self.base).__name__} says no likelihood of what it reads")
         return self.base.read(pairs, self._heard(traces))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,18 +126,30 @@ class Paid(NamedTuple):
     n: int
 
 
+def read_rollouts(files: Iterable[Path]) -> list[dict[str, Any]]:
+    """The rows of some files, such as those of all processes of a step.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            rows += pq.read_table(file).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{file}: a rollout file cannot be read ({error}), expected parquet; remove it") from error
+        if rows and "reward" not in rows[-1]:
+            raise DataError(f"{file}: a rollout file cannot be read ('reward'), expected parquet; remove it")
+    return rows
+
+
 def mean_parts(files: Sequence[Path], weights: Mapping[str, Any]) -> Paid:
     """What the rollouts of some files, such as those of all processes of a step, were paid in the mean.
 
     Raises:
         DataError: A file cannot be read.
     """
-    rows: list[Mapping[str, Any]] = []
-    for file in files:
-        try:
-            rows += [row for row in pq.read_table(file).to_pylist() if row["reward"] is not None]
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise DataError(f"{file}: a rollout file cannot be read ({error}), expected parquet; remove it") from error
+    rows = [row for row in read_rollouts(files) if row["reward"] is not None]
     by_row = [{part.name: part for part in parts_of(row, weights)} for row in rows]
     names = [name for name in PART_NAMES if any(name in parts for parts in by_row)]
     means = []

@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 from trl import SFTConfig as TrlSftConfig
@@ -25,6 +24,7 @@ from earshot.config import GrpoConfig, TrainingConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import ModelOutOfReach, RehearsalFailed, TrainingAborted
 from earshot.files import read_jsonl
+from earshot.predictions.rollout import read_rollouts
 from earshot.protocol import PromptSet, prompt_set
 from earshot.remote import is_address
 from earshot.rundir import RunDir
@@ -144,8 +144,7 @@ def dry_run(config: C, train: Callable[..., Path]) -> Rehearsal:
         run = RunDir(Path(small.out))
         metrics = [row for row in read_jsonl(run.metrics_log) if "loss" in row][-1]
         if isinstance(config, GrpoConfig):
-            files = run.rollouts.glob("*.parquet")
-            _check_rewards(config, [row for file in files for row in pq.read_table(file).to_pylist()])
+            _check_rewards(config, read_rollouts(run.rollouts.glob("*.parquet")))
         _check_gradient(metrics)
         changed = _changes(config.model_dump(), small.model_dump(), name)
     return Rehearsal(

@@ -17,7 +17,7 @@ import numpy as np
 
 from earshot.config import GrpoConfig
 from earshot.errors import ListenerUnavailable
-from earshot.listener import Listener, Speaker, ask, checked
+from earshot.listener import Listener, ask, checked, speaks
 from earshot.listener.claims import ClaimListener, Heard, pay_claims
 from earshot.listener.controls import NoTraceListener
 from earshot.predictions.rollout import PART_NAMES, Rollout
@@ -167,7 +167,7 @@ class CombinedReward:
             return
         pairs, traces = [one.pair for one in formed], [one.redacted for one in formed]
         if self._weights["speaker"]:
-            assert isinstance(self._listener, Speaker)  # as `GrpoConfig` sees to
+            assert speaks(self._listener)  # as `GrpoConfig` sees to
             p_first, likelihood = self._listener.read(pairs, traces)
             for one, p, said in zip(formed, checked(p_first, n=len(pairs)), likelihood, strict=True):
                 one.p_first, one.likelihood = float(p), None if np.isnan(said) else float(said)

@@ -40,7 +40,8 @@ def overoptimise_command(
 
     from earshot.cli.progress import progress_bar
     from earshot.cli.reward_model import ModelOptions
-    from earshot.lab.overoptimise import CONTROLS, compared, draw, measure, scores
+    from earshot.lab.overoptimise import compared, draw, measure, scores
+    from earshot.lab.screen import CONTROLS
 
     drawn = draw(prompts, pictures, seed=seed)
     judged: dict[str, list[Any]] = {}

@@ -45,12 +45,14 @@ def screen_command(
     from earshot.errors import InputError
     from earshot.lab.screen import gather, screen, weighted
     from earshot.listener.spec import parse_listeners
+    from earshot.predictions.rollout import read_rollouts
     from earshot.predictions.run import read_runs
 
     specs = parse_listeners(listener or [])
     wanted = {text: _weights(text) for text in reward or ()}
     (one,) = read_runs([run], who="lab screen")
-    rows = _rows(one.rollout_files, *_span(steps))
+    first, last = _span(steps)
+    rows = [row for row in read_rollouts(one.rollout_files) if first <= row["step"] <= last]
     if not rows:
         raise InputError(f"{run}: holds no rollouts of such steps, expected a run of 'earshot train grpo'")
     data = one.training_set
@@ -97,13 +99,6 @@ def _span(text: str) -> tuple[int, float]:
     return int(first), (int(last) if last else float("inf")) if dash else int(first)
 
 
-def _rows(files: list[Path], first: int, last: float) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
-    return [row for row in rows if first <= row["step"] <= last]
-
-
 def _alone(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     import numpy as np
 
@@ -119,7 +114,7 @@ def _listen(
     from earshot.cli.progress import progress_bar
     from earshot.data.pairset import read_pairs
     from earshot.errors import InputError
-    from earshot.listener import Speaker, ask
+    from earshot.listener import ask, speaks
     from earshot.listener.build import Loaded, build_listener
     from earshot.protocol import redact_trace
 
@@ -139,7 +134,7 @@ def _listen(
             traces = [redact_trace(rows[k]["trace"], "verdict") for k in part]
             first = np.array([rows[k]["votes_first"] > rows[k]["votes_second"] for k in part])
             for name, who in listeners.items():
-                if isinstance(who, Speaker):
+                if speaks(who):
                     p, said[name][part] = who.read(asked, traces)
                 else:
                     p = ask(who, asked, traces)
