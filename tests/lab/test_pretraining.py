@@ -72,6 +72,26 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
         make_warm_models(tmp_path, ["reasoner"], scale=0.001, size=SMALL)
 
 
+def test_what_is_finished_by_the_same_recipe_is_left_and_the_rest_is_made_as_if_at_once(tmp_path: Path) -> None:
+    make_warm_models(tmp_path / "once", ["checker", "listener"], scale=0.001, size=SMALL)
+    lessons: list[str] = []
+    make_warm_models(tmp_path / "twice", ["listener"], scale=0.001, size=SMALL)
+    make_warm_models(
+        tmp_path / "twice",
+        ["checker", "listener"],
+        scale=0.001,
+        size=SMALL,
+        on_step=lambda lesson, *_: lessons.append(lesson),
+    )
+    assert lessons == ["checker"]
+    for name in ("listener", "checker"):
+        once, twice = (tmp_path / folder / name for folder in ("once", "twice"))
+        assert load(once).fingerprint() == load(twice).fingerprint()
+        assert (once / "pretrain.json").read_text() == (twice / "pretrain.json").read_text()
+    with pytest.raises(InputError, match="was made by another recipe"):
+        make_warm_models(tmp_path / "twice", ["listener"], scale=0.002, size=SMALL)
+
+
 def test_what_is_given_is_not_learned_and_every_example_weighs_the_same() -> None:
     import numpy as np
 

@@ -5,7 +5,7 @@ A plain supervised loop over examples drawn as it goes; SFT and GRPO on pair set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from transformers import get_cosine_schedule_with_warmup
 
 from earshot.errors import InputError, TrainingAborted
-from earshot.files import write_json
+from earshot.files import read_json_object, write_json
 from earshot.lab.curriculum import Example, compare, describe_both, describe_one, doubt, listen, vote_flips
 from earshot.listener.claims import ClaimQuestion
 from earshot.vlm import Vlm, load
@@ -143,6 +143,8 @@ RECIPES = {
     "doubter": WarmModel("qwen2_5_vl", 5, "doubt", 600),
 }
 SHIPPED = ("reasoner", "listener", "held-out")
+BEGIN_AS_LISTENERS = ("check", "doubt")
+MADE_WITH = "pretrain.json"
 DESCRIBE_ONE_RATE = 1e-3
 DESCRIBE_BOTH = Schedule(300, 7e-4)
 TRADE = Schedule(650, 7e-4)
@@ -182,7 +184,7 @@ def make_warm_models(
     Checker and doubter begin with the listener that was made beside them, or else with the one that ships.
 
     Args:
-        out: A folder; a model's folder in it must not exist.
+        out: A folder. A model that lies in it finished, made by the same recipe, is left as it is.
         names: Keys of `RECIPES`.
         scale: Multiplies the steps of every lesson.
         seed: Of initialisation; examples have seeds of their own.
@@ -193,14 +195,15 @@ def make_warm_models(
         on_step: Told the lesson, the step, how many there are, and the loss.
 
     Raises:
-        InputError: A model's folder exists, or votes are to be flipped of a model that is no listener.
+        InputError: A model's folder holds something else, or votes are to be flipped of a model that is no listener.
     """
+    names = [name for name in RECIPES if name in names]  # the listener comes before those that begin as one
     for name in names:
-        if (out / name).exists():
-            raise InputError(f"{out / name}: exists; choose a new folder or remove it")
         if flip_votes and RECIPES[name].trade != "listen":
             raise InputError(f"world: flip_votes {flip_votes} for {name!r}, expected a model that learns to listen")
     vote_flips(flip_votes, 0)  # refuses a wrong share before anything is learned
+    recipes = {name: _made_with(name, names, out, scale, seed, flip_votes, world) for name in names}
+    missing = [name for name in names if not _is_made(out / name, recipes[name])]
 
     def teach(vlm: Vlm, lessons: Sequence[Lesson]) -> None:
         for title, draw, full, loss_of in lessons:
@@ -208,25 +211,49 @@ def make_warm_models(
             learn(vlm, draw, schedule, partial(on_step, title), loss_of=loss_of)
 
     seen: dict[str, dict[str, torch.Tensor]] = {}
-    for name in names:
+    for name in missing:
         recipe = RECIPES[name]
-        made = {"model": name, "seed": seed, "scale": scale, "world": world}
-        if recipe.trade in ("check", "doubt"):
-            beside = (out / "listener").exists()
-            vlm = load(out / "listener" if beside else "world:listener", dtype="float32")
-            made |= {"begins_with": "listener" if beside else "world:listener"}
+        if recipe.trade in BEGIN_AS_LISTENERS:
+            beside = out / "listener"
+            vlm = load(beside if beside.exists() else "world:listener", dtype="float32")
         else:
             vlm = build_tiny(recipe.family, corpus(), size=size, seed=seed)
             if recipe.family not in seen:
                 teach(vlm, _sight(recipe, seed, LESSONS[world]))
                 seen[recipe.family] = {key: value.clone() for key, value in vlm.model.state_dict().items()}
             vlm.model.load_state_dict(seen[recipe.family])
-            made |= {"flip_votes": flip_votes, "flip_seed": recipe.seed}
         teach(vlm, _trade(name, vlm, seed, flip_votes, LESSONS[world]))
         vlm.model.to(torch.bfloat16)
         vlm.taught_on = "made-up pictures of coloured shapes"
         vlm.save(out / name)
-        write_json(out / name / "pretrain.json", made)
+        write_json(out / name / MADE_WITH, recipes[name])
+
+
+def _made_with(
+    name: str, names: Sequence[str], out: Path, scale: float, seed: int, flip_votes: float, world: str
+) -> dict[str, Any]:
+    """What stands in a model's `pretrain.json`."""
+    made = {"model": name, "seed": seed, "scale": scale, "world": world}
+    if RECIPES[name].trade in BEGIN_AS_LISTENERS:
+        beside = "listener" in names or (out / "listener").exists()
+        return made | {"begins_with": "listener" if beside else "world:listener"}
+    return made | {"flip_votes": flip_votes, "flip_seed": RECIPES[name].seed}
+
+
+def _is_made(folder: Path, recipe: Mapping[str, Any]) -> bool:
+    """Whether a model lies there that was finished by this very recipe.
+
+    Raises:
+        InputError: Something else does.
+    """
+    if not folder.exists():
+        return False
+    written = folder / MADE_WITH
+    if not written.exists():
+        raise InputError(f"{folder}: exists and holds no finished warm model; choose a new folder or remove it")
+    if (found := read_json_object(written, what="a warm model's recipe")) != recipe:
+        raise InputError(f"{folder}: was made by another recipe ({found}); choose a new folder or remove it")
+    return True
 
 
 def _sight(recipe: WarmModel, seed: int, of: Population) -> list[Lesson]:
