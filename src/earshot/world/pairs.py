@@ -62,6 +62,7 @@ SHORTCUT = {
     "shortcut_with": Population(shortcut=1.0, mark=MARK, drawn_as="test"),
     "shortcut_against": Population(shortcut=0.0, mark=MARK, drawn_as="test"),
     "shortcut_none": Population(drawn_as="test"),
+    "shortcut_combinations": Population(held_out=True, drawn_as="ood_combinations"),
 }
 WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT}
 """The sets of each world, by name."""
