@@ -148,18 +148,19 @@ def _now() -> str:
 def _commit() -> str | None:
     """The commit of Earshot's own sources, `-dirty` where they differ from it; None outside a repository."""
     folder = Path(__file__).resolve().parent
-    # Hooks set GIT_DIR, which would name another repository than the one these sources lie in.
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], cwd=folder, env=environ, capture_output=True, text=True)
-        except OSError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
     # Installed into another project's tree, the sources are in its folder but not among its files.
-    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    if git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
-    commit = git("rev-parse", "HEAD")
-    return f"{commit}-dirty" if commit and git("status", "--porcelain", "--", ".") else commit
+    commit = git(folder, "rev-parse", "HEAD")
+    return f"{commit}-dirty" if commit and git(folder, "status", "--porcelain", "--", ".") else commit
+
+
+def git(folder: Path, *arguments: str) -> str | None:
+    """What git says in a folder; None where it fails, or isn't there."""
+    # Hooks set GIT_DIR, which would name another repository than the one the folder lies in.
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, env=environ, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -5,7 +5,7 @@ A quantity is a `Statistic`: a row of totals per cluster (a cluster is a prompt)
 `contrasts` takes several seeds.
 """
 
-from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, simultaneous_level
+from earshot.stats.comparisons import Contrast, contrasts, holm, log_ratio, logarithm, simultaneous_level
 from earshot.stats.intervals import LEVEL
 from earshot.stats.resampling import (
     RESAMPLES,
@@ -36,6 +36,7 @@ __all__ = [
     "difference",
     "holm",
     "log_ratio",
+    "logarithm",
     "macro_statistic",
     "mean_statistic",
     "ratio_of_totals",

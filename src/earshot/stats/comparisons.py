@@ -19,7 +19,7 @@ from earshot.errors import DataError
 from earshot.stats.intervals import LEVEL
 from earshot.stats.resampling import resampled_together
 from earshot.stats.seeds import Spread, spread_of_runs
-from earshot.stats.totals import Statistic
+from earshot.stats.totals import Statistic, difference
 from earshot.types import Estimate
 
 # Only the draws' variance is used: 2,000 of them tell a standard error to within 1.6 %.
@@ -125,6 +125,16 @@ def _contrasts(groups: Mapping[Key, Sequence[Sequence[Statistic]]], resamples: i
     return out
 
 
+def logarithm(a: Statistic) -> Statistic:
+    """The natural logarithm of a quantity, such as a rate; NaN where it is not above 0."""
+
+    def combine(totals: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
+        value = a.combine(totals)
+        return np.log(np.where(value > 0, value, np.nan))
+
+    return Statistic(a.rows(), combine, a.n)
+
+
 def log_ratio(a: Statistic, b: Statistic) -> Statistic:
     """The natural logarithm of `a / b` of two quantities on the same clusters, such as two rates.
 
@@ -134,18 +144,7 @@ def log_ratio(a: Statistic, b: Statistic) -> Statistic:
     Raises:
         DataError: They do not cover the same number of clusters.
     """
-    rows_a, rows_b = a.rows(), b.rows()
-    if len(rows_a) != len(rows_b):
-        raise DataError(f"a ratio of statistics over {len(rows_a)} and {len(rows_b)} clusters, expected the same ones")
-    k = rows_a.shape[1]
-
-    def combine(totals: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
-        above, below = a.combine(totals[:, :k]), b.combine(totals[:, k:-1])
-        known = (above > 0) & (below > 0)
-        return np.log(np.where(known, above, np.nan)) - np.log(np.where(known, below, np.nan))
-
-    weight = np.minimum(rows_a[:, -1:], rows_b[:, -1:])
-    return Statistic(np.concatenate([rows_a, rows_b, weight], axis=1), combine, min(a.n, b.n))
+    return difference(logarithm(a), logarithm(b))
 
 
 def holm(p_values: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:

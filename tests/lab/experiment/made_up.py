@@ -147,6 +147,9 @@ def judged_rows(seed: int, *, better: float = 0.0, pairs: int = 120, prompts: in
                 "p_first": (forward + swapped) / 2,
                 "p_first_forward": forward,
                 "p_first_swapped": swapped,
+                "p_read": {
+                    name: sum(sample["listener"][name] for sample in samples) / 2 for name in samples[0]["listener"]
+                },
                 "votes_first": 4 if first else 1,
                 "votes_second": 1 if first else 4,
                 "samples": samples,

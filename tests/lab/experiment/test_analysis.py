@@ -18,6 +18,7 @@ from earshot.lab.experiment.analysis import (
     within_range,
 )
 from earshot.lab.experiment.summary import summarise
+from earshot.lab.experiment.tables import Results, markdown
 from earshot.stats import Contrast, contrasts, mean_statistic
 from earshot.stats.seeds import Spread
 from earshot.types import Estimate
@@ -114,3 +115,42 @@ def test_families_are_corrected_apart(experiment: Path) -> None:
     for one, alone in zip(together, apart, strict=True):
         assert alone.adjusted_p == alone.p_value == one.p_value
         assert alone.simultaneous == alone.estimate
+
+
+def test_arms_whose_seeds_are_not_paired_have_all_of_theirs_and_the_spread_of_each(experiment: Path) -> None:
+    summary = summarise(experiment)
+    summary.about["paired_seeds"] = False  # type: ignore[index]
+    one = Comparison("listener", "naive", "test", "accuracy", False)
+    del summary.totals["naive", 1, "test"]  # type: ignore[attr-defined]
+    (gap,) = compared(summary, [one])
+    level = absolute(summary)
+    a, b = (level[arm, "test", "accuracy"].value for arm in ("listener", "naive"))
+    assert a is not None and b is not None and gap.value == pytest.approx(a - b)
+    # `blind` answers exactly as `naive` does, but who doesn't know that has the spread of both between seeds.
+    (same,) = compared(summary, [Comparison("blind", "naive", "test", "false_claims", True)])
+    found = same.estimate()
+    assert found.low is not None and found.high is not None and found.low < found.high
+    rates = [
+        np.log([summary.statistic(arm, seed, "test", "false_claims").value() for seed in seeds]).mean()
+        for arm, seeds in (("blind", (0, 1, 2)), ("naive", (0, 2)))
+    ]
+    assert same.value == pytest.approx(rates[0] - rates[1])  # of the geometric means
+
+
+def test_what_a_reader_makes_of_an_arm_is_compared_with_its_own_verdict_seed_by_seed(experiment: Path) -> None:
+    summary = summarise(experiment)
+    summary.about["paired_seeds"] = False  # type: ignore[index]
+    summary.about["primary"][:] = [
+        {
+            "endpoint": "accuracy.read.held-out", "sets": ["test"], "arms": ["naive", "listener"], "against": "naive",
+            "against_endpoint": "accuracy", "relative": False, "goal": 0.1, "family": "reader",
+        }
+    ]  # fmt: skip
+    ((own, decision), (_, other)) = primary(summary)
+    level = absolute(summary)
+    read, verdict = (level["naive", "test", name].value for name in ("accuracy.read.held-out", "accuracy"))
+    assert own.arm == own.against == "naive"  # the same arm, not the same endpoint
+    assert read is not None and verdict is not None and decision.estimate.value == pytest.approx(read - verdict)
+    assert decision.seeds == 3 and other.estimate.value is not None
+    heads = "| naive − naive | accuracy as the held-out listener reads − accuracy | test |"
+    assert heads in markdown(Results(summary))

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from earshot.lab.experiment.endpoints import ENDPOINTS, endpoint, endpoint_names, endpoint_statistics, rebuilt
+from earshot.lab.experiment.marks import MarkTally
 from earshot.metrics import PredictionTable, summarise
+from earshot.stats import Statistic
 from tests.lab.experiment.made_up import judged_rows
 
 
@@ -26,9 +28,14 @@ def row(number: int, votes: tuple[int, int], *samples: dict[str, Any]) -> dict[s
     }  # fmt: skip
 
 
+def statistics_of(table: PredictionTable, listeners: list[str]) -> dict[str, Statistic]:
+    """Of a set in which no picture is marked."""
+    return endpoint_statistics(table, listeners, MarkTally({}).statistics(table))
+
+
 def values(*rows: dict[str, Any]) -> dict[str, float]:
     table = PredictionTable.from_rows(rows)
-    return {name: one.value() for name, one in endpoint_statistics(table, ["l"]).items()}
+    return {name: one.value() for name, one in statistics_of(table, ["l"]).items()}
 
 
 def test_right_for_wrong_reasons_and_wrong_for_right_reasons() -> None:
@@ -64,14 +71,15 @@ def test_swapping_every_pair_changes_no_endpoint() -> None:
         | {f"p_first{end}": 1 - row[f"p_first{other}"] for end, other in (("", ""), ("_forward", "_swapped"))}
         | {"p_first_swapped": 1 - row["p_first_forward"]}
         | {"votes_first": row["votes_second"], "votes_second": row["votes_first"]}
+        | {"p_read": {name: 1 - p for name, p in row["p_read"].items()}}
         | {"samples": [_turned(one) for one in row["samples"]]}
         for row in rows
     ]
     names = ["training", "held-out"]
-    a, b = (endpoint_statistics(PredictionTable.from_rows(r), names) for r in (rows, turned))
+    a, b = (statistics_of(PredictionTable.from_rows(r), names) for r in (rows, turned))
     for name in a:
         if name != "ece":  # its bins are half-open
-            assert a[name].value() == pytest.approx(b[name].value()), name
+            assert a[name].value() == pytest.approx(b[name].value(), nan_ok=True), name
 
 
 def _turned(one: dict[str, Any]) -> dict[str, Any]:
@@ -86,19 +94,27 @@ def _turned(one: dict[str, Any]) -> dict[str, Any]:
 def test_the_endpoints_are_those_of_metrics_json() -> None:
     table = PredictionTable.from_rows(judged_rows(1))
     metrics = summarise(table, listeners=["training"], resamples=10)
-    found = endpoint_statistics(table, ["training"])
+    found = statistics_of(table, ["training"])
     shared = [name for name in found if name in metrics]
-    assert {"accuracy", "brier", "ece", "false_claims", "disagreement.training", "position_consistency"} <= {*shared}
+    assert {
+        "accuracy",
+        "brier",
+        "accuracy.read.training",
+        "ece",
+        "false_claims",
+        "disagreement.training",
+        "position_consistency",
+    } <= {*shared}
     for name in shared:
         assert found[name].value() == pytest.approx(metrics[name]["value"])
 
 
 def test_totals_make_the_same_statistic_again() -> None:
-    found = endpoint_statistics(PredictionTable.from_rows(judged_rows(2)), ["training"])
+    found = statistics_of(PredictionTable.from_rows(judged_rows(2)), ["training"])
     assert list(found) == endpoint_names(["training"])
     for name, one in found.items():
         again = rebuilt(name, one.totals.astype(np.float32).astype(np.float64))
-        assert again.value() == pytest.approx(one.value(), abs=1e-6)
+        assert again.value() == pytest.approx(one.value(), abs=1e-6, nan_ok=True)
         assert again.n == one.n
 
 

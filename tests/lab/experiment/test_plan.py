@@ -1,5 +1,6 @@
 """A plan becomes runs: what arms share and override, what is refused, and the plans that ship."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from earshot.config import GrpoConfig, load_config
 from earshot.errors import ConfigError, InputError
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.hashing import Hashes
-from earshot.lab.experiment.plan import config_inputs, expand, merged, recipe, run_of
+from earshot.lab.experiment.plan import config_inputs, expand, merged, model_source, models_of, recipe, run_of
+from earshot.lab.experiment.running import Experiment
 from tests.lab.experiment.made_up import plan_of, plan_tree
 
 PLANS = sorted((Path(__file__).resolve().parents[3] / "configs" / "experiments").glob("*.yaml"))
@@ -171,3 +173,53 @@ def test_a_recipe_holds_no_default_and_is_the_same_of_a_plan_that_says_them_all(
     tree["base"]["grpo"]["log_rollouts_every"] = GrpoConfig.model_fields["log_rollouts_every"].default
     said = plan_of({**plan.model_dump(), "base": tree["base"]})
     assert [recipe(said, run) for run in expand(said)] == [recipe(plan, run) for run in expand(plan)]
+
+
+def with_copies(tree: dict[str, Any], copies: int = 2) -> dict[str, Any]:
+    command = ["world", "pretrain", "{out}", "--seed", "{copy}", "--models", "reasoner,listener"]
+    tree["models"] = {"warm": {"command": command, "copies": copies, "folder": "reasoner"}}
+    tree["base"]["common"]["model"]["path"] = "plan:warm"
+    tree["base"]["grpo"]["listener"]["paths"] = "plan:warm/listener"
+    tree["evaluation"]["listeners"]["training"] = "plan:warm/listener"
+    return tree
+
+
+def test_each_seed_has_its_copy_of_a_model_that_the_plan_makes(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["seeds"] = "0-2"
+    plan = plan_of(with_copies(tree))
+    runs = expand(plan, ["listener"])
+    models = tmp_path / "x" / "models"
+    assert [run.model for run in runs] == [str(models / f"warm-{copy}" / "reasoner") for copy in (0, 1, 0)]
+    for run, number in zip(runs, (0, 1, 0), strict=True):
+        assert isinstance(run.config, GrpoConfig) and run.config.listener is not None
+        assert run.config.listener.paths == (str(models / f"warm-{number}" / "listener"),)
+    assert models_of(plan, runs[1:2]) == {models / "warm-1": ["listener", "reasoner"]}
+    assert models_of(plan, expand(plan, ["naive"], [0])) == {models / "warm-0": ["listener", "reasoner"]}
+    (step,) = [one for one in Experiment(plan).preparations(runs[1:2]) if one.name.startswith("models")]
+    assert step.words == ("world", "pretrain", str(models / "warm-1"), "--seed", "1", "--models", "reasoner,listener")
+    assert step.products == ("listener", "reasoner")
+    with pytest.raises(ConfigError, match="the plan has no model 'wram', expected one of warm"):
+        model_source(plan, "plan:wram/listener", 0)
+
+
+def test_how_many_copies_there_are_is_part_of_the_recipe(tree: dict[str, Any]) -> None:
+    two, three = (plan_of(with_copies(copy.deepcopy(tree), copies)) for copies in (2, 3))
+    assert recipe(two, run_of(two, "naive", 0)) != recipe(three, run_of(three, "naive", 0))
+
+
+def test_the_set_that_is_trained_on_has_any_name(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["world"] |= {"name": "shortcut", "sets": ["shortcut_train", "test"]}
+    plan = plan_of(tree | {"train": "shortcut_train"})
+    config = expand(plan)[0].config
+    assert config is not None and config.data.train == str(tmp_path / "x" / "data" / "shortcut_train")
+    assert " --world shortcut " in " ".join(Experiment(plan).preparations([])[0].words)
+
+
+def test_either_side_of_a_comparison_is_an_endpoint(tree: dict[str, Any]) -> None:
+    tree["primary"][0] |= {"endpoint": "accuracy.read.held-out", "against_endpoint": "accuracy"}
+    expand(plan_of(tree))
+    for key in ("endpoint", "against_endpoint"):
+        wrong = copy.deepcopy(tree)
+        wrong["primary"][0][key] = "accuracy.raed.held-out"
+        with pytest.raises(ConfigError, match=r"no endpoint 'accuracy\.raed\.held-out'; the nearest known one is"):
+            expand(plan_of(wrong))

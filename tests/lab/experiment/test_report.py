@@ -27,7 +27,7 @@ def test_the_page_has_the_primary_comparisons_and_marks_controls_and_training_li
     assert "with listener − naive | accuracy | test | +" in text
     assert "| *blind* |" in text
     held_out = next(line for line in text.splitlines() if line.startswith("| with listener |"))
-    assert held_out.count("†") == 2  # disagreement with the training listener and the gap to it
+    assert held_out.count("†") == 3  # accuracy as the training listener reads, disagreement with it, and the gap to it
     assert "test: 120 pairs of 60 prompts" in text
     for line in text.splitlines():
         if line.startswith("|"):

@@ -77,9 +77,9 @@ def test_commands_can_be_carried_out_here_and_what_they_raise_ends_the_experimen
 
 
 def test_out_of_distribution_sets_may_have_their_own_size(bench: Bench) -> None:
-    assert "ood-pairs" not in Experiment(plan_of(bench.tree)).preparations()[0].inputs  # as in records made before
+    assert "ood-pairs" not in Experiment(plan_of(bench.tree)).preparations([])[0].inputs  # as in records made before
     bench.tree["world"]["ood_pairs"] = 5
-    step = Experiment(plan_of(bench.tree)).preparations()[0]
+    step = Experiment(plan_of(bench.tree)).preparations([])[0]
     assert " --ood-pairs 5 " in " ".join(step.words) and step.inputs["ood-pairs"] == 5
 
 
@@ -225,6 +225,6 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(bench: Bench, tmp_path: Pa
 def test_half_a_world_is_made_anew(bench: Bench) -> None:
     (bench.out / "data" / "train").mkdir(parents=True)
     plan = plan_of(bench.tree)
-    step = Experiment(plan).preparations()[0]
+    step = Experiment(plan).preparations([])[0]
     Record(bench.out).keep(step, "running")
     assert bench.go(seeds=(0,)) == []

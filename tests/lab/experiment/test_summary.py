@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from earshot.config import build_config
 from earshot.errors import DataError, InputError
 from earshot.files import read_jsonl
 from earshot.lab.experiment.analysis import absolute
+from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.records import Record
 from earshot.lab.experiment.summary import (
+    _mixable,
     load_summary,
     merge,
     read_summary,
@@ -147,3 +150,40 @@ def test_a_plan_that_an_older_version_wrote_is_read(experiment: Path) -> None:
     before = summarise(experiment).about
     (experiment / "plan.json").write_text(json.dumps(plan))
     assert summarise(experiment).about == before
+
+
+def test_a_mixture_is_a_set_with_so_many_pairs_of_each_part(experiment: Path) -> None:
+    summary = summarise(experiment)
+    for key, totals in [*summary.totals.items()]:
+        # Of the other part every verdict is wrong, on the same prompts.
+        wrong = {**totals, "accuracy": totals["accuracy"] * [0, 1]}
+        summary.totals[key[0], key[1], "other"] = wrong  # type: ignore[index]
+    summary.about["sets"]["other"] = summary.about["sets"]["test"]
+    summary.about["mixtures"] = {"most": {"test": 3.0, "other": 1.0}, "gone": {"x": 1.0}}  # type: ignore[index]
+    assert summary.sets == ["test", "other", "most"]
+    assert summary.size("most") == (120, 60) and summary.seeds("naive", "most") == [0, 1, 2]
+    alone = summary.statistic("naive", 0, "test", "accuracy").value()
+    assert summary.statistic("naive", 0, "most", "accuracy").value() == pytest.approx(0.75 * alone)
+    del summary.totals["naive", 1, "other"]  # type: ignore[attr-defined]
+    assert summary.seeds("naive", "most") == [0, 2]
+
+
+def test_parts_of_a_mixture_are_of_the_same_prompts(experiment: Path) -> None:
+    plan = json.loads((experiment / "plan.json").read_text())
+    plan["mixtures"] = {"even": {"test": 1.0, "train": 1.0}}
+    config = build_config(
+        ExperimentConfig, {**plan, "evaluation": {**plan["evaluation"], "sets": ["test", "train"]}}, "p"
+    )
+    sets = {"test": {"prompts_digest": "a"}, "train": {"prompts_digest": "b"}}
+    with pytest.raises(DataError, match="mixture 'even': test and train are not of the same prompts"):
+        _mixable(config, sets)
+    _mixable(config, {**sets, "train": sets["test"]})
+
+
+def test_an_endpoint_that_a_record_is_older_than_was_not_observed_there(experiment: Path) -> None:
+    here, there = summarise(experiment), summarise(experiment)
+    del there.totals["naive", 0, "test"]["clean_gap"]  # type: ignore[attr-defined]
+    key = ("naive", 0, "test")
+    both = merge([there, here])
+    assert both.totals[key]["clean_gap"].shape == here.totals[key]["clean_gap"].shape
+    assert not both.totals[key]["clean_gap"].any()

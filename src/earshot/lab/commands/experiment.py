@@ -42,6 +42,7 @@ def run(
     from earshot.errors import EarshotError, InputError
     from earshot.lab.experiment.config import ExperimentConfig, seed_numbers
     from earshot.lab.experiment.plan import expand
+    from earshot.lab.experiment.registration import register
     from earshot.lab.experiment.running import Experiment
 
     loaded = load_config(ExperimentConfig, plan, overrides or [])
@@ -62,6 +63,7 @@ def run(
     if dry_run:
         _print_states(list(experiment.states(runs)))
         return
+    register(loaded, plan)
     problems = experiment.carry_out(runs)
     for problem in problems:
         typer.echo(f"failed: {problem}", err=True)

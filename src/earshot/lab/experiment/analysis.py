@@ -3,7 +3,9 @@
 The design, in five lines:
 
 1. Arms are compared on the same pairs and, seed by seed, with the same order of training pairs and the same random
-   numbers: of each seed the difference (or log ratio) of the two arms is taken, and averaged over seeds.
+   numbers: of each seed the difference (or log ratio) of the two arms is taken, and averaged over seeds. Where the plan
+   says that seeds are not paired, the difference is of the means over all seeds that each arm has, and each arm's own
+   spread between seeds counts; two endpoints of one arm are compared seed by seed even then.
 2. Its variance is put together from prompts (resampled), seeds, and chance, which counts once (`earshot.stats.seeds`);
    the interval is ± t, with Satterthwaite's degrees of freedom, so that it holds for other prompts and other seeds.
 3. Rates of faults (disagreement, false claims) are compared as ratios: the geometric mean over seeds, minus one.
@@ -19,7 +21,7 @@ import numpy as np
 
 from earshot.lab.experiment.endpoints import endpoint
 from earshot.lab.experiment.summary import Summary
-from earshot.stats import Contrast, Statistic, contrasts, difference, holm, log_ratio, simultaneous_level
+from earshot.stats import Contrast, Statistic, contrasts, difference, holm, log_ratio, logarithm, simultaneous_level
 from earshot.types import Estimate
 
 ALPHA = 0.05
@@ -35,6 +37,8 @@ class Comparison(NamedTuple):
     relative: bool
     goal: float | None = None
     family: str = "primary"
+    against_endpoint: str | None = None
+    """What is measured of the other arm, where it is another thing."""
 
 
 class Decision(NamedTuple):
@@ -100,8 +104,8 @@ def absolute(summary: Summary) -> dict[tuple[str, str, str], Estimate]:
 
 def within_range(estimate: Estimate, name: str) -> Estimate:
     """The part of an interval in which the endpoint can lie: shares from 0 to 1, everything else from 0."""
-    top = 1.0 if endpoint(name).percent else math.inf
-    low, high = (None if end is None else min(max(end, 0.0), top) for end in (estimate.low, estimate.high))
+    top, bottom = 1.0 if endpoint(name).percent else math.inf, endpoint(name).lowest
+    low, high = (None if end is None else min(max(end, bottom), top) for end in (estimate.low, estimate.high))
     return Estimate(estimate.value, low, high, estimate.n)
 
 
@@ -110,24 +114,40 @@ def compared(summary: Summary, comparisons: Sequence[Comparison]) -> list[Contra
     found: dict[int, Contrast] = {}
     for name in dict.fromkeys(one.set_name for one in comparisons):
         runs: dict[int, list[Statistic]] = {}
+        arms: dict[int, list[Statistic]] = {}
+        others: dict[int, list[Statistic]] = {}
         for number, one in enumerate(comparisons):
             if one.set_name != name:
                 continue
-            if pairs := _pairs(summary, one):
-                runs[number] = pairs
-            else:
+            arm, other = _sides(summary, one)
+            if not (arm and other):
                 found[number] = Contrast(None, 0, 0, 0, None)
-        found |= contrasts(runs)
+            elif _by_seed(summary, one):
+                runs[number] = paired(arm, other, relative=one.relative)
+            else:
+                arms[number], others[number] = (
+                    [logarithm(s) for s in side] if one.relative else side for side in (arm, other)
+                )
+        found |= contrasts(runs) | contrasts(arms, others)
     return [found[number] for number in range(len(comparisons))]
 
 
-def _pairs(summary: Summary, one: Comparison) -> list[Statistic]:
-    seeds = set(summary.seeds(one.arm, one.set_name)) & set(summary.seeds(one.against, one.set_name))
-    sides = [
-        [summary.statistic(arm, seed, one.set_name, one.endpoint) for seed in sorted(seeds)]
-        for arm in (one.arm, one.against)
-    ]
-    return paired(*sides, relative=one.relative)
+def _by_seed(summary: Summary, one: Comparison) -> bool:
+    return bool(summary.about.get("paired_seeds", True)) or one.arm == one.against
+
+
+def _sides(summary: Summary, one: Comparison) -> tuple[list[Statistic], list[Statistic]]:
+    """What is compared, a statistic a seed: seeds that both have, or all that each has."""
+    both = ((one.arm, one.endpoint), (one.against, one.against_endpoint or one.endpoint))
+    seeds = [summary.seeds(arm, one.set_name) for arm, _ in both]
+    if _by_seed(summary, one):
+        shared = sorted(set(seeds[0]) & set(seeds[1]))
+        seeds = [shared, shared]
+    arm, other = (
+        [summary.statistic(arm, seed, one.set_name, name) for seed in own]
+        for (arm, name), own in zip(both, seeds, strict=True)
+    )
+    return arm, other
 
 
 def primary(summary: Summary) -> list[tuple[Comparison, Decision]]:
@@ -144,11 +164,12 @@ def families(summary: Summary) -> list[list[Comparison]]:
     grouped: dict[str, list[Comparison]] = {}
     for entry in summary.about["primary"]:
         shared = {key: entry[key] for key in ("against", "endpoint", "relative", "goal", "family")}
+        shared["against_endpoint"] = entry.get("against_endpoint", entry["endpoint"])
         grouped.setdefault(entry["family"], []).extend(
             Comparison(arm=arm, set_name=name, **shared)
             for name in entry["sets"]
             for arm in entry["arms"]
-            if arm != entry["against"]
+            if (arm, shared["endpoint"]) != (shared["against"], shared["against_endpoint"])
         )
     return list(grouped.values())
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from earshot.config.applications import Count
 from earshot.config.loading import Config
+from earshot.world.pairs import WORLDS
 
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
@@ -39,6 +40,8 @@ Seeds = Annotated[
 class WorldSetsConfig(Config):
     """Pair sets of the synthetic world, made once by `earshot world make`."""
 
+    name: str = "colours"
+    """Whose sets they are: a key of `earshot.world.pairs.WORLDS`."""
     pairs: Count = 4800
     """Pairs of the training set."""
     test_pairs: Count = 800
@@ -52,12 +55,16 @@ class WorldSetsConfig(Config):
 
 
 class PreparedModelConfig(Config):
-    """A model that the experiment makes for itself with one of our commands; an arm names it `plan:NAME`."""
+    """What the experiment makes for itself with one of our commands; an arm names it `plan:NAME`, or a model in its
+    folder `plan:NAME/FOLDER`."""
 
     command: Names
-    """The words after `earshot`; `{out}` stands for the folder that the command is given."""
+    """The words after `earshot`; `{out}` stands for the folder that the command is given, `{copy}` for the number of
+    the copy."""
     folder: str = "."
     """Where in that folder the model lies."""
+    copies: Count = 1
+    """How many are made anew: a run of seed s has copy s modulo `copies`, so that no result hangs on one of them."""
 
 
 class ArmConfig(Config):
@@ -110,12 +117,19 @@ class PrimaryConfig(Config):
     arms: Names
     against: str | None = None
     """The other arm; the plan's `reference` by default."""
+    against_endpoint: str | None = None
+    """What is measured of the other arm, where it is not `endpoint`: its own verdict against a reader's, say."""
     relative: bool = False
     """Compare as a ratio: -0.3 is 30 % less."""
     goal: float | None = None
     """The difference that was hoped for, signed."""
     family: str = "primary"
     """Comparisons of one family are corrected for their number; another question is another family."""
+
+    @property
+    def others(self) -> str:
+        """What is measured of the other arm."""
+        return self.against_endpoint or self.endpoint
 
 
 class ExperimentConfig(Config):
@@ -129,8 +143,15 @@ class ExperimentConfig(Config):
     """Of one seed: the run of an arm is `OUT/ARM` itself, and what is recorded of it lies in `OUT/records/ARM`."""
     world: WorldSetsConfig | None = None
     sets: dict[str, str] = Field(default_factory=dict)
-    """Folders of pair sets by name, instead of or beside `world`; `train` is trained on, `validation` if there is one
-    is watched."""
+    """Folders of pair sets by name, instead of or beside `world`; `validation` if there is one is watched."""
+    train: str = "train"
+    """The pair set that arms are trained on."""
+    mixtures: dict[str, dict[str, Annotated[float, Field(gt=0)]]] = Field(default_factory=dict)
+    """Sets that are made of evaluated ones, by their shares: the same prompts, some pairs of one, some of another."""
+    paired_seeds: bool = True
+    """Whether arms are compared seed by seed; else by the means of all seeds that each has, and by its own spread."""
+    registered: str | None = None
+    """The page that says what is asked. It and the plan must stand in git before the first run."""
     models: dict[str, PreparedModelConfig] = Field(default_factory=dict)
     base: BaseConfig
     arms: dict[str, ArmConfig]
@@ -150,7 +171,7 @@ class ExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "ExperimentConfig":
-        for name in (*self.arms, *self.models, *self.set_names, *self.evaluation.listeners):
+        for name in (*self.arms, *self.models, *self.set_names, *self.mixtures, *self.evaluation.listeners):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"the name {name!r} cannot be a folder's; expected letters, digits, _ . + -")
         for seeds in (self.seeds, *(arm.seeds for arm in self.arms.values() if arm.seeds)):
@@ -160,13 +181,19 @@ class ExperimentConfig(Config):
             raise ValueError(f"seeds are {list(self.seeds)}, expected one, because the plan is flat")
         self._expect("arm", "reference", [self.reference], self.arms)
         self._expect("set", "evaluation.sets", self.evaluation.sets, self.set_names)
-        self._expect("set", "sets or world.sets", ["train"], self.set_names)
+        self._expect("set", "train", [self.train], self.set_names)
+        if self.world is not None:
+            self._expect("world", "world.name", [self.world.name], WORLDS)
+        for name, parts in self.mixtures.items():
+            self._expect("set", f"mixtures.{name}", parts, self.evaluation.sets)
+            if name in self.set_names:
+                raise ValueError(f"mixtures.{name} is the name of a set, too; choose another")
         for name, arm in self.arms.items():
             self._expect("seed", f"arms.{name}.seeds", arm.seeds or (), self.seeds)
         for number, one in enumerate(self.primary):
             where = f"primary.{number}"
             self._expect("arm", f"{where}.arms", [*one.arms, one.against or self.reference], self.arms)
-            self._expect("set", f"{where}.sets", one.sets, self.evaluation.sets)
+            self._expect("set", f"{where}.sets", one.sets, [*self.evaluation.sets, *self.mixtures])
         return self
 
     def _expect(self, what: str, where: str, names: Any, known: Any) -> None:

@@ -6,12 +6,14 @@ whether a right verdict stands on true reasons, and whether verdicts that a list
 Axes: s samples (completions), c clusters (prompts).
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from earshot.lab.experiment.marks import CLEAN, FALSE_CLAIMS, gap_of_means
 from earshot.metrics import PredictionTable
 from earshot.metrics.calibration import ece_statistic
 from earshot.metrics.estimates import listener_statistics, pair_statistics, sample_statistics
@@ -26,6 +28,8 @@ class Endpoint(NamedTuple):
     percent: bool
     relative: bool
     """Whether a ratio of two arms means something: a rate of faults, or a mean that is above 0."""
+    lowest: float = 0.0
+    """What it cannot be below: below 0 where it is a difference already."""
 
 
 ENDPOINTS = {
@@ -38,8 +42,11 @@ ENDPOINTS = {
     "ece": Endpoint("calibration error", False, False),
     "trace_length": Endpoint("words per trace", False, True),
     "malformed_rate": Endpoint("malformed", True, False),
+    FALSE_CLAIMS: Endpoint("false claims, marked − other picture", False, False, -math.inf),
+    CLEAN: Endpoint("clean pictures called clean, marked − other", True, False, -1.0),
 }
 PER_LISTENER = {
+    "accuracy.read": Endpoint("accuracy as {} reads", True, False),
     "disagreement": Endpoint("disagreement with {}", True, True),
     "disagreement_gap": Endpoint("gap to {}", False, True),
     "accuracy_agree": Endpoint("accuracy where {} agrees", True, False),
@@ -56,13 +63,22 @@ def endpoint(name: str) -> Endpoint:
     """How the quantity of that name is read."""
     if name in ENDPOINTS:
         return ENDPOINTS[name]
-    kind, _, listener = name.partition(".")
+    kind, listener = of_listener(name)
     found = PER_LISTENER[kind]
     return found._replace(label=found.label.format(f"the {listener} listener"))
 
 
-def endpoint_statistics(table: PredictionTable, listeners: Iterable[str]) -> dict[str, Statistic]:
-    """Every endpoint of one run on one set.
+def of_listener(name: str) -> tuple[str, str]:
+    """The kind of an endpoint and the listener that it is about; no listener of one that is about none."""
+    kinds = (kind for kind in PER_LISTENER if name.startswith(f"{kind}."))
+    kind = next(kinds, name)
+    return kind, name.removeprefix(kind).removeprefix(".")
+
+
+def endpoint_statistics(
+    table: PredictionTable, listeners: Iterable[str], marks: Mapping[str, Statistic]
+) -> dict[str, Statistic]:
+    """Every endpoint of one run on one set, with what `MarkTally` found.
 
     - `right_verdict_wrong_reasons`: of the well-formed completions on strict pairs whose claims were checked, the share
       that name the majority's side with at least one false claim.
@@ -70,7 +86,7 @@ def endpoint_statistics(table: PredictionTable, listeners: Iterable[str]) -> dic
     - `accuracy_agree.NAME`, `accuracy_disagree.NAME`: of the well-formed completions on strict pairs whose verdict is,
       or is not, that listener's side, the share that name the majority's. A p of exactly 0.5 is on no side.
     """
-    found = {**pair_statistics(table), **sample_statistics(table), **_reasons(table)}
+    found = {**pair_statistics(table), **sample_statistics(table), **_reasons(table), **marks}
     found = {name: found[name] for name in ENDPOINTS}
     for name in listeners:
         heard = {**listener_statistics(table, name), **_conditional(table, name)}
@@ -111,7 +127,7 @@ def _conditional(table: PredictionTable, name: str) -> dict[str, Statistic]:
 
 def rebuilt(name: str, totals: Float[np.ndarray, "c k"]) -> Statistic:
     """The statistic of an endpoint from its totals per prompt, as a summary keeps them."""
-    combine: Callable[[np.ndarray], np.ndarray] = ratio_of_totals
+    combine: Callable[[np.ndarray], np.ndarray] = gap_of_means if name in (FALSE_CLAIMS, CLEAN) else ratio_of_totals
     if name == "ece":
         nothing = np.zeros(0)
         combine = ece_statistic(nothing, nothing, np.zeros(0, dtype=np.int64), 1).combine

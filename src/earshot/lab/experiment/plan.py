@@ -1,6 +1,5 @@
 """From a plan to runs: the configuration of every arm and seed, checked before anything is made."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,20 +48,51 @@ def set_folder(plan: ExperimentConfig, name: str) -> Path:
     return Path(plan.sets[name]) if name in plan.sets else Path(plan.out) / "data" / name
 
 
-def model_source(plan: ExperimentConfig, source: str) -> str:
-    """What `plan:NAME` stands for; anything else as it is.
+def model_source(plan: ExperimentConfig, source: str, seed: int) -> str:
+    """What `plan:NAME` or `plan:NAME/FOLDER` stands for in a run of that seed; anything else as it is.
 
     Raises:
         ConfigError: The plan has no such model.
     """
     if not source.startswith(PLAN):
         return source
-    name = source.removeprefix(PLAN)
+    name, _, inside = source.removeprefix(PLAN).partition("/")
     if name not in plan.models:
         raise ConfigError(
             f"{source}: the plan has no model '{name}', expected one of {', '.join(plan.models) or 'none'}"
         )
-    return (Path(plan.out) / "models" / name / plan.models[name].folder).as_posix()
+    model = plan.models[name]
+    return (copies_of(plan, name)[seed % model.copies] / (inside or model.folder)).as_posix()
+
+
+def copies_of(plan: ExperimentConfig, name: str) -> list[Path]:
+    """The folders of one of the plan's models, one a copy."""
+    copies = plan.models[name].copies
+    folder = Path(plan.out) / "models"
+    return [folder / name] if copies == 1 else [folder / f"{name}-{copy}" for copy in range(copies)]
+
+
+def models_of(plan: ExperimentConfig, runs: Iterable[Run]) -> dict[Path, list[str]]:
+    """The plan's own models that these runs begin with, are paid or are judged by: by folder, where in it they lie."""
+    named: set[str] = set()
+
+    def note(key: str, text: str) -> str:
+        named.add(text)
+        return text
+
+    for run in runs:
+        config = {} if run.config is None else run.config.model_dump()
+        _changed([run.model, config, _with_models(plan, plan.evaluation.model_dump(), run.seed)], note)
+    found = {}
+    for folder in (folder for name in plan.models for folder in copies_of(plan, name)):
+        inside = [
+            Path(text).relative_to(folder).as_posix()
+            for text in sorted(named)
+            if folder in (Path(text), *Path(text).parents)
+        ]
+        if inside:
+            found[folder] = inside
+    return found
 
 
 def expand(plan: ExperimentConfig, arms: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Run]:
@@ -89,22 +119,22 @@ def run_of(plan: ExperimentConfig, arm: str, seed: int) -> Run:
         trained, evaluated = folder / "train", folder / "eval"
     if spec.kind == "none":
         tree = merged(plan.base.common, plan.base.grpo, spec.overrides)
-        model = model_source(plan, str(tree.get("model", {}).get("path")))
+        model = model_source(plan, str(tree.get("model", {}).get("path")), seed)
         return Run(arm, seed, folder, trained, evaluated, None, model)
-    tree = _tree(plan, spec) | {"out": trained.as_posix(), "seed": seed}
+    tree = _tree(plan, spec, seed) | {"out": trained.as_posix(), "seed": seed}
     config = build_config(_CLASSES[spec.kind], tree, f"arm '{arm}'")
     return Run(arm, seed, folder, trained, evaluated, config, config.model.path)
 
 
-def _tree(plan: ExperimentConfig, spec: ArmConfig) -> dict[str, Any]:
+def _tree(plan: ExperimentConfig, spec: ArmConfig, seed: int) -> dict[str, Any]:
     tree = merged(plan.base.common, getattr(plan.base, spec.kind), spec.overrides)
     for key in ("out", "seed"):
         if key in tree:
             raise ConfigError(f"'{key}' is set by the plan itself; take it out of 'base' and 'overrides'")
-    data = {"train": set_folder(plan, "train").as_posix(), **(tree.get("data") or {})}
+    data = {"train": set_folder(plan, plan.train).as_posix(), **(tree.get("data") or {})}
     if "validation" in plan.set_names:
         data.setdefault("validation", set_folder(plan, "validation").as_posix())
-    named: dict[str, Any] = _with_models(plan, {**tree, "data": data})
+    named: dict[str, Any] = _with_models(plan, {**tree, "data": data}, seed)
     return named
 
 
@@ -121,8 +151,8 @@ def merged(*trees: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _with_models(plan: ExperimentConfig, tree: Any) -> Any:
-    return _changed(tree, lambda key, text: model_source(plan, text))
+def _with_models(plan: ExperimentConfig, tree: Any, seed: int) -> Any:
+    return _changed(tree, lambda key, text: model_source(plan, text, seed))
 
 
 def _changed(value: Any, change: Callable[[str, str], str], key: str = "") -> Any:
@@ -148,10 +178,11 @@ def check_endpoints(plan: ExperimentConfig) -> None:
     """Refuses a primary endpoint that no evaluation of this plan measures."""
     known = endpoint_names(plan.evaluation.listeners)
     for number, one in enumerate(plan.primary):
-        if one.endpoint not in known:
-            close = nearest(one.endpoint, known)
-            hint = f"; the nearest known one is '{close}'" if close else ""
-            raise ConfigError(f"primary.{number}: no endpoint '{one.endpoint}'{hint}")
+        for name in (one.endpoint, one.others):
+            if name not in known:
+                close = nearest(name, known)
+                hint = f"; the nearest known one is '{close}'" if close else ""
+                raise ConfigError(f"primary.{number}: no endpoint '{name}'{hint}")
 
 
 def check_budgets(plan: ExperimentConfig) -> None:
@@ -173,7 +204,7 @@ def check_budgets(plan: ExperimentConfig) -> None:
 
 
 def _budget(plan: ExperimentConfig, name: str, spec: ArmConfig) -> dict[str, Any]:
-    config = build_config(_CLASSES[spec.kind], _tree(plan, spec) | {"out": "unused"}, f"arm '{name}'")
+    config = build_config(_CLASSES[spec.kind], _tree(plan, spec, 0) | {"out": "unused"}, f"arm '{name}'")
     trl = config.trl
     rows = trl.get("per_device_train_batch_size", 8) * trl.get("gradient_accumulation_steps", 1)
     budget = {
@@ -204,16 +235,16 @@ def recipe(plan: ExperimentConfig, run: Run) -> str:
             "model": run.model,
             "after": None,  # no arm begins with another's model any more; recorded recipes have the key
             "config": begins,
-            "evaluation": _with_models(plan, plan.evaluation.model_dump(exclude_defaults=True)),
+            "evaluation": _with_models(plan, plan.evaluation.model_dump(exclude_defaults=True), run.seed),
             "world": None if plan.world is None else plan.world.model_dump(exclude_defaults=True),
         },
         lambda key, text: "{out}" + text.removeprefix(out) if f"{text}/".startswith(f"{out}/") else hashes.of(text),
     )
-    said = json.dumps(tree)
+    made = {folder.name for folder in models_of(plan, [run])}
     used = {
-        name: model.model_dump()
+        name: model.model_dump(exclude={"copies"} if model.copies == 1 else None)
         for name, model in plan.models.items()
-        if any(f'"{{out}}/models/{name}{end}' in said for end in '/"')
+        if any(folder.name in made for folder in copies_of(plan, name))
     }
     return value_hash({**tree, "models": used})
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from earshot.lab.experiment.analysis import families
 from earshot.lab.experiment.power import SEEDS, Need, needs, pilot_components
-from earshot.lab.experiment.summary import Summary
+from earshot.lab.experiment.summary import SetSize, Summary
 from earshot.report.markdown import grid
 from earshot.stats import simultaneous_level
 
@@ -39,7 +39,7 @@ def power_text(
     )
     rows, cautious = [], {}
     for name in summary.sets:
-        size = summary.about["sets"][name]
+        size = summary.size(name)
         found = pilot_components(summary, name, endpoint)
         plain, cautious[name] = (
             _options(needs(one, difference, power=power, level=level), size, most_pairs)
@@ -47,16 +47,16 @@ def power_text(
         )
         parts = [f"{variance**0.5:.4f}" for variance in found[:3]]
         told = [_told(options, most_pairs) for options in (plain, cautious[name])]
-        rows.append([name, f"{size['pairs']} ({size['prompts']})", *parts, *told])
+        rows.append([name, f"{size.pairs} ({size.prompts})", *parts, *told])
     heads = ["set", "pilot: pairs (prompts)", "sd between seeds", "sd between prompts", "chance", "seeds × pairs"]
     table = grid([*heads, "with the 80 % limit of the sd between seeds"], rows)
     return "\n".join([question, "", table, _conclusion(cautious, most_pairs)])
 
 
-def _options(found: list[Need], size: dict[str, int], most_pairs: int) -> list[_Option]:
+def _options(found: list[Need], size: SetSize, most_pairs: int) -> list[_Option]:
     """Seeds × pairs that are enough, at as many pairs a prompt as in the pilot, the fewest seeds first."""
     known = [(need.seeds, need.prompts) for need in found if need.prompts is not None]
-    options = [_Option(seeds, -(-prompts * size["pairs"] // size["prompts"])) for seeds, prompts in known]
+    options = [_Option(seeds, -(-prompts * size.pairs // size.prompts)) for seeds, prompts in known]
     return [option for option in options if option.pairs <= most_pairs]
 
 

@@ -21,7 +21,7 @@ from earshot.errors import EarshotError, InputError
 from earshot.files import file_hash, write_json, write_text
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.hashing import Hashes
-from earshot.lab.experiment.plan import Run, config_inputs, model_source, set_folder
+from earshot.lab.experiment.plan import Run, config_inputs, copies_of, model_source, models_of, set_folder
 from earshot.lab.experiment.records import Record, State, Step, log_tail
 from earshot.locks import locked
 from earshot.rundir import RunDir, describe_environment
@@ -82,7 +82,7 @@ class Experiment:
         """
         with self._locked():
             write_json(self.out / PLAN_FILE, self.plan.model_dump())
-            self._prepare()
+            self._prepare(runs)
             self._refuse_stale([*self.states(runs)])
             if self._here is not None:
                 return [problem for run in runs for problem in self._one(run)]
@@ -91,7 +91,7 @@ class Experiment:
     def states(self, runs: Sequence[Run]) -> Iterator[StepState]:
         """Where every step of the plan and of these runs is; nothing is made."""
         record = Record(self.out)
-        for step in self.preparations():
+        for step in self.preparations(runs):
             yield StepState("plan", step.name, *record.state(step))
         for run in runs:
             record = Record(run.folder)
@@ -108,23 +108,31 @@ class Experiment:
                 "'out', or make them again with --redo"
             )
 
-    def preparations(self) -> list[Step]:
-        """The pair sets of the world and the plan's own models."""
+    def preparations(self, runs: Sequence[Run]) -> list[Step]:
+        """The pair sets of the world, and those of the plan's own models that these runs have to do with."""
         steps = []
         if (world := self.plan.world) is not None:
             folder = self.out / "data"
-            options = {"pairs": world.pairs, "test-pairs": world.test_pairs, "size": world.size, "seed": world.seed}
+            options: dict[str, str | int] = {
+                "pairs": world.pairs,
+                "test-pairs": world.test_pairs,
+                "size": world.size,
+                "seed": world.seed,
+            }
             options |= {} if world.ood_pairs is None else {"ood-pairs": world.ood_pairs}
+            options |= {} if world.name == "colours" else {"world": world.name}
             words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
             words = ["world", "make", folder.as_posix(), *words, "--sets", ",".join(world.sets)]
             inputs = {**options, "sets": list(world.sets)}
             steps.append(Step("data", folder, tuple(words), inputs, world.sets))
+        needed = models_of(self.plan, runs)
         for name, model in self.plan.models.items():
-            folder = self.out / "models" / name
-            words = [word.replace("{out}", folder.as_posix()) for word in model.command]
-            steps.append(
-                Step(f"models/{name}", folder, tuple(words), {"command": list(model.command)}, (model.folder,))
-            )
+            for copy, folder in enumerate(copies_of(self.plan, name)):
+                if folder in needed:
+                    command = [word.replace("{copy}", str(copy)) for word in model.command]
+                    words = [word.replace("{out}", folder.as_posix()) for word in command]
+                    made = tuple(needed[folder])
+                    steps.append(Step(f"models/{folder.name}", folder, tuple(words), {"command": command}, made))
         return steps
 
     def steps(self, run: Run, record: Record) -> Iterator[Step]:
@@ -143,7 +151,7 @@ class Experiment:
     def _evaluation(self, run: Run, set_name: str, model: str, content: str) -> Step:
         judging, data = self.plan.evaluation, set_folder(self.plan, set_name).as_posix()
         folder = run.evaluated / set_name
-        listeners = {name: model_source(self.plan, source) for name, source in judging.listeners.items()}
+        listeners = {name: model_source(self.plan, source, run.seed) for name, source in judging.listeners.items()}
         options = {
             "samples": judging.samples,
             "seed": run.seed,
@@ -164,10 +172,11 @@ class Experiment:
         }
         return Step(f"eval/{set_name}", folder, tuple(words), inputs, ("metrics.json", "predictions.jsonl"))
 
-    def _prepare(self) -> None:
+    def _prepare(self, runs: Sequence[Run]) -> None:
         record = Record(self.out)
-        self._refuse_stale([*self.states([])])
-        for step in self.preparations():
+        steps = self.preparations(runs)
+        self._refuse_stale([StepState("plan", step.name, *record.state(step)) for step in steps])
+        for step in steps:
             if record.state(step)[0] in ("interrupted", "failed") and step.folder.exists():
                 shutil.rmtree(step.folder)  # half a set or a model, begun by us, that cannot be continued
             if problem := self._ensure(step, record, "plan"):

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,18 +23,28 @@ from earshot.errors import DataError, InputError
 from earshot.files import file_hash, read_json_object, whole, write_json
 from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.endpoints import endpoint_names, endpoint_statistics, rebuilt
-from earshot.lab.experiment.plan import Run, expand, model_source, recipe, run_of
+from earshot.lab.experiment.marks import MarkTally
+from earshot.lab.experiment.plan import Run, expand, model_source, recipe, run_of, set_folder
 from earshot.lab.experiment.records import Record
+from earshot.lab.experiment.registration import amendments, check_registered, registrations
 from earshot.lab.experiment.running import PLAN_FILE
 from earshot.metrics import PredictionTable
 from earshot.predictions.run import Evaluation
 from earshot.stats import Statistic
+from earshot.world.truth import read_truth
 
 TABLE, ABOUT = "summary.parquet", "summary.json"
 FORMAT = 1
 
 RunSet = tuple[str, int, str]
 """Arm, seed, pair set."""
+
+
+class SetSize(NamedTuple):
+    """How many pairs a set has, of how many prompts."""
+
+    pairs: int
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,19 @@ class Summary:
 
     @property
     def sets(self) -> list[str]:
-        return [*self.about["sets"]]
+        """The sets that were judged, and the mixtures of them."""
+        mixed = [name for name, parts in self.mixtures.items() if all(part in self.about["sets"] for part in parts)]
+        return [*self.about["sets"], *mixed]
+
+    @property
+    def mixtures(self) -> Mapping[str, Mapping[str, float]]:
+        found: Mapping[str, Mapping[str, float]] = self.about.get("mixtures", {})
+        return found
+
+    def size(self, set_name: str) -> SetSize:
+        """Of a set, or of each part of a mixture."""
+        one = self.about["sets"][next(iter(self.mixtures.get(set_name, [set_name])))]
+        return SetSize(one["pairs"], one["prompts"])
 
     @property
     def arms(self) -> list[str]:
@@ -63,11 +85,15 @@ class Summary:
 
     def seeds(self, arm: str, set_name: str) -> list[int]:
         """Seeds of an arm that were evaluated on a set."""
-        return sorted(seed for a, seed, s in self.totals if (a, s) == (arm, set_name))
+        parts = self.mixtures.get(set_name, [set_name])
+        seeds = [{seed for a, seed, s in self.totals if (a, s) == (arm, part)} for part in parts]
+        return sorted(set.intersection(*seeds))
 
     def statistic(self, arm: str, seed: int, set_name: str, name: str) -> Statistic:
-        """An endpoint of one run on one set."""
-        return rebuilt(name, self.totals[arm, seed, set_name][name])
+        """An endpoint of one run on one set; of a mixture, as if so many of its pairs were of each part."""
+        parts = self.mixtures.get(set_name, {set_name: 1.0})
+        mixed = [share * self.totals[arm, seed, part][name] for part, share in parts.items()]
+        return rebuilt(name, np.sum(mixed, axis=0) / sum(parts.values()))
 
 
 def summarise(folder: Path) -> Summary:
@@ -78,9 +104,12 @@ def summarise(folder: Path) -> Summary:
         DataError: Predictions are not those that were recorded, or two runs judged different pairs of one set.
     """
     plan = read_plan(folder)
+    check_registered(plan)
+    registered = amendments(registrations(folder))
     totals: dict[RunSet, dict[str, np.ndarray]] = {}
     sets: dict[str, dict[str, Any]] = {}
     runs, missing = [], []
+    truths = {name: read_truth(set_folder(plan, name)) or {} for name in plan.evaluation.sets}
     for run in expand(plan):
         record = Record(run.folder)
         runs.append({**_about_run(run, record), "recipe": recipe(plan, run)})
@@ -89,14 +118,19 @@ def summarise(folder: Path) -> Summary:
             if outputs is None:
                 missing.append({"arm": run.arm, "seed": run.seed, "set": name, "state": _state(record, name)})
                 continue
-            table = _predictions(run.evaluated / name / "predictions.jsonl", outputs["predictions.jsonl"])
+            predictions = _predictions(run.evaluated / name / "predictions.jsonl", outputs["predictions.jsonl"])
+            tally = MarkTally(truths[name])
+            table = predictions.table(tally.watch)
             _same_pairs(sets, name, table, f"{run.arm} seed {run.seed}")
-            found = endpoint_statistics(table, plan.evaluation.listeners)
+            found = endpoint_statistics(table, plan.evaluation.listeners, tally.statistics(table))
             totals[run.arm, run.seed, name] = {key: _rounded(s.totals) for key, s in found.items()}
     if not totals:
         raise InputError(f"{folder}: no evaluation is finished; 'earshot lab experiment run' makes them")
+    _mixable(plan, sets)
     ordered = {name: sets[name] for name in plan.evaluation.sets if name in sets}
-    return Summary({**_about(plan), "sets": ordered, "runs": runs, "missing": missing}, totals)
+    return Summary(
+        {**_about(plan), "registered": registered, "sets": ordered, "runs": runs, "missing": missing}, totals
+    )
 
 
 def merge(summaries: Sequence[Summary]) -> Summary:
@@ -134,7 +168,16 @@ def merge(summaries: Sequence[Summary]) -> Summary:
     missing = [one for one in first.about["missing"] if (one["arm"], one["seed"], one["set"]) not in totals]
     about = {**first.about, "sets": sets, "runs": list(runs.values()), "missing": missing}
     order = {arm: number for number, arm in enumerate(about["arms"])}
-    return Summary(about, dict(sorted(totals.items(), key=lambda item: (order[item[0][0]], item[0][1]))))
+    return Summary(about, dict(sorted(_complete(totals).items(), key=lambda item: (order[item[0][0]], item[0][1]))))
+
+
+def _complete(totals: Mapping[RunSet, Mapping[str, np.ndarray]]) -> dict[RunSet, dict[str, np.ndarray]]:
+    """An endpoint that is younger than a record was not observed there."""
+    widths = {name: one.shape[1] for of in totals.values() for name, one in of.items()}
+    return {
+        key: {name: of.get(name, np.zeros((len(next(iter(of.values()))), k))) for name, k in widths.items()}
+        for key, of in totals.items()
+    }
 
 
 def recorded_runs(summary: Summary) -> dict[tuple[str, int], str]:
@@ -173,7 +216,12 @@ def _about(plan: ExperimentConfig) -> dict[str, Any]:
         "reference": plan.reference,
         "seeds": list(plan.seeds),
         "listeners": list(plan.evaluation.listeners),
-        "primary": [{**one.model_dump(), "against": one.against or plan.reference} for one in plan.primary],
+        "primary": [
+            {**one.model_dump(), "against": one.against or plan.reference, "against_endpoint": one.others}
+            for one in plan.primary
+        ],
+        "mixtures": plan.mixtures,
+        "paired_seeds": plan.paired_seeds,
     }
 
 
@@ -185,7 +233,7 @@ def _trained_with(plan: ExperimentConfig, arm: str) -> list[str]:
     sources = set(run.config.listener.paths) if run.config.listener and run.config.rewards.listener else set()
     if run.config.claims and run.config.rewards.claims:
         sources |= set(run.config.claims.paths)
-    heard = {name: model_source(plan, source) for name, source in plan.evaluation.listeners.items()}
+    heard = {name: model_source(plan, source, run.seed) for name, source in plan.evaluation.listeners.items()}
     return [name for name, source in heard.items() if source in sources]
 
 
@@ -206,21 +254,30 @@ def _state(record: Record, name: str) -> str:
     return "missing"
 
 
-def _predictions(path: Path, recorded: str) -> PredictionTable:
+def _predictions(path: Path, recorded: str) -> Evaluation:
     if not path.is_file() or f"sha256:{file_hash(path)}" != recorded:
         raise DataError(
             f"{path}: is not what was recorded when it was made; 'earshot lab experiment run --redo' makes it"
         )
-    return Evaluation("", path.parent).table()
+    return Evaluation("", path.parent)
 
 
 def _same_pairs(sets: dict[str, dict[str, Any]], name: str, table: PredictionTable, who: str) -> None:
     """All runs judged the same pairs in the same order, so that their prompts have the same numbers."""
     digest = hashlib.sha256(table.pair_hash.tobytes() + table.cluster.tobytes()).hexdigest()
+    prompts = hashlib.sha256(table.cluster.tobytes()).hexdigest()
     found = {"pairs": len(table.pair_hash), "prompts": table.n_clusters, "digest": digest, "first_seen_in": who}
+    found |= {"prompts_digest": prompts}
     kept = sets.setdefault(name, found)
     if kept["digest"] != digest:
         raise DataError(f"set '{name}': {who} judged other pairs than {kept['first_seen_in']}; --redo makes them again")
+
+
+def _mixable(plan: ExperimentConfig, sets: Mapping[str, Mapping[str, Any]]) -> None:
+    """A mixture is of sets whose pairs are of the same prompts, in the same order."""
+    for name, parts in plan.mixtures.items():
+        if len({sets[part]["prompts_digest"] for part in parts if part in sets}) > 1:
+            raise DataError(f"mixture '{name}': {' and '.join(parts)} are not of the same prompts in the same order")
 
 
 def _rounded(totals: np.ndarray) -> np.ndarray:

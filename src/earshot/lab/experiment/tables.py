@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from earshot.lab.experiment.analysis import Comparison, Decision, absolute, differences, primary
-from earshot.lab.experiment.endpoints import PER_LISTENER, endpoint
+from earshot.lab.experiment.endpoints import PER_LISTENER, endpoint, of_listener
 from earshot.lab.experiment.summary import Summary
 from earshot.report.markdown import grid
 from earshot.types import Estimate
@@ -27,13 +27,15 @@ class Results:
 def markdown(results: Results) -> str:
     """The page of tables."""
     summary = results.summary
-    lines = [NOTE, "", _seeds(summary), ""]
+    lines = [NOTE, "", _seeds(summary), "", *_registered(summary)]
     if results.primary:
         for family in dict.fromkeys(one.family for one, _ in results.primary):
             lines += [f"## Primary comparisons: {family}", "", _primary_table(results, family)]
     for name in summary.sets:
-        size = summary.about["sets"][name]
-        lines += [f"## {name}: {size['pairs']} pairs of {size['prompts']} prompts", ""]
+        pairs, prompts = summary.size(name)
+        parts = summary.mixtures.get(name, {})
+        made_of = f" ({', '.join(f'{share:.0%} {part}' for part, share in parts.items())})" if parts else ""
+        lines += [f"## {name}{made_of}: {pairs} pairs of {prompts} prompts", ""]
         lines += [_table(results, name, _shown(summary), results.absolute)]
         lines += [
             f"Minus {summary.title(summary.about['reference'])} (exploratory: not corrected for their number):",
@@ -46,7 +48,7 @@ def markdown(results: Results) -> str:
 
 def _shown(summary: Summary) -> list[str]:
     """The columns of the first table; the conditional accuracies have their own."""
-    return [key for key in summary.endpoints if key.split(".")[0] not in ("accuracy_agree", "accuracy_disagree")]
+    return [key for key in summary.endpoints if of_listener(key)[0] not in ("accuracy_agree", "accuracy_disagree")]
 
 
 def _seeds(summary: Summary) -> str:
@@ -56,6 +58,15 @@ def _seeds(summary: Summary) -> str:
     return text + (f" {len(missing)} evaluations of the plan are missing." if missing else "")
 
 
+def _registered(summary: Summary) -> list[str]:
+    """When the plan was committed, and each change of it, with the number of runs that were known by then."""
+    lines = []
+    for number, one in enumerate(summary.about.get("registered", [])):
+        what = f"changed ({'; '.join(one['changed'])})" if number else f"registered ({one['page']})"
+        lines += [f"Plan {what} in commit {one['commit'][:12]}, {one['date']}, after {one['runs']} runs.", ""]
+    return lines
+
+
 def _primary_table(results: Results, family: str) -> str:
     summary = results.summary
     rows = []
@@ -63,6 +74,8 @@ def _primary_table(results: Results, family: str) -> str:
         read = endpoint(one.endpoint)
         percent = read.percent or one.relative
         words = f"{read.label}{', relative' if one.relative else ''}"
+        if one.against_endpoint not in (None, one.endpoint):
+            words += f" − {endpoint(one.against_endpoint).label}"
         rows.append(
             [
                 f"{_name(summary, one.arm)} − {_name(summary, one.against)}",
@@ -131,7 +144,7 @@ def _name(summary: Summary, arm: str) -> str:
 
 
 def _dagger(summary: Summary, arm: str, key: str) -> str:
-    return "†" if key.partition(".")[2] in summary.about["arms"][arm]["trained_with"] else ""
+    return "†" if of_listener(key)[1] in summary.about["arms"][arm]["trained_with"] else ""
 
 
 def _head(key: str, *, percent: bool | None = None) -> str:
