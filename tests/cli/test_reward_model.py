@@ -12,7 +12,7 @@ from PIL import Image
 
 import earshot
 from earshot.cli.main import main
-from earshot.cli.reward_model import ModelOptions, load_share
+from earshot.cli.reward_model import ModelOptions, load_share, told_once
 from earshot.errors import InputError, ModelError
 from earshot.vlm import load
 
@@ -93,6 +93,10 @@ def test_what_only_knows_coloured_shapes_says_so_once_before_judging_and_beside_
         Image.new("RGB", (56, 56), shade).save(tmp_path / f"{name}.png")
     files = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     words = ["--model", str(tmp_path / "mine"), "--prompt", "a red circle", "--max-new-tokens", "48", "--json", *files]
+    with told_once():
+        for command in ("compare", "rank"):
+            assert main([command, *words]) == 0
+    assert capfd.readouterr().err.count("coloured shapes alone") == 1
     for command in ("compare", "rank"):
         capfd.readouterr()
         assert main([command, *words]) == 0

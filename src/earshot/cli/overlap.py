@@ -79,5 +79,5 @@ def _prints(folder: Path, kinds: Any, workers: int | None, roots: Sequence[Path]
             kinds=kinds,
             workers=workers,
             roots=roots,
-            progress=lambda done: bar.update(task, completed=done),
+            progress=lambda done, images: bar.update(task, completed=done, total=images),
         )

@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -135,12 +137,29 @@ class ModelOptions:
         )
 
 
+_TOLD: ContextVar[set[str] | None] = ContextVar("notes that were told", default=None)
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Within it each note is told once, however many commands are carried out."""
+    before = _TOLD.set(set())
+    try:
+        yield
+    finally:
+        _TOLD.reset(before)
+
+
 def tell_note(note: str | None) -> None:
     """Says what to know of a model before its first verdict, beside the output."""
     from earshot.images import printable
 
-    if note is not None:
-        typer.echo(printable(note), err=True)
+    told = _TOLD.get()
+    if note is None or (told is not None and note in told):
+        return
+    if told is not None:
+        told.add(note)
+    typer.echo(printable(note), err=True)
 
 
 def need_torch() -> None:

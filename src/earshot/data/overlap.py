@@ -95,7 +95,7 @@ def fingerprint(
     kinds: Sequence[Kind] = KINDS,
     workers: int | None = None,
     roots: Sequence[Path] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Fingerprints:
     """The keys of a pair set; every image is read once, however many pairs it is in.
 
@@ -104,7 +104,7 @@ def fingerprint(
         kinds: What will be compared: pictures are decoded for `near`, files read for `image`.
         workers: Threads that decode; None is one a processor.
         roots: Further folders in which images may lie.
-        progress: Called with the number of images done.
+        progress: Called with the number of images done and that of all.
 
     Raises:
         InputError: There is no such folder.
@@ -125,7 +125,7 @@ def fingerprint(
         sha256.append(digest)
         looks.append(look)
         if progress is not None:
-            progress(done)
+            progress(done, len(numbers))
     return Fingerprints(
         ids=ids,
         image=np.array([np.array(side, dtype=np.int64) for side in sides]),

@@ -36,6 +36,7 @@ def quickstart_command(
 ) -> None:
     """Trains a small reasoner with GRPO, without and with a listener, and shows what the listener changed."""
     from earshot.cli.progress import quiet_loading
+    from earshot.cli.reward_model import told_once
     from earshot.errors import EarshotError, InputError
     from earshot.lab.experiment.plan import expand
     from earshot.lab.experiment.running import Experiment
@@ -53,12 +54,13 @@ def quickstart_command(
     experiment = Experiment(plan, say=typer.echo, here=_carry_out)
     typer.echo("1/4  the world: pair sets with known truth")
     experiment.carry_out([])
-    for number, run in enumerate(runs, 2):
-        typer.echo(f"{number}/4  {plan.arms[run.arm].title}")
-        if run.config is None:
-            _keep_warm_model(run.model, run.trained)
-        if problems := experiment.carry_out([run]):
-            raise EarshotError(problems[0])
+    with told_once():
+        for number, run in enumerate(runs, 2):
+            typer.echo(f"{number}/4  {plan.arms[run.arm].title}")
+            if run.config is None:
+                _keep_warm_model(run.model, run.trained)
+            if problems := experiment.carry_out([run]):
+                raise EarshotError(problems[0])
     write_report([out / arm for arm in plan.arms], out / "report.html")
     _show(plan)
     typer.echo(f"{out / 'report.html'}: the report")
