@@ -96,10 +96,10 @@ def examine(vlm: Vlm, *, new_tokens: int) -> Examination:
     pictures, tokens = layout_is_known(vlm.model, inputs), prompt.tokens + new_tokens
 
     def plain(*, checkpointed: bool) -> str | None:
-        return reason_for_plain_rows(vlm.model, inputs, tokens, pictures=pictures, checkpointed=checkpointed)
+        return reason_for_plain_rows(vlm.model, inputs, tokens, pictures=pictures, one_pass=checkpointed)
 
     def against(form: Form) -> str | None:
-        return reason_against_form(form, vlm.model, inputs, pictures=pictures, checkpointed=False)
+        return reason_against_form(form, vlm.model, inputs, pictures=pictures, one_pass=False)
 
     step = reason_for_whole_steps(vlm.model)
     asked = _part(reason_for_whole_rows(vlm.model, inputs))

@@ -59,9 +59,12 @@ class TrainerBase:
         them, are written under other names than they have in memory: none fits, and the run goes on from the weights
         it began with, with no more than a warning.
         """
-        check(resume_from_checkpoint)
         model = self.model if model is None else model  # type: ignore[attr-defined]
-        if self.is_fsdp_enabled or not isinstance(model, PreTrainedModel):  # type: ignore[attr-defined]
+        if self.is_fsdp_enabled:  # type: ignore[attr-defined]  # shards, which are of no folder that a model is read of
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            return
+        check(resume_from_checkpoint)
+        if not isinstance(model, PreTrainedModel):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
         saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype, use_safetensors=True)

@@ -33,6 +33,7 @@ FREE: Final = (
 )
 """Keys that may be others when a run is gone on with: none of them changes a number. What they were is kept."""
 
+PER_PROCESS: Final = "trl.per_device_train_batch_size"
 # Keys that name something by its place, and where its content is recorded: it may have moved, and not changed.
 _PLACES: Final = {
     "model.path": "reasoner",
@@ -46,11 +47,16 @@ _PLACES: Final = {
 }
 
 
-def contents_of(config: TrainingConfig, models: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's numbers depend on besides its configuration: models by their hashes, pair sets by their rows'."""
+def contents_of(config: TrainingConfig, models: Mapping[str, Any], arguments: Any) -> dict[str, Any]:
+    """What a run's numbers depend on besides its configuration.
+
+    Models by their hashes, pair sets by their rows', and how many rows a step has over how many processes.
+    """
+    rows = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    shared = {"processes": arguments.world_size, "rows_a_step": rows}
     sets = {"train": config.data.train, "validation": config.data.validation}
-    rows = {name: _rows_hash(Path(place)) for name, place in sets.items() if place is not None}
-    return {"models": dict(models), "data": rows}
+    of_sets = {name: _rows_hash(Path(place)) for name, place in sets.items() if place is not None}
+    return {"models": dict(models), "data": of_sets, "shared": shared}
 
 
 def check_same(run: RunDir, config: TrainingConfig, contents: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -69,13 +75,16 @@ def check_same(run: RunDir, config: TrainingConfig, contents: Mapping[str, Any] 
     """
     before, now = (_flat(table) for table in (_written(run), plain(config.model_dump())))
     told = read_json_object(run.environment, what="what a run was made with") if run.environment.exists() else {}
-    free: dict[str, Any] = {}
-    wrong = []
+    free, wrong = _shared_otherwise(told, contents)
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         if old == new:
             continue
-        if key in FREE or (contents is not None and key in _PLACES and _same_content(_PLACES[key], told, contents)):
+        if (
+            key in FREE
+            or (key == PER_PROCESS and "processes" in free)
+            or (contents is not None and key in _PLACES and _same_content(_PLACES[key], told, contents))
+        ):
             free[key] = old
         else:
             wrong.append(f"{key} was {_shown(old)} and is {_shown(new)}")
@@ -89,6 +98,21 @@ def check_same(run: RunDir, config: TrainingConfig, contents: Mapping[str, Any] 
             "with, or choose another 'out'"
         )
     return free
+
+
+def _shared_otherwise(told: Mapping[str, Any], contents: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+    """Another number of processes than before: what it was where a step has the same rows, else what is wrong."""
+    if contents is None or "shared" not in told or told["shared"]["processes"] == contents["shared"]["processes"]:
+        return {}, []
+    (before, rows), (now, found) = (
+        (one["processes"], one["rows_a_step"]) for one in (told["shared"], contents["shared"])
+    )
+    if rows == found:
+        return {"processes": before}, []
+    return {}, [
+        f"it had {before} processes and has {now}, so that a step has {found} rows instead of {rows} (change "
+        f"{PER_PROCESS} with them)"
+    ]
 
 
 def record(

@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from accelerate.utils import DistributedType
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback, set_seed
 from transformers.integrations import get_reporting_integration_callbacks
@@ -36,10 +35,10 @@ from earshot.rundir import RunDir
 from earshot.train.callbacks import EpochOrder, FiniteGuard, Interruption, MetricsLog, PeriodicEvaluation, ProgressBar
 from earshot.train.checkpoints import Checkpoint, Checkpoints, latest_checkpoint, rewind
 from earshot.train.resuming import check_same, contents_of, record
+from earshot.train.sharding import check_strategy, plain_model, whole_weights
 from earshot.vlm import Vlm, load
 from earshot.vlm.mechanisms import check_trainable
 from earshot.vlm.model import resolve_device
-from earshot.vlm.weights import merged
 
 C = TypeVar("C", bound=TrainingConfig)
 
@@ -269,7 +268,7 @@ def begin_run(
     if arguments.process_index == 0:
         distinct = {id(vlm): vlm for vlm in models.values()}
         records = {key: vlm.record() for key, vlm in distinct.items()}
-        contents = contents_of(config, {role: records[id(vlm)] for role, vlm in models.items()})
+        contents = contents_of(config, {role: records[id(vlm)] for role, vlm in models.items()}, arguments)
         changed = check_same(run, config, contents) if has_begun(run) else None
         RunDir.create(run.path, resume=True)  # repairs what a crash has left half-written
         for folder in (run.path, run.rollouts):
@@ -318,6 +317,7 @@ def train(
         TrainingAborted: Several steps in a row were not finite.
         TrainingInterrupted: A signal came, or the listener stopped.
     """
+    check_strategy(trainer.args, trainer.accelerator, trainer.model)
     bar = ProgressBar(console)
     trainer.guard = guard
     for theirs in (ProgressCallback, PrinterCallback):  # they print every row of the log
@@ -353,14 +353,9 @@ def train(
     accelerator = trainer.accelerator
     accelerator.wait_for_everyone()
     check()
-    trained = accelerator.unwrap_model(trainer.model)
-    # Shards are put together by all processes; one of them writes.
-    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-    weights = accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
-    if accelerator.is_main_process:
-        # A plain `save_pretrained` folder: adapters are merged into the weights that they adapt.
-        plain = merged(trained) if hasattr(trained, "merge_and_unload") else trained
-        dataclasses.replace(vlm, model=plain).save(run.model, weights)
+    trained, weights = accelerator.unwrap_model(trainer.model), whole_weights(trainer)
+    if accelerator.is_main_process:  # a plain `save_pretrained` folder
+        dataclasses.replace(vlm, model=plain_model(trained, weights)).save(run.model)
     accelerator.wait_for_everyone()
 
 

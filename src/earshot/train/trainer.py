@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast
 from jaxtyping import Float
 from torch.utils.data import Sampler
 from trl import GRPOTrainer
@@ -23,6 +24,7 @@ from earshot.train.base import TrainerBase
 from earshot.train.callbacks import on_any_process
 from earshot.train.prompts import StepPrompts, encode_step
 from earshot.train.reward import CombinedReward
+from earshot.train.sharding import gathered
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import TOKENS_AT_ONCE, Prefix, Sampling, encode_prefix, logps_of_rows, sample, shared_logps
 from earshot.vlm.prefix.head import join
@@ -290,13 +292,16 @@ def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict
         forbidden_ids=args.generation_kwargs["suppress_tokens"],
         pad_id=vlm.tokenizer.pad_token_id,
     )
-    uniforms = torch.rand(len(prompts), sampling.max_new_tokens)
-    with unwrap_model_for_generation(
-        trainer.model_wrapped,
-        trainer.accelerator,
-        gather_deepspeed3_params=args.ds3_gather_for_generation,
-        gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs,
-    ) as model:
+    uniforms = own_uniforms(len(prompts), sampling.max_new_tokens, trainer.accelerator)
+    with (
+        unwrap_model_for_generation(
+            trainer.model_wrapped,
+            trainer.accelerator,
+            gather_deepspeed3_params=args.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs,
+        ) as model,
+        gathered(model, trainer.accelerator),
+    ):
         completions: list[list[int]] = [[] for _ in prompts]
         for share in encoded.whole():
             prefix = trainer.encode_prompts(model, share.inputs)
@@ -305,6 +310,15 @@ def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict
                 completions[place] = completion
     ids = encoded.ids()
     return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
+
+
+def own_uniforms(rows: int, tokens: int, accelerator: Any) -> Float[torch.Tensor, "r s"]:
+    """Random numbers in [0, 1) for this process's rows: of a step's rows those that one process would draw for all."""
+    drawn = torch.rand(accelerator.num_processes * rows, tokens)
+    if accelerator.num_processes == 1:
+        return drawn
+    own: torch.Tensor = broadcast(drawn.to(accelerator.device))
+    return own[accelerator.process_index * rows :][:rows]
 
 
 def answer_start(ids: list[int], tokenizer: Any, end: str = "</think>") -> int:

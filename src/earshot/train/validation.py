@@ -19,6 +19,7 @@ from earshot.protocol import RedactionLevel
 from earshot.reasoner import Reasoner
 from earshot.rundir import RunDir
 from earshot.train.callbacks import PeriodicEvaluation
+from earshot.train.sharding import gathered
 from earshot.types import Pair
 from earshot.vlm import Vlm
 
@@ -78,7 +79,9 @@ def validation(
         questions = [
             judge.question(prompt=pair.prompt, first=pair.first, second=pair.second, seed=config.seed) for pair in held
         ]
-        values = summarise_samples(held, judge.answer(questions), with_listener=listener is not None)
+        with gathered(model, trainer.accelerator):
+            judged = judge.answer(questions)
+        values = summarise_samples(held, judged, with_listener=listener is not None)
         return {f"eval/{name}": value for name, value in values.items()}
 
     return PeriodicEvaluation(judge, config.evaluation.every_steps, run)

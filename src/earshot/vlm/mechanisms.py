@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import torch
 from jaxtyping import Int
+from torch.distributed.fsdp import FSDPModule
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
@@ -78,9 +79,14 @@ def core_of(model: Any) -> Any:
     return getattr(base, "model", base)
 
 
+def is_sharded(model: Any) -> bool:
+    """Whether its weights lie in parts on several processes (FSDP2), and are whole only inside its forward pass."""
+    return isinstance(model, FSDPModule)
+
+
 def is_distributed(model: Any) -> bool:
-    """Whether its gradients are gathered by a wrapper, which must then see every forward pass."""
-    return hasattr(model, "module")
+    """Whether it is one of several processes' (DDP, FSDP2), so that its outermost part must see every forward pass."""
+    return hasattr(model, "module") or is_sharded(model)
 
 
 def has_plain_head(model: Any) -> bool:
@@ -93,6 +99,15 @@ def checkpoints_layers(model: Any) -> bool:
     """Whether layers are recomputed in the backward pass; they then take and give no cache."""
     modules = base_of(model).modules() if model.training else ()
     return any(getattr(module, "gradient_checkpointing", False) for module in modules)
+
+
+def needs_one_pass(model: Any) -> bool:
+    """Whether gradients can't go through a cache from one forward pass to another.
+
+    Layers that are recomputed leave none. Weights that are sharded are gathered again in the backward pass by what a
+    layer gives out, and a loss that comes by its keys and values never asks for them.
+    """
+    return checkpoints_layers(model) or is_sharded(model)
 
 
 def check_config(config: Any, source: str) -> None:

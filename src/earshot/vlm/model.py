@@ -317,15 +317,14 @@ class Vlm:
         if too_long:
             raise PromptTooLong(too_long)
 
-    def save(self, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+    def save(self, folder: Path) -> None:
         """Writes a plain `save_pretrained` folder, whole or not at all; `load` and any transformers program read it.
 
         Args:
             folder: Where to; what is there gives way once all is written.
-            weights: Written in place of the model's own, which may be one process's share of them.
         """
         with whole(folder.resolve()) as temporary:
-            self.model.save_pretrained(temporary, state_dict=weights)
+            self.model.save_pretrained(temporary)
             self.processor.save_pretrained(temporary)
             self.sign(temporary)
 

@@ -22,8 +22,9 @@ from earshot.errors import ModelError
 from earshot.vlm.mechanisms import (
     OF_TEXT,
     base_of,
-    checkpoints_layers,
     is_distributed,
+    is_sharded,
+    needs_one_pass,
     reason_against_sharing,
     reason_for_whole_rows,
     takes_mask_by_rule,
@@ -84,7 +85,7 @@ def shared_logps(
 
     Gradients reach every parameter, the vision tower's too. What does not fit `tokens_at_once` is computed in parts
     that are recomputed in the backward pass, so that one part at a time lies in memory. A model that is wrapped for
-    several processes is not recomputed: there the caller's micro-batches bound the memory.
+    several processes is not recomputed, a sharded one not parted: there the caller's micro-batches bound the memory.
 
     Args:
         model: A transformers image-text-to-text model, possibly wrapped by PEFT.
@@ -115,7 +116,9 @@ def shared_logps(
     form = form or choose_form(model, batch)
     scoring = Scoring(temperature, with_entropy, fused_head)
     written_out = form == "packed" and not takes_mask_by_rule(model)
-    parts = _parts(batch, form, min(tokens_at_once, PACKED_AT_ONCE) if written_out else tokens_at_once)
+    at_once = min(tokens_at_once, PACKED_AT_ONCE) if written_out else tokens_at_once
+    # Of a sharded model every pass is a meeting of all processes, which must come to the same number of them.
+    parts = [[*range(len(owners))]] if is_sharded(model) else _parts(batch, form, at_once)
     recompute = len(parts) > 1 and torch.is_grad_enabled() and not is_distributed(model)
     if cache is not None and form == "cache" and len(parts) == 1:
         return Logps(*cached_scores(model, batch, scoring, cache))
@@ -175,20 +178,20 @@ def logps_of_rows(
 def choose_form(model: Any, batch: Batch) -> Form:
     """The fastest form that the model can do; docs/decisions/shared-prefix.md has the measurements behind it."""
     prompt, completion = batch.inputs["input_ids"].size(1), batch.completions.size(1)
-    checkpointed = checkpoints_layers(model) and torch.is_grad_enabled()
+    one_pass = needs_one_pass(model) and torch.is_grad_enabled()
     reason = reason_for_plain_rows(
-        model, batch.inputs, prompt + completion, pictures=batch.pictures is not None, checkpointed=checkpointed
+        model, batch.inputs, prompt + completion, pictures=batch.pictures is not None, one_pass=one_pass
     )
     if reason is not None:
         _say_once(f"{type(base_of(model)).__name__}: prefixes are not shared, rows stay plain, because {reason}")
         return "plain"
     if prompt < 2 or batch.owners.unique().numel() == batch.owners.numel():
         return "plain"  # nothing stands before the last token, from which completions start; or nothing is shared
-    return "packed" if checkpointed else "cache"
+    return "packed" if one_pass else "cache"
 
 
 def reason_for_plain_rows(
-    model: Any, inputs: Mapping[str, Any], tokens: int, *, pictures: bool, checkpointed: bool
+    model: Any, inputs: Mapping[str, Any], tokens: int, *, pictures: bool, one_pass: bool
 ) -> str | None:
     """Why gradients of rows of so many tokens cannot go through a shared prompt; None where they can.
 
@@ -197,12 +200,12 @@ def reason_for_plain_rows(
         inputs: What its processor made of the prompts.
         tokens: Of a prompt and its completion.
         pictures: Whether the images can be told apart.
-        checkpointed: Whether layers are computed again in the backward pass.
+        one_pass: Whether gradients can go through no cache (`mechanisms.needs_one_pass`).
     """
     if reason := reason_for_whole_rows(model, inputs) or reason_against_sharing(model, tokens):
         return reason
-    if checkpointed and (reason := reason_against_form("packed", model, inputs, pictures=pictures, checkpointed=True)):
-        return f"its layers are checkpointed, which leaves no cache, and {reason}"
+    if one_pass and (reason := reason_against_form("packed", model, inputs, pictures=pictures, one_pass=True)):
+        return f"gradients go through no cache where layers are checkpointed or weights sharded, and {reason}"
     return None
 
 

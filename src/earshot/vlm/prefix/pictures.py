@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from torch.distributed.tensor import DTensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from earshot.errors import ModelError
-from earshot.vlm.mechanisms import base_of, core_of
+from earshot.vlm.mechanisms import base_of, core_of, is_sharded
 
 IMAGES = ("pixel_values", "image_grid_thw")
 """The inputs that hold images, in families whose images can be told apart."""
@@ -183,5 +182,4 @@ def _takes_features(model: Any) -> bool:
         return False
     if hasattr(base_of(model).config.vision_config, "deepstack_visual_indexes"):
         return False  # features enter at several layers, in a form that cannot be copied image by image
-    # Sharded weights are gathered only inside the model's own forward pass.
-    return not isinstance(next(core.parameters()), DTensor)
+    return not is_sharded(model)  # whose weights are gathered only inside its own forward pass
