@@ -29,12 +29,13 @@ FOUND = Overoptimised(
         ]),
     ],
     [Gain("policy", "reader", "grpo", "warm", "gold", None, some(0.2))],
+    {"commit": "abc"},
 )  # fmt: skip
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     file = tmp_path / "overoptimise.json"
-    write_json(file, FOUND.as_record() | {"environment": {}})
+    write_json(file, FOUND.as_record())
     assert read_overoptimised(file) == FOUND
     assert json.loads(file.read_text())["curves"][1]["points"][0]["pressure"] is None
 

@@ -99,17 +99,19 @@ class Overoptimised(NamedTuple):
         models: By name, what was asked, and how many comparisons came to nothing.
         curves: Those of the baselines first, for each method.
         gains: Of each model but the first.
+        environment: Commit, versions and hardware.
     """
 
     settings: Mapping[str, Any]
     models: Mapping[str, Mapping[str, Any]]
     curves: Sequence[Curve]
     gains: Sequence[Gain]
+    environment: Mapping[str, Any]
 
     def as_record(self) -> dict[str, Any]:
         """As it stands in the file."""
         told = {"curves": [one.as_record() for one in self.curves], "gains": [one.as_record() for one in self.gains]}
-        return {"format": FORMAT, "settings": dict(self.settings), "models": dict(self.models), **told}
+        return {"format": FORMAT, **self._asdict(), **told}
 
 
 def read_overoptimised(path: Path) -> Overoptimised:
@@ -127,7 +129,8 @@ def read_overoptimised(path: Path) -> Overoptimised:
     try:
         curves = [_curve(one) for one in record["curves"]]
         gains = [Gain(**{**one, "estimate": Estimate.from_record(one["estimate"])}) for one in record["gains"]]
-        return Overoptimised(dict(record["settings"]), {k: dict(v) for k, v in record["models"].items()}, curves, gains)
+        models = {name: dict(told) for name, told in record["models"].items()}
+        return Overoptimised(dict(record["settings"]), models, curves, gains, dict(record["environment"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path}: is damaged ({type(error).__name__}: {error}), expected what 'earshot lab overoptimise' writes; "

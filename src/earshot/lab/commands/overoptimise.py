@@ -93,8 +93,9 @@ def overoptimise_command(
         described,
         [one.curve for one in measured],
         gains(measured, resamples=resamples, seed=seed),
+        describe_environment(),
     )
-    record = found.as_record() | {"environment": describe_environment()}
+    record = found.as_record()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(RunDir(out).overoptimise, record)
