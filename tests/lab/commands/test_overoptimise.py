@@ -60,6 +60,12 @@ def test_the_same_seed_gives_the_same_file_and_json_is_the_file(
     assert told[0] == told[1]
 
 
+def test_of_few_prompts_all_have_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--prompts", "2", "--pictures", "2", "--references", "1", "--resamples", "20", "--json"]
+    assert main(["lab", "overoptimise", "world:reasoner", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["policies"] == 2
+
+
 def test_without_policies_nobody_is_asked_about_scenes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lab", "overoptimise", "world:reasoner", *SMALL[:4], "--policies", "0", "--resamples", "20"]) == 0
     shown = capsys.readouterr().out

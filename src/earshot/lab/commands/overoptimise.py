@@ -28,8 +28,11 @@ def overoptimise_command(
         int | None, typer.Option(min=2, help="How many others each picture is compared with; all by default.")
     ] = None,
     policies: Annotated[
-        int, typer.Option(min=0, help="Train a policy over scenes for the first so many prompts; 0 for none.")
-    ] = 16,
+        int | None,
+        typer.Option(
+            min=0, help="Train a policy over scenes for the first so many prompts, 16 by default; 0 for none."
+        ),
+    ] = None,
     references: Annotated[
         int, typer.Option(min=1, help="How many of its prompt's pictures each scene is compared with.")
     ] = 2,
@@ -62,7 +65,8 @@ def overoptimise_command(
     from earshot.vlm import hub
 
     names = names_of_models(models)
-    if not 0 <= policies <= prompts:
+    policies = min(prompts, 16) if policies is None else policies
+    if policies > prompts:
         raise InputError(f"--policies is {policies} of {prompts} prompts, expected at most as many; raise --prompts")
     if policies == 1:
         raise InputError("--policies is 1, expected 0 or at least 2: one prompt says nothing of how prompts differ")
