@@ -64,6 +64,8 @@ class RunDir:
     predictions = _Place("predictions.jsonl")
     people = _Place("people.jsonl")
     metrics = _Place("metrics.json")
+    overoptimise = _Place("overoptimise.json")
+    """What is left of its rewards when they are optimised against."""
 
     @classmethod
     def create(cls, path: Path, *, resume: bool = False) -> RunDir:

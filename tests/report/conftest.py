@@ -11,6 +11,8 @@ from PIL import Image
 
 from earshot.files import append_jsonl, write_json, write_text
 from earshot.metrics import PredictionTable, summarise
+from earshot.predictions.overoptimised import Curve, Gain, Overoptimised, Point
+from earshot.types import Estimate
 
 HOSTILE = '<script>alert("x")</script> & "quotes" \u202e backwards {{ 7 * 7 }} </pre></style>'
 
@@ -71,6 +73,41 @@ def make_run(path: Path, *, steps: int = 60, data: Path | None = None, shift: fl
     return path
 
 
+def make_overoptimised(path: Path, *models: str) -> Path:
+    """What is left of rewards, where gold falls while the reward rises."""
+
+    def some(value: float) -> Estimate:
+        return Estimate(value, value - 0.1, value + 0.1, 30)
+
+    def curve(method: Any, model: str | None, judge: str, gold: list[float]) -> Curve:
+        points = [Point(1.0, some(0.0), some(0.5), some(gold[0]), Estimate.missing())]
+        points += [
+            Point(2.0**k, some(0.4 * k), some(0.5 + k / 10), some(g), some(0.6)) for k, g in enumerate(gold) if k
+        ]
+        return Curve(method, model, judge, int(np.argmax(gold)), points)
+
+    judged = [(model, judge) for model in models for judge in ("its own verdict", f"reader {HOSTILE}")]
+    curves = [
+        curve(method, model, judge, gold)
+        for method in ("best-of-n", "policy")
+        for model, judge, gold in [
+            (None, "gold", [0.9, 1.5, 1.9]),
+            (None, "random, once", [0.9, 0.8, 0.7]),
+            *((model, judge, [0.9, 1.2, 1.1]) for model, judge in judged),
+        ]
+    ]
+    gains = [
+        Gain(method, "its own verdict", other, models[0], what, pressure, some(0.3))
+        for other in models[1:]
+        for method, what, pressure in (("best-of-n", "captured", 2.0), ("policy", "gold", None))
+    ]  # fmt: skip
+    told = {"comparisons": 4040, "comparisons_without_answer": 147, "listeners": {HOSTILE: {"sha256": "f" * 64}}}
+    settings = {"prompts": 30, "pictures": 8, "policies": 16, "references": 2, "seed": 0}
+    found = Overoptimised(settings, {m: {**told, "model": {"sha256": "0" * 64}} for m in models}, curves, gains, {})
+    write_json(path / "overoptimise.json", found.as_record())
+    return path
+
+
 @pytest.fixture()
 def hostile() -> str:
     return HOSTILE
@@ -79,7 +116,9 @@ def hostile() -> str:
 def make_three_runs(folder: Path) -> list[Path]:
     """Three training runs, evaluated twice each on a pair set whose images are there."""
     data = make_pair_set(folder / "data")
-    return [make_run(folder / name, data=data, shift=0.2 * i) for i, name in enumerate(("sft", "naive", "heard"))]
+    runs = [make_run(folder / name, data=data, shift=0.2 * i) for i, name in enumerate(("sft", "naive", "heard"))]
+    make_overoptimised(runs[1], "naive", "heard", f"else {HOSTILE}")
+    return runs
 
 
 @pytest.fixture()

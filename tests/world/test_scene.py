@@ -9,7 +9,20 @@ import numpy as np
 import pytest
 
 from earshot.world.pairs import POPULATIONS, WorldPair, pair_generator
-from earshot.world.scene import COLOURS, HELD_OUT, SHAPES, Picture, Scene, Thing, draw_picture, prompt_text, spoil_thing
+from earshot.world.scene import (
+    COLOURS,
+    FAULT_CHANCES,
+    HELD_OUT,
+    KIND_CHANCES,
+    SHAPES,
+    Picture,
+    Scene,
+    Thing,
+    attempt,
+    draw_picture,
+    prompt_text,
+    spoil_thing,
+)
 
 Draw = Callable[..., list[WorldPair]]
 FAMILIAR = [name for name, population in POPULATIONS.items() if not population.held_out]
@@ -76,6 +89,32 @@ def test_attempts_are_right_and_clean_as_often_as_they_say() -> None:
     # 0.4 + 0.6 / 4 = 0.55
     assert np.mean([picture.fault == "clean" for picture in pictures]) == pytest.approx(0.55, abs=0.03)
     assert {picture.fault for picture in pictures} == {"clean", "dark", "pale", "tinted"}
+
+
+def test_the_generator_s_chances_are_what_it_draws() -> None:
+    rng = np.random.default_rng(1)
+    wanted = Scene(Thing("large", "red", "circle"), Thing("small", "blue", "star"))
+    pictures = [draw_picture(wanted, rng) for _ in range(4000)]
+    shown = Counter(
+        kind_of(thing, asked) for p in pictures for thing, asked in zip(p.scene.things, wanted.things, strict=True)
+    )
+    faults = Counter(picture.fault for picture in pictures)
+    # The widest of all: sqrt(0.55 * 0.45 / 4000) = 0.008.
+    assert {kind: count / 8000 for kind, count in shown.items()} == pytest.approx(dict(KIND_CHANCES), abs=0.025)
+    assert {fault: count / 4000 for fault, count in faults.items()} == pytest.approx(dict(FAULT_CHANCES), abs=0.025)
+    assert sum(KIND_CHANCES.values()) == pytest.approx(1.0) and sum(FAULT_CHANCES.values()) == pytest.approx(1.0)
+
+
+def test_an_attempt_of_a_kind_is_of_that_kind() -> None:
+    rng = np.random.default_rng(2)
+    thing = Thing("large", "red", "circle")
+    assert [kind_of(attempt(thing, kind, rng), thing) for kind in KIND_CHANCES] == list(KIND_CHANCES)
+
+
+def kind_of(shown: Thing | None, asked: Thing | None) -> str:
+    if shown is None:
+        return "missing"
+    return next((name for name in ("size", "colour", "shape") if getattr(shown, name) != getattr(asked, name)), "right")
 
 
 def test_a_prompt_names_both_places_in_order(truth) -> None:

@@ -23,6 +23,7 @@ from earshot.config.loading import MAX_BYTES
 from earshot.data.rows import read_info
 from earshot.errors import DataError, InputError
 from earshot.files import TEMPORARY_PREFIX, read_json_object, read_jsonl, read_regular
+from earshot.predictions.overoptimised import Overoptimised, read_overoptimised
 from earshot.predictions.people import People
 from earshot.predictions.rollout import Paid, mean_parts
 from earshot.predictions.table import PredictionTable
@@ -188,6 +189,21 @@ class Run:
         return [one for one in self.evaluations if one.metrics]
 
     @cached_property
+    def overoptimised(self) -> Overoptimised | None:
+        """What is left of rewards when they are optimised against; None where nobody looked.
+
+        Raises:
+            DataError: The file is damaged, or of another format.
+        """
+        file = RunDir(self.path).overoptimise
+        return read_overoptimised(file) if file.is_file() else None
+
+    @property
+    def done(self) -> bool:
+        """Whether anything was trained or judged here: a folder may hold `overoptimise.json` alone."""
+        return RunDir(self.path).exists() or bool(self.measured)
+
+    @cached_property
     def environment(self) -> Mapping[str, Any]:
         """What the run was made with; where it was only judged, what the first evaluation was."""
         files = (folder.environment for folder in RunDir(self.path).evaluations())
@@ -252,7 +268,7 @@ def read_runs(paths: Sequence[Path], *, who: str, strict: bool = True) -> list[R
     paths = list({path.resolve(): path for path in expanded(paths)}.values())
     runs = [Run(name, path, strict) for path, name in zip(paths, names_of_runs(paths), strict=True)]
     for run in runs if strict else ():
-        if not RunDir(run.path).exists() and not run.measured:
+        if not run.done and run.overoptimised is None:
             next_step = hint_of_runs_below(run.path, who) or "check the path"
             raise InputError(
                 f"{run.path}: holds no run, expected config.yaml, metrics.jsonl or metrics.json; {next_step}"
@@ -265,7 +281,10 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         below = [] if _is_run(path) else sorted(runs_below(path), key=_begun)
-        found += below if 0 < len(below) <= _MOST_TOGETHER else [path]
+        if 0 < len(below) <= _MOST_TOGETHER:
+            found += [*below, path] if RunDir(path).overoptimise.is_file() else below
+        else:
+            found.append(path)
     return found
 
 
@@ -282,14 +301,14 @@ def _begun(path: Path) -> tuple[str, str]:
 
 
 def runs_below(path: Path) -> list[Path]:
-    """The runs in the folders of a folder, up to three deep."""
+    """The runs in the folders of a folder, up to three deep, and what was found by optimising against rewards."""
     found: list[Path] = []
     waiting = deque([(path, 0)])
     looked = 0
     while waiting and looked < _MOST_FOLDERS:
         folder, depth = waiting.popleft()
         looked += 1
-        if folder != path and _is_run(folder):
+        if folder != path and (_is_run(folder) or RunDir(folder).overoptimise.is_file()):
             found.append(folder)
         elif depth < 3 and folder.is_dir() and os.access(folder, os.R_OK | os.X_OK):
             waiting += ((below, depth + 1) for below in sorted(folder.iterdir()) if below.is_dir())
@@ -298,7 +317,7 @@ def runs_below(path: Path) -> list[Path]:
 
 def hint_of_runs_below(path: Path, who: str) -> str:
     """The command for the runs below a folder; empty where none was found."""
-    if not (found := runs_below(path)):
+    if not (found := [one for one in runs_below(path) if _is_run(one)]):
         return ""
     listed = " ".join(shlex.quote(str(one)) for one in found[:_MOST_TOGETHER])
     more = f", or others of the {len(found)} runs below it" if len(found) > _MOST_TOGETHER else ""

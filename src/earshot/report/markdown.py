@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from earshot.errors import EarshotError, first_line
+from earshot.errors import EarshotError, InputError, first_line
 from earshot.files import write_text
 from earshot.locks import sole_writer
 from earshot.metrics import read_estimate
@@ -77,7 +77,12 @@ def write_model_card(runs: Sequence[Path], out: Path) -> Path:
         InputError: A path holds no run, or another process writes the file.
         DataError: A file of a run cannot be read.
     """
-    runs_read = read_runs(runs, who="report")
+    runs_read = [run for run in read_runs(runs, who="report") if run.done]
+    if not runs_read:
+        raise InputError(
+            f"{runs[0]}: holds no run that was trained or judged, expected one for a model card; 'earshot report "
+            f"{runs[0]}' makes a page of what is there"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with sole_writer(out):
         write_text(out, model_card(runs_read))

@@ -19,6 +19,7 @@ from earshot.report.calibrating import Fitted, fitted_temperature
 from earshot.report.charts import training_charts
 from earshot.report.drawing import line_style, numbered
 from earshot.report.examples import PER_RULE, RULES, Budget, Pictures, shortened, shown_samples
+from earshot.report.overoptimising import overoptimised_views
 from earshot.report.plots import RELIABILITY_MEANING
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.tables import estimate_rows
@@ -73,6 +74,8 @@ def render_page(runs: Sequence[Run]) -> str:
     environment.filters["numbered"] = numbered
     environment.globals["estimate_rows"] = estimate_rows
     budget = Budget(CHART_BUDGET_BYTES)
+    optimised = overoptimised_views(runs)
+    runs = [run for run in runs if run.done]
     evaluations = [evaluation for run in runs for evaluation in run.measured]
     fitted = {run.name: fitted_temperature(run) for run in runs}
     examples = ExampleViews()
@@ -86,6 +89,7 @@ def render_page(runs: Sequence[Run]) -> str:
         rewards=[(run.name, told) for run in runs if run.curves and (told := weighted_parts(run.weights))],
         paid=[(run.name, run.paid) for run in runs if run.paid is not None and run.paid.n],
         sets=sets,
+        optimised=optimised,
         budget=budget,
         examples=examples,
         rules=RULES,

@@ -6,18 +6,35 @@ a scene, possibly not the one that was asked for, and carries at most one fault 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from itertools import accumulate
+from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 Fault: TypeAlias = Literal["clean", "dark", "pale", "tinted"]
+Kind: TypeAlias = Literal["right", "colour", "shape", "size", "missing"]
+"""How a generator does a thing: as it was asked for, with one attribute wrong, or not at all."""
 
 SIZES = ("small", "large")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("circle", "square", "triangle", "star")
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 PLACES = ("left", "right")
+
+_RIGHT = 0.6
+_SPOILT: Mapping[Kind, float] = {"colour": 0.40, "shape": 0.35, "size": 0.15, "missing": 0.10}
+_SPOILT_UP_TO = tuple(zip(_SPOILT, accumulate(_SPOILT.values()), strict=True))
+_LEFT_CLEAN = 0.4
+# What a generator does with each thing of a prompt, and with the whole rendering, independently of one another.
+KIND_CHANCES: Final[Mapping[Kind, float]] = {
+    "right": _RIGHT,
+    **{kind: (1 - _RIGHT) * share for kind, share in _SPOILT.items()},
+}
+FAULT_CHANCES: Final[Mapping[Fault, float]] = {
+    fault: (1 - _LEFT_CLEAN) / len(FAULTS) + (_LEFT_CLEAN if fault == "clean" else 0.0) for fault in FAULTS
+}
 
 HELD_OUT = frozenset(
     {("purple", "star"), ("orange", "triangle"), ("yellow", "square"), ("red", "star"), ("blue", "triangle")}
@@ -78,14 +95,19 @@ def draw_thing(rng: np.random.Generator, *, held_out: bool) -> Thing:
 
 def spoil_thing(thing: Thing, rng: np.random.Generator) -> Thing | None:
     """The thing with one attribute wrong (colour 40 %, shape 35 %, size 15 %) or missing altogether (10 %)."""
-    kind = rng.random()
-    if kind < 0.40:
+    at = rng.random()
+    return attempt(thing, next((kind for kind, end in _SPOILT_UP_TO if at < end), "missing"), rng)
+
+
+def attempt(thing: Thing, kind: Kind, rng: np.random.Generator) -> Thing | None:
+    """The thing as a generator does it; which wrong colour or shape it is, is drawn."""
+    if kind == "colour":
         return Thing(thing.size, another(COLOURS, thing.colour, rng), thing.shape)
-    if kind < 0.75:
+    if kind == "shape":
         return Thing(thing.size, thing.colour, another(SHAPES, thing.shape, rng))
-    if kind < 0.90:
+    if kind == "size":
         return Thing(another(SIZES, thing.size, rng), thing.colour, thing.shape)
-    return None
+    return thing if kind == "right" else None
 
 
 def draw_picture(wanted: Scene, rng: np.random.Generator) -> Picture:
@@ -93,8 +115,10 @@ def draw_picture(wanted: Scene, rng: np.random.Generator) -> Picture:
 
     55 % is 40 % that are left alone and a quarter of the others, whose rendering is drawn from all of `FAULTS`.
     """
-    left, right = (thing if thing is None or rng.random() < 0.6 else spoil_thing(thing, rng) for thing in wanted.things)
-    fault = "clean" if rng.random() < 0.4 else FAULTS[rng.integers(len(FAULTS))]
+    left, right = (
+        thing if thing is None or rng.random() < _RIGHT else spoil_thing(thing, rng) for thing in wanted.things
+    )
+    fault = "clean" if rng.random() < _LEFT_CLEAN else FAULTS[rng.integers(len(FAULTS))]
     return Picture(Scene(left, right), fault)
 
 
