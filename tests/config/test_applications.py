@@ -55,6 +55,15 @@ def test_claims_that_are_paid_for_need_a_checker(load):
         load(GrpoConfig, ["rewards.listener=0", "claims={at_least: 2}"])
 
 
+def test_agreement_needs_a_reader_and_is_something_to_pay_for_a_trace(load):
+    with pytest.raises(ConfigError, match=r"rewards.read_agreement needs a 'listener'"):
+        load(GrpoConfig, ["rewards={listener: 0, read_agreement: 0.5}"])
+    changes = ["listener.paths=l", "rewards={format: 0, accuracy: 0, listener: 0, read_agreement: 1, decoupled: true}"]
+    assert load(GrpoConfig, changes).rewards.read_agreement == 1
+    with pytest.raises(ConfigError, match="listener, claims, speaker and read_agreement, which all weigh 0"):
+        load(GrpoConfig, ["rewards={listener: 0, decoupled: true}"])
+
+
 def test_an_adversarial_run_is_paid_by_the_listener_alone(load):
     alone = load(GrpoConfig, ["listener={paths: l, leak_alarm: {every_steps: 5}}", "rewards={format: 0, accuracy: 0}"])
     assert (alone.rewards.listener, alone.listener.leak_alarm.every_steps) == (0.5, 5)

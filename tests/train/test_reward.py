@@ -188,6 +188,7 @@ def test_the_parts_are_logged() -> None:
         "reward/format": 0.75,  # three of four
         "reward/accuracy": 0.25,  # one right, two wrong, one malformed
         "reward/listener": 0.6,  # 0.8 three times, 0 for the malformed one
+        "reward/read_agreement": 0.25,  # the one that is right
         "malformed": 0.25,
         "groups_without_variance": 0.0,
         "rewards_missing": 0.0,
@@ -218,6 +219,31 @@ def test_swapping_pair_and_verdict_keeps_the_reward() -> None:
     )
 
 
+def test_agreement_is_paid_where_verdict_and_reader_are_right_and_logged_whether_it_is_paid_or_not() -> None:
+    def reader(pair: Pair, trace: str | None) -> float:
+        return 0.8 if trace is not None and "red" in trace else 0.3
+
+    right_alike, wrong = FIRST, SECOND
+    right_otherwise = write_completion(Verdict("first", "the first is blue ."), BRIEF)
+    asked = Asked(FakeListener(reader), rewards={"listener": 0.0, "read_agreement": 0.5})
+    paid = asked([fake_pair()] * 4, [right_alike, right_otherwise, wrong, "nothing"])
+    assert paid == pytest.approx([1.0 + 0.5 + 0.5, 1.0 + 0.5, 1.0, 0.0])
+    assert [row.reward_read_agreement for row in asked.rollouts] == [1.0, 0.0, 0.0, 0.0]
+    assert asked.logged["reward/read_agreement"] == 0.25
+    assert asked.reward.for_trace == pytest.approx([0.5, 0.0, 0.0, 0.0])
+    assert asked.reward.for_answer == pytest.approx(paid)
+    unpaid = Asked(FakeListener(reader))
+    unpaid([fake_pair()] * 2, [right_alike, wrong])
+    assert unpaid.logged["reward/read_agreement"] == 0.5 and unpaid.rollouts[0].weight_read_agreement == 0.0
+    # An outage takes the wrong ones out as it takes the right ones.
+    out = Asked(FakeListener(fails=True), rewards={"listener": 0.0, "read_agreement": 0.5})
+    assert out([fake_pair()] * 3, [right_alike, wrong, "nothing"]) == [None, None, 0.0]
+    assert "reward/read_agreement" not in out.logged
+    assert Asked(FakeListener(reader), rewards={"read_agreement": 0.5})([fake_pair(votes=(1.0, 1.0))], [FIRST]) == [
+        None
+    ]
+
+
 class Says(FakeListener):
     """A listener that finds `red` likely and all else unlikely."""
 
@@ -239,7 +265,7 @@ def test_a_speaker_is_paid_from_the_one_question_and_logged() -> None:
     assert len(who.calls) == 1
     assert paid == pytest.approx([1.5 + 0.5 * 0.4, 1.5 + 0.5 * 0.1, 1.5 + 0.5 * 0.8, 0.0])
     assert asked.reward.for_trace == pytest.approx([0.2, 0.05, 0.4, 0.0])
-    assert asked.reward.not_for_trace == pytest.approx([1.5, 1.5, 1.5, 0.0])
+    assert asked.reward.for_answer == pytest.approx([1.5, 1.5, 1.5, 0.0])
     assert asked.logged["listener/likelihood"] == pytest.approx((0.8 + 0.1 + 0.8) / 3)
     assert [row.reward_speaker for row in asked.rollouts] == pytest.approx([0.4, 0.1, 0.8, 0.0])
 

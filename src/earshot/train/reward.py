@@ -24,11 +24,14 @@ from earshot.predictions.rollout import PART_NAMES, Rollout
 from earshot.predictions.sides import side_of
 from earshot.protocol import PromptSet, RedactionLevel, parse_completion, redact_trace
 from earshot.rewards import (
+    FOR_ANSWER,
+    FOR_TRACE,
     RewardParts,
     accuracy_reward,
     combine,
     listener_reward,
-    paid_for_trace,
+    paid_for,
+    read_agreement_reward,
     speaker_reward,
 )
 from earshot.train.callbacks import LOST_STEPS
@@ -93,9 +96,9 @@ class CombinedReward:
         self.in_a_row = 0
         """How many of the latest steps got no answer at all, of those in which somebody was asked."""
         self.for_trace: list[float] = []
-        """Of each reward of the latest call, what was paid for the trace alone; NaN where the reward is missing."""
-        self.not_for_trace: list[float] = []
-        """The rest of it."""
+        """Of each reward of the latest call, what was paid for the trace; NaN where the reward is missing."""
+        self.for_answer: list[float] = []
+        """Likewise, what was paid for what stands after it."""
 
     def __call__(
         self,
@@ -113,10 +116,9 @@ class CombinedReward:
         heard = [self._each(put, formed) for put in (self._listen, self._check)]
         self.in_a_row = 0 if all(heard) else self.in_a_row + 1
         parts = [self._reward(one) for one in scored]
-        totals = [math.nan if earned.total is None else earned.total for earned in parts]
-        trace = [paid_for_trace(earned, self._weights) for earned in parts]
-        self.not_for_trace = [total - paid for total, paid in zip(totals, trace, strict=True)]
-        self.for_trace = [math.nan if math.isnan(total) else paid for total, paid in zip(totals, trace, strict=True)]
+        self.for_trace, self.for_answer = (
+            [paid_for(earned, self._weights, names) for earned in parts] for names in (FOR_TRACE, FOR_ANSWER)
+        )
         step = trainer_state.global_step
         rollouts = [_rollout(step, self._weights, *one) for one in zip(files, scored, parts, strict=True)]
         self._on_rollouts(rollouts)
@@ -204,6 +206,7 @@ class CombinedReward:
             self._weights,
             None if one.heard is None or claims is None else pay_claims(one.heard, claims.at_least),
             self._speaker(one),
+            None if self._listener is None else read_agreement_reward(side, one.p_first, votes),
         )
 
     def _speaker(self, one: Scored) -> float | None:
@@ -237,7 +240,8 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
     if all(r.listener_likelihood is None for r in rollouts):
         values["reward/speaker"] = []
     if not heard and all(r.reward_listener == 0.0 or r.reward_listener is None for r in rollouts):
-        values["reward/listener"] = []  # nobody was asked: the zeros of malformed completions are no measurement
+        # Nobody was asked: the zeros of malformed completions are no measurement.
+        values["reward/listener"] = values["reward/read_agreement"] = []
     return {name: math.fsum(column) / len(column) for name, column in values.items() if column}
 
 
@@ -285,6 +289,7 @@ def _rollout(
         claims=None if heard is None else len(heard),
         claims_believed=math.fsum(claim.believed for claim in heard) / len(heard) if heard else None,
         reward_speaker=parts.speaker,
+        reward_read_agreement=parts.read_agreement,
         listener_likelihood=one.likelihood,
         claims_heard=None if heard is None else _claims_as_json(heard),
         **{f"weight_{name}": weight for name, weight in weights.items()},

@@ -212,7 +212,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             return torch.from_numpy(group_advantages(by_group).reshape(-1)).to(advantages)
 
         within = of(reward.for_trace) if self.credit == "decoupled" else advantages
-        after = of(reward.not_for_trace)
+        after = of(reward.for_answer)
         tokenizer, end = self.vlm.tokenizer, self.vlm.prompts.trace_end
         starts = torch.tensor(
             [answer_start(row[: int(n)].tolist(), tokenizer, end) for row, n in zip(ids, mask.sum(1), strict=True)],
