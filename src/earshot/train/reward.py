@@ -297,5 +297,5 @@ def _rollout(
 
 
 def _claims_as_json(heard: Sequence[Heard]) -> str:
-    rows = [[*one.claim, round(one.believed, 4)] for one in heard]
+    rows = [[one.claim.image, one.claim.text, one.claim.denied, round(one.believed, 4)] for one in heard]
     return json.dumps(rows, ensure_ascii=False)
