@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from jaxtyping import TypeCheckError
 
 from earshot.errors import DataError, ListenerUnavailable
@@ -16,6 +17,7 @@ from earshot.rewards import (
     MALFORMED_REWARD,
     RewardParts,
     accuracy_reward,
+    claim_advantages,
     claims_reward,
     combine,
     group_advantages,
@@ -266,3 +268,27 @@ def test_what_is_paid_for_the_trace_and_what_for_the_answer() -> None:
     assert paid_for(parts, weights, FOR_TRACE) == pytest.approx(0.2 + 1.0 + 0.25)
     assert paid_for(parts, weights, FOR_ANSWER) == pytest.approx(1.0 + 0.5 + 0.25)
     assert math.isnan(paid_for(RewardParts(None, 1.0, 1.0, None, None), weights, FOR_ANSWER))
+
+
+def test_a_claim_is_told_of_itself_and_its_trace_of_the_rest_on_one_scale() -> None:
+    # s: 1 and 0, mean 0.5, variance 0.5; u: 0.9, 0.5 and 0.1, mean 0.5, variance (0.16 + 0 + 0.16) / 2 = 0.16
+    told = claim_advantages(np.array([[1.0, 0.0]]), [[0.9, 0.5], [0.1]])
+    scale = math.sqrt(0.5 + 0.16) + ADVANTAGE_EPSILON
+    assert told.trace.tolist() == [[pytest.approx(0.5 / scale), pytest.approx(-0.5 / scale)]]
+    assert [x for one in told.claims for x in one] == pytest.approx([0.4 / scale, 0.0, -0.4 / scale])
+
+
+def test_claims_are_compared_within_their_group_and_a_missing_reward_takes_its_claims_out() -> None:
+    paid = np.array([[0.5, 0.5, np.nan], [0.0, 0.0, 0.0]])
+    told = claim_advantages(paid, [[0.9], [0.1], [0.8, 0.7], [0.3], [], [0.3]])
+    # The first group's two: mean 0.5, variance (0.16 + 0.16) / 1 = 0.32; the second's are equal.
+    scale = math.sqrt(0.32) + ADVANTAGE_EPSILON
+    assert told.claims == [[pytest.approx(0.4 / scale)], [pytest.approx(-0.4 / scale)], [0, 0], [0], [], [0]]
+    assert not told.trace.any()
+    alone = claim_advantages(np.array([[1.0, np.nan]]), [[0.9], []])
+    assert alone.claims == [[0.0], []] and not alone.trace.any()
+
+
+@given(hnp.arrays(float, (2, 3), elements=st.floats(-2, 2)))
+def test_without_claims_it_is_the_advantage_of_groups(paid):
+    assert claim_advantages(paid, [[]] * 6).trace == pytest.approx(group_advantages(paid), abs=1e-9)

@@ -216,6 +216,53 @@ def group_advantages(rewards: Float[np.ndarray, "groups g"]) -> Float[np.ndarray
     return gap / (std + ADVANTAGE_EPSILON)
 
 
+class ClaimAdvantages(NamedTuple):
+    """What the tokens of traces are told where every claim is paid for itself.
+
+    Attributes:
+        trace: All tokens of a completion's trace.
+        claims: For each completion, what the tokens of each of its claims are told besides.
+    """
+
+    trace: Float[np.ndarray, "groups g"]
+    claims: list[list[float]]
+
+
+def claim_advantages(paid: Float[np.ndarray, "groups g"], claims: Sequence[Sequence[float]]) -> ClaimAdvantages:
+    """How much better than its group each trace did, and each claim than the group's claims.
+
+    With s what a trace was paid as a whole and u what one claim was paid, both weighted, the tokens of the trace are
+    told (s - mean s) / σ and those of a claim (u - mean u) / σ besides. σ = sqrt(var s + var u) + `ADVANTAGE_EPSILON`:
+    one scale for both, so that they count beside each other as they do in the reward. Without claims this is
+    `group_advantages`, and where nothing else is paid a claim's distance from the mean in standard deviations.
+
+    Args:
+        paid: For each pair and completion, what its trace was paid as a whole; NaN where the reward is missing.
+        claims: For each completion in turn, what each of its claims was paid.
+
+    Returns:
+        Means and variances are those of a pair's completions and of all their claims, variances with n - 1. A
+        completion whose reward is missing takes no part in them, and it and its claims have advantages of 0.
+
+    Source: credit by token as in docs/method.md; the scale by group is that of `group_advantages`.
+    """
+    size = paid.shape[1]
+    trace, told = np.zeros_like(paid), [[0.0] * len(one) for one in claims]
+    for group, whole in enumerate(paid):
+        known = np.flatnonzero(np.isfinite(whole))
+        ours = [group * size + k for k in known]
+        each = np.array([u for row in ours for u in claims[row]])
+        scale = math.sqrt(_variance(whole[known]) + _variance(each)) + ADVANTAGE_EPSILON
+        for k, row in zip(known, ours, strict=True):
+            trace[group, k] = (whole[k] - whole[known].mean()) / scale
+            told[row] = [float(u - each.mean()) / scale for u in claims[row]]
+    return ClaimAdvantages(trace, told)
+
+
+def _variance(values: Float[np.ndarray, " n"]) -> float:
+    return float(values.var(ddof=1)) if values.size > 1 else 0.0
+
+
 def _probability(p_first: float | None) -> float | None:
     """The probability, or None where the listener gave none."""
     if p_first is None or not math.isfinite(p_first):

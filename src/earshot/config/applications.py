@@ -207,10 +207,25 @@ class RewardConfig(Config):
     """As `reward_to_go`, and tokens of the trace get no share of what format and accuracy pay, either: the verdict is
     taught by the votes alone, and the trace by those alone who read it. `read_agreement` takes both and pays both."""
 
+    claim_credit: bool = False
+    """As `decoupled`, and what `claims` pays goes claim by claim: a claim's own tokens are told how far it is believed,
+    less the mean of all claims of the pair's completions, and no other tokens are told of it."""
+
     @model_validator(mode="after")
     def _one_kind_of_credit(self) -> "RewardConfig":
         if self.decoupled and self.reward_to_go:
             raise ValueError("rewards.decoupled does what rewards.reward_to_go does, and more; set one of them")
+        if self.claim_credit and not self.decoupled:
+            also = ", and leave rewards.reward_to_go out" if self.reward_to_go else ""
+            raise ValueError(
+                "rewards.claim_credit is decoupled credit: a claim's tokens cannot be told of that claim alone "
+                f"and of the whole reward as well; set rewards.decoupled: true with it{also}"
+            )
+        if self.claim_credit and self.claims == 0:
+            raise ValueError(
+                "rewards.claim_credit tells a claim's tokens what rewards.claims pays for it, and that weighs 0; give "
+                "it a weight, and a checker under claims.paths"
+            )
         if self.decoupled and self.listener == self.claims == self.speaker == self.read_agreement == 0:
             raise ValueError(
                 "rewards.decoupled leaves the trace to listener, claims, speaker and read_agreement, which all weigh 0"
@@ -290,6 +305,11 @@ class GrpoConfig(TrainingConfig):
             raise ValueError(
                 f"rewards.claims is {self.rewards.claims} but there is no 'claims'; name a model under claims.paths, "
                 "or set rewards.claims: 0"
+            )
+        if self.rewards.claim_credit and self.claims is not None and self.claims.at_least > 1:
+            raise ValueError(
+                f"claims.at_least is {self.claims.at_least}, and with rewards.claim_credit nothing is paid for a claim "
+                "that is not made: it has no tokens; leave one of them out"
             )
         paid = self.rewards
         if not any((paid.format, paid.accuracy, paid.listener, paid.claims, paid.speaker, paid.read_agreement)):

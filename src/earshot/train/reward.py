@@ -23,6 +23,9 @@ from earshot.listener.controls import NoTraceListener
 from earshot.predictions.rollout import PART_NAMES, Rollout
 from earshot.predictions.sides import side_of
 from earshot.protocol import PromptSet, RedactionLevel, parse_completion, redact_trace
+from earshot.protocol.parse import trace_span
+from earshot.protocol.places import Span
+from earshot.protocol.redact import redacted
 from earshot.rewards import (
     FOR_ANSWER,
     FOR_TRACE,
@@ -35,6 +38,7 @@ from earshot.rewards import (
     speaker_reward,
 )
 from earshot.train.callbacks import LOST_STEPS
+from earshot.train.credit import Paid, PaidClaim
 from earshot.train.leak import LeakAlarm
 from earshot.types import Malformed, Pair, Verdict
 
@@ -95,10 +99,8 @@ class CombinedReward:
         """The latest failure of listener or checker."""
         self.in_a_row = 0
         """How many of the latest steps got no answer at all, of those in which somebody was asked."""
-        self.for_trace: list[float] = []
-        """Of each reward of the latest call, what was paid for the trace; NaN where the reward is missing."""
-        self.for_answer: list[float] = []
-        """Likewise, what was paid for what stands after it."""
+        self.paid: list[Paid] = []
+        """What the completions of the latest call were paid, and for what of them."""
 
     def __call__(
         self,
@@ -116,9 +118,7 @@ class CombinedReward:
         heard = [self._each(put, formed) for put in (self._listen, self._check)]
         self.in_a_row = 0 if all(heard) else self.in_a_row + 1
         parts = [self._reward(one) for one in scored]
-        self.for_trace, self.for_answer = (
-            [paid_for(earned, self._weights, names) for earned in parts] for names in (FOR_TRACE, FOR_ANSWER)
-        )
+        self.paid = [self._paid(*one) for one in zip(scored, parts, strict=True)]
         step = trainer_state.global_step
         rollouts = [_rollout(step, self._weights, *one) for one in zip(files, scored, parts, strict=True)]
         self._on_rollouts(rollouts)
@@ -208,6 +208,24 @@ class CombinedReward:
             self._speaker(one),
             None if self._listener is None else read_agreement_reward(side, one.p_first, votes),
         )
+
+    def _paid(self, one: Scored, earned: RewardParts) -> Paid:
+        apart = self._config.rewards.claim_credit
+        names = [name for name in FOR_TRACE if not (apart and name == "claims")]
+        trace, answer = (paid_for(earned, self._weights, which) for which in (names, FOR_ANSWER))
+        claims = self._paid_claims(one) if apart and earned.total is not None else []
+        return Paid(trace, answer, claims)
+
+    def _paid_claims(self, one: Scored) -> list[PaidClaim]:
+        """What each claim of a completion was paid, and where in its text it stands."""
+        if not isinstance(one.parsed, Verdict):
+            return []
+        start = trace_span(one.text, self._prompts).start
+        left, found = redacted(one.parsed.trace, "verdict"), []
+        for heard in one.heard or ():
+            spans = [Span(start + a, start + b) for a, b in left.spans(heard.claim.span)]
+            found.append(PaidClaim(spans, self._weights["claims"] * heard.worth))
+        return found
 
     def _speaker(self, one: Scored) -> float | None:
         if not self._weights["speaker"] or not isinstance(one.parsed, Verdict):
