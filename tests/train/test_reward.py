@@ -258,7 +258,7 @@ def test_a_speaker_is_paid_from_the_one_question_and_logged() -> None:
     who = Says(0.5)
     asked = Asked(who, rewards={"listener": 0.0, "speaker": 0.5, "speaker_at_least": 2})
     told = [
-        "first : left large red circle yes .",
+        "first : left large red circle yes . first : left large red circle yes .",
         "first : left large blue circle yes , dark .",
         "first : left large red circle yes , dark .",
     ]

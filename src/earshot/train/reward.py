@@ -230,7 +230,7 @@ class CombinedReward:
     def _speaker(self, one: Scored) -> float | None:
         if not self._weights["speaker"] or not isinstance(one.parsed, Verdict):
             return None
-        claims = self._prompts.language.split(redact_trace(one.parsed.trace, "verdict"))
+        claims = {*self._prompts.language.split(redact_trace(one.parsed.trace, "verdict"))}  # twice said is once
         return speaker_reward(one.likelihood, len(claims), at_least=self._config.rewards.speaker_at_least)
 
 
