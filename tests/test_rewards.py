@@ -6,19 +6,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from jaxtyping import TypeCheckError
 
 from earshot.errors import DataError, ListenerUnavailable
 from earshot.rewards import (
     ADVANTAGE_EPSILON,
+    FOR_ANSWER,
+    FOR_TRACE,
     MALFORMED_REWARD,
     RewardParts,
     accuracy_reward,
+    claim_advantages,
     claims_reward,
     combine,
     group_advantages,
     listener_reward,
-    paid_for_trace,
+    paid_for,
+    read_agreement_reward,
     speaker_reward,
 )
 from earshot.types import Malformed, Verdict, Votes, other
@@ -118,7 +123,7 @@ def test_a_part_that_weighs_nothing_may_be_missing():
 
 @given(st.none() | probabilities, st.none() | probabilities)
 def test_a_malformed_completion_earns_nothing_whatever_a_listener_would_say(accuracy, listener):
-    assert combine(BAD, accuracy, listener, WEIGHTS) == MALFORMED_REWARD == RewardParts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert combine(BAD, accuracy, listener, WEIGHTS) == MALFORMED_REWARD == RewardParts(*[0.0] * 7)
 
 
 def test_an_advantage_is_the_distance_from_the_mean_in_standard_deviations():
@@ -213,8 +218,77 @@ def test_a_speaker_pays_likely_words_in_proportion_to_what_they_claim() -> None:
     assert combine(GOOD, 1.0, 0.8, weights).total is None
 
 
-def test_what_is_paid_for_the_trace_alone() -> None:
+FOR, AGAINST, TIE = Votes(3.0, 1.0), Votes(1.0, 3.0), Votes(2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("side", "p_first", "votes", "expected"),
+    [
+        ("first", 0.9, FOR, 1.0),
+        ("second", 0.1, AGAINST, 1.0),
+        ("first", 0.9, AGAINST, 0.0),  # alike, and wrong
+        ("second", 0.9, FOR, 0.0),  # the reader is right, its author is not
+        ("first", 0.1, FOR, 0.0),  # right, and read otherwise
+        ("first", 0.5, FOR, 0.0),  # a reader that cannot tell reads nothing alike
+        ("second", 0.5, AGAINST, 0.0),
+        ("second", math.nextafter(0.5, 0.0), AGAINST, 1.0),
+        ("first", 0.9, TIE, None),
+        ("first", 0.9, Votes(0.0, 0.0), None),
+        ("first", None, FOR, None),
+        ("first", math.nan, FOR, None),
+        ("second", None, FOR, None),  # wrong for sure, and out of the group as the right ones are
+        (None, None, FOR, 0.0),  # malformed
+        (None, 0.9, TIE, 0.0),
+    ],
+)
+def test_agreement_pays_what_is_right_and_read_alike(side, p_first, votes, expected):
+    assert read_agreement_reward(side, p_first, votes) == expected
+    swapped = None if p_first is None else 1.0 - p_first
+    if p_first != math.nextafter(0.5, 0.0):  # which has no other side
+        turned = {"first": "second", "second": "first", None: None}[side]
+        assert read_agreement_reward(turned, swapped, votes.swapped()) == expected
+
+
+def test_agreement_refuses_what_is_no_probability_and_adds_up() -> None:
+    with pytest.raises(ListenerUnavailable, match=r"1\.5"):
+        read_agreement_reward("first", 1.5, FOR)
+    weights = WEIGHTS | {"read_agreement": 2.0}
+    assert combine(GOOD, 1.0, 0.8, weights, read_agreement=1.0).total == pytest.approx(1.9 + 2.0)
+    assert combine(GOOD, 1.0, 0.8, weights).total is None
+
+
+def test_what_is_paid_for_the_trace_and_what_for_the_answer() -> None:
     weights = WEIGHTS | {"listener": 0.5, "claims": 2.0, "speaker": 1.0}
-    assert paid_for_trace(RewardParts(3.0, 1.0, 1.0, 0.4, 0.5), weights) == pytest.approx(0.2 + 1.0)
-    assert paid_for_trace(RewardParts(3.0, 1.0, 1.0, 0.4, 0.5, 0.3), weights) == pytest.approx(0.2 + 1.0 + 0.3)
-    assert paid_for_trace(RewardParts(None, 1.0, 1.0, None, None), weights) == 0.0
+    parts = RewardParts(3.0, 1.0, 1.0, 0.4, 0.5)
+    assert paid_for(parts, weights, FOR_TRACE) == pytest.approx(0.2 + 1.0)
+    assert paid_for(parts, weights, FOR_ANSWER) == pytest.approx(1.0 + 0.5)
+    assert paid_for(parts._replace(speaker=0.3), weights, FOR_TRACE) == pytest.approx(0.2 + 1.0 + 0.3)
+    # What takes both is paid for both.
+    parts, weights = parts._replace(read_agreement=1.0), weights | {"read_agreement": 0.25}
+    assert paid_for(parts, weights, FOR_TRACE) == pytest.approx(0.2 + 1.0 + 0.25)
+    assert paid_for(parts, weights, FOR_ANSWER) == pytest.approx(1.0 + 0.5 + 0.25)
+    assert math.isnan(paid_for(RewardParts(None, 1.0, 1.0, None, None), weights, FOR_ANSWER))
+
+
+def test_a_claim_is_told_of_itself_and_its_trace_of_the_rest_on_one_scale() -> None:
+    # s: 1 and 0, mean 0.5, variance 0.5; u: 0.9, 0.5 and 0.1, mean 0.5, variance (0.16 + 0 + 0.16) / 2 = 0.16
+    told = claim_advantages(np.array([[1.0, 0.0]]), [[0.9, 0.5], [0.1]])
+    scale = math.sqrt(0.5 + 0.16) + ADVANTAGE_EPSILON
+    assert told.trace.tolist() == [[pytest.approx(0.5 / scale), pytest.approx(-0.5 / scale)]]
+    assert [x for one in told.claims for x in one] == pytest.approx([0.4 / scale, 0.0, -0.4 / scale])
+
+
+def test_claims_are_compared_within_their_group_and_a_missing_reward_takes_its_claims_out() -> None:
+    paid = np.array([[0.5, 0.5, np.nan], [0.0, 0.0, 0.0]])
+    told = claim_advantages(paid, [[0.9], [0.1], [0.8, 0.7], [0.3], [], [0.3]])
+    # The first group's two: mean 0.5, variance (0.16 + 0.16) / 1 = 0.32; the second's are equal.
+    scale = math.sqrt(0.32) + ADVANTAGE_EPSILON
+    assert told.claims == [[pytest.approx(0.4 / scale)], [pytest.approx(-0.4 / scale)], [0, 0], [0], [], [0]]
+    assert not told.trace.any()
+    alone = claim_advantages(np.array([[1.0, np.nan]]), [[0.9], []])
+    assert alone.claims == [[0.0], []] and not alone.trace.any()
+
+
+@given(hnp.arrays(float, (2, 3), elements=st.floats(-2, 2)))
+def test_without_claims_it_is_the_advantage_of_groups(paid):
+    assert claim_advantages(paid, [[]] * 6).trace == pytest.approx(group_advantages(paid), abs=1e-9)

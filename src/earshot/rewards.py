@@ -1,7 +1,7 @@
 """What a completion earns: arithmetic on verdicts, votes and probabilities. No model is called here.
 
     r = w_format * r_format + w_accuracy * r_accuracy + w_listener * r_listener + w_claims * r_claims
-        + w_speaker * r_speaker
+        + w_speaker * r_speaker + w_read_agreement * r_read_agreement
 
 A part that cannot be known (no label on a tie, a listener that failed) is None, and so is every sum that needs it:
 never 0, never a guess.
@@ -30,9 +30,10 @@ class RewardParts(NamedTuple):
     listener: float | None
     claims: float | None = None
     speaker: float | None = None
+    read_agreement: float | None = None
 
 
-MALFORMED_REWARD: Final = RewardParts(total=0.0, format=0.0, accuracy=0.0, listener=0.0, claims=0.0, speaker=0.0)
+MALFORMED_REWARD: Final = RewardParts(*(0.0,) * len(RewardParts._fields))
 """What a malformed completion earns, by rule, in every part: it has no trace to show a listener, so none is asked."""
 
 
@@ -130,6 +131,30 @@ def speaker_reward(likelihood: float | None, n_claims: int, *, at_least: int = 1
     return None if p is None else p * min(1.0, n_claims / at_least)
 
 
+def read_agreement_reward(side: Side | None, p_first: float | None, votes: Votes) -> float | None:
+    """Whether a verdict is right and a listener that reads its trace comes to the same side.
+
+    Args:
+        side: The verdict's side; None where the completion is malformed, which earns 0.
+        p_first: The listener's probability of the first image given the redacted trace; None or NaN where it failed.
+        votes: What people said of the pair.
+
+    Returns:
+        1 where verdict and listener are both on the label's side, else 0: a listener at exactly one half is on no side.
+        None where there is no label, or the listener failed, of a wrong verdict too: were that 0, as it is sure to be,
+        an outage would leave a group's wrong completions in its baseline and take the right ones out.
+
+    Raises:
+        ListenerUnavailable: The probability lies outside [0, 1].
+    """
+    if side is None:
+        return 0.0
+    p = _probability(p_first)
+    if votes.majority is None or p is None:
+        return None
+    return float(side == votes.majority and (p > 0.5 if side == "first" else p < 0.5))
+
+
 def combine(
     parsed: Verdict | Malformed,
     accuracy: float | None,
@@ -137,6 +162,7 @@ def combine(
     weights: Mapping[str, float],
     claims: float | None = None,
     speaker: float | None = None,
+    read_agreement: float | None = None,
 ) -> RewardParts:
     """The weighted sum of the parts of one completion.
 
@@ -151,10 +177,11 @@ def combine(
         weights: What each part counts for, a number of at least 0 by its name.
         claims: From `claims_reward`; None where the checker failed or was not asked.
         speaker: From `speaker_reward`; likewise of the listener.
+        read_agreement: From `read_agreement_reward`; likewise.
     """
     if isinstance(parsed, Malformed):
         return MALFORMED_REWARD
-    parts = RewardParts(None, 1.0, accuracy, listener, claims, speaker)
+    parts = RewardParts(None, 1.0, accuracy, listener, claims, speaker, read_agreement)
     total = 0.0
     for name, part in list(parts._asdict().items())[1:]:
         weight = weights.get(name, 0.0)
@@ -189,6 +216,53 @@ def group_advantages(rewards: Float[np.ndarray, "groups g"]) -> Float[np.ndarray
     return gap / (std + ADVANTAGE_EPSILON)
 
 
+class ClaimAdvantages(NamedTuple):
+    """What the tokens of traces are told where every claim is paid for itself.
+
+    Attributes:
+        trace: All tokens of a completion's trace.
+        claims: For each completion, what the tokens of each of its claims are told besides.
+    """
+
+    trace: Float[np.ndarray, "groups g"]
+    claims: list[list[float]]
+
+
+def claim_advantages(paid: Float[np.ndarray, "groups g"], claims: Sequence[Sequence[float]]) -> ClaimAdvantages:
+    """How much better than its group each trace did, and each claim than the group's claims.
+
+    With s what a trace was paid as a whole and u what one claim was paid, both weighted, the tokens of the trace are
+    told (s - mean s) / σ and those of a claim (u - mean u) / σ besides. σ = sqrt(var s + var u) + `ADVANTAGE_EPSILON`:
+    one scale for both, so that they count beside each other as they do in the reward. Without claims this is
+    `group_advantages`, and where nothing else is paid a claim's distance from the mean in standard deviations.
+
+    Args:
+        paid: For each pair and completion, what its trace was paid as a whole; NaN where the reward is missing.
+        claims: For each completion in turn, what each of its claims was paid.
+
+    Returns:
+        Means and variances are those of a pair's completions and of all their claims, variances with n - 1. A
+        completion whose reward is missing takes no part in them, and it and its claims have advantages of 0.
+
+    Source: credit by token as in docs/method.md; the scale by group is that of `group_advantages`.
+    """
+    size = paid.shape[1]
+    trace, told = np.zeros_like(paid), [[0.0] * len(one) for one in claims]
+    for group, whole in enumerate(paid):
+        known = np.flatnonzero(np.isfinite(whole))
+        ours = [group * size + k for k in known]
+        each = np.array([u for row in ours for u in claims[row]])
+        scale = math.sqrt(_variance(whole[known]) + _variance(each)) + ADVANTAGE_EPSILON
+        for k, row in zip(known, ours, strict=True):
+            trace[group, k] = (whole[k] - whole[known].mean()) / scale
+            told[row] = [float(u - each.mean()) / scale for u in claims[row]]
+    return ClaimAdvantages(trace, told)
+
+
+def _variance(values: Float[np.ndarray, " n"]) -> float:
+    return float(values.var(ddof=1)) if values.size > 1 else 0.0
+
+
 def _probability(p_first: float | None) -> float | None:
     """The probability, or None where the listener gave none."""
     if p_first is None or not math.isfinite(p_first):
@@ -198,11 +272,16 @@ def _probability(p_first: float | None) -> float | None:
     return float(p_first)
 
 
-def paid_for_trace(parts: RewardParts, weights: Mapping[str, float]) -> float:
-    """What of a reward was paid for the trace alone, by listener, claims and speaker; 0 where they paid nothing.
+FOR_TRACE: Final = ("listener", "claims", "speaker", "read_agreement")
+"""What is paid for a trace."""
+FOR_ANSWER: Final = ("format", "accuracy", "read_agreement")
+"""What is paid for what stands after it. Given its trace, a completion's verdict changes nothing of the rest: leaving
+that out of the return of the tokens after the trace takes noise from their gradient, and does not change its direction
+(reward-to-go: Sutton et al. 2000). Agreement takes both, and is paid for both."""
 
-    Given its trace, a completion's verdict changes nothing of it. Leaving it out of the return of the tokens after the
-    trace takes noise from their gradient, and does not change its direction (reward-to-go: Sutton et al. 2000).
-    """
-    paid = (("listener", parts.listener), ("claims", parts.claims), ("speaker", parts.speaker))
-    return math.fsum(weights.get(name, 0.0) * (part or 0.0) for name, part in paid)
+
+def paid_for(parts: RewardParts, weights: Mapping[str, float], names: Sequence[str]) -> float:
+    """What of a reward was paid by these parts; NaN where the reward is missing."""
+    if parts.total is None:
+        return math.nan
+    return math.fsum(weights.get(name, 0.0) * (getattr(parts, name) or 0.0) for name in names)

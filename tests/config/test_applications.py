@@ -55,6 +55,41 @@ def test_claims_that_are_paid_for_need_a_checker(load):
         load(GrpoConfig, ["rewards.listener=0", "claims={at_least: 2}"])
 
 
+def test_agreement_needs_a_reader_and_is_something_to_pay_for_a_trace(load):
+    with pytest.raises(ConfigError, match=r"rewards.read_agreement needs a 'listener'"):
+        load(GrpoConfig, ["rewards={listener: 0, read_agreement: 0.5}"])
+    changes = ["listener.paths=l", "rewards={format: 0, accuracy: 0, listener: 0, read_agreement: 1, decoupled: true}"]
+    assert load(GrpoConfig, changes).rewards.read_agreement == 1
+    with pytest.raises(ConfigError, match="listener, claims, speaker and read_agreement, which all weigh 0"):
+        load(GrpoConfig, ["rewards={listener: 0, decoupled: true}"])
+
+
+CHECKED = ["listener.paths=l", "claims.paths=c"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (["rewards={claims: 1, claim_credit: true}"], r"decoupled: true with it$"),
+        (
+            ["rewards={claims: 1, claim_credit: true, reward_to_go: true}"],
+            "with it, and leave rewards.reward_to_go out",
+        ),
+        (["rewards={decoupled: true, claim_credit: true}"], "what rewards.claims pays for it, and that weighs 0"),
+        (["rewards={claims: 1, decoupled: true, claim_credit: true}", "claims.at_least=4"], "claims.at_least is 4"),
+        (["rewards={claims: 1, decoupled: true, claim_credit: true}", "claims=null"], "there is no 'claims'"),
+    ],
+)
+def test_credit_by_claim_is_refused_where_it_has_no_meaning(load, changes, problem):
+    with pytest.raises(ConfigError, match=problem):
+        load(GrpoConfig, [*CHECKED, *changes])
+
+
+def test_credit_by_claim_takes_a_checker_and_decoupled_credit(load):
+    asked = load(GrpoConfig, [*CHECKED, "rewards={claims: 1, decoupled: true, claim_credit: true}"])
+    assert asked.rewards.claim_credit and asked.rewards.decoupled
+
+
 def test_an_adversarial_run_is_paid_by_the_listener_alone(load):
     alone = load(GrpoConfig, ["listener={paths: l, leak_alarm: {every_steps: 5}}", "rewards={format: 0, accuracy: 0}"])
     assert (alone.rewards.listener, alone.listener.leak_alarm.every_steps) == (0.5, 5)

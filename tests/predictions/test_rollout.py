@@ -20,7 +20,7 @@ from earshot.types import Malformed, Verdict
 from earshot.view import Library
 
 # The recommended recipe: format 1, accuracy 0.5, listener 0.5, claims 1.
-WEIGHTS = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "claims": 1.0, "speaker": 0.0}
+WEIGHTS = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "claims": 1.0, "speaker": 0.0, "read_agreement": 0.0}
 # 1·1 + 0.5·1 + 0.5·0.8 + 1·0.25 = 2.15, and 1·1 + 0.5·0 + 0.5·0.2 + 1·0.75 = 1.85
 PAID = [(1.0, 0.8, 0.25, 2.15), (0.0, 0.2, 0.75, 1.85)]
 
@@ -73,13 +73,13 @@ PART = st.one_of(st.none(), st.floats(-1, 1))
 WEIGHT = st.sampled_from([0.0, 0.5, 1.0, 2.0])
 
 
-@given(st.tuples(PART, PART, PART, PART), st.fixed_dictionaries(dict.fromkeys(PART_NAMES, WEIGHT)), st.booleans())
+@given(st.tuples(PART, PART, PART, PART, PART), st.fixed_dictionaries(dict.fromkeys(PART_NAMES, WEIGHT)), st.booleans())
 def test_whatever_a_completion_is_paid_its_parts_sum_to_it(
-    parts: tuple[float | None, float | None, float | None, float | None], weights: dict[str, float], malformed: bool
+    parts: tuple[float | None, ...], weights: dict[str, float], malformed: bool
 ) -> None:
-    accuracy, listener, claims, speaker = parts
+    accuracy, listener, claims, speaker, agreement = parts
     parsed = Malformed("two answers") if malformed else Verdict("first", "words")
-    reward = combine(parsed, accuracy, listener, weights, claims, speaker)
+    reward = combine(parsed, accuracy, listener, weights, claims, speaker, agreement)
     told = parts_of({f"reward_{name}": getattr(reward, name) for name in PART_NAMES}, weights)
     paid = [part.paid for part in told]
     if reward.total is None:
@@ -94,7 +94,9 @@ def test_a_part_that_is_added_once_is_kept_weighed_logged_and_drawn() -> None:
     assert kept >= {f"{what}_{name}" for what in ("reward", "weight") for name in PART_NAMES}
     assert set(RewardConfig.model_fields) >= set(PART_NAMES)
     assert {plan.key for plan in PLANS} >= {f"reward/{name}" for name in PART_NAMES}
-    asked_of_all = dataclasses.replace(rollout(*PAID[0]), reward_speaker=0.5, listener_likelihood=0.5)
+    asked_of_all = dataclasses.replace(
+        rollout(*PAID[0]), reward_speaker=0.5, listener_likelihood=0.5, reward_read_agreement=1.0
+    )
     logged = summarise([asked_of_all])
     assert set(logged) >= {f"reward/{name}" for name in PART_NAMES}
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from earshot.protocol import Claim, claim_messages, prompt_set, split_claims, swap_references
 from earshot.protocol.claims import MAX_CHARACTERS, MAX_CLAIMS
+from earshot.protocol.places import Span
 
 
 def said(trace: str) -> list[tuple[str, str]]:
@@ -20,6 +21,25 @@ def test_sentences_belong_to_the_image_that_was_named_last() -> None:
         ("second", "the image shows a dog!"),
         ("second", "Its fur is plastic."),
     ]
+
+
+def test_a_claim_knows_where_it_stands_and_what_is_said_twice_stands_where_it_is_said_first() -> None:
+    trace = (
+        "- **Image 1**: shows   a `red` cat;\nit sits. Image 1 has ears, while Image 2 has\ta dog. It sits.\n"
+        "Image 1: it sits!"
+    )
+    told = {(claim.image, claim.text): trace[slice(*claim.span)] for claim in split_claims(trace)}
+    assert told == {
+        ("first", "shows a red cat"): "Image 1**: shows   a `red` cat;",
+        ("first", "it sits."): "it sits.",
+        ("first", "the image has ears"): "Image 1 has ears",
+        ("second", "the image has a dog."): "Image 2 has\ta dog.",
+        ("second", "It sits."): "It sits.",
+        ("first", "it sits!"): "Image 1: it sits!",
+    }
+    twice = "Image 1 has a dog. Image 2 has a cat. Image 1 has a dog."
+    assert [claim.span for claim in split_claims(twice)] == [(0, 18), (19, 37)]
+    assert Claim("first", "a", span=Span(0, 1)) == Claim("first", "a", span=Span(4, 5))
 
 
 def test_a_sentence_on_both_that_names_one_is_no_claim_about_that_one() -> None:
@@ -84,7 +104,10 @@ def test_swapped_references_swap_the_images() -> None:
 
 @given(st.text(max_size=300))
 def test_any_text_gives_claims_that_are_not_empty(trace: str) -> None:
-    assert all(isinstance(claim, Claim) and claim.text.strip() and not claim.denied for claim in split_claims(trace))
+    claims = split_claims(trace)
+    assert all(isinstance(claim, Claim) and claim.text.strip() and not claim.denied for claim in claims)
+    ends = [trace[place] for claim in claims for place in (claim.span.start, claim.span.end - 1)]
+    assert not any(one.isspace() for one in ends)
 
 
 @pytest.mark.parametrize("name", ["brief", "standard"])

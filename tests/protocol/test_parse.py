@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot.protocol import MALFORMATIONS, PromptSet, parse_completion, prompt_set
+from earshot.protocol.parse import trace_span
 from earshot.types import Malformed, Verdict
 
 STANDARD = prompt_set("standard")
@@ -26,6 +27,13 @@ THINK = "<think> red </think>"
 )
 def test_white_space_is_free_and_nothing_else(text, verdict):
     assert parse_completion(text, STANDARD) == verdict
+    assert text[slice(*trace_span(text, STANDARD))] == verdict.trace
+
+
+def test_a_trace_is_where_it_stands_and_not_where_its_words_stand_too():
+    assert trace_span("<think>think</think><answer>1</answer>", STANDARD) == (7, 12)
+    without = PromptSet.model_validate(STANDARD.model_dump() | {"think": None})
+    assert trace_span(" red <answer>1</answer>", without) == (1, 4)
 
 
 @pytest.mark.parametrize(

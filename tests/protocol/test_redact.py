@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from earshot.errors import ConfigError
 from earshot.protocol import redact_trace
-from earshot.protocol.redact import _without_verdicts
+from earshot.protocol.places import NOWHERE, Placed
+from earshot.protocol.redact import _without_verdicts, redacted
 
 VERDICTS = [
     "so first better",
@@ -196,11 +197,31 @@ def test_a_long_hostile_trace_is_read(unit):
     ],
 )
 def test_verdicts_nested_deeply_do_not_surface_one_by_one(opening, closing):
-    trace = opening * 300 + closing * 300
+    trace = Placed.of(opening * 300 + closing * 300)
     passes = 0
-    while (shorter := _without_verdicts(trace)) != trace:
+    while (shorter := _without_verdicts(trace)).text != trace.text:
         trace, passes = shorter, passes + 1
     assert passes <= 3
+
+
+@pytest.mark.parametrize("level", ["none", "answer", "verdict"])
+@given(
+    st.lists(st.sampled_from([*VERDICTS, "image 1 is red", "its sky is blue", "<answer>1</answer>", ". ", "\n", " "]))
+)
+def test_what_the_listener_sees_stands_in_the_trace_where_it_is_said_to(level, parts):
+    trace = "".join(parts)
+    left = redacted(trace, level)
+    assert left.text == redact_trace(trace, level)
+    stood = [(place, one) for place, one in zip(left.places, left.text, strict=True) if place != NOWHERE]
+    assert all(trace[place] == one for place, one in stood)
+    assert [place for place, _ in stood] == sorted({place for place, _ in stood})
+    assert {one for place, one in zip(left.places, left.text, strict=True) if place == NOWHERE} <= {"\n"}
+
+
+def test_of_words_that_are_cut_and_stand_again_the_later_ones_are_meant():
+    trace = "Image 1 is better. Image 1 is red."
+    left = redacted(trace, "verdict")
+    assert (left.text, left.places[0]) == ("Image 1 is red.", 19)
 
 
 def test_an_unknown_level_is_refused():

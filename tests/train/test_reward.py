@@ -1,6 +1,7 @@
 """The one reward function: what is paid, what is missing, what the listener gets to read, and what is logged."""
 
 import math
+import re
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from earshot.listener import Reading
 from earshot.listener.claims import ClaimListener
 from earshot.predictions.rollout import Rollout
 from earshot.protocol import Claim, prompt_set, write_completion
+from earshot.protocol.places import Span
 from earshot.train.leak import BinomialCusum, LeakAlarm
 from earshot.train.reward import CombinedReward
 from earshot.types import Pair, Verdict
@@ -188,6 +190,7 @@ def test_the_parts_are_logged() -> None:
         "reward/format": 0.75,  # three of four
         "reward/accuracy": 0.25,  # one right, two wrong, one malformed
         "reward/listener": 0.6,  # 0.8 three times, 0 for the malformed one
+        "reward/read_agreement": 0.25,  # the one that is right
         "malformed": 0.25,
         "groups_without_variance": 0.0,
         "rewards_missing": 0.0,
@@ -218,6 +221,31 @@ def test_swapping_pair_and_verdict_keeps_the_reward() -> None:
     )
 
 
+def test_agreement_is_paid_where_verdict_and_reader_are_right_and_logged_whether_it_is_paid_or_not() -> None:
+    def reader(pair: Pair, trace: str | None) -> float:
+        return 0.8 if trace is not None and "red" in trace else 0.3
+
+    right_alike, wrong = FIRST, SECOND
+    right_otherwise = write_completion(Verdict("first", "the first is blue ."), BRIEF)
+    asked = Asked(FakeListener(reader), rewards={"listener": 0.0, "read_agreement": 0.5})
+    paid = asked([fake_pair()] * 4, [right_alike, right_otherwise, wrong, "nothing"])
+    assert paid == pytest.approx([1.0 + 0.5 + 0.5, 1.0 + 0.5, 1.0, 0.0])
+    assert [row.reward_read_agreement for row in asked.rollouts] == [1.0, 0.0, 0.0, 0.0]
+    assert asked.logged["reward/read_agreement"] == 0.25
+    assert [one.trace for one in asked.reward.paid] == pytest.approx([0.5, 0.0, 0.0, 0.0])
+    assert [one.answer for one in asked.reward.paid] == pytest.approx(paid)
+    unpaid = Asked(FakeListener(reader))
+    unpaid([fake_pair()] * 2, [right_alike, wrong])
+    assert unpaid.logged["reward/read_agreement"] == 0.5 and unpaid.rollouts[0].weight_read_agreement == 0.0
+    # An outage takes the wrong ones out as it takes the right ones.
+    out = Asked(FakeListener(fails=True), rewards={"listener": 0.0, "read_agreement": 0.5})
+    assert out([fake_pair()] * 3, [right_alike, wrong, "nothing"]) == [None, None, 0.0]
+    assert "reward/read_agreement" not in out.logged
+    assert Asked(FakeListener(reader), rewards={"read_agreement": 0.5})([fake_pair(votes=(1.0, 1.0))], [FIRST]) == [
+        None
+    ]
+
+
 class Says(FakeListener):
     """A listener that finds `red` likely and all else unlikely."""
 
@@ -230,7 +258,7 @@ def test_a_speaker_is_paid_from_the_one_question_and_logged() -> None:
     who = Says(0.5)
     asked = Asked(who, rewards={"listener": 0.0, "speaker": 0.5, "speaker_at_least": 2})
     told = [
-        "first : left large red circle yes .",
+        "first : left large red circle yes . first : left large red circle yes .",
         "first : left large blue circle yes , dark .",
         "first : left large red circle yes , dark .",
     ]
@@ -238,8 +266,8 @@ def test_a_speaker_is_paid_from_the_one_question_and_logged() -> None:
     paid = asked([fake_pair()] * 4, [*sides, "nothing"])
     assert len(who.calls) == 1
     assert paid == pytest.approx([1.5 + 0.5 * 0.4, 1.5 + 0.5 * 0.1, 1.5 + 0.5 * 0.8, 0.0])
-    assert asked.reward.for_trace == pytest.approx([0.2, 0.05, 0.4, 0.0])
-    assert asked.reward.not_for_trace == pytest.approx([1.5, 1.5, 1.5, 0.0])
+    assert [one.trace for one in asked.reward.paid] == pytest.approx([0.2, 0.05, 0.4, 0.0])
+    assert [one.answer for one in asked.reward.paid] == pytest.approx([1.5, 1.5, 1.5, 0.0])
     assert asked.logged["listener/likelihood"] == pytest.approx((0.8 + 0.1 + 0.8) / 3)
     assert [row.reward_speaker for row in asked.rollouts] == pytest.approx([0.4, 0.1, 0.8, 0.0])
 
@@ -260,7 +288,8 @@ class Believes:
 
 def words(trace: str) -> list[Claim]:
     """Every colour is a claim about the first image."""
-    return [Claim("first", word) for word in trace.split() if word in ("red", "blue")]
+    found = re.finditer("red|blue", trace)
+    return [Claim("first", match.group(), span=Span(*match.span())) for match in found]
 
 
 def checker(*, fails: bool = False) -> ClaimListener:
@@ -291,6 +320,44 @@ def test_claims_need_no_listener() -> None:
     # 1 + 0.5 + 0.5·(0.9 + 0.2)/4 = 1.6375
     assert asked([fake_pair()], [RED_AND_BLUE]) == pytest.approx([1.6375])
     assert "reward/listener" not in asked.logged
+
+
+CREDIT = {"listener": 0.25, "claims": 2.0, "decoupled": True, "claim_credit": True}
+
+
+def test_paid_one_by_one_claims_stand_where_they_were_written_and_are_no_part_of_what_the_trace_was_paid() -> None:
+    asked = Asked(FakeListener(0.8), checker(), rewards=CREDIT)
+    trace = "so image 1 is better because it is red. it is red and blue. so image 1 is better."
+    text = write_completion(Verdict("first", trace), BRIEF)
+    # right: 1 + 0.5 + 0.25·0.8 + 2·(0.9 + 0.2)/2 = 2.8
+    assert asked([fake_pair()] * 3, [text, FIRST, "nothing"]) == pytest.approx([2.8, 3.5, 0.0])
+    one, other, malformed = asked.reward.paid
+    assert (one.trace, one.answer) == (pytest.approx(0.2), pytest.approx(1.5))
+    # What is said twice is paid once, where it was said first; what is concluded is cut, and stands there all the same.
+    assert [(text[slice(*span)], span.start, claim.paid) for claim in one.claims for span in claim.spans] == [
+        ("red", text.index("red"), pytest.approx(1.8)),
+        ("blue", text.index("blue"), pytest.approx(0.4)),
+    ]
+    assert [claim.paid for claim in other.claims] == pytest.approx([1.8])
+    assert malformed == (0.0, 0.0, [])
+
+
+def test_claims_are_paid_what_is_believed_of_them_beyond_a_grey_image_and_nothing_where_the_reward_is_missing() -> None:
+    class Halves(Believes):
+        def p_yes(self, images: list[Any], claims: list[str]) -> np.ndarray:
+            grey = np.array([image.getpixel((0, 0))[0] == 128 for image in images])
+            return np.where(grey, 0.5, super().p_yes(images, claims))
+
+    prior = ClaimListener((Halves(),), words, with_prior=True)
+    asked = Asked(FakeListener(0.8), prior, rewards=CREDIT, claims={"prior_corrected": True})
+    asked([fake_pair()], [RED_AND_BLUE])
+    assert [claim.paid for claim in asked.reward.paid[0].claims] == pytest.approx([2 * 0.4, 2 * -0.3])
+    lost = Asked(FakeListener(fails=True), checker(), rewards=CREDIT)
+    lost([fake_pair()], [RED_AND_BLUE])
+    assert math.isnan(lost.reward.paid[0].trace) and lost.reward.paid[0].claims == []
+    usual = Asked(FakeListener(0.8), checker(), rewards=QUARTERS)
+    usual([fake_pair()], [RED_AND_BLUE])
+    assert usual.reward.paid[0] == (pytest.approx(0.2 + 0.25 * 0.55), pytest.approx(1.5), [])
 
 
 @pytest.mark.parametrize("redaction", ["none", "answer", "verdict"])

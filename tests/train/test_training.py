@@ -25,9 +25,10 @@ from earshot.rewards import group_advantages
 from earshot.rundir import RunDir
 from earshot.train import trainer as trainer_module
 from earshot.train.checkpoints import latest_checkpoint
+from earshot.train.credit import Written
 from earshot.train.grpo import checker_spec, listener_spec, train_grpo
 from earshot.train.sft import GuardedSftTrainer, train_sft
-from earshot.train.trainer import ListenerGrpoTrainer, answer_start
+from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.vlm import load
 from tests.servers import Reply, answering
 
@@ -390,7 +391,8 @@ def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer_nor_decoupled_the
     monkeypatch.setattr(RandomListener, "p_first", lambda self, pairs, traces: drawn.random(len(pairs)))
     rewards = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, credit: True}
     train_grpo(grpo_config(talker, pairs, tmp_path / "run", rewards=rewards), console=QUIET)
-    tokenizer = load(talker, device="cpu").tokenizer
+    vlm = load(talker, device="cpu")
+    tokenizer = vlm.tokenizer
     rows = pq.read_table(RunDir(tmp_path / "run").rollouts).sort_by("step").to_pylist()
     total = np.array([row["reward"] for row in rows]).reshape(-1, 4)
     paid = 0.5 * np.array([row["reward_listener"] for row in rows]).reshape(-1, 4)
@@ -401,7 +403,7 @@ def test_what_was_paid_for_the_trace_is_no_doing_of_the_answer_nor_decoupled_the
     formed = 0
     for (ids, mask, advantages), for_trace, for_answer, row in zip(given, trace, answer, rows, strict=True):
         tokens = ids[mask.bool()].tolist()
-        start = answer_start(tokens, tokenizer)
+        start = Written(vlm, tokens).end_of("</think>")
         assert "</think>" not in tokenizer.decode(tokens[: start - 1])
         if row["malformed"] is None:
             assert "</think>" in tokenizer.decode(tokens[:start]) and start < len(tokens)

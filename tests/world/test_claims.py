@@ -29,6 +29,22 @@ def test_a_trace_is_cut_into_what_it_says_of_either_image() -> None:
     assert split_world_claims("so first better . hello , image 1 is good") == []
 
 
+def test_a_claim_knows_its_own_words_and_a_place_is_its_first_claim_s() -> None:
+    trace = (
+        "FIRST: left  large red circle yes, right small blue star no but small green. pale "
+        "second left blue red, so nothing"
+    )
+    assert [(claim.text, trace[slice(*claim.span)]) for claim in split_world_claims(trace)] == [
+        ("left large red circle", "left  large red circle yes"),
+        ("right small blue star", "right small blue star no"),
+        ("right small", "small"),
+        ("right green", "green"),
+        ("pale", "pale"),
+        ("left blue", "left blue"),
+        ("left red", "red"),
+    ]
+
+
 def test_a_claim_taken_by_itself_is_as_true_as_in_its_trace() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):

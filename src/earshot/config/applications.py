@@ -182,7 +182,7 @@ class ClaimsConfig(HeldConfig):
 
 class RewardConfig(Config):
     """Weights of the parts of the reward, r = format·r_fmt + accuracy·r_acc + listener·r_list + claims·r_claims +
-    speaker·r_spk."""
+    speaker·r_spk + read_agreement·r_read."""
 
     # METHOD, Definitions: 1, 0.5, 0.5 [B].
     format: Weight = 1.0
@@ -196,20 +196,40 @@ class RewardConfig(Config):
     probabilities of the tokens that it reads. It comes from the pass that the listener makes anyway."""
     speaker_at_least: Count = 1
     """A trace that makes fewer claims than this has its speaker's part in proportion."""
+    # Ours [C]: an option, off by default.
+    read_agreement: Weight = 0.0
+    """Pays a completion that is right and whose trace the listener reads alike: both are on the label's side."""
     # Ours [C]; METHOD's advantage is one number a completion.
     reward_to_go: bool = False
-    """Tokens after the trace get no share of what listener and claims pay: both read the trace alone, so that to the
-    verdict they are noise."""
+    """Tokens after the trace get no share of what listener, claims and speaker pay: they read the trace alone, so that
+    to the verdict they are noise."""
     decoupled: bool = False
     """As `reward_to_go`, and tokens of the trace get no share of what format and accuracy pay, either: the verdict is
-    taught by the votes alone, and the trace by those alone who read it."""
+    taught by the votes alone, and the trace by those alone who read it. `read_agreement` takes both and pays both."""
+
+    claim_credit: bool = False
+    """As `decoupled`, and what `claims` pays goes claim by claim: a claim's own tokens are told how far it is believed,
+    less the mean of all claims of the pair's completions, and no other tokens are told of it."""
 
     @model_validator(mode="after")
     def _one_kind_of_credit(self) -> "RewardConfig":
         if self.decoupled and self.reward_to_go:
             raise ValueError("rewards.decoupled does what rewards.reward_to_go does, and more; set one of them")
-        if self.decoupled and self.listener == self.claims == self.speaker == 0:
-            raise ValueError("rewards.decoupled leaves the trace to listener, claims and speaker, which all weigh 0")
+        if self.claim_credit and not self.decoupled:
+            also = ", and leave rewards.reward_to_go out" if self.reward_to_go else ""
+            raise ValueError(
+                "rewards.claim_credit is decoupled credit: a claim's tokens cannot be told of that claim alone "
+                f"and of the whole reward as well; set rewards.decoupled: true with it{also}"
+            )
+        if self.claim_credit and self.claims == 0:
+            raise ValueError(
+                "rewards.claim_credit tells a claim's tokens what rewards.claims pays for it, and that weighs 0; give "
+                "it a weight, and a checker under claims.paths"
+            )
+        if self.decoupled and self.listener == self.claims == self.speaker == self.read_agreement == 0:
+            raise ValueError(
+                "rewards.decoupled leaves the trace to listener, claims, speaker and read_agreement, which all weigh 0"
+            )
         return self
 
 
@@ -272,6 +292,8 @@ class GrpoConfig(TrainingConfig):
             )
         if self.listener is None and self.rewards.speaker > 0:
             raise ValueError("rewards.speaker needs a 'listener', whose words the trace's are compared with; name one")
+        if self.listener is None and self.rewards.read_agreement > 0:
+            raise ValueError("rewards.read_agreement needs a 'listener' that reads traces; name one")
         if self.rewards.speaker > 0 and self.listener is not None:
             told = self.listener
             if len(told.paths) != 1 or told.both_orders or told.control is not None or told.temperature != 1.0:
@@ -284,17 +306,12 @@ class GrpoConfig(TrainingConfig):
                 f"rewards.claims is {self.rewards.claims} but there is no 'claims'; name a model under claims.paths, "
                 "or set rewards.claims: 0"
             )
-        if (
-            sum(
-                (
-                    self.rewards.format,
-                    self.rewards.accuracy,
-                    self.rewards.listener,
-                    self.rewards.claims,
-                    self.rewards.speaker,
-                )
+        if self.rewards.claim_credit and self.claims is not None and self.claims.at_least > 1:
+            raise ValueError(
+                f"claims.at_least is {self.claims.at_least}, and with rewards.claim_credit nothing is paid for a claim "
+                "that is not made: it has no tokens; leave one of them out"
             )
-            == 0
-        ):
+        paid = self.rewards
+        if not any((paid.format, paid.accuracy, paid.listener, paid.claims, paid.speaker, paid.read_agreement)):
             raise ValueError("all weights under 'rewards' are 0, expected at least one above 0")
         return self

@@ -64,6 +64,11 @@ class Heard(NamedTuple):
     believed: float
     prior: float | None = None
 
+    @property
+    def worth(self) -> float:
+        """How far it is believed beyond what a grey image is, where that was asked."""
+        return self.believed - (self.prior or 0.0)
+
 
 def pay_claims(heard: Sequence[Heard], at_least: int = 1) -> float | None:
     """What the claims of a trace earn (`rewards.claims_reward`), less their priors where these were asked."""

@@ -55,6 +55,8 @@ class Rollout:
     listener_likelihood: float | None = None
     """Geometric mean of the probabilities that the listener gives the trace's tokens; None where that was not asked."""
     weight_speaker: float | None = None
+    reward_read_agreement: float | None = None
+    weight_read_agreement: float | None = None
     """What each part counted for; in files of earlier runs the configuration alone says it."""
 
 

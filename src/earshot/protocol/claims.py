@@ -7,23 +7,28 @@ images are replaced by `the image`, for the reader sees only one.
 """
 
 import re
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Final
 
+from earshot.protocol.places import NOWHERE, Placed, Span
 from earshot.types import Side
 
 
-class Claim(NamedTuple):
-    """One statement of a trace about one image.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One statement of a trace about one image; two that say the same are equal, wherever they stand.
 
     Attributes:
         image: The image it is about, as shown.
         text: Its words.
         denied: The trace says that it is not so.
+        span: Where its own words stand in the trace.
     """
 
     image: Side
     text: str
     denied: bool = False
+    span: Span = field(default=Span(NOWHERE, NOWHERE), compare=False)
 
 
 MAX_CLAIMS: Final = 64
@@ -67,12 +72,12 @@ def split_claims(trace: str) -> list[Claim]:
     """
     found: dict[Claim, None] = {}
     image: Side | None = None
-    for sentence in _SENTENCE_END.split(_MARKUP.sub("", trace)):
-        pieces = [sentence] if _named(sentence) is not None else _CONTRAST.split(sentence)
+    for sentence in Placed.of(trace).sub(_MARKUP, "").split(_SENTENCE_END):
+        pieces = [sentence] if _named(sentence.text) is not None else sentence.split(_CONTRAST)
         for piece in pieces:
-            named = _named(piece)
+            named = _named(piece.text)
             if named is None:
-                if _NAMES.search(piece) or _BOTH.search(piece):
+                if _NAMES.search(piece.text) or _BOTH.search(piece.text):
                     image = None if piece is pieces[-1] else image
                     continue
                 named = image
@@ -81,7 +86,7 @@ def split_claims(trace: str) -> list[Claim]:
             image = named
             claim = _claim(piece, named)
             if claim is not None:
-                found[claim] = None
+                found.setdefault(claim)
         if len(found) >= MAX_CLAIMS:
             break
     return list(found)[:MAX_CLAIMS]
@@ -93,10 +98,11 @@ def _named(text: str) -> Side | None:
     return sides.pop() if len(sides) == 1 and not _BOTH.search(text) else None
 
 
-def _claim(piece: str, image: Side) -> Claim | None:
+def _claim(piece: Placed, image: Side) -> Claim | None:
     """The piece as a statement about `the image`; None where it says nothing, or too much to be one statement."""
-    text = " ".join(_HEADING.sub("", " ".join(_NAMES.sub("the image", piece).split())).split()).strip(" ,;:-–—")
+    text = " ".join(_HEADING.sub("", " ".join(_NAMES.sub("the image", piece.text).split())).split()).strip(" ,;:-–—")
     bare = text.lower().strip(" .!?")
     if len(text) > MAX_CHARACTERS or _TALK.match(text) or bare == "the image" or len(_WORDS.findall(bare)) < 2:
         return None
-    return Claim(image, text)
+    places = piece.stripped().places
+    return Claim(image, text, span=Span(places[0], places[-1] + 1))

@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from earshot.protocol.places import Span
 from earshot.protocol.prompt_sets import Answer, PromptSet, Think, prompt_set
 from earshot.types import Malformed, Verdict
 
@@ -43,13 +44,11 @@ def parse_completion(text: str, prompts: PromptSet | None = None) -> Verdict | M
         return Malformed(fault)
     opened = _first(answer.open, text)
     closed = _first(answer.close, text, 0 if answer.ends else opened[1])
-    # Without tags of its own, a trace is what stands before the answer.
-    trace_start, trace_end, think_end = 0, opened[0], opened[0]
+    think_end = opened[0]
     if prompts.think is not None:
-        trace_start = _first(prompts.think.open, text)[1]
-        trace_end, think_end = _first(prompts.think.close, text)
-    if opened[0] < trace_end:
-        return Malformed("answer inside think")
+        think_close, think_end = _first(prompts.think.close, text)
+        if opened[0] < think_close:
+            return Malformed("answer inside think")
     if closed[0] < opened[1]:
         return Malformed("tags out of order")
     if text[think_end : opened[0]].strip():
@@ -59,8 +58,20 @@ def parse_completion(text: str, prompts: PromptSet | None = None) -> Verdict | M
     said = text[opened[1] : closed[0]].strip().casefold()
     for side in ("first", "second"):
         if said == answer.of(side).strip().casefold():
-            return Verdict(side, text[trace_start:trace_end].strip())
+            trace = trace_span(text, prompts)
+            return Verdict(side, text[trace.start : trace.end])
     return Malformed("answer is neither of the two")
+
+
+def trace_span(text: str, prompts: PromptSet) -> Span:
+    """Where in a well-formed completion its trace stands, as `parse_completion` reads it."""
+    # Without tags of its own, a trace is what stands before the answer.
+    start, end = 0, _first(prompts.answer.open, text)[0]
+    if prompts.think is not None:
+        start, end = _first(prompts.think.open, text)[1], _first(prompts.think.close, text)[0]
+    trace = text[start:end]
+    start += len(trace) - len(trace.lstrip())
+    return Span(start, start + len(trace.strip()))
 
 
 def _think_fault(text: str, think: Think | None) -> str | None:

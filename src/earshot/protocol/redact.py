@@ -18,6 +18,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from earshot.errors import ConfigError
 from earshot.protocol.judge_words import SENTENCE_END, is_to_the_reader
+from earshot.protocol.places import NOWHERE, Placed, joined
 from earshot.protocol.verdict_words import (
     BARE_LINE,
     CLAUSE_END,
@@ -58,33 +59,39 @@ def redact_trace(trace: str, level: RedactionLevel) -> str:
     """
     if level not in (known := get_args(RedactionLevel)):
         raise ConfigError(f"redaction level '{level}' is unknown, expected one of {', '.join(known)}")
-    return trace if level == "none" else _redacted(trace, level)
+    return redacted(trace, level).text
+
+
+def redacted(trace: str, level: RedactionLevel) -> Placed:
+    """`redact_trace`, which remembers where in the trace its characters stood."""
+    return Placed.of(trace) if level == "none" else _redacted(trace, level)
 
 
 @lru_cache(maxsize=1024)  # reward, evidence and claims each read the same trace
-def _redacted(trace: str, level: RedactionLevel) -> str:
-    step = _without_answers if level == "answer" else _without_verdicts
-    while (shorter := step(trace)) != trace:
-        trace = shorter
-    return trace
+def _redacted(trace: str, level: RedactionLevel) -> Placed:
+    step, text = _without_answers if level == "answer" else _without_verdicts, Placed.of(trace)
+    while (shorter := step(text)).text != text.text:
+        text = shorter
+    return text
 
 
-def _without_answers(trace: str) -> str:
-    shorter = _ANSWER_BLOCK.sub("\n", trace)
-    return trace if shorter == trace else shorter.strip()
+def _without_answers(trace: Placed) -> Placed:
+    shorter = trace.sub(_ANSWER_BLOCK, "\n")
+    return trace if shorter.text == trace.text else shorter.stripped()
 
 
-def _without_verdicts(trace: str) -> str:
-    text = _THINK_TAG.sub(CUT, _ANSWER_BLOCK.sub(CUT, trace))
-    for pattern in LABELLED:
-        text = pattern.sub(CUT, text)
-    shorter = _without_verdict_clauses(BARE_LINE.sub(CUT, text))
-    return trace if shorter == trace else shorter.strip()
+def _without_verdicts(trace: Placed) -> Placed:
+    text = trace
+    for pattern in (_ANSWER_BLOCK, _THINK_TAG, *LABELLED, BARE_LINE):
+        text = text.sub(pattern, CUT)
+    shorter = _without_verdict_clauses(text)
+    return trace if shorter.text == trace.text else shorter.stripped()
 
 
-def _without_verdict_clauses(text: str) -> str:
+def _without_verdict_clauses(text: Placed) -> Placed:
     """`text` less the clauses that are verdicts, and less what only led up to something that was cut."""
-    clauses = _clauses(text)
+    placed = _clauses(text)
+    clauses = [one.text for one in placed]
     words = [_plain(clause) for clause in clauses]
     gone = [clause == CUT or is_verdict(said) or is_heading(said) for clause, said in zip(clauses, words, strict=True)]
     for i in _sentences_to_the_reader(clauses, words):
@@ -95,13 +102,13 @@ def _without_verdict_clauses(text: str) -> str:
         gone[i - 1] = gone[i - 1] or (gone[i] and is_lead(words[i - 1]))
     for i in range(1, len(clauses)):
         gone[i] = gone[i] or (gone[i - 1] and not words[i])
-    kept: list[str] = []
-    for clause, out in zip(clauses, gone, strict=True):
+    kept: list[Placed] = []
+    for clause, out in zip(placed, gone, strict=True):
         if not out:
             kept.append(clause)
-        elif kept and not kept[-1].endswith("\n"):
-            kept.append("\n")
-    return "".join(kept)
+        elif kept and not kept[-1].text.endswith("\n"):
+            kept.append(Placed("\n", [NOWHERE]))
+    return joined(kept)
 
 
 def _sentences_to_the_reader(clauses: list[str], words: list[str]) -> list[int]:
@@ -132,10 +139,10 @@ def _bare_end(words: list[str]) -> range:
     return range(first_bare, len(words))
 
 
-def _clauses(text: str) -> list[str]:
+def _clauses(text: Placed) -> list[Placed]:
     """`text` in pieces that make it up again when joined: each ends with its punctuation, or before a `because`."""
-    ends = [match.end() for match in CLAUSE_END.finditer(text)]
-    return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True) if end > start]
+    ends = [match.end() for match in CLAUSE_END.finditer(text.text)]
+    return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text.text)], strict=True) if end > start]
 
 
 def _plain(clause: str) -> str:

@@ -26,6 +26,7 @@ class _Plan(NamedTuple):
 PART_MEANINGS: Mapping[str, tuple[str, bool]] = {
     "format": ("share of well-formed completions", True),
     "accuracy": ("verdicts on the side people preferred", True),
+    "read_agreement": ("verdicts and readings on the side people preferred", True),
 }
 """And whether they are shares."""
 

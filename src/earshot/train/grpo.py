@@ -21,6 +21,7 @@ from earshot.listener.spec import ListenerSpec
 from earshot.remote import is_address
 from earshot.rundir import RunDir
 from earshot.train.callbacks import FiniteGuard
+from earshot.train.credit import Credit
 from earshot.train.footprint import announce
 from earshot.train.leak import LeakAlarm
 from earshot.train.reward import CombinedReward
@@ -38,7 +39,7 @@ from earshot.train.run import (
     trl_defaults,
     without_known_warnings,
 )
-from earshot.train.trainer import Credit, ListenerGrpoTrainer
+from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import held_pairs, validation
 from earshot.vlm import Vlm
 
@@ -77,6 +78,8 @@ def _train(config: GrpoConfig, run: RunDir, console: Console, *, aloud: bool = F
             f"rewards.{apart} needs advantages that are scaled by group, and trl.scale_rewards is "
             f"{arguments.scale_rewards!r}; leave one of them out"
         )
+    if config.rewards.claim_credit:
+        apart = "claims"
     if config.rewards.speaker and config.listener and any(map(is_address, config.listener.paths)):
         raise ConfigError(
             "rewards.speaker: a listener on a server does not say how likely it finds what it reads; name a model "

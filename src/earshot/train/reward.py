@@ -23,15 +23,22 @@ from earshot.listener.controls import NoTraceListener
 from earshot.predictions.rollout import PART_NAMES, Rollout
 from earshot.predictions.sides import side_of
 from earshot.protocol import PromptSet, RedactionLevel, parse_completion, redact_trace
+from earshot.protocol.parse import trace_span
+from earshot.protocol.places import Span
+from earshot.protocol.redact import redacted
 from earshot.rewards import (
+    FOR_ANSWER,
+    FOR_TRACE,
     RewardParts,
     accuracy_reward,
     combine,
     listener_reward,
-    paid_for_trace,
+    paid_for,
+    read_agreement_reward,
     speaker_reward,
 )
 from earshot.train.callbacks import LOST_STEPS
+from earshot.train.credit import Paid, PaidClaim
 from earshot.train.leak import LeakAlarm
 from earshot.types import Malformed, Pair, Verdict
 
@@ -92,10 +99,8 @@ class CombinedReward:
         """The latest failure of listener or checker."""
         self.in_a_row = 0
         """How many of the latest steps got no answer at all, of those in which somebody was asked."""
-        self.for_trace: list[float] = []
-        """Of each reward of the latest call, what was paid for the trace alone; NaN where the reward is missing."""
-        self.not_for_trace: list[float] = []
-        """The rest of it."""
+        self.paid: list[Paid] = []
+        """What the completions of the latest call were paid, and for what of them."""
 
     def __call__(
         self,
@@ -113,10 +118,7 @@ class CombinedReward:
         heard = [self._each(put, formed) for put in (self._listen, self._check)]
         self.in_a_row = 0 if all(heard) else self.in_a_row + 1
         parts = [self._reward(one) for one in scored]
-        totals = [math.nan if earned.total is None else earned.total for earned in parts]
-        trace = [paid_for_trace(earned, self._weights) for earned in parts]
-        self.not_for_trace = [total - paid for total, paid in zip(totals, trace, strict=True)]
-        self.for_trace = [math.nan if math.isnan(total) else paid for total, paid in zip(totals, trace, strict=True)]
+        self.paid = [self._paid(*one) for one in zip(scored, parts, strict=True)]
         step = trainer_state.global_step
         rollouts = [_rollout(step, self._weights, *one) for one in zip(files, scored, parts, strict=True)]
         self._on_rollouts(rollouts)
@@ -204,12 +206,31 @@ class CombinedReward:
             self._weights,
             None if one.heard is None or claims is None else pay_claims(one.heard, claims.at_least),
             self._speaker(one),
+            None if self._listener is None else read_agreement_reward(side, one.p_first, votes),
         )
+
+    def _paid(self, one: Scored, earned: RewardParts) -> Paid:
+        apart = self._config.rewards.claim_credit
+        names = [name for name in FOR_TRACE if not (apart and name == "claims")]
+        trace, answer = (paid_for(earned, self._weights, which) for which in (names, FOR_ANSWER))
+        claims = self._paid_claims(one) if apart and earned.total is not None else []
+        return Paid(trace, answer, claims)
+
+    def _paid_claims(self, one: Scored) -> list[PaidClaim]:
+        """What each claim of a completion was paid, and where in its text it stands."""
+        if not isinstance(one.parsed, Verdict):
+            return []
+        start = trace_span(one.text, self._prompts).start
+        left, found = redacted(one.parsed.trace, "verdict"), []
+        for heard in one.heard or ():
+            spans = [Span(start + a, start + b) for a, b in left.spans(heard.claim.span)]
+            found.append(PaidClaim(spans, self._weights["claims"] * heard.worth))
+        return found
 
     def _speaker(self, one: Scored) -> float | None:
         if not self._weights["speaker"] or not isinstance(one.parsed, Verdict):
             return None
-        claims = self._prompts.language.split(redact_trace(one.parsed.trace, "verdict"))
+        claims = {*self._prompts.language.split(redact_trace(one.parsed.trace, "verdict"))}  # twice said is once
         return speaker_reward(one.likelihood, len(claims), at_least=self._config.rewards.speaker_at_least)
 
 
@@ -237,7 +258,8 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
     if all(r.listener_likelihood is None for r in rollouts):
         values["reward/speaker"] = []
     if not heard and all(r.reward_listener == 0.0 or r.reward_listener is None for r in rollouts):
-        values["reward/listener"] = []  # nobody was asked: the zeros of malformed completions are no measurement
+        # Nobody was asked: the zeros of malformed completions are no measurement.
+        values["reward/listener"] = values["reward/read_agreement"] = []
     return {name: math.fsum(column) / len(column) for name, column in values.items() if column}
 
 
@@ -285,6 +307,7 @@ def _rollout(
         claims=None if heard is None else len(heard),
         claims_believed=math.fsum(claim.believed for claim in heard) / len(heard) if heard else None,
         reward_speaker=parts.speaker,
+        reward_read_agreement=parts.read_agreement,
         listener_likelihood=one.likelihood,
         claims_heard=None if heard is None else _claims_as_json(heard),
         **{f"weight_{name}": weight for name, weight in weights.items()},
@@ -292,5 +315,5 @@ def _rollout(
 
 
 def _claims_as_json(heard: Sequence[Heard]) -> str:
-    rows = [[*one.claim, round(one.believed, 4)] for one in heard]
+    rows = [[one.claim.image, one.claim.text, one.claim.denied, round(one.believed, 4)] for one in heard]
     return json.dumps(rows, ensure_ascii=False)

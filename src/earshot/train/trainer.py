@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import broadcast
 from jaxtyping import Float
@@ -19,9 +17,9 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from earshot.errors import InputError, ListenerUnavailable
-from earshot.rewards import group_advantages
 from earshot.train.base import TrainerBase
 from earshot.train.callbacks import on_any_process
+from earshot.train.credit import Credit, Written, advantages_by_token
 from earshot.train.prompts import StepPrompts, encode_step
 from earshot.train.reward import CombinedReward
 from earshot.train.sharding import gathered
@@ -39,9 +37,6 @@ _LEFT_TO_TRL = {
 }
 
 
-Credit: TypeAlias = Literal["reward_to_go", "decoupled"]
-
-
 class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     """What is ours: a pair's prompt and images are computed once for all its completions, and bad steps are dropped.
 
@@ -51,8 +46,7 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     Args:
         vlm: The reasoner; its model is trained.
         reward: The reward function, where it may have nobody left to ask.
-        credit: Which tokens get no share of what: `reward_to_go`, those after the trace of what was paid for the trace;
-            `decoupled`, also those of the trace of what was paid for anything else. None gives all tokens all of it.
+        credit: Which tokens get no share of what was paid; None gives all tokens all of it.
         **kwargs: Go to TRL's trainer as they are.
     """
 
@@ -206,22 +200,19 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         return rewards
 
     def _credited(self, scored: dict[str, Any], reward: CombinedReward) -> Float[torch.Tensor, "r c"]:
-        """By token: within the trace TRL's, or those of what the trace was paid; after it those of all the rest."""
+        """The advantages by token."""
         ids, mask, advantages = scored["completion_ids"], scored["completion_mask"], scored["advantages"]
-
-        def of(paid: list[float]) -> torch.Tensor:
-            by_group = np.array(paid).reshape(-1, self.num_generations)
-            return torch.from_numpy(group_advantages(by_group).reshape(-1)).to(advantages)
-
-        within = of(reward.for_trace) if self.credit == "decoupled" else advantages
-        after = of(reward.not_for_trace)
-        tokenizer, end = self.vlm.tokenizer, self.vlm.prompts.trace_end
-        starts = torch.tensor(
-            [answer_start(row[: int(n)].tolist(), tokenizer, end) for row, n in zip(ids, mask.sum(1), strict=True)],
-            device=ids.device,
+        assert self.credit is not None
+        told = advantages_by_token(
+            self.credit,
+            advantages.double().cpu().numpy(),
+            reward.paid,
+            [Written(self.vlm, row[: int(n)].tolist()) for row, n in zip(ids, mask.sum(1), strict=True)],
+            group=self.num_generations,
+            trace_end=self.vlm.prompts.trace_end,
+            width=ids.size(1),
         )
-        in_answer = torch.arange(ids.size(1), device=ids.device) >= starts[:, None]
-        return torch.where(in_answer, after[:, None], within[:, None])
+        return torch.from_numpy(told).to(advantages)
 
     def is_place(self, step: int) -> bool:
         """Also: completions that several steps share have been used up."""
@@ -319,16 +310,6 @@ def own_uniforms(rows: int, tokens: int, accelerator: Any) -> Float[torch.Tensor
         return drawn
     own: torch.Tensor = broadcast(drawn.to(accelerator.device))
     return own[accelerator.process_index * rows :][:rows]
-
-
-def answer_start(ids: list[int], tokenizer: Any, end: str = "</think>") -> int:
-    """Where in a completion the tokens after its trace begin: after the one that completes what ends it.
-
-    The number of tokens where there is no such tag. Tags may be cut into tokens in any way, so texts are compared.
-    """
-    if end not in tokenizer.decode(ids):
-        return len(ids)
-    return 1 + bisect_left(range(len(ids)), True, key=lambda last: end in tokenizer.decode(ids[: last + 1]))
 
 
 def _refuse_split_groups(args: Any) -> None:

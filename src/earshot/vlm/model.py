@@ -136,11 +136,17 @@ class Vlm:
 
     def completions(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """The texts of sampled tokens, with what the template has opened for the model, without control tokens."""
-        added = self.tokenizer.added_tokens_decoder.items()
-        tags = self.prompts.tags
-        silent = {i for i, token in added if token.special and token.content not in tags} | {*self.stop_ids}
-        texts = self.tokenizer.batch_decode([[i for i in row if i not in silent] for row in rows])
+        texts = self.tokenizer.batch_decode([[row[place] for place in self.spoken(row)] for row in rows])
         return [self.opened + text for text in texts]
+
+    def spoken(self, row: Sequence[int]) -> list[int]:
+        """Which of sampled tokens are text: no control tokens but tags."""
+        return [place for place, token in enumerate(row) if token not in self._silent]
+
+    @cached_property
+    def _silent(self) -> set[int]:
+        added, tags = self.tokenizer.added_tokens_decoder.items(), self.prompts.tags
+        return {i for i, token in added if token.special and token.content not in tags} | {*self.stop_ids}
 
     def continuation(self, completion: str) -> str:
         """What of a completion is left to write once the template has opened its part."""

@@ -23,6 +23,14 @@ _IMAGES: dict[str, Side] = {"first": "first", "second": "second"}
 _WORD = re.compile(r"[^\s,.:]+|[,.]")
 
 
+class Word(NamedTuple):
+    """A word in small letters, and where it stands."""
+
+    text: str
+    start: int
+    end: int
+
+
 class Claim(NamedTuple):
     """One statement of a trace, and whether it holds.
 
@@ -48,25 +56,32 @@ def check_trace(trace: str, truth: Truth) -> list[Claim]:
         trace: Text between the think tags.
         truth: The pair's truth in the order in which the images were shown.
     """
-    claims: list[Claim] = []
+    return [claim for claim, _ in claims_in(trace, truth)]
+
+
+def claims_in(trace: str, truth: Truth) -> Iterator[tuple[Claim, list[Word]]]:
+    """`check_trace`, with the words of the trace that are each claim's own: a place is its first claim's."""
     image: Side | None = None
-    for segment in _segments(_WORD.findall(trace.lower())):
-        if segment[0] == "so":
-            claims.append(Claim(None, " ".join(segment), "unchecked"))
+    for segment in _segments([Word(m.group().lower(), *m.span()) for m in _WORD.finditer(trace)]):
+        if segment[0].text == "so":
+            yield Claim(None, _joined(segment), "unchecked"), segment
             continue
-        if segment[0] in _IMAGES:
-            image = _IMAGES[segment.pop(0)]
+        if segment[0].text in _IMAGES:
+            image = _IMAGES[segment.pop(0).text]
         if segment:
-            claims.extend(_check_segment(segment, image, truth))
-    return claims
+            yield from _check_segment(segment, image, truth)
 
 
-def _segments(words: list[str]) -> Iterator[list[str]]:
+def _joined(words: list[Word]) -> str:
+    return " ".join(word.text for word in words)
+
+
+def _segments(words: list[Word]) -> Iterator[list[Word]]:
     """The words between commas and full stops; a conclusion, and outside of it the name of an image, begin anew."""
-    segment: list[str] = []
+    segment: list[Word] = []
     for word in words:
-        begins = word == "so" or (word in _IMAGES and segment[:1] != ["so"])
-        if begins or word in (",", "."):
+        begins = word.text == "so" or (word.text in _IMAGES and not (segment and segment[0].text == "so"))
+        if begins or word.text in (",", "."):
             if segment:
                 yield segment
             segment = [word] if begins else []
@@ -76,20 +91,23 @@ def _segments(words: list[str]) -> Iterator[list[str]]:
         yield segment
 
 
-def _check_segment(words: list[str], image: Side | None, truth: Truth) -> Iterator[Claim]:
+def _check_segment(words: list[Word], image: Side | None, truth: Truth) -> Iterator[tuple[Claim, list[Word]]]:
     if image is None:
-        yield Claim(None, " ".join(words), "unchecked")
+        yield Claim(None, _joined(words), "unchecked"), words
         return
     picture = truth.first if image == "first" else truth.second
-    place = words[0] if words[0] in PLACES else None
-    rest = words if place is None else words[1:]
-    flag = next((k for k, word in enumerate(rest) if word in ("yes", "no")), None)
+    place = words[0].text if words[0].text in PLACES else None
+    own, rest = ([], words) if place is None else (words[:1], words[1:])
+    flag = next((k for k, word in enumerate(rest) if word.text in ("yes", "no")), None)
     if place is not None and flag is not None:
-        yield Claim(image, " ".join(words[: flag + 2]), _matches(rest[:flag], rest[flag] == "yes", picture, place))
-        rest = rest[flag + 1 :]
+        named, said_yes = [word.text for word in rest[:flag]], rest[flag].text == "yes"
+        yield Claim(image, _joined(words[: flag + 2]), _matches(named, said_yes, picture, place)), words[: flag + 2]
+        own, rest = [], rest[flag + 1 :]
     for word in rest:
-        if word != "but":
-            yield Claim(image, f"{place} {word}" if place else word, _status(word, picture, place))
+        if word.text != "but":
+            said = f"{place} {word.text}" if place else word.text
+            yield Claim(image, said, _status(word.text, picture, place)), [*own, word]
+            own = []
 
 
 def _matches(named: list[str], said_yes: bool, picture: Picture, place: str) -> Status:

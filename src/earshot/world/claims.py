@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from earshot.protocol import Claim
-from earshot.world.checker import check_trace
+from earshot.protocol.places import Span
+from earshot.world.checker import claims_in
 from earshot.world.language import describe_thing
 from earshot.world.render import render
 from earshot.world.scene import (
@@ -38,12 +39,13 @@ _NOWHERE = Truth(_EMPTY, Picture(_EMPTY, "clean"), Picture(_EMPTY, "clean"))
 def split_world_claims(trace: str) -> list[Claim]:
     """Every claim of a trace in the world's language about one of the images, in order; opinions are none."""
     claims = []
-    for claim in check_trace(trace, _NOWHERE):
+    for claim, own in claims_in(trace, _NOWHERE):
         if claim.image is None or claim.status == "unchecked":
             continue
         words = claim.text.split()
         flag = words[-1] if words[-1] in ("yes", "no") else None
-        claims.append(Claim(claim.image, " ".join(words[:-1] if flag else words), denied=flag == "no"))
+        said, span = " ".join(words[:-1] if flag else words), Span(own[0].start, own[-1].end)
+        claims.append(Claim(claim.image, said, denied=flag == "no", span=span))
     return claims
 
 
