@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,16 @@ def test_a_set_in_use_is_refused_before_another_is_written(tmp_path, capsys) -> 
     assert code == 2 and err.count("\n") == 1 and "empty folder" in err
     assert [path.name for path in tmp_path.iterdir()] == ["test"]
     assert (tmp_path / "test" / "mine.txt").read_text() == "keep"
+
+
+def test_ceilings_are_told_of_every_set_and_stand_below_metrics_on_it(tmp_path, capsys) -> None:
+    assert main(["world", "ceilings", "--world", "shortcut", "--sets", "shortcut_with,shortcut_none"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"shortcut_with: a judge who\n    knows these raters +99\.6\n", out)
+    assert "sees the mark alone" in out and "100.0" in out.split("shortcut_none")[0]
+    assert main(["world", "ceilings", "--sets", "ood_raters", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["accuracy"]["ood_raters"]
+    assert round(told["knows the training raters"], 3) == 0.818
+    assert main(["world", "make", str(tmp_path), "--sets", "ood_raters", "--test-pairs", "3", "--size", "16"]) == 0
+    assert main(["metrics", "--data", str(tmp_path / "ood_raters"), "--resamples", "20"]) == 0
+    assert "accuracy: at most 81.8 % by a perfect student of the training raters" in capsys.readouterr().out

@@ -171,9 +171,13 @@ COUNTS = ("n_pairs", "n_ties", "n_samples", "n_malformed", "n_listener_missing",
 def print_metrics(metrics: dict[str, Any], model: str, data: Path, out: Path) -> None:
     """The table at the end of an evaluation, and what to make of it next."""
     from earshot.cli.table import table
+    from earshot.data.rows import read_info
+    from earshot.world.ceilings import ceiling_line
 
     typer.echo(f"{model} on {data.resolve().name}, 95 % intervals, prompts resampled\n")
     typer.echo(table(("", model), metric_rows(metrics)) + "\n")
+    if line := ceiling_line(read_info(data)):
+        typer.echo(f"accuracy: {line}")
     for warning in metrics.get("warnings", ()):
         typer.echo(f"warning: {warning}")
     typer.echo(f"{out}: predictions.jsonl, metrics.json; 'earshot report {out}' makes a page")

@@ -71,27 +71,25 @@ def make(
 def tell_ceilings(
     sets: Annotated[str, typer.Option(help="Which sets, separated by commas; all but train by default.")] = "",
     world: World = "colours",
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs drawn of each set.")] = 20_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the drawing.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Prints the accuracy, in percent, of judges who make no mistake in what they go by; no model is in it."""
-    from earshot.world.ceilings import ceilings
+    from earshot.world.ceilings import set_ceilings
     from earshot.world.pairs import WORLDS
 
     told = {
-        name: ceilings(WORLDS[world][name], n_pairs=pairs, seed=seed)
+        name: set_ceilings(name)
         for name in chosen_names(sets, WORLDS[world], "set")
         if sets or name not in ("train", "validation")  # drawn like `test`
     }
     if as_json:
-        typer.echo(json.dumps({"pairs": pairs, "seed": seed, "accuracy": told}, indent=2))
+        typer.echo(json.dumps({"accuracy": told}, indent=2))
         return
     for name, of in told.items():
         typer.echo(f"{name}: a judge who")
-        for observer, right in of.items():
-            typer.echo(f"    {observer:26}{100 * right:5.1f}")
-    typer.echo(f"({pairs:,} drawn pairs a set; accuracy by the majority of votes, in percent)")
+        for judge, right in of.items():
+            typer.echo(f"    {judge:26}{100 * right:5.1f}")
+    typer.echo("(accuracy by the majority of votes, in percent, over all pairs that could be drawn)")
 
 
 def chosen_names(text: str, known: Collection[str], what: str) -> list[str]:

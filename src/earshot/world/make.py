@@ -21,7 +21,7 @@ from earshot.files import plain
 from earshot.types import Pair
 from earshot.world.corpus import label
 from earshot.world.language import Corruption, write_trace
-from earshot.world.pairs import WORLDS, draw_pair, pair_generator, render_pair
+from earshot.world.pairs import SOURCE, WORLDS, draw_pair, pair_generator, render_pair
 from earshot.world.scene import prompt_text
 from earshot.world.truth import truth_row
 
@@ -123,7 +123,7 @@ def check_set(
         raise InputError(f"world: seed {recipe.seed}, expected 0 or more")
     if workers is not None and workers < 1:
         raise InputError(f"world: {workers} workers, expected at least 1")
-    info = {"source": "earshot world", "licence": "Apache-2.0", "set": recipe.set_name, "seed": recipe.seed}
+    info = {"source": SOURCE, "licence": "Apache-2.0", "set": recipe.set_name, "seed": recipe.seed}
     info |= {"size_px": recipe.size_px, "corruption": plain(recipe.corruption)}
     if is_made(folder, info, n_pairs):
         return None
@@ -167,7 +167,7 @@ def _draw(recipe: Recipe, index: int) -> _Drawn:
         votes=drawn.votes,
         axis=population.axis,
         split=recipe.set_name,
-        source="earshot world",
+        source=SOURCE,
         category=None if drawn.marked is None else "with" if drawn.marked == drawn.votes.majority else "against",
     )
     flipped = bool(recipe.corruption.verdict) and rng.random() < recipe.corruption.verdict

@@ -14,6 +14,8 @@ from earshot.world.render import Style, render
 from earshot.world.scene import Scene, draw_picture, draw_thing
 from earshot.world.truth import Truth
 
+SOURCE = "earshot world"
+"""What pairs and their set's `dataset.json` name as their source."""
 # People are asked about pairs that differ: below this difference in utility a pair is drawn again.
 MIN_ADVANTAGE = 0.2
 

@@ -6,7 +6,7 @@ a scene, possibly not the one that was asked for, and carries at most one fault 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -29,6 +29,13 @@ pictures show one, 8 % of their things are one, and every one of them is a mista
 of unseen combinations asks whether a model judges well what it was never *asked for*; it has seen how they look, and
 seen them only where they were wrong, which a model can take for a rule ("a purple star is never right").
 """
+
+AS_ASKED = 0.60
+"""How often a thing is drawn as it was asked for."""
+SPOILED = {"colour": 0.40, "shape": 0.35, "size": 0.15, "missing": 0.10}
+"""What is wrong with the others."""
+LEFT_CLEAN = 0.40
+"""How often nothing is done to the rendering; else it is drawn from all of `FAULTS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,11 @@ def prompt_text(wanted: Scene) -> str:
     return " , ".join(str(thing) for thing in wanted.things)
 
 
+def is_held_out(thing: Thing | None) -> bool:
+    """Whether the thing's colour and shape are one of `HELD_OUT`."""
+    return thing is not None and (thing.colour, thing.shape) in HELD_OUT
+
+
 def draw_thing(rng: np.random.Generator, *, held_out: bool) -> Thing:
     """A random thing whose colour and shape are (or are not) a held-out combination."""
     while True:
@@ -77,25 +89,43 @@ def draw_thing(rng: np.random.Generator, *, held_out: bool) -> Thing:
 
 
 def spoil_thing(thing: Thing, rng: np.random.Generator) -> Thing | None:
-    """The thing with one attribute wrong (colour 40 %, shape 35 %, size 15 %) or missing altogether (10 %)."""
+    """The thing with one attribute wrong or missing altogether, as often as `SPOILED` says."""
     kind = rng.random()
-    if kind < 0.40:
+    if kind < SPOILED["colour"]:
         return Thing(thing.size, another(COLOURS, thing.colour, rng), thing.shape)
-    if kind < 0.75:
+    if kind < SPOILED["colour"] + SPOILED["shape"]:
         return Thing(thing.size, thing.colour, another(SHAPES, thing.shape, rng))
-    if kind < 0.90:
+    if kind < SPOILED["colour"] + SPOILED["shape"] + SPOILED["size"]:
         return Thing(another(SIZES, thing.size, rng), thing.colour, thing.shape)
     return None
 
 
 def draw_picture(wanted: Scene, rng: np.random.Generator) -> Picture:
-    """A generator's attempt at the scene: each thing is right with 60 %, the rendering clean with 55 %.
+    """A generator's attempt at the scene: each thing is right with `AS_ASKED`, the rendering clean with 55 %.
 
-    55 % is 40 % that are left alone and a quarter of the others, whose rendering is drawn from all of `FAULTS`.
+    55 % is those that are left alone and a quarter of the others.
     """
-    left, right = (thing if thing is None or rng.random() < 0.6 else spoil_thing(thing, rng) for thing in wanted.things)
-    fault = "clean" if rng.random() < 0.4 else FAULTS[rng.integers(len(FAULTS))]
+    left, right = (
+        thing if thing is None or rng.random() < AS_ASKED else spoil_thing(thing, rng) for thing in wanted.things
+    )
+    fault = "clean" if rng.random() < LEFT_CLEAN else FAULTS[rng.integers(len(FAULTS))]
     return Picture(Scene(left, right), fault)
+
+
+def thing_chances(asked: Thing) -> dict[Thing | None, float]:
+    """How likely `draw_picture` shows each thing, or nothing, where this one was asked for."""
+    wrong = 1 - AS_ASKED
+    chances: dict[Thing | None, float] = {asked: AS_ASKED, None: wrong * SPOILED["missing"]}
+    for attribute, values in (("size", SIZES), ("colour", COLOURS), ("shape", SHAPES)):
+        others = [value for value in values if value != getattr(asked, attribute)]
+        chances |= {replace(asked, **{attribute: one}): wrong * SPOILED[attribute] / len(others) for one in others}
+    return chances
+
+
+def fault_chances() -> dict[Fault, float]:
+    """How likely `draw_picture` gives a picture each fault."""
+    drawn = (1 - LEFT_CLEAN) / len(FAULTS)
+    return {fault: drawn + LEFT_CLEAN * (fault == "clean") for fault in FAULTS}
 
 
 def another(values: tuple[str, ...], value: str, rng: np.random.Generator) -> str:
