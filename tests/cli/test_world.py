@@ -42,6 +42,17 @@ def test_out_of_distribution_sets_can_be_smaller(tmp_path: Path, capsys: pytest.
     assert code == 0 and out == f"{tmp_path}: test 3 pairs, ood_raters 2 pairs\n"
 
 
+def test_a_world_has_its_own_number_of_training_pairs_and_a_set_is_found_without_its_world(tmp_path, capsys) -> None:
+    code, out, _ = run(capsys, tmp_path / "few", "--world", "few", "--test-pairs", 2, "--size", 16)
+    assert code == 0
+    assert out == f"{tmp_path / 'few'}: few_train 240 pairs, few_fresh 2 pairs, few_combinations 2 pairs\n"
+    words = ("--sets", "few_train,test", "--test-pairs", 2, "--size", 16, "--pairs", 3)
+    assert run(capsys, tmp_path / "some", *words)[:2] == (
+        0,
+        f"{tmp_path / 'some'}: few_train 3 pairs, test 2 pairs\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

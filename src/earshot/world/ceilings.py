@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import binom
 
-from earshot.world.pairs import MIN_ADVANTAGE, SOURCE, WORLDS, Population
+from earshot.world.pairs import MIN_ADVANTAGE, SETS, SOURCE, WORLDS, Population
 from earshot.world.raters import RATERS, utility
 from earshot.world.scene import (
     COLOURS,
@@ -97,10 +97,8 @@ def set_ceilings(set_name: str) -> dict[str, float]:
     Raises:
         KeyError: There is no such set.
     """
-    for sets in WORLDS.values():
-        if set_name in sets:
-            return ceilings(sets[set_name], next(of for name, of in sets.items() if "train" in name))
-    raise KeyError(set_name)
+    world = next((sets for sets in WORLDS.values() if set_name in sets), {})
+    return ceilings(world[set_name], next(of for name, of in world.items() if "train" in name))
 
 
 def ceiling_line(info: Mapping[str, Any]) -> str | None:
@@ -113,7 +111,7 @@ def ceiling_line(info: Mapping[str, Any]) -> str | None:
         A line; None where that does not say that it is a set of the world that we know.
     """
     name = str(info.get("set"))
-    if info.get("source") != SOURCE or not any(name in sets for sets in WORLDS.values()):
+    if info.get("source") != SOURCE or name not in SETS:
         return None
     told = {judge: f"{100 * right:.1f} %" for judge, right in set_ceilings(name).items()}
     student, own = told[STUDENT], told["knows these raters"]

@@ -65,9 +65,23 @@ SHORTCUT = {
     "shortcut_against": Population(shortcut=0.0, mark=MARK, drawn_as="test"),
     "shortcut_none": Population(drawn_as="test"),
 }
-WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT}
-"""The sets of each world, by name."""
-LESSONS = {"colours": POPULATIONS["train"], "shortcut": Population(shortcut=0.5, mark=MARK)}
+# Few pairs, to be seen many times: what is learned by heart is the gap to fresh pairs of the same population.
+FEW = {
+    "few_train": Population(drawn_as="train"),
+    "few_fresh": Population(drawn_as="test"),
+    "few_combinations": Population(held_out=True, drawn_as="ood_combinations"),
+}
+
+WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT, "few": FEW}
+"""The sets of each world, by name; a name is one world's."""
+SETS = {name: population for sets in WORLDS.values() for name, population in sets.items()}
+TRAINING_PAIRS = {"colours": 4800, "shortcut": 4800, "few": 240}
+"""How many pairs each world's training sets have unless somebody says another number."""
+LESSONS = {
+    "colours": POPULATIONS["train"],
+    "shortcut": Population(shortcut=0.5, mark=MARK),
+    "few": POPULATIONS["train"],
+}
 """What the warm models of each world are taught on: in `shortcut` they see marks, on either image as often."""
 
 

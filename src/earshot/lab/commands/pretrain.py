@@ -35,7 +35,7 @@ def pretrain_command(
     from earshot.cli.world import chosen_names
     from earshot.lab.pretraining import RECIPES, SHIPPED, make_warm_models
 
-    names = chosen_names(models, RECIPES, "warm model") if models.strip(", ") else list(SHIPPED)
+    names = chosen_names(models, RECIPES, "warm model", SHIPPED)
     quiet_loading()
     with progress() as bars:
         tasks: dict[str, Any] = {}
