@@ -7,8 +7,9 @@ is a verdict asked for. Each lesson draws its examples from the population `of`,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
@@ -24,12 +25,13 @@ from earshot.protocol import (
 from earshot.types import Side, Verdict, other
 from earshot.world.corpus import label
 from earshot.world.language import Corruption, describe_picture, write_trace
-from earshot.world.pairs import LESSONS, Population, WorldPair, draw_pair, render_pair
-from earshot.world.raters import Raters, utility
+from earshot.world.pairs import LESSONS, MIN_ADVANTAGE, Population, WorldPair, draw_pair, render_pair
+from earshot.world.raters import RATERS, Raters, utility
 from earshot.world.render import render
-from earshot.world.scene import FAULTS, Picture, Scene, draw_thing, prompt_text, spoil_thing
+from earshot.world.scene import FAULTS, PLACES, Picture, Scene, draw_thing, prompt_text, spoil_thing
 from earshot.world.truth import Truth
 
+_FLAWS = tuple(fault for fault in FAULTS if fault != "clean")
 FLIP_BLOCK = 20  # pairs of which an exact share has flipped votes
 COLOURS = LESSONS["colours"]
 DESCRIBE = PromptSet(name="describe", question="prompt : {prompt} . describe")
@@ -72,6 +74,7 @@ def compare(
     corruption: Corruption,
     *,
     taste: Raters | None = None,
+    bent: float = 0.0,
     flipped: bool = False,
     of: Population = COLOURS,
 ) -> Example:
@@ -79,14 +82,17 @@ def compare(
 
     Half as often as the verdict is wrong, the trace concludes the other side than the answer names. With `taste` the
     verdicts are those of a teacher who values other things than the raters; where the teacher sees no difference,
-    either side. `flipped` takes the votes for the other side.
+    either side. In a share `bent` the verdict comes first, and the trace tells facts that were bent to it
+    (`bend_facts`) and concludes it. `flipped` takes the votes for the other side.
     """
     pair = draw_pair(rng, of)
     images = render_pair(pair, rng, of, size_px)
     side = label(pair, flipped=flipped) if taste is None else _teacher_label(pair, taste, rng)
     answer = other(side) if rng.random() < corruption.verdict else side
-    concluded = other(answer) if rng.random() < corruption.verdict / 2 else answer
-    trace = write_trace(pair.truth, concluded, rng, corruption)
+    concluded, told = other(answer) if rng.random() < corruption.verdict / 2 else answer, pair.truth
+    if bent and rng.random() < bent:
+        concluded, told = answer, bend_facts(answer, pair.truth, rng)
+    trace = write_trace(told, concluded, rng, corruption)
     return Example(_messages(pair, prompts), list(images), write_completion(Verdict(answer, trace), prompts))
 
 
@@ -152,6 +158,38 @@ def argue_for(side: Side, truth: Truth, rng: np.random.Generator) -> Truth:
     """What an advocate of a side would have the pair show: all that was asked for there, something else beside it."""
     praised, slandered = Picture(truth.wanted, "clean"), draw_pair(rng, COLOURS).truth.first
     return Truth(truth.wanted, *((praised, slandered) if side == "first" else (slandered, praised)))
+
+
+def bend_facts(side: Side, truth: Truth, rng: np.random.Generator) -> Truth:
+    """What somebody claims to see whose mind is made up: facts are changed until they favour the side.
+
+    One after another, in a random order: what was asked for and is not there is there on that side, and its rendering
+    is clean; what is there on the other is spoiled, and its clean rendering has a fault. At least one is changed, where
+    there is one, and no more than it takes for the training raters to prefer the side.
+    """
+    facts = [(of, part) for of in get_args(Side) for part in (*PLACES, "fault")]
+    for k in rng.permutation(len(facts)).tolist():
+        of, part = facts[k]
+        bent = _bent(getattr(truth, of), part, truth.wanted, rng, praised=of == side)
+        if bent is None:
+            continue
+        truth = replace(truth, first=bent) if of == "first" else replace(truth, second=bent)
+        first, second = (utility(one, truth.wanted, RATERS[COLOURS.axis]) for one in (truth.first, truth.second))
+        if (first - second if side == "first" else second - first) >= MIN_ADVANTAGE:
+            break
+    return truth
+
+
+def _bent(picture: Picture, part: str, wanted: Scene, rng: np.random.Generator, *, praised: bool) -> Picture | None:
+    """The picture with one fact changed in its favour, or against it; None where there is nothing to change."""
+    if part == "fault":
+        if (picture.fault == "clean") == praised:
+            return None
+        return replace(picture, fault="clean" if praised else _FLAWS[rng.integers(len(_FLAWS))])
+    shown, asked = getattr(picture.scene, part), getattr(wanted, part)
+    if asked is None or (shown == asked) == praised:
+        return None
+    return replace(picture, scene=replace(picture.scene, **{part: asked if praised else spoil_thing(asked, rng)}))
 
 
 def vote_flips(share: float, seed: int) -> Iterator[bool]:

@@ -126,8 +126,9 @@ class WarmModel(NamedTuple):
     family: str
     seed: int
     trade: str
-    """`reason`: to write traces and verdicts, some of them wrong. `listen`: to judge with somebody's trace. `check`: to
-    say of one claim whether it is true of one image. `doubt`: to judge with a trace that may be an advocate's."""
+    """`reason`: to write traces and verdicts, some of them wrong. `rationalise`: the same, with facts bent to verdicts.
+    `listen`: to judge with somebody's trace. `check`: to say of one claim whether it is true of one image. `doubt`: to
+    judge with a trace that may be an advocate's."""
     first_steps: int
     """Steps of the first lesson; CLIP's larger patches take longer to tell shapes apart."""
 
@@ -139,6 +140,8 @@ RECIPES = {
     "held-out": WarmModel("llava", 3, "listen", 1000),
     # A listener can see and knows the words; it is taught to say yes and no of them, and forgets to listen.
     "checker": WarmModel("qwen2_5_vl", 4, "check", 600),
+    # The reasoner's lessons, in which part of the traces are made to fit a verdict that was there before them.
+    "rationaliser": WarmModel("qwen2_5_vl", 6, "rationalise", 600),
     # It reads as a listener does, and looks before it believes.
     "doubter": WarmModel("qwen2_5_vl", 5, "doubt", 600),
 }
@@ -155,6 +158,7 @@ WARM_CORRUPTION = Corruption(facts=0.05, verdict=0.10)
 # from their votes: a warm reasoner whose only faults are random has little that a verdict's reward could teach it.
 TEACHER_TASTE = Raters(alignment=0.0, missing=0.0)
 TASTE = Schedule(200, 3e-4)
+BENT = 0.3  # of a rationaliser's lessons
 
 
 class Lesson(NamedTuple):
@@ -243,8 +247,9 @@ def _trade(name: str, vlm: Vlm, seed: int, flip_votes: float, of: Population) ->
     """The lessons after those."""
     recipe, prompts = RECIPES[name], vlm.prompts
     rng = np.random.default_rng(recipe.seed)
-    if recipe.trade == "reason":
-        reason = partial(compare, size_px=IMAGE_PX, prompts=prompts, corruption=WARM_CORRUPTION, of=of)
+    if recipe.trade in ("reason", "rationalise"):
+        bent = BENT if recipe.trade == "rationalise" else 0.0
+        reason = partial(compare, size_px=IMAGE_PX, prompts=prompts, corruption=WARM_CORRUPTION, bent=bent, of=of)
         taste = partial(reason, np.random.default_rng(recipe.seed + 10), taste=TEACHER_TASTE)
         return [Lesson(name, partial(reason, rng), TRADE), Lesson(f"{name}: taste", taste, TASTE)]
     if recipe.trade == "listen":
