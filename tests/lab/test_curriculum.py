@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -29,7 +30,7 @@ from earshot.types import Verdict
 from earshot.world.checker import check_trace, favoured_sides
 from earshot.world.corpus import corpus
 from earshot.world.language import Corruption
-from earshot.world.pairs import MIN_ADVANTAGE, POPULATIONS, draw_pair
+from earshot.world.pairs import MIN_ADVANTAGE, POPULATIONS, WORLDS, Population, draw_pair
 from earshot.world.raters import RATERS, Raters, utility
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES
 from earshot.world.truth import Truth
@@ -182,6 +183,19 @@ def test_facts_are_bent_until_they_favour_the_side_and_no_further() -> None:
         # Who is ahead already needs one bent fact, and he who is behind may need more.
         n_changed.append((changed, pair.advantage < 0))
     assert {n for n, ahead in n_changed if ahead} <= {0, 1} and {n for n, ahead in n_changed if not ahead} >= {1, 2, 3}
+
+
+@pytest.mark.parametrize("name", ["compare", "listen", "doubt"])
+def test_in_the_selective_world_traces_are_written_and_read_that_tell_some_of_the_facts(name: str) -> None:
+    def told(of: Population) -> set[int]:
+        rng, told = np.random.default_rng(0), set()
+        for example in (LESSONS[name](rng, 16, of=of) for _ in range(60)):
+            trace = (example.given + example.completion).partition("</think>")[0]
+            told.add(len(re.findall(rf"\b(?:yes|no|{'|'.join(FAULTS)})\b", trace)))
+        return told - {0}  # without a trace
+
+    assert told(WORLDS["selective"]["selective_train"]) == {3}
+    assert told(TRAINING) == {6}
 
 
 def test_descriptions_name_the_images_they_stand_beside() -> None:

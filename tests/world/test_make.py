@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from earshot.world.checker import check_trace
 from earshot.world.language import Corruption
 from earshot.world.make import Recipe, check_set, make_set
 from earshot.world.pairs import (
+    FACTS_TOLD,
     LESSONS,
     SETS,
     SHORTCUT,
@@ -210,6 +212,17 @@ def test_few_pairs_are_those_of_the_larger_sets_and_none_of_them_is_fresh(tmp_pa
         made[name] = list(zip([(p.prompt, p.votes) for p in read_pairs(tmp_path / name)], pictures, strict=True))
     assert (made["few_train"], made["few_fresh"]) == (made["train"], made["test"])
     assert not {picture for _, picture in made["few_train"]} & {picture for _, picture in made["few_fresh"]}
+
+
+def test_a_selective_set_has_the_pictures_of_the_other_and_traces_of_half_the_facts(tmp_path: Path) -> None:
+    for name in ("selective_test", "test"):
+        make_set(tmp_path / name, Recipe(name, seed=3, size_px=16), 12, workers=1)
+    images = {
+        name: [path.name for path in sorted((tmp_path / name).rglob("*.png"))] for name in ("selective_test", "test")
+    }
+    assert images["selective_test"] == images["test"]  # they are named by their content
+    traces = [row["trace"] for row in read_jsonl(tmp_path / "selective_test" / "traces.jsonl")]
+    assert {len(re.findall(r"\b(?:yes|no|clean|dark|pale|tinted)\b", trace)) for trace in traces} == {FACTS_TOLD}
 
 
 def test_a_name_is_a_set_of_one_world() -> None:

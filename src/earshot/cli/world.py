@@ -25,11 +25,12 @@ app = lazy_app(
 
 
 World = Annotated[
-    Literal["colours", "shortcut", "few"],
+    Literal["colours", "shortcut", "few", "selective"],
     typer.Option(
         "--world",
         help="Whose sets: in `shortcut` a mark goes with the label that no trace can name; in `few` there are "
-        "few pairs to learn from, and fresh ones to see what was learned by heart.",
+        "few pairs to learn from, and fresh ones to see what was learned by heart; in `selective` traces tell three of "
+        "six facts.",
     ),
 ]
 

@@ -92,7 +92,7 @@ def compare(
     concluded, told = other(answer) if rng.random() < corruption.verdict / 2 else answer, pair.truth
     if bent and rng.random() < bent:
         concluded, told = answer, bend_facts(answer, pair.truth, rng)
-    trace = write_trace(told, concluded, rng, corruption)
+    trace = write_trace(told, concluded, rng, corruption, of.facts_told)
     return Example(_messages(pair, prompts), list(images), write_completion(Verdict(answer, trace), prompts))
 
 
@@ -117,7 +117,8 @@ def listen(
     images = render_pair(pair, rng, of, size_px)
     side = label(pair, flipped=flipped)
     concluded = other(side) if rng.random() < 0.3 else side
-    trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.05 if rng.random() < 0.5 else 0.30))
+    poor = rng.random() >= 0.5
+    trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.30 if poor else 0.05), of.facts_told)
     if rng.random() < 0.7:
         trace = redact_trace(trace, "verdict")
     return _to_judge(pair, images, prompts, None if rng.random() < 0.15 else trace, side)
@@ -137,10 +138,10 @@ def doubt(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, of: Pop
     if kind < 0.45:
         claimed: Side = "first" if rng.random() < 0.5 else "second"
         told = argue_for(claimed, pair.truth, rng)
-        trace = write_trace(told, claimed, rng, Corruption(facts=0.30 if poor else 0.0))
+        trace = write_trace(told, claimed, rng, Corruption(facts=0.30 if poor else 0.0), of.facts_told)
     elif kind < 0.85:
         concluded = other(side) if rng.random() < 0.3 else side
-        trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.30 if poor else 0.05))
+        trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.30 if poor else 0.05), of.facts_told)
     if trace is not None and rng.random() < 0.7:
         trace = redact_trace(trace, "verdict")
     return _to_judge(pair, images, prompts, trace, side)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from itertools import combinations
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -62,11 +63,19 @@ JUDGES = {
     "sees all but the prompt": Judge(things="alone", mark=True),
 }
 
+DRAWN, MOST, ADVOCATE = (
+    "reads facts told at random",
+    "reads the facts that say most",
+    "reads facts told for the other side",
+)
+"""Those who see no image and read a trace of a selective population, whose facts are all true."""
 _WITH_LESS = {
     "does not read the prompt": "without the prompt",
     "sees the rendering alone": "by the rendering alone",
     "sees the mark alone": "by the mark alone",
     "sees rendering and mark": "by rendering and mark",
+    DRAWN: "by reading facts told at random",
+    MOST: "by reading those that say most",
 }
 _Votes: TypeAlias = tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]
 """Chances that most raters prefer the first image, and that they prefer the second."""
@@ -81,13 +90,15 @@ def ceilings(population: Population, trained_on: Population) -> dict[str, float]
             Where both sides are worth the same to it, it is right in half of the pairs.
 
     Returns:
-        By judge; of those who see a mark where images of the population have one.
+        By judge; of those who see a mark where images of the population have one, and of those who read a trace alone
+        where traces tell some of the facts.
     """
-    return {
+    right = {
         name: _accuracy(judge, population, population if judge.knows_raters else trained_on)
         for name, judge in JUDGES.items()
         if not judge.mark or population.shortcut is not None
     }
+    return right if population.facts_told is None else right | _readers(population, trained_on)
 
 
 @cache
@@ -164,11 +175,41 @@ def _marked(votes: _Votes, share: float | None) -> _Votes:
     return np.stack([first * share, first * (1 - share)]), np.stack([second * (1 - share), second * share])
 
 
+def _readers(population: Population, learned: Population) -> dict[str, float]:
+    """Accuracies of who reads `facts_told` true facts, as if they had been drawn, and knows how pairs are drawn.
+
+    Facts are told at random; or those after which the reader is surest, by somebody who has no side; or by an advocate
+    of the side that most people do not prefer, who chooses the facts that make the reader err.
+    """
+    things = _unread(population.held_out).sum(axis=0).reshape(3, 3).sum(axis=1)
+    renderings = np.array([*fault_chances().values()])
+    chances = np.einsum("a,b,c,d,e,f->abcdef", things, things, things, things, renderings, renderings)
+    shape, facts = chances.shape, range(chances.ndim)
+    believed = [chances * votes.reshape(shape) for votes in _votes(learned, unasked=_UNASKED)]
+    true = [chances * votes.reshape(shape) for votes in _votes(population)]
+    right, sure = [], []
+    assert population.facts_told is not None
+    for told in combinations(facts, population.facts_told):
+        untold = tuple(fact for fact in facts if fact not in told)
+        first, second = (votes.sum(axis=untold, keepdims=True) for votes in believed)
+        says = _says(first, second)
+        right.append(true[0] * (1 + says) / 2 + true[1] * (1 - says) / 2)
+        sure.append(np.broadcast_to(np.abs(first - second) / (first + second), shape))
+    every, surest = np.stack(right), np.round(sure, 9) == np.max(np.round(sure, 9), axis=0)
+    most = (every * surest).sum(axis=0) / surest.sum(axis=0)  # of several that say as much, any
+    told_so = {DRAWN: every.mean(axis=0), MOST: most, ADVOCATE: every.min(axis=0)}
+    return {name: float(of.sum() / np.sum(true)) for name, of in told_so.items()}
+
+
 def _right(believed: _Votes, true: _Votes) -> float:
     """How often the side is right that is believed to have most votes; where neither is, half of the time."""
-    gap, total = believed[0] - believed[1], believed[0] + believed[1]
-    says = np.where(np.abs(gap) <= 1e-9 * total, 0.0, np.sign(gap))
+    says = _says(*believed)
     return float(np.sum(true[0] * (1 + says) / 2 + true[1] * (1 - says) / 2) / np.sum(true))
+
+
+def _says(first: Float[np.ndarray, ...], second: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+    """The sign of the side that is believed to have most votes; 0 where neither is."""
+    return np.where(np.abs(first - second) <= 1e-9 * (first + second), 0.0, np.sign(first - second))
 
 
 def _told_apart(chances: Float[np.ndarray, " k"], *, each: bool) -> Float[np.ndarray, "c k"]:

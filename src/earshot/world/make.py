@@ -170,7 +170,7 @@ def _draw(recipe: Recipe, index: int) -> _Drawn:
     )
     flipped = bool(recipe.corruption.verdict) and rng.random() < recipe.corruption.verdict
     side = label(drawn, flipped=flipped)
-    trace = write_trace(drawn.truth, side, rng, recipe.corruption)
+    trace = write_trace(drawn.truth, side, rng, recipe.corruption, population.facts_told)
     return _Drawn(pair, truth_row(pair_id, drawn.truth), {"id": pair_id, "trace": trace, "side": side})
 
 

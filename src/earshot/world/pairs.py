@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ class Population:
             other image. None marks no image.
         mark: How far the marked image's ground goes to the mark's hue (`earshot.world.render.render`).
         drawn_as: The set whose pairs these are, if not its own: the same truth and votes, other marks.
+        facts_told: How many of its six facts a trace tells (`earshot.world.language`); None for all.
     """
 
     held_out: bool = False
@@ -41,6 +42,7 @@ class Population:
     shortcut: float | None = None
     mark: float = 0.0
     drawn_as: str | None = None
+    facts_told: int | None = None
 
 
 # The three kinds of out-of-distribution set differ from training in one respect each.
@@ -72,17 +74,26 @@ FEW = {
     "few_combinations": Population(held_out=True, drawn_as="ood_combinations"),
 }
 
-WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT, "few": FEW}
+FACTS_TOLD = 3
+# What to say is a choice: traces tell half of the facts. The pairs are those of the first world.
+SELECTIVE = {
+    f"selective_{name.removeprefix('ood_')}": replace(POPULATIONS[name], drawn_as=name, facts_told=FACTS_TOLD)
+    for name in ("train", "validation", "test", "ood_combinations")
+}
+
+WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT, "few": FEW, "selective": SELECTIVE}
 """The sets of each world, by name; a name is one world's."""
 SETS = {name: population for sets in WORLDS.values() for name, population in sets.items()}
-TRAINING_PAIRS = {"colours": 4800, "shortcut": 4800, "few": 240}
+TRAINING_PAIRS = {"colours": 4800, "shortcut": 4800, "few": 240, "selective": 4800}
 """How many pairs each world's training sets have unless somebody says another number."""
 LESSONS = {
     "colours": POPULATIONS["train"],
     "shortcut": Population(shortcut=0.5, mark=MARK),
     "few": POPULATIONS["train"],
+    "selective": SELECTIVE["selective_train"],
 }
-"""What the warm models of each world are taught on: in `shortcut` they see marks, on either image as often."""
+"""What the warm models of each world are taught on: in `shortcut` they see marks, on either image as often; in
+`selective` they write and read traces that tell some of the facts, drawn at random."""
 
 
 class WorldPair(NamedTuple):
