@@ -167,6 +167,7 @@ def accuracies(name: str, n_pairs: int) -> dict[str, float]:
         "does not read the prompt": without_prompt,
         "sees the rendering alone": by_worth(replace(TAUGHT, alignment=0.0, missing=0.0)),
         "sees the things alone": by_worth(replace(TAUGHT, quality=0.0)),
+        "counts what is as asked for": by_worth(replace(TAUGHT, quality=0.0, missing=0.0)),
     }
     if population.shortcut is not None:
         judges |= {

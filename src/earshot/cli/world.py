@@ -95,7 +95,7 @@ def tell_ceilings(
     for name, of in told.items():
         typer.echo(f"{name}: a judge who")
         for judge, right in of.items():
-            typer.echo(f"    {judge:26}{100 * right:5.1f}")
+            typer.echo(f"    {judge:<{max(map(len, of))}}  {100 * right:5.1f}")
     typer.echo("(accuracy by the majority of votes, in percent, over all pairs that could be drawn)")
 
 

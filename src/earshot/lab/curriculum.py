@@ -47,15 +47,17 @@ class Example(NamedTuple):
 
 
 def describe_one(rng: np.random.Generator, size_px: int, of: Population = COLOURS) -> Example:
-    """One image and its description; things are drawn as in training, where held-out combinations are mistakes."""
+    """One image and its description; in training held-out combinations are mistakes, as everywhere."""
     left, right = (
-        spoil_thing(draw_thing(rng, held_out=False), rng) if rng.random() < 0.15 else draw_thing(rng, held_out=False)
+        spoil_thing(draw_thing(rng, held_out=of.held_out), rng)
+        if rng.random() < 0.15
+        else draw_thing(rng, held_out=of.held_out)
         for _ in range(2)
     )
     picture = Picture(Scene(left, right), FAULTS[rng.integers(len(FAULTS))])
     content = [{"type": "image"}, {"type": "text", "text": "describe"}]
     marked = of.shortcut is not None and rng.random() < 0.5
-    image = render(picture, rng, size_px=size_px, mark=of.mark if marked else 0.0)
+    image = render(picture, rng, size_px=size_px, style=of.style, mark=of.mark if marked else 0.0)
     return Example([{"role": "user", "content": content}], [image], " " + describe_picture(picture))
 
 
@@ -87,7 +89,7 @@ def compare(
     """
     pair = draw_pair(rng, of)
     images = render_pair(pair, rng, of, size_px)
-    side = label(pair, flipped=flipped) if taste is None else _teacher_label(pair, taste, rng)
+    side = _preferred(pair, taste, rng, flipped=flipped)
     answer = other(side) if rng.random() < corruption.verdict else side
     concluded, told = other(answer) if rng.random() < corruption.verdict / 2 else answer, pair.truth
     if bent and rng.random() < bent:
@@ -101,6 +103,7 @@ def listen(
     size_px: int,
     prompts: PromptSet,
     *,
+    taste: Raters | None = None,
     flipped: bool = False,
     of: Population = COLOURS,
 ) -> Example:
@@ -108,14 +111,14 @@ def listen(
 
     The traces it is given are good or poor (5 or 30 % of the facts wrong), so that it must look as well as read. They
     have lost their conclusion in 70 % of the examples, as under redaction; where it stands it is wrong with 30 %. In
-    15 % there is no trace at all: a listener is asked without one too, for its prior. `flipped` takes the votes for the
-    other side.
+    15 % there is no trace at all: a listener is asked without one too, for its prior. `taste` and `flipped` are as in
+    `compare`.
     """
     if rng.random() < 0.5:
-        return compare(rng, size_px, prompts, Corruption(facts=0.02), flipped=flipped, of=of)
+        return compare(rng, size_px, prompts, Corruption(facts=0.02), taste=taste, flipped=flipped, of=of)
     pair = draw_pair(rng, of)
     images = render_pair(pair, rng, of, size_px)
-    side = label(pair, flipped=flipped)
+    side = _preferred(pair, taste, rng, flipped=flipped)
     concluded = other(side) if rng.random() < 0.3 else side
     poor = rng.random() >= 0.5
     trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.30 if poor else 0.05), of.facts_told)
@@ -212,7 +215,10 @@ def _shuffled(seed: int, block: int) -> list[int]:
     return np.random.default_rng([seed, block, *b"flip"]).permutation(FLIP_BLOCK).tolist()
 
 
-def _teacher_label(pair: WorldPair, taste: Raters, rng: np.random.Generator) -> Side:
+def _preferred(pair: WorldPair, taste: Raters | None, rng: np.random.Generator, *, flipped: bool) -> Side:
+    """The side of the votes, or the other; with a taste that of who has it, of equals either, whatever the votes."""
+    if taste is None:
+        return label(pair, flipped=flipped)
     truth = pair.truth
     advantage = utility(truth.first, truth.wanted, taste) - utility(truth.second, truth.wanted, taste)
     if advantage == 0:

@@ -6,9 +6,10 @@ A plain supervised loop over examples drawn as it goes; SFT and GRPO on pair set
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ from earshot.world.claims import Questions, draw_questions
 from earshot.world.corpus import corpus
 from earshot.world.language import Corruption
 from earshot.world.pairs import LESSONS, Population
-from earshot.world.raters import Raters
+from earshot.world.raters import PROMPT_ALONE, Raters
+from earshot.world.render import Style
 
 OnStep = Callable[[int, int, float], None]
 """Told of every step its number, how many there are, and the loss."""
@@ -127,8 +129,9 @@ class WarmModel(NamedTuple):
     seed: int
     trade: str
     """`reason`: to write traces and verdicts, some of them wrong. `rationalise`: the same, with facts bent to verdicts.
-    `listen`: to judge with somebody's trace. `check`: to say of one claim whether it is true of one image. `doubt`: to
-    judge with a trace that may be an advocate's."""
+    `listen`: to judge with somebody's trace. `know`: the same by what was asked for, having seen more, and no vote.
+    `check`: to say of one claim whether it is true of one image. `doubt`: to judge with a trace that may be an
+    advocate's."""
     first_steps: int
     """Steps of the first lesson; CLIP's larger patches take longer to tell shapes apart."""
 
@@ -138,6 +141,8 @@ RECIPES = {
     "reasoner": WarmModel("qwen2_5_vl", 1, "reason", 600),
     "listener": WarmModel("qwen2_5_vl", 2, "listen", 600),
     "held-out": WarmModel("llava", 3, "listen", 1000),
+    # It has seen sketches and all combinations, and never what people prefer.
+    "knowing": WarmModel("qwen2_5_vl", 7, "know", 1000),
     # A listener can see and knows the words; it is taught to say yes and no of them, and forgets to listen.
     "checker": WarmModel("qwen2_5_vl", 4, "check", 600),
     # The reasoner's lessons, in which part of the traces are made to fit a verdict that was there before them.
@@ -211,7 +216,7 @@ def make_warm_models(
             schedule = full._replace(steps=max(1, round(full.steps * scale)))
             learn(vlm, draw, schedule, partial(on_step, title), loss_of=loss_of)
 
-    seen: dict[str, dict[str, torch.Tensor]] = {}
+    seen: dict[Any, dict[str, torch.Tensor]] = {}
     for name in names:
         recipe = RECIPES[name]
         made = {"model": name, "seed": seed, "scale": scale, "world": world}
@@ -221,10 +226,11 @@ def make_warm_models(
             made |= {"begins_with": "listener" if beside else "world:listener"}
         else:
             vlm = build_tiny(recipe.family, corpus(), size=size, seed=seed)
-            if recipe.family not in seen:
+            sight = recipe.family, _shown(recipe, LESSONS[world])
+            if sight not in seen:
                 teach(vlm, _sight(recipe, seed, LESSONS[world]))
-                seen[recipe.family] = {key: value.clone() for key, value in vlm.model.state_dict().items()}
-            vlm.model.load_state_dict(seen[recipe.family])
+                seen[sight] = {key: value.clone() for key, value in vlm.model.state_dict().items()}
+            vlm.model.load_state_dict(seen[sight])
             made |= {"flip_votes": flip_votes, "flip_seed": recipe.seed}
         teach(vlm, _trade(name, vlm, seed, flip_votes, LESSONS[world]))
         vlm.model.to(torch.bfloat16)
@@ -234,13 +240,25 @@ def make_warm_models(
 
 
 def _sight(recipe: WarmModel, seed: int, of: Population) -> list[Lesson]:
-    """The lessons in seeing, which the models of a family share."""
+    """The lessons in seeing, which the models of a family share that are shown the same."""
     rng = np.random.default_rng(seed)
-    first = Schedule(recipe.first_steps, DESCRIBE_ONE_RATE)
+    first, shown = Schedule(recipe.first_steps, DESCRIBE_ONE_RATE), _shown(recipe, of)
+    kind = f"{recipe.family}, all there is" if len(shown) > 1 else recipe.family
     return [
-        Lesson(f"{recipe.family}: one image", partial(describe_one, rng, IMAGE_PX, of), first),
-        Lesson(f"{recipe.family}: both images", partial(describe_both, rng, IMAGE_PX, of), DESCRIBE_BOTH),
+        Lesson(f"{kind}: one image", lambda: describe_one(rng, IMAGE_PX, _one(shown, rng)), first),
+        Lesson(f"{kind}: both images", lambda: describe_both(rng, IMAGE_PX, _one(shown, rng)), DESCRIBE_BOTH),
     ]
+
+
+def _shown(recipe: WarmModel, of: Population) -> tuple[Population, ...]:
+    """Whose pictures a model is shown: those of training, or also sketches, and what is asked for nowhere else."""
+    if recipe.trade != "know":
+        return (of,)
+    return tuple(replace(of, held_out=held_out, style=style) for held_out in (False, True) for style in get_args(Style))
+
+
+def _one(populations: Sequence[Population], rng: np.random.Generator) -> Population:
+    return populations[0] if len(populations) == 1 else populations[int(rng.integers(len(populations)))]
 
 
 def _trade(name: str, vlm: Vlm, seed: int, flip_votes: float, of: Population) -> list[Lesson]:
@@ -256,6 +274,10 @@ def _trade(name: str, vlm: Vlm, seed: int, flip_votes: float, of: Population) ->
         flips = vote_flips(flip_votes, recipe.seed)
         return [Lesson(name, lambda: listen(rng, IMAGE_PX, prompts, flipped=next(flips), of=of), TRADE)]
     own = np.random.default_rng([recipe.seed, seed])
+    if recipe.trade == "know":
+        shown = _shown(recipe, of)
+        know = partial(listen, own, IMAGE_PX, prompts, taste=PROMPT_ALONE)
+        return [Lesson(name, lambda: know(of=_one(shown, own)), TRADE)]
     if recipe.trade == "doubt":
         return [Lesson(name, partial(doubt, own, IMAGE_PX, prompts, of=of), DOUBTS)]
     return [Lesson(name, partial(draw_questions, own, IMAGE_PX, QUESTIONS, of.mark), CHECKS, check_loss)]

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from scipy.stats import binom
 
 from earshot.world.pairs import MIN_ADVANTAGE, SETS, SOURCE, WORLDS, Population
-from earshot.world.raters import RATERS, utility
+from earshot.world.raters import PROMPT_ALONE, RATERS, Raters, utility
 from earshot.world.scene import (
     COLOURS,
     FAULTS,
@@ -49,6 +49,8 @@ class Judge(NamedTuple):
     mark: bool = False
     knows_raters: bool = False
     """Has learned from these raters' votes on pairs like these, and not from the training pairs."""
+    taste: Raters | None = None
+    """Has learned from nobody, and goes by this."""
 
 
 STUDENT = "knows the training raters"
@@ -58,6 +60,7 @@ JUDGES = {
     "does not read the prompt": Judge(things="alone"),
     "sees the rendering alone": Judge(things="unseen"),
     "sees the things alone": Judge(rendering=False),
+    "counts what is as asked for": Judge(taste=PROMPT_ALONE),
     "sees the mark alone": Judge(things="unseen", rendering=False, mark=True),
     "sees rendering and mark": Judge(things="unseen", mark=True),
     "sees all but the prompt": Judge(things="alone", mark=True),
@@ -139,16 +142,16 @@ def _accuracy(judge: Judge, population: Population, learned: Population) -> floa
     renderings = np.array([*fault_chances().values()])
     faults = _told_apart(np.outer(renderings, renderings).ravel(), each=judge.rendering)
     believed_places, places = _places(judge, learned, population)
-    believed = _observed(_votes(learned, unasked=_UNASKED), believed_places, faults)
-    true = _observed(_votes(population), places, faults)
+    believed = _observed(_votes(judge.taste or RATERS[learned.axis], _UNASKED), believed_places, faults)
+    true = _observed(_votes(RATERS[population.axis]), places, faults)
     if judge.mark:
         believed, true = _marked(believed, learned.shortcut), _marked(true, population.shortcut)
     return _right(believed, true)
 
 
-def _votes(population: Population, unasked: float = 0.0) -> _Votes:
+def _votes(raters: Raters, unasked: float = 0.0) -> _Votes:
     """By what the images are worth to the raters, of every kind of pair; by `unasked` of those that are drawn again."""
-    raters, wanted = RATERS[population.axis], Scene(_ASKED, _ASKED)
+    wanted = Scene(_ASKED, _ASKED)
     worth = np.array(
         [
             [[utility(Picture(Scene(left, right), fault), wanted, raters) for fault in FAULTS] for right in _KINDS]
@@ -185,8 +188,8 @@ def _readers(population: Population, learned: Population) -> dict[str, float]:
     renderings = np.array([*fault_chances().values()])
     chances = np.einsum("a,b,c,d,e,f->abcdef", things, things, things, things, renderings, renderings)
     shape, facts = chances.shape, range(chances.ndim)
-    believed = [chances * votes.reshape(shape) for votes in _votes(learned, unasked=_UNASKED)]
-    true = [chances * votes.reshape(shape) for votes in _votes(population)]
+    believed = [chances * votes.reshape(shape) for votes in _votes(RATERS[learned.axis], _UNASKED)]
+    true = [chances * votes.reshape(shape) for votes in _votes(RATERS[population.axis])]
     right, sure = [], []
     assert population.facts_told is not None
     for told in combinations(facts, population.facts_told):

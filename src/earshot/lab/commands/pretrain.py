@@ -15,7 +15,7 @@ def pretrain_command(
     models: Annotated[
         str,
         typer.Option(
-            help="By commas: reasoner, listener, held-out (these by default), rationaliser, checker, doubter."
+            help="By commas: reasoner, listener, held-out (these by default), rationaliser, knowing, checker, doubter."
         ),
     ] = "",
     scale: Annotated[
