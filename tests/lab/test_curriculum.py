@@ -190,6 +190,7 @@ def test_in_the_selective_world_traces_are_written_and_read_that_tell_some_of_th
     def told(of: Population) -> set[int]:
         rng, told = np.random.default_rng(0), set()
         for example in (LESSONS[name](rng, 16, of=of) for _ in range(60)):
+            assert isinstance(parse_completion(example.given + example.completion, BRIEF), Verdict)
             trace = (example.given + example.completion).partition("</think>")[0]
             told.add(len(re.findall(rf"\b(?:yes|no|{'|'.join(FAULTS)})\b", trace)))
         return told - {0}  # without a trace

@@ -269,6 +269,13 @@ def test_the_documented_ceilings_are_these() -> None:
     assert [(judge, name, round(100 * set_ceilings(name)[judge], 1)) for judge, name, _ in cells] == cells
 
 
+def test_who_sees_no_mark_is_on_every_other_set_as_good_as_on_the_first_worlds() -> None:
+    """As docs/world.md says: marks, numbers of pairs and selective traces change nothing for them."""
+    for name in set(SETS) - {"ood_raters"}:
+        like = set_ceilings("ood_combinations" if "combinations" in name else "test")
+        assert {judge: set_ceilings(name)[judge] for judge in like} == pytest.approx(like), name
+
+
 def test_no_set_is_found_by_another_name() -> None:
     with pytest.raises(KeyError):
         set_ceilings("tset")
