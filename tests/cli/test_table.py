@@ -1,5 +1,6 @@
 """Tables of the terminal: one look, in which no number is cut, however narrow the terminal or the pipe."""
 
+import json
 import re
 from pathlib import Path
 
@@ -90,3 +91,11 @@ def test_a_benchmark_prints_its_ratios_in_the_same_form(monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert shown.count("1.50 [1.25, 1.75]") == 5 and "1234.5 MiB" in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+@pytest.mark.parametrize(("named", "told"), [("ood_raters", "at most 81.8 % by a perfect student"), ("mine", "")])
+def test_an_evaluation_on_a_set_of_the_world_says_what_anybody_could_reach(named, told, tmp_path, capsys):
+    (tmp_path / "dataset.json").write_text(json.dumps({"source": "earshot world", "set": named}))
+    print_metrics(METRICS, "model", tmp_path, Path("run"))
+    shown = capsys.readouterr().out
+    assert (f"accuracy: {told}" in shown) if told else "at most" not in shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,17 @@ def test_out_of_distribution_sets_can_be_smaller(tmp_path: Path, capsys: pytest.
     assert code == 0 and out == f"{tmp_path}: test 3 pairs, ood_raters 2 pairs\n"
 
 
+def test_a_world_has_its_own_number_of_training_pairs_and_a_set_is_found_without_its_world(tmp_path, capsys) -> None:
+    code, out, _ = run(capsys, tmp_path / "few", "--world", "few", "--test-pairs", 2, "--size", 16)
+    assert code == 0
+    assert out == f"{tmp_path / 'few'}: few_train 240 pairs, few_fresh 2 pairs, few_combinations 2 pairs\n"
+    words = ("--sets", "few_train,test", "--test-pairs", 2, "--size", 16, "--pairs", 3)
+    assert run(capsys, tmp_path / "some", *words)[:2] == (
+        0,
+        f"{tmp_path / 'some'}: few_train 3 pairs, test 2 pairs\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [
@@ -67,3 +80,16 @@ def test_a_set_in_use_is_refused_before_another_is_written(tmp_path, capsys) -> 
     assert code == 2 and err.count("\n") == 1 and "empty folder" in err
     assert [path.name for path in tmp_path.iterdir()] == ["test"]
     assert (tmp_path / "test" / "mine.txt").read_text() == "keep"
+
+
+def test_ceilings_are_told_of_every_set_and_stand_below_metrics_on_it(tmp_path, capsys) -> None:
+    assert main(["world", "ceilings", "--world", "shortcut", "--sets", "shortcut_with,shortcut_none"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"shortcut_with: a judge who\n    knows these raters +99\.6\n", out)
+    assert "sees the mark alone" in out and "100.0" in out.split("shortcut_none")[0]
+    assert main(["world", "ceilings", "--sets", "ood_raters", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["accuracy"]["ood_raters"]
+    assert round(told["knows the training raters"], 3) == 0.818
+    assert main(["world", "make", str(tmp_path), "--sets", "ood_raters", "--test-pairs", "3", "--size", "16"]) == 0
+    assert main(["metrics", "--data", str(tmp_path / "ood_raters"), "--resamples", "20"]) == 0
+    assert "accuracy: at most 81.8 % by a perfect student of the training raters" in capsys.readouterr().out

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
 
 from earshot.errors import InputError
+from earshot.lab.curriculum import COLOURS as TRAINING
 from earshot.lab.curriculum import (
     FLIP_BLOCK,
     argue_for,
+    bend_facts,
     compare,
     describe_both,
     describe_one,
@@ -19,18 +24,23 @@ from earshot.lab.curriculum import (
     listen,
     vote_flips,
 )
+from earshot.lab.pretraining import BENT, TEACHER_TASTE
 from earshot.protocol import listener_prefill, parse_completion, prompt_set
 from earshot.types import Verdict
+from earshot.world.checker import check_trace, favoured_sides
 from earshot.world.corpus import corpus
 from earshot.world.language import Corruption
-from earshot.world.pairs import POPULATIONS, draw_pair
+from earshot.world.pairs import MIN_ADVANTAGE, POPULATIONS, WORLDS, Population, draw_pair
+from earshot.world.raters import RATERS, Raters, utility
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES
+from earshot.world.truth import Truth
 
 BRIEF = prompt_set("brief")
 LESSONS = {
     "describe one": describe_one,
     "describe both": describe_both,
     "compare": partial(compare, prompts=BRIEF, corruption=Corruption(0.05, 0.10)),
+    "rationalise": partial(compare, prompts=BRIEF, corruption=Corruption(0.05, 0.10), bent=0.3),
     "listen": partial(listen, prompts=BRIEF),
     "doubt": partial(doubt, prompts=BRIEF),
 }
@@ -125,6 +135,68 @@ def test_an_advocate_has_seen_all_that_was_asked_for_on_its_side() -> None:
     assert (told.wanted, told.second.scene, told.second.fault) == (truth.wanted, truth.wanted, "clean")
     assert told.first.scene != truth.wanted
     assert argue_for("first", truth, rng).first == told.second
+
+
+def bent_lessons(n: int, corruption: Corruption, **more: Any) -> Iterator[tuple[Verdict, Truth]]:
+    """Lessons of a rationaliser, and what their pairs show: a lesson draws its pair before anything else."""
+    for seed in range(n):
+        example = compare(np.random.default_rng(seed), 16, BRIEF, corruption, bent=BENT, **more)
+        verdict = parse_completion(example.completion, BRIEF)
+        assert isinstance(verdict, Verdict)
+        yield verdict, draw_pair(np.random.default_rng(seed), TRAINING).truth
+
+
+@pytest.mark.parametrize("taste", [None, TEACHER_TASTE], ids=["by votes", "by the teacher's taste"])
+def test_as_many_traces_are_bent_as_were_asked_for_and_all_to_their_verdict(taste: Raters | None) -> None:
+    bent = 0
+    for verdict, truth in bent_lessons(600, Corruption(verdict=0.1), taste=taste):
+        false = [claim for claim in check_trace(verdict.trace, truth) if claim.status == "false"]
+        favoured = favoured_sides(verdict.trace, truth)
+        assert set(favoured) == ({verdict.side} if false else set())
+        assert not false or verdict.trace.endswith(f"so {verdict.side} better")
+        bent += bool(false)
+    # Of few pairs the one image is perfect and nothing about the other is right: nothing is left to bend.
+    assert bent / 600 == pytest.approx(BENT, abs=0.06)  # three standard errors
+
+
+def test_verdicts_are_there_before_what_is_bent_to_them() -> None:
+    for seed in range(60):
+        plain, bent = (
+            compare(np.random.default_rng(seed), 16, BRIEF, Corruption(verdict=0.2), bent=share) for share in (0.0, 1.0)
+        )
+        assert answer_of(plain) == answer_of(bent)
+        assert [image.tobytes() for image in plain.images] == [image.tobytes() for image in bent.images]
+
+
+def test_facts_are_bent_until_they_favour_the_side_and_no_further() -> None:
+    rng = np.random.default_rng(0)
+    raters, n_changed = RATERS["preference"], []
+    for pair in (draw_pair(rng, TRAINING) for _ in range(300)):
+        told = bend_facts("second", pair.truth, rng)
+        first, second = (utility(picture, told.wanted, raters) for picture in (told.first, told.second))
+        assert told.wanted == pair.truth.wanted and second - first >= MIN_ADVANTAGE
+        facts = [
+            [(*picture.scene.things, picture.fault) for picture in (truth.first, truth.second)]
+            for truth in (pair.truth, told)
+        ]
+        changed = sum(a != b for before, after in zip(*facts, strict=True) for a, b in zip(before, after, strict=True))
+        # Who is ahead already needs one bent fact, and he who is behind may need more.
+        n_changed.append((changed, pair.advantage < 0))
+    assert {n for n, ahead in n_changed if ahead} <= {0, 1} and {n for n, ahead in n_changed if not ahead} >= {1, 2, 3}
+
+
+@pytest.mark.parametrize("name", ["compare", "listen", "doubt"])
+def test_in_the_selective_world_traces_are_written_and_read_that_tell_some_of_the_facts(name: str) -> None:
+    def told(of: Population) -> set[int]:
+        rng, told = np.random.default_rng(0), set()
+        for example in (LESSONS[name](rng, 16, of=of) for _ in range(60)):
+            assert isinstance(parse_completion(example.given + example.completion, BRIEF), Verdict)
+            trace = (example.given + example.completion).partition("</think>")[0]
+            told.add(len(re.findall(rf"\b(?:yes|no|{'|'.join(FAULTS)})\b", trace)))
+        return told - {0}  # without a trace
+
+    assert told(WORLDS["selective"]["selective_train"]) == {3}
+    assert told(TRAINING) == {6}
 
 
 def test_descriptions_name_the_images_they_stand_beside() -> None:

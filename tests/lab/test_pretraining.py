@@ -1,7 +1,9 @@
 """The recipe of the warm models, cut to a step a lesson."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from earshot.lab.pretraining import (
 from earshot.vlm import load
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.corpus import corpus
+from earshot.world.pairs import LESSONS
 
 SMALL = TinySize(hidden=64, layers=1, vision_hidden=32, vision_layers=1)
 
@@ -29,18 +32,20 @@ def test_every_recipe_writes_a_model_that_loads(tmp_path: Path) -> None:
     lessons: list[str] = []
     names = list(RECIPES)
     make_warm_models(tmp_path, names, scale=0.001, size=SMALL, on_step=lambda lesson, *_: lessons.append(lesson))
-    assert [load(tmp_path / name).prompts.name for name in names] == ["brief"] * 5
+    assert [load(tmp_path / name).prompts.name for name in names] == ["brief"] * len(names)
     # one step a lesson; the lessons in seeing are shared by the models of a family
     assert lessons == [
         *("qwen2_5_vl: one image", "qwen2_5_vl: both images", "reasoner", "reasoner: taste", "listener"),
         *("llava: one image", "llava: both images", "held-out"),
+        *("qwen2_5_vl, all there is: one image", "qwen2_5_vl, all there is: both images", "knowing"),
         "checker",
+        *("rationaliser", "rationaliser: taste"),
         "doubter",
     ]
 
 
 def test_three_of_the_recipes_ship() -> None:
-    assert set(SHIPPED) == set(RECIPES) - {"checker", "doubter"}
+    assert set(SHIPPED) == set(RECIPES) - {"checker", "rationaliser", "knowing", "doubter"}
 
 
 def test_a_listener_on_flipped_votes_learns_otherwise_and_says_so(tmp_path: Path) -> None:
@@ -58,6 +63,44 @@ def test_a_listener_on_flipped_votes_learns_otherwise_and_says_so(tmp_path: Path
 
 def test_the_held_out_listener_is_of_another_family_and_shares_no_lesson() -> None:
     assert RECIPES["held-out"].family != RECIPES["listener"].family == RECIPES["reasoner"].family
+
+
+def test_a_knowing_listener_is_shown_all_there_is_and_never_a_vote(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever people vote, its lessons are the same, picture for picture and word for word."""
+    import numpy as np
+
+    from earshot.lab.pretraining import _sight, _trade
+    from earshot.types import Votes
+    from earshot.world import pairs
+
+    vlm = build_tiny("qwen2_5_vl", corpus(40), size=SMALL)
+    vote = pairs.vote
+
+    def lessons(name: str, told: Callable[[Votes], Votes]) -> list[Any]:
+        monkeypatch.setattr(pairs, "vote", lambda *asked: told(vote(*asked)))
+        made = [
+            lesson.draw()
+            for lesson in (
+                *_sight(RECIPES[name], 0, LESSONS["colours"]),
+                *_trade(name, vlm, 0, 0.0, LESSONS["colours"]),
+            )
+            for _ in range(40)
+        ]
+        return [(e.messages, e.given, e.completion, [image.tobytes() for image in e.images]) for e in made]
+
+    everybody = [
+        lambda votes: votes,
+        lambda votes: Votes(votes.second, votes.first),
+        lambda votes: Votes(15.0, 0.0),
+        lambda votes: Votes(0.0, 15.0),
+    ]
+    first, *others = (lessons("knowing", told) for told in everybody)
+    assert all(one == first for one in others)
+    assert lessons("listener", everybody[0]) != lessons("listener", everybody[1])
+    asked = [message["content"][-1]["text"] for messages, *_ in first[40:] for message in messages]
+    assert any("purple star" in text for text in asked) and any("red circle" in text for text in asked)
+    styles = [np.ptp(np.frombuffer(images[0], np.uint8).reshape(56, 56, 3)[::54, 0, 0]) for *_, images in first[:40]]
+    assert min(styles) == 0 and max(styles) > 20  # flat grounds, and the gradients of sketches
 
 
 def test_the_same_seed_makes_the_same_weights(tmp_path: Path) -> None:

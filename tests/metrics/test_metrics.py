@@ -30,7 +30,10 @@ def four_rows() -> list[dict[str, Any]]:
         row(
             "a", "q", (3, 1), 0.8,
             [
-                sample(listener={"kin": 0.9, "far": 0.2}, claims={"true": 2, "false": 1, "unchecked": 0}),
+                sample(
+                    listener={"kin": 0.9, "far": 0.2},
+                    claims={"true": 2, "false": 1, "unchecked": 0, "favours_first": 1, "favours_second": 0},
+                ),
                 sample("swapped", p=0.7, trace="one two three four", listener={"kin": 0.6}),
             ],
             p_first_forward=0.9, p_first_swapped=0.7, first_bytes=10, second_bytes=5,
@@ -38,7 +41,10 @@ def four_rows() -> list[dict[str, Any]]:
         row(
             "b", "q", (0, 2), 0.6,
             [
-                sample("forward", "second", 0.4, listener={"kin": 0.5, "far": 0.4}),
+                sample(
+                    "forward", "second", 0.4, listener={"kin": 0.5, "far": 0.4},
+                    claims={"favours_first": 2, "favours_second": 0},
+                ),
                 sample("swapped", "first", 0.8, listener={"kin": 0.7, "far": 0.4}),
             ],
             p_first_forward=0.4, p_first_swapped=0.8, first_bytes=7, second_bytes=7,
@@ -93,6 +99,8 @@ def test_counts(metrics: dict[str, Any]) -> None:
         ("blind.larger_file", (1 + 0.5) / 2, 2),  # a; b's files are the same size, a coin; d's are unknown
         ("false_claims", 1 / 2, 2),
         ("true_claims", 2 / 2, 2),
+        ("bent_to_verdict", 1 / 2, 2),  # a says first, as its false claim has it; b says second
+        ("bent_against_verdict", 1 / 2, 2),
     ],
 )
 def test_each_quantity_by_hand(metrics: dict[str, Any], name: str, value: float, n: int) -> None:

@@ -13,6 +13,7 @@ from earshot.predictions.facts import label_against_votes
 from earshot.predictions.run import Run
 from earshot.report import write_report
 from earshot.report.examples import Budget
+from earshot.report.markdown import write_model_card
 from earshot.report.page import ExampleViews
 from earshot.report.views import read_member
 from tests.report.conftest import make_three_runs
@@ -298,3 +299,12 @@ def test_a_label_is_against_the_votes_where_it_names_another_side(
     label: str | None, votes: tuple[int, int], told: str | None
 ) -> None:
     assert label_against_votes({"label": label, "votes_first": votes[0], "votes_second": votes[1]}) == told
+
+
+def test_on_a_set_of_the_world_the_page_and_the_card_say_what_anybody_could_reach(tmp_path: Path) -> None:
+    run = judged(tmp_path / "one", settings={"data": "../../../data"})
+    for info, told in (({"source": "earshot world", "set": "ood_raters"}, True), ({"set": "ood_raters"}, False)):
+        write_json(tmp_path / "data" / "dataset.json", info)
+        card = write_model_card([run], tmp_path / "README.md").read_text(encoding="utf-8")
+        for text in (report(run).text, card):
+            assert ("at most 81.8 % by a perfect student of the training raters" in text) is told

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from earshot.protocol import swap_references
 from earshot.types import other
-from earshot.world.checker import Claim, check_trace
+from earshot.world.checker import Claim, check_trace, favoured_sides
 from earshot.world.language import Corruption, write_trace
 from earshot.world.pairs import POPULATIONS, draw_pair
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing
@@ -174,3 +174,22 @@ def test_commas_that_touch_their_words_and_capitals_are_read(truth) -> None:
 
 def test_a_repeated_claim_counts_each_time(truth) -> None:
     assert counts(check_trace("first : dark , dark , pale , pale , pale", truth)) == {"true": 2, "false": 3}
+
+
+@pytest.mark.parametrize(
+    ("trace", "favoured"),
+    [
+        (HONEST, []),
+        ("first : right small blue star yes", ["first"]),  # a green one is there
+        ("second : left large red circle yes , right small blue star yes , clean", ["second"]),
+        ("first : left large red circle no but nothing", ["second"]),  # it is there
+        ("first : clean . second : clean", ["first"]),  # the first is dark
+        ("second : pale", ["first"]),  # and the second clean
+        ("first : pale", []),  # one fault for another
+        ("first : right small blue star no but large red star", []),  # it is small and green, and none was asked for
+        ("clean . left large red circle yes . so second better", []),  # of no image
+    ],
+)
+def test_a_false_claim_favours_the_image_that_it_puts_in_a_better_light(truth, trace: str, favoured: list[str]) -> None:
+    assert favoured_sides(trace, truth) == favoured
+    assert favoured_sides(swap_references(trace), truth.swapped()) == [other(side) for side in favoured]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,35 @@ def test_a_turned_trace_is_that_of_the_swapped_pair() -> None:
         truth = draw_pair(rng, POPULATIONS["train"]).truth
         trace = write_trace(truth, "first", np.random.default_rng(1), Corruption())
         assert swap_trace(trace) == write_trace(truth.swapped(), "second", np.random.default_rng(1), Corruption())
+
+
+def test_a_selective_trace_tells_so_many_true_facts_and_each_as_often() -> None:
+    rng = np.random.default_rng(0)
+    told: Counter[str] = Counter()
+    n = 1500
+    for _ in range(n):
+        truth = draw_pair(rng, POPULATIONS["train"]).truth
+        trace = write_trace(truth, "second", rng, HONEST, facts_told=3)
+        assert trace.endswith(" . so second better") and " :  " not in trace
+        assert all(claim.status != "false" for claim in check_trace(trace, truth))
+        facts = [
+            (part.split(" : ")[0], fact.split()[0] if " " in fact else "rendering")
+            for part in trace.split(" . ")[:-1]
+            for fact in part.split(" : ")[1].split(" , ")
+        ]
+        assert len(set(facts)) == len(facts) == 3
+        told.update(" ".join(fact) for fact in facts)
+    assert len(told) == 6
+    for count in told.values():
+        assert count / n == pytest.approx(0.5, abs=0.05)  # 0.013 is the standard error
+
+
+def test_a_selective_trace_is_the_whole_one_with_facts_left_out(truth) -> None:
+    whole = write_trace(truth, "first", np.random.default_rng(0), HONEST)
+    assert write_trace(truth, "first", np.random.default_rng(0), HONEST, facts_told=6) == whole
+    for seed in range(40):
+        trace = write_trace(truth, "first", np.random.default_rng(seed), HONEST, facts_told=1)
+        image, fact = trace.removesuffix(" . so first better").split(" : ")
+        assert image in ("first", "second") and fact in whole
+        # It turns with the order of the images, also where it names one image alone.
+        assert swap_trace(trace) == f"{'second' if image == 'first' else 'first'} : {fact} . so second better"

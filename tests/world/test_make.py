@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from earshot.cli.main import main
+from earshot.cli.world import World
 from earshot.data.pairset import PairSet, read_pairs
 from earshot.data.writer import PairSetWriter
 from earshot.errors import InputError
@@ -21,7 +24,17 @@ from earshot.world import make
 from earshot.world.checker import check_trace
 from earshot.world.language import Corruption
 from earshot.world.make import Recipe, check_set, make_set
-from earshot.world.pairs import LESSONS, SHORTCUT, WORLDS, Population, draw_pair, pair_generator
+from earshot.world.pairs import (
+    FACTS_TOLD,
+    LESSONS,
+    SETS,
+    SHORTCUT,
+    TRAINING_PAIRS,
+    WORLDS,
+    Population,
+    draw_pair,
+    pair_generator,
+)
 from earshot.world.scene import prompt_text
 from earshot.world.truth import read_truth
 from tests.killing import contents, killed_at_each_step
@@ -189,6 +202,32 @@ def test_the_same_pairs_are_marked_with_the_label_against_it_or_not_at_all(tmp_p
         ]
         assert moved == [True, True]  # the mark has gone from one image to the other
     assert np.array_equal(ground["shortcut_none"], ground["test"])  # the very pictures of the other world
+
+
+def test_few_pairs_are_those_of_the_larger_sets_and_none_of_them_is_fresh(tmp_path: Path) -> None:
+    made = {}
+    for name in ("few_train", "few_fresh", "train", "test"):
+        make_set(tmp_path / name, Recipe(name, seed=3, size_px=16), 12, workers=1)
+        pictures = [load_image(p.first).tobytes() + load_image(p.second).tobytes() for p in read_pairs(tmp_path / name)]
+        made[name] = list(zip([(p.prompt, p.votes) for p in read_pairs(tmp_path / name)], pictures, strict=True))
+    assert (made["few_train"], made["few_fresh"]) == (made["train"], made["test"])
+    assert not {picture for _, picture in made["few_train"]} & {picture for _, picture in made["few_fresh"]}
+
+
+def test_a_selective_set_has_the_pictures_of_the_other_and_traces_of_half_the_facts(tmp_path: Path) -> None:
+    for name in ("selective_test", "test"):
+        make_set(tmp_path / name, Recipe(name, seed=3, size_px=16), 12, workers=1)
+    images = {
+        name: [path.name for path in sorted((tmp_path / name).rglob("*.png"))] for name in ("selective_test", "test")
+    }
+    assert images["selective_test"] == images["test"]  # they are named by their content
+    traces = [row["trace"] for row in read_jsonl(tmp_path / "selective_test" / "traces.jsonl")]
+    assert {len(re.findall(r"\b(?:yes|no|clean|dark|pale|tinted)\b", trace)) for trace in traces} == {FACTS_TOLD}
+
+
+def test_a_name_is_a_set_of_one_world() -> None:
+    assert len(SETS) == sum(map(len, WORLDS.values()))
+    assert set(WORLDS) == set(LESSONS) == set(TRAINING_PAIRS) == set(get_args(get_args(World)[0]))
 
 
 def test_training_goes_with_the_mark_in_its_share_and_lessons_know_nothing_of_it() -> None:

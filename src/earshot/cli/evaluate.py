@@ -142,15 +142,20 @@ def relative(path: Path, start: Path) -> str:
 
 
 def claim_counter(data: Path) -> "Callable[[str, str, Order], dict[str, int] | None] | None":
-    """Counts a trace's claims against the ground truth kept beside a world pair set; None where there is none."""
+    """Counts a trace's claims against the ground truth kept beside a world pair set; None where there is none.
+
+    Also how many false ones favour either side of the pair (`earshot.world.checker.favoured_sides`).
+    """
     from earshot.data.rows import TRUTH_FILE
     from earshot.world.truth import read_truth
 
     if not (data / TRUTH_FILE).exists():
         return None
     from collections import Counter
+    from typing import get_args
 
-    from earshot.world.checker import check_trace
+    from earshot.types import Side, other
+    from earshot.world.checker import check_trace, favoured_sides
 
     truths = read_truth(data) or {}
 
@@ -158,9 +163,16 @@ def claim_counter(data: Path) -> "Callable[[str, str, Order], dict[str, int] | N
         truth = truths.get(pair_id)
         if truth is None:
             return None
-        claims = check_trace(trace, truth if order == "forward" else truth.swapped())
-        counts = Counter(claim.status for claim in claims)
-        return {status: counts[status] for status in ("true", "false", "unchecked")}
+        shown = truth if order == "forward" else truth.swapped()
+        counts = Counter(claim.status for claim in check_trace(trace, shown))
+        favoured = favoured_sides(trace, shown)
+        return {
+            **{status: counts[status] for status in ("true", "false", "unchecked")},
+            **{
+                f"favours_{side}": favoured.count(side if order == "forward" else other(side))
+                for side in get_args(Side)
+            },
+        }
 
     return count_claims
 
@@ -171,9 +183,13 @@ COUNTS = ("n_pairs", "n_ties", "n_samples", "n_malformed", "n_listener_missing",
 def print_metrics(metrics: dict[str, Any], model: str, data: Path, out: Path) -> None:
     """The table at the end of an evaluation, and what to make of it next."""
     from earshot.cli.table import table
+    from earshot.data.rows import read_info
+    from earshot.world.ceilings import ceiling_line
 
     typer.echo(f"{model} on {data.resolve().name}, 95 % intervals, prompts resampled\n")
     typer.echo(table(("", model), metric_rows(metrics)) + "\n")
+    if line := ceiling_line(read_info(data)):
+        typer.echo(f"accuracy: {line}")
     for warning in metrics.get("warnings", ()):
         typer.echo(f"warning: {warning}")
     typer.echo(f"{out}: predictions.jsonl, metrics.json; 'earshot report {out}' makes a page")

@@ -111,7 +111,7 @@ def metrics_command(
         files[name] |= {rule: estimate.as_record() for rule, estimate in blind.items()}
     differences = [d for case, j in cases for d in _differences(tuned, j, case, resamples, seed)]
     if not as_json:
-        typer.echo("\n".join([results_text(files, differences, asked), *_blind_text(blind)]))
+        typer.echo("\n".join([results_text(files, differences, asked), *_blind_text(blind), *_ceiling_text(data)]))
     elif len(files) == 1:
         typer.echo(json.dumps(*files.values(), indent=2))
     else:
@@ -131,6 +131,14 @@ def _blind_text(blind: "Mapping[str, Estimate]") -> list[str]:
     from earshot.metrics.blind import blind_lines
 
     return ["", "judges who read no prompt", *(f"    {line}" for line in blind_lines(blind))] if blind else []
+
+
+def _ceiling_text(folder: Path | None) -> list[str]:
+    from earshot.data.rows import read_info
+    from earshot.world.ceilings import ceiling_line
+
+    line = None if folder is None else ceiling_line(read_info(folder))
+    return ["", f"accuracy: {line}"] if line else []
 
 
 def _columns(image: list[str], score: list[str], others: list[str]) -> dict[str, list[str]]:

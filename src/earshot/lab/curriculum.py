@@ -7,8 +7,9 @@ is a verdict asked for. Each lesson draws its examples from the population `of`,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
@@ -24,12 +25,13 @@ from earshot.protocol import (
 from earshot.types import Side, Verdict, other
 from earshot.world.corpus import label
 from earshot.world.language import Corruption, describe_picture, write_trace
-from earshot.world.pairs import LESSONS, Population, WorldPair, draw_pair, render_pair
-from earshot.world.raters import Raters, utility
+from earshot.world.pairs import LESSONS, MIN_ADVANTAGE, Population, WorldPair, draw_pair, render_pair
+from earshot.world.raters import RATERS, Raters, utility
 from earshot.world.render import render
-from earshot.world.scene import FAULTS, Picture, Scene, draw_thing, prompt_text, spoil_thing
+from earshot.world.scene import FAULTS, PLACES, Picture, Scene, draw_thing, prompt_text, spoil_thing
 from earshot.world.truth import Truth
 
+_FLAWS = tuple(fault for fault in FAULTS if fault != "clean")
 FLIP_BLOCK = 20  # pairs of which an exact share has flipped votes
 COLOURS = LESSONS["colours"]
 DESCRIBE = PromptSet(name="describe", question="prompt : {prompt} . describe")
@@ -45,15 +47,17 @@ class Example(NamedTuple):
 
 
 def describe_one(rng: np.random.Generator, size_px: int, of: Population = COLOURS) -> Example:
-    """One image and its description; things are drawn as in training, where held-out combinations are mistakes."""
+    """One image and its description; in training held-out combinations are mistakes, as everywhere."""
     left, right = (
-        spoil_thing(draw_thing(rng, held_out=False), rng) if rng.random() < 0.15 else draw_thing(rng, held_out=False)
+        spoil_thing(draw_thing(rng, held_out=of.held_out), rng)
+        if rng.random() < 0.15
+        else draw_thing(rng, held_out=of.held_out)
         for _ in range(2)
     )
     picture = Picture(Scene(left, right), FAULTS[rng.integers(len(FAULTS))])
     content = [{"type": "image"}, {"type": "text", "text": "describe"}]
     marked = of.shortcut is not None and rng.random() < 0.5
-    image = render(picture, rng, size_px=size_px, mark=of.mark if marked else 0.0)
+    image = render(picture, rng, size_px=size_px, style=of.style, mark=of.mark if marked else 0.0)
     return Example([{"role": "user", "content": content}], [image], " " + describe_picture(picture))
 
 
@@ -72,6 +76,7 @@ def compare(
     corruption: Corruption,
     *,
     taste: Raters | None = None,
+    bent: float = 0.0,
     flipped: bool = False,
     of: Population = COLOURS,
 ) -> Example:
@@ -79,14 +84,17 @@ def compare(
 
     Half as often as the verdict is wrong, the trace concludes the other side than the answer names. With `taste` the
     verdicts are those of a teacher who values other things than the raters; where the teacher sees no difference,
-    either side. `flipped` takes the votes for the other side.
+    either side. In a share `bent` the verdict comes first, and the trace tells facts that were bent to it
+    (`bend_facts`) and concludes it. `flipped` takes the votes for the other side.
     """
     pair = draw_pair(rng, of)
     images = render_pair(pair, rng, of, size_px)
-    side = label(pair, flipped=flipped) if taste is None else _teacher_label(pair, taste, rng)
+    side = _preferred(pair, taste, rng, flipped=flipped)
     answer = other(side) if rng.random() < corruption.verdict else side
-    concluded = other(answer) if rng.random() < corruption.verdict / 2 else answer
-    trace = write_trace(pair.truth, concluded, rng, corruption)
+    concluded, told = other(answer) if rng.random() < corruption.verdict / 2 else answer, pair.truth
+    if bent and rng.random() < bent:
+        concluded, told = answer, bend_facts(answer, pair.truth, rng)
+    trace = write_trace(told, concluded, rng, corruption, of.facts_told)
     return Example(_messages(pair, prompts), list(images), write_completion(Verdict(answer, trace), prompts))
 
 
@@ -95,6 +103,7 @@ def listen(
     size_px: int,
     prompts: PromptSet,
     *,
+    taste: Raters | None = None,
     flipped: bool = False,
     of: Population = COLOURS,
 ) -> Example:
@@ -102,16 +111,17 @@ def listen(
 
     The traces it is given are good or poor (5 or 30 % of the facts wrong), so that it must look as well as read. They
     have lost their conclusion in 70 % of the examples, as under redaction; where it stands it is wrong with 30 %. In
-    15 % there is no trace at all: a listener is asked without one too, for its prior. `flipped` takes the votes for the
-    other side.
+    15 % there is no trace at all: a listener is asked without one too, for its prior. `taste` and `flipped` are as in
+    `compare`.
     """
     if rng.random() < 0.5:
-        return compare(rng, size_px, prompts, Corruption(facts=0.02), flipped=flipped, of=of)
+        return compare(rng, size_px, prompts, Corruption(facts=0.02), taste=taste, flipped=flipped, of=of)
     pair = draw_pair(rng, of)
     images = render_pair(pair, rng, of, size_px)
-    side = label(pair, flipped=flipped)
+    side = _preferred(pair, taste, rng, flipped=flipped)
     concluded = other(side) if rng.random() < 0.3 else side
-    trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.05 if rng.random() < 0.5 else 0.30))
+    poor = rng.random() >= 0.5
+    trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.30 if poor else 0.05), of.facts_told)
     if rng.random() < 0.7:
         trace = redact_trace(trace, "verdict")
     return _to_judge(pair, images, prompts, None if rng.random() < 0.15 else trace, side)
@@ -131,10 +141,10 @@ def doubt(rng: np.random.Generator, size_px: int, prompts: PromptSet, *, of: Pop
     if kind < 0.45:
         claimed: Side = "first" if rng.random() < 0.5 else "second"
         told = argue_for(claimed, pair.truth, rng)
-        trace = write_trace(told, claimed, rng, Corruption(facts=0.30 if poor else 0.0))
+        trace = write_trace(told, claimed, rng, Corruption(facts=0.30 if poor else 0.0), of.facts_told)
     elif kind < 0.85:
         concluded = other(side) if rng.random() < 0.3 else side
-        trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.30 if poor else 0.05))
+        trace = write_trace(pair.truth, concluded, rng, Corruption(facts=0.30 if poor else 0.05), of.facts_told)
     if trace is not None and rng.random() < 0.7:
         trace = redact_trace(trace, "verdict")
     return _to_judge(pair, images, prompts, trace, side)
@@ -152,6 +162,38 @@ def argue_for(side: Side, truth: Truth, rng: np.random.Generator) -> Truth:
     """What an advocate of a side would have the pair show: all that was asked for there, something else beside it."""
     praised, slandered = Picture(truth.wanted, "clean"), draw_pair(rng, COLOURS).truth.first
     return Truth(truth.wanted, *((praised, slandered) if side == "first" else (slandered, praised)))
+
+
+def bend_facts(side: Side, truth: Truth, rng: np.random.Generator) -> Truth:
+    """What somebody claims to see whose mind is made up: facts are changed until they favour the side.
+
+    One after another, in a random order: what was asked for and is not there is there on that side, and its rendering
+    is clean; what is there on the other is spoiled, and its clean rendering has a fault. At least one is changed, where
+    there is one, and no more than it takes for the training raters to prefer the side.
+    """
+    facts = [(of, part) for of in get_args(Side) for part in (*PLACES, "fault")]
+    for k in rng.permutation(len(facts)).tolist():
+        of, part = facts[k]
+        bent = _bent(getattr(truth, of), part, truth.wanted, rng, praised=of == side)
+        if bent is None:
+            continue
+        truth = replace(truth, first=bent) if of == "first" else replace(truth, second=bent)
+        first, second = (utility(one, truth.wanted, RATERS[COLOURS.axis]) for one in (truth.first, truth.second))
+        if (first - second if side == "first" else second - first) >= MIN_ADVANTAGE:
+            break
+    return truth
+
+
+def _bent(picture: Picture, part: str, wanted: Scene, rng: np.random.Generator, *, praised: bool) -> Picture | None:
+    """The picture with one fact changed in its favour, or against it; None where there is nothing to change."""
+    if part == "fault":
+        if (picture.fault == "clean") == praised:
+            return None
+        return replace(picture, fault="clean" if praised else _FLAWS[rng.integers(len(_FLAWS))])
+    shown, asked = getattr(picture.scene, part), getattr(wanted, part)
+    if asked is None or (shown == asked) == praised:
+        return None
+    return replace(picture, scene=replace(picture.scene, **{part: asked if praised else spoil_thing(asked, rng)}))
 
 
 def vote_flips(share: float, seed: int) -> Iterator[bool]:
@@ -173,7 +215,10 @@ def _shuffled(seed: int, block: int) -> list[int]:
     return np.random.default_rng([seed, block, *b"flip"]).permutation(FLIP_BLOCK).tolist()
 
 
-def _teacher_label(pair: WorldPair, taste: Raters, rng: np.random.Generator) -> Side:
+def _preferred(pair: WorldPair, taste: Raters | None, rng: np.random.Generator, *, flipped: bool) -> Side:
+    """The side of the votes, or the other; with a taste that of who has it, of equals either, whatever the votes."""
+    if taste is None:
+        return label(pair, flipped=flipped)
     truth = pair.truth
     advantage = utility(truth.first, truth.wanted, taste) - utility(truth.second, truth.wanted, taste)
     if advantage == 0:

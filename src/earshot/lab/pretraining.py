@@ -6,9 +6,10 @@ A plain supervised loop over examples drawn as it goes; SFT and GRPO on pair set
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ from earshot.world.claims import Questions, draw_questions
 from earshot.world.corpus import corpus
 from earshot.world.language import Corruption
 from earshot.world.pairs import LESSONS, Population
-from earshot.world.raters import Raters
+from earshot.world.raters import PROMPT_ALONE, Raters
+from earshot.world.render import Style
 
 OnStep = Callable[[int, int, float], None]
 """Told of every step its number, how many there are, and the loss."""
@@ -126,8 +128,10 @@ class WarmModel(NamedTuple):
     family: str
     seed: int
     trade: str
-    """`reason`: to write traces and verdicts, some of them wrong. `listen`: to judge with somebody's trace. `check`: to
-    say of one claim whether it is true of one image. `doubt`: to judge with a trace that may be an advocate's."""
+    """`reason`: to write traces and verdicts, some of them wrong. `rationalise`: the same, with facts bent to verdicts.
+    `listen`: to judge with somebody's trace. `know`: the same by what was asked for, having seen more, and no vote.
+    `check`: to say of one claim whether it is true of one image. `doubt`: to judge with a trace that may be an
+    advocate's."""
     first_steps: int
     """Steps of the first lesson; CLIP's larger patches take longer to tell shapes apart."""
 
@@ -137,8 +141,12 @@ RECIPES = {
     "reasoner": WarmModel("qwen2_5_vl", 1, "reason", 600),
     "listener": WarmModel("qwen2_5_vl", 2, "listen", 600),
     "held-out": WarmModel("llava", 3, "listen", 1000),
+    # It has seen sketches and all combinations, and never what people prefer.
+    "knowing": WarmModel("qwen2_5_vl", 7, "know", 1000),
     # A listener can see and knows the words; it is taught to say yes and no of them, and forgets to listen.
     "checker": WarmModel("qwen2_5_vl", 4, "check", 600),
+    # The reasoner's lessons, in which part of the traces are made to fit a verdict that was there before them.
+    "rationaliser": WarmModel("qwen2_5_vl", 6, "rationalise", 600),
     # It reads as a listener does, and looks before it believes.
     "doubter": WarmModel("qwen2_5_vl", 5, "doubt", 600),
 }
@@ -157,6 +165,7 @@ WARM_CORRUPTION = Corruption(facts=0.05, verdict=0.10)
 # from their votes: a warm reasoner whose only faults are random has little that a verdict's reward could teach it.
 TEACHER_TASTE = Raters(alignment=0.0, missing=0.0)
 TASTE = Schedule(200, 3e-4)
+BENT = 0.3  # of a rationaliser's lessons
 
 
 class Lesson(NamedTuple):
@@ -210,7 +219,7 @@ def make_warm_models(
             schedule = full._replace(steps=max(1, round(full.steps * scale)))
             learn(vlm, draw, schedule, partial(on_step, title), loss_of=loss_of)
 
-    seen: dict[str, dict[str, torch.Tensor]] = {}
+    seen: dict[Any, dict[str, torch.Tensor]] = {}
     for name in missing:
         recipe = RECIPES[name]
         if recipe.trade in BEGIN_AS_LISTENERS:
@@ -218,10 +227,11 @@ def make_warm_models(
             vlm = load(beside if beside.exists() else "world:listener", dtype="float32")
         else:
             vlm = build_tiny(recipe.family, corpus(), size=size, seed=seed)
-            if recipe.family not in seen:
+            sight = recipe.family, _shown(recipe, LESSONS[world])
+            if sight not in seen:
                 teach(vlm, _sight(recipe, seed, LESSONS[world]))
-                seen[recipe.family] = {key: value.clone() for key, value in vlm.model.state_dict().items()}
-            vlm.model.load_state_dict(seen[recipe.family])
+                seen[sight] = {key: value.clone() for key, value in vlm.model.state_dict().items()}
+            vlm.model.load_state_dict(seen[sight])
         teach(vlm, _trade(name, vlm, seed, flip_votes, LESSONS[world]))
         vlm.model.to(torch.bfloat16)
         vlm.taught_on = "made-up pictures of coloured shapes"
@@ -257,27 +267,44 @@ def _is_made(folder: Path, recipe: Mapping[str, Any]) -> bool:
 
 
 def _sight(recipe: WarmModel, seed: int, of: Population) -> list[Lesson]:
-    """The lessons in seeing, which the models of a family share."""
+    """The lessons in seeing, which the models of a family share that are shown the same."""
     rng = np.random.default_rng(seed)
-    first = Schedule(recipe.first_steps, DESCRIBE_ONE_RATE)
+    first, shown = Schedule(recipe.first_steps, DESCRIBE_ONE_RATE), _shown(recipe, of)
+    kind = f"{recipe.family}, all there is" if len(shown) > 1 else recipe.family
     return [
-        Lesson(f"{recipe.family}: one image", partial(describe_one, rng, IMAGE_PX, of), first),
-        Lesson(f"{recipe.family}: both images", partial(describe_both, rng, IMAGE_PX, of), DESCRIBE_BOTH),
+        Lesson(f"{kind}: one image", lambda: describe_one(rng, IMAGE_PX, _one(shown, rng)), first),
+        Lesson(f"{kind}: both images", lambda: describe_both(rng, IMAGE_PX, _one(shown, rng)), DESCRIBE_BOTH),
     ]
+
+
+def _shown(recipe: WarmModel, of: Population) -> tuple[Population, ...]:
+    """Whose pictures a model is shown: those of training, or also sketches, and what is asked for nowhere else."""
+    if recipe.trade != "know":
+        return (of,)
+    return tuple(replace(of, held_out=held_out, style=style) for held_out in (False, True) for style in get_args(Style))
+
+
+def _one(populations: Sequence[Population], rng: np.random.Generator) -> Population:
+    return populations[0] if len(populations) == 1 else populations[int(rng.integers(len(populations)))]
 
 
 def _trade(name: str, vlm: Vlm, seed: int, flip_votes: float, of: Population) -> list[Lesson]:
     """The lessons after those."""
     recipe, prompts = RECIPES[name], vlm.prompts
     rng = np.random.default_rng(recipe.seed)
-    if recipe.trade == "reason":
-        reason = partial(compare, size_px=IMAGE_PX, prompts=prompts, corruption=WARM_CORRUPTION, of=of)
+    if recipe.trade in ("reason", "rationalise"):
+        bent = BENT if recipe.trade == "rationalise" else 0.0
+        reason = partial(compare, size_px=IMAGE_PX, prompts=prompts, corruption=WARM_CORRUPTION, bent=bent, of=of)
         taste = partial(reason, np.random.default_rng(recipe.seed + 10), taste=TEACHER_TASTE)
         return [Lesson(name, partial(reason, rng), TRADE), Lesson(f"{name}: taste", taste, TASTE)]
     if recipe.trade == "listen":
         flips = vote_flips(flip_votes, recipe.seed)
         return [Lesson(name, lambda: listen(rng, IMAGE_PX, prompts, flipped=next(flips), of=of), TRADE)]
     own = np.random.default_rng([recipe.seed, seed])
+    if recipe.trade == "know":
+        shown = _shown(recipe, of)
+        know = partial(listen, own, IMAGE_PX, prompts, taste=PROMPT_ALONE)
+        return [Lesson(name, lambda: know(of=_one(shown, own)), TRADE)]
     if recipe.trade == "doubt":
         return [Lesson(name, partial(doubt, own, IMAGE_PX, prompts, of=of), DOUBTS)]
     return [Lesson(name, partial(draw_questions, own, IMAGE_PX, QUESTIONS, of.mark), CHECKS, check_loss)]

@@ -36,7 +36,8 @@ class JudgedSample:
         listener: Each listener's probability of the first image, given the trace without its answer. A listener that
             broke has none.
         believed: How far each claim checker believes the trace's claims, their mean in [0, 1]; none without a claim.
-        claims: How many claims are `true`, `false` and `unchecked`, where the truth of the pair is known.
+        claims: How many claims are `true`, `false` and `unchecked`, where the truth of the pair is known, and how many
+            false ones favour either side (`favours_first`, `favours_second`).
     """
 
     order: Order

@@ -75,6 +75,9 @@ class PredictionTable:
     sample_p_first: Float[np.ndarray, " s"]
     true_claims: Float[np.ndarray, " s"]
     false_claims: Float[np.ndarray, " s"]
+    favours_first: Float[np.ndarray, " s"]
+    favours_second: Float[np.ndarray, " s"]
+    """False claims that put that side of the pair in a better light."""
     listeners: dict[str, Float[np.ndarray, " s"]]
     """The probability of the first image that each listener gave."""
     believed: dict[str, Float[np.ndarray, " s"]]
@@ -147,7 +150,7 @@ class TableBuilder:
         self.pairs |= {"pair_hash": array("q"), "cluster": array("q"), "label": array("b")}
         self.pairs |= {name: array("i") for name in NAMED}
         counts = ("sample_pair", "side_sign", "shown_verdict", "trace_words")
-        numbers = ("sample_p_first", "true_claims", "false_claims")
+        numbers = ("sample_p_first", "true_claims", "false_claims", "favours_first", "favours_second")
         self.samples: dict[str, array[Any]] = {name: array("d") for name in numbers}
         self.samples |= {name: array("q") for name in counts} | {"malformed": array("b")}
         self._named: dict[tuple[str, str], tuple[array[int], array[float]]] = {}
@@ -243,6 +246,8 @@ def sample_values(pair: int, sample: Mapping[str, Any]) -> dict[str, Any]:
         "sample_p_first": probability(sample["p_first"]),
         "true_claims": count(claims.get("true"), optional=True),
         "false_claims": count(claims.get("false"), optional=True),
+        "favours_first": count(claims.get("favours_first"), optional=True),
+        "favours_second": count(claims.get("favours_second"), optional=True),
     }
 
 

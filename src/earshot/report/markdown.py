@@ -23,7 +23,7 @@ from earshot.protocol import reasoner_messages, write_completion
 from earshot.report.comparing import differences
 from earshot.report.provenance import data_facts, run_facts
 from earshot.report.tables import Cell, Row, estimate_rows, label_of, summary_rows
-from earshot.report.views import protocol_rows, test_sets
+from earshot.report.views import at_most, protocol_rows, test_sets
 from earshot.rundir import RunDir
 from earshot.types import Verdict
 
@@ -195,6 +195,8 @@ def _results(name: str, evaluations: Sequence[Evaluation]) -> str:
     parts = [f"## Results on {text(name)}\n", "Values with 95 % intervals, prompts resampled.\n"]
     # The parts of a Brier score are for the page, where there is room to say what they are.
     parts.append(table(["", *runs], [_row(row) for row in summary_rows(metrics) if row.place != "calibration"]))
+    if line := at_most(evaluations):
+        parts.append(f"Accuracy: {line}.\n")
     protocols = [[p.name, *(_cell(c) for c in p.cells), p.rules] for p in protocol_rows(metrics)]
     if protocols:
         parts.append(table(["protocol", *runs, "rules"], protocols))

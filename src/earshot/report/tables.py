@@ -73,6 +73,12 @@ QUANTITIES = {
     "disagreement_gap.": Quantity("gap to {}", False, "more", "mean |p reasoner − p listener|"),
     "false_claims": Quantity("false claims a trace", False, "headline", "statements that the ground truth contradicts"),
     "true_claims": Quantity("true claims a trace", False, "more", "statements that the ground truth confirms"),
+    "bent_to_verdict": Quantity(
+        "traces bent to their verdict", True, "more", "with a false claim that favours the side they name"
+    ),
+    "bent_against_verdict": Quantity(
+        "traces bent against it", True, "more", "with one that favours the other: as many, where nothing is bent"
+    ),
     "malformed_rate": Quantity("malformed", True, "headline", "completions that are no verdict"),
     "position_consistency": Quantity(
         "same side in both orders", True, "headline", "pairs judged alike when shown swapped"

@@ -28,6 +28,7 @@ from earshot.report.plots import (
 from earshot.report.slicing import SHARES, RankingView, Strip, accuracy_strips, ranking_view, strip_of
 from earshot.report.tables import Cell, Row, format_estimate, label_of, summary_rows
 from earshot.types import Estimate, Pair
+from earshot.world.ceilings import ceiling_line
 
 COUNTS = ("n_pairs", "n_ties", "n_samples", "n_malformed", "n_listener_missing", "n_refused")
 
@@ -113,6 +114,8 @@ class SetView(NamedTuple):
     calibration: list[Row]
     selective: list[Row]
     ceiling: bool
+    at_most: str | None
+    """What anybody could reach, of a set of the world (`earshot.world.ceilings`)."""
     warnings: list[tuple[str, str]]
     protocols: list[ProtocolRow]
     differences: list[Difference]
@@ -187,6 +190,7 @@ def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted |
         + [row for row in rows if row.place == "calibration"],
         selective=[row for row in rows if row.place == "selective"],
         ceiling=any(read_estimate(m, "ceiling.leave_one_out").n for m in metrics),
+        at_most=at_most([member.evaluation for member in members]),
         warnings=[(member.run, text) for member in members for text in warnings_of(member.evaluation.metrics)],
         protocols=protocol_rows(metrics),
         differences=gaps,
@@ -200,6 +204,12 @@ def set_view(name: str, members: Sequence[Member], fitted: Mapping[str, Fitted |
         ranking=ranking,
         absent=absent,
     )
+
+
+def at_most(evaluations: Sequence[Evaluation]) -> str | None:
+    """What anybody could reach on the set, if every dataset.json at hand calls it the same one of the world."""
+    lines = {ceiling_line(evaluation.info) for evaluation in evaluations if evaluation.info}
+    return lines.pop() if len(lines) == 1 else None
 
 
 def _answer(

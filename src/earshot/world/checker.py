@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
-from earshot.types import Side
+from earshot.types import Side, other
 from earshot.world.language import describe_thing
 from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Thing
 from earshot.world.truth import Truth
@@ -70,6 +70,26 @@ def claims_in(trace: str, truth: Truth) -> Iterator[tuple[Claim, list[Word]]]:
             image = _IMAGES[segment.pop(0).text]
         if segment:
             yield from _check_segment(segment, image, truth)
+
+
+def favoured_sides(trace: str, truth: Truth) -> list[Side]:
+    """For every false claim that puts one image in a better light than the other, the image it favours, as shown.
+
+    These are claims that something is there which was named (favours its image) or is not (favours the other), and that
+    an image is cleanly rendered (its own) or has a fault where it has none (the other). What else is false, such as
+    the colour of what is there instead, favours neither.
+    """
+    sides: list[Side] = []
+    for claim in check_trace(trace, truth):
+        if claim.image is None or claim.status != "false":
+            continue
+        picture = truth.first if claim.image == "first" else truth.second
+        word = claim.text.split()[-1]
+        if word in ("yes", "clean"):
+            sides.append(claim.image)
+        elif word == "no" or (word in FAULTS and picture.fault == "clean"):
+            sides.append(other(claim.image))
+    return sides
 
 
 def _joined(words: list[Word]) -> str:

@@ -5,6 +5,10 @@ there instead; then how the image is rendered:
 
     first : left large red circle yes , right small blue star no but small green star , dark . second : left large red
     circle no but nothing , right small blue star yes , clean . so first better
+
+These are six facts. A selective trace tells some of them, and does not name an image of which it tells none:
+
+    first : right small blue star no but small green star , dark . so second better
 """
 
 from __future__ import annotations
@@ -64,24 +68,33 @@ def describe_picture(picture: Picture) -> str:
     return " , ".join([*parts, picture.fault])
 
 
-def write_trace(truth: Truth, better: Side, rng: np.random.Generator, corruption: Corruption) -> str:
+def write_trace(
+    truth: Truth, better: Side, rng: np.random.Generator, corruption: Corruption, facts_told: int | None = None
+) -> str:
     """A trace of an observer who misreads each fact with probability `corruption.facts`, and concludes `better`.
 
-    Each `yes` and `no` follows from what the observer believes to see. An empty place is always seen to be empty.
+    Each `yes` and `no` follows from what the observer believes to see. An empty place is always seen to be empty. With
+    `facts_told` so many of the six facts are told, drawn at random.
     """
-    images = [
-        f"{side} : {_judge_picture(_misread(picture, rng, corruption.facts), truth.wanted)}"
+    facts = {
+        side: _judged(_misread(picture, rng, corruption.facts), truth.wanted)
         for side, picture in (("first", truth.first), ("second", truth.second))
-    ]
+    }
+    if facts_told is not None:
+        every = [(side, k) for side, of in facts.items() for k in range(len(of))]
+        told = {every[number] for number in rng.permutation(len(every))[:facts_told].tolist()}
+        facts = {side: [fact for k, fact in enumerate(of) if (side, k) in told] for side, of in facts.items()}
+    images = [f"{side} : {' , '.join(of)}" for side, of in facts.items() if of]
     return f"{' . '.join(images)} . so {better} better"
 
 
-def _judge_picture(picture: Picture, wanted: Scene) -> str:
+def _judged(picture: Picture, wanted: Scene) -> list[str]:
+    """What there is to say of a picture: of the left place, of the right one, and of the rendering."""
     parts = []
     for place, shown, asked in zip(PLACES, picture.scene.things, wanted.things, strict=True):
         judged = "yes" if shown == asked else f"no but {describe_thing(shown)}"
         parts.append(f"{place} {describe_thing(asked)} {judged}")
-    return " , ".join([*parts, picture.fault])
+    return [*parts, picture.fault]
 
 
 def _misread(picture: Picture, rng: np.random.Generator, p_wrong: float) -> Picture:

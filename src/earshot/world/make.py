@@ -21,11 +21,9 @@ from earshot.files import plain
 from earshot.types import Pair
 from earshot.world.corpus import label
 from earshot.world.language import Corruption, write_trace
-from earshot.world.pairs import WORLDS, draw_pair, pair_generator, render_pair
+from earshot.world.pairs import SETS, SOURCE, draw_pair, pair_generator, render_pair
 from earshot.world.scene import prompt_text
 from earshot.world.truth import truth_row
-
-_SETS = {name: population for sets in WORLDS.values() for name, population in sets.items()}
 
 OnPair = Callable[[int], None]
 MIN_SIZE_PX, MAX_SIZE_PX = 16, 1024
@@ -38,7 +36,7 @@ class Recipe(NamedTuple):
     """What a set of the world is made from; the same recipe gives the same bytes.
 
     Attributes:
-        set_name: Of a set of one of `earshot.world.pairs.WORLDS`.
+        set_name: A key of `earshot.world.pairs.SETS`.
         seed: Of everything random in it.
         size_px: Side of the square images.
         corruption: Of the reference traces and verdicts in `traces.jsonl`, from which SFT learns; by default every
@@ -113,8 +111,8 @@ def check_set(
     Raises:
         InputError: As `make_set`.
     """
-    if recipe.set_name not in _SETS:
-        raise InputError(f"world: no set {recipe.set_name!r}, expected one of {', '.join(_SETS)}")
+    if recipe.set_name not in SETS:
+        raise InputError(f"world: no set {recipe.set_name!r}, expected one of {', '.join(SETS)}")
     if n_pairs < 1:
         raise InputError(f"world: set {recipe.set_name!r} of {n_pairs} pairs, expected at least 1")
     if not MIN_SIZE_PX <= recipe.size_px <= MAX_SIZE_PX:
@@ -123,7 +121,7 @@ def check_set(
         raise InputError(f"world: seed {recipe.seed}, expected 0 or more")
     if workers is not None and workers < 1:
         raise InputError(f"world: {workers} workers, expected at least 1")
-    info = {"source": "earshot world", "licence": "Apache-2.0", "set": recipe.set_name, "seed": recipe.seed}
+    info = {"source": SOURCE, "licence": "Apache-2.0", "set": recipe.set_name, "seed": recipe.seed}
     info |= {"size_px": recipe.size_px, "corruption": plain(recipe.corruption)}
     if is_made(folder, info, n_pairs):
         return None
@@ -154,7 +152,7 @@ def _draw_chunk(recipe: Recipe, indices: range) -> list[_Drawn]:
 
 
 def _draw(recipe: Recipe, index: int) -> _Drawn:
-    population = _SETS[recipe.set_name]
+    population = SETS[recipe.set_name]
     rng = pair_generator(recipe.seed, population.drawn_as or recipe.set_name, index)
     drawn = draw_pair(rng, population)
     first, second = (_png(image) for image in render_pair(drawn, rng, population, recipe.size_px))
@@ -167,12 +165,12 @@ def _draw(recipe: Recipe, index: int) -> _Drawn:
         votes=drawn.votes,
         axis=population.axis,
         split=recipe.set_name,
-        source="earshot world",
+        source=SOURCE,
         category=None if drawn.marked is None else "with" if drawn.marked == drawn.votes.majority else "against",
     )
     flipped = bool(recipe.corruption.verdict) and rng.random() < recipe.corruption.verdict
     side = label(drawn, flipped=flipped)
-    trace = write_trace(drawn.truth, side, rng, recipe.corruption)
+    trace = write_trace(drawn.truth, side, rng, recipe.corruption, population.facts_told)
     return _Drawn(pair, truth_row(pair_id, drawn.truth), {"id": pair_id, "trace": trace, "side": side})
 
 

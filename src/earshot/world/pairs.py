@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,8 @@ from earshot.world.render import Style, render
 from earshot.world.scene import Scene, draw_picture, draw_thing
 from earshot.world.truth import Truth
 
+SOURCE = "earshot world"
+"""What pairs and their set's `dataset.json` name as their source."""
 # People are asked about pairs that differ: below this difference in utility a pair is drawn again.
 MIN_ADVANTAGE = 0.2
 
@@ -31,6 +33,7 @@ class Population:
             other image. None marks no image.
         mark: How far the marked image's ground goes to the mark's hue (`earshot.world.render.render`).
         drawn_as: The set whose pairs these are, if not its own: the same truth and votes, other marks.
+        facts_told: How many of its six facts a trace tells (`earshot.world.language`); None for all.
     """
 
     held_out: bool = False
@@ -39,6 +42,7 @@ class Population:
     shortcut: float | None = None
     mark: float = 0.0
     drawn_as: str | None = None
+    facts_told: int | None = None
 
 
 # The three kinds of out-of-distribution set differ from training in one respect each.
@@ -64,10 +68,33 @@ SHORTCUT = {
     "shortcut_none": Population(drawn_as="test"),
     "shortcut_combinations": Population(held_out=True, drawn_as="ood_combinations"),
 }
-WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT}
-"""The sets of each world, by name."""
-LESSONS = {"colours": POPULATIONS["train"], "shortcut": Population(shortcut=0.5, mark=MARK)}
-"""What the warm models of each world are taught on: in `shortcut` they see marks, on either image as often."""
+# Few pairs, to be seen many times: what is learned by heart is the gap to fresh pairs of the same population.
+FEW = {
+    "few_train": Population(drawn_as="train"),
+    "few_fresh": Population(drawn_as="test"),
+    "few_combinations": Population(held_out=True, drawn_as="ood_combinations"),
+}
+
+FACTS_TOLD = 3
+# What to say is a choice: traces tell half of the facts. The pairs are those of the first world.
+SELECTIVE = {
+    f"selective_{name.removeprefix('ood_')}": replace(POPULATIONS[name], drawn_as=name, facts_told=FACTS_TOLD)
+    for name in ("train", "validation", "test", "ood_combinations")
+}
+
+WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT, "few": FEW, "selective": SELECTIVE}
+"""The sets of each world, by name; a name is one world's."""
+SETS = {name: population for sets in WORLDS.values() for name, population in sets.items()}
+TRAINING_PAIRS = {"colours": 4800, "shortcut": 4800, "few": 240, "selective": 4800}
+"""How many pairs each world's training sets have unless somebody says another number."""
+LESSONS = {
+    "colours": POPULATIONS["train"],
+    "shortcut": Population(shortcut=0.5, mark=MARK),
+    "few": POPULATIONS["train"],
+    "selective": SELECTIVE["selective_train"],
+}
+"""What the warm models of each world are taught on: in `shortcut` they see marks, on either image as often; in
+`selective` they write and read traces that tell some of the facts, drawn at random."""
 
 
 class WorldPair(NamedTuple):

@@ -40,6 +40,9 @@ RATERS: dict[str, Raters] = {
     "style": Raters(alignment=0.5, missing=0.2, quality=2.0),
 }
 
+PROMPT_ALONE = Raters(missing=0.0, quality=0.0)
+"""Nobody's votes: counts the things that are as asked for, and minds nothing else."""
+
 
 def utility(picture: Picture, wanted: Scene, raters: Raters) -> float:
     """What the picture is worth to these raters; a perfect picture of two things is worth `2 * alignment`."""

@@ -7,7 +7,7 @@ a scene, possibly not the one that was asked for, and carries at most one fault 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -85,6 +85,11 @@ def prompt_text(wanted: Scene) -> str:
     return " , ".join(str(thing) for thing in wanted.things)
 
 
+def is_held_out(thing: Thing | None) -> bool:
+    """Whether the thing's colour and shape are one of `HELD_OUT`."""
+    return thing is not None and (thing.colour, thing.shape) in HELD_OUT
+
+
 def draw_thing(rng: np.random.Generator, *, held_out: bool) -> Thing:
     """A random thing whose colour and shape are (or are not) a held-out combination."""
     while True:
@@ -120,6 +125,16 @@ def draw_picture(wanted: Scene, rng: np.random.Generator) -> Picture:
     )
     fault = "clean" if rng.random() < _LEFT_CLEAN else FAULTS[rng.integers(len(FAULTS))]
     return Picture(Scene(left, right), fault)
+
+
+def thing_chances(asked: Thing) -> dict[Thing | None, float]:
+    """How likely `draw_picture` shows each thing, or nothing, where this one was asked for."""
+    chances: dict[Thing | None, float] = {asked: KIND_CHANCES["right"], None: KIND_CHANCES["missing"]}
+    values: tuple[tuple[Kind, tuple[str, ...]], ...] = (("size", SIZES), ("colour", COLOURS), ("shape", SHAPES))
+    for kind, known in values:
+        others = [value for value in known if value != getattr(asked, kind)]
+        chances |= {replace(asked, **{kind: one}): KIND_CHANCES[kind] / len(others) for one in others}
+    return chances
 
 
 def another(values: tuple[str, ...], value: str, rng: np.random.Generator) -> str:

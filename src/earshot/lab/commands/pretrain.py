@@ -14,7 +14,9 @@ def pretrain_command(
     out: Annotated[Path, typer.Argument(help="Folder for the models; each becomes a folder in it.")],
     models: Annotated[
         str,
-        typer.Option(help="Separated by commas: reasoner, listener, held-out (these by default), checker, doubter."),
+        typer.Option(
+            help="By commas: reasoner, listener, held-out (these by default), rationaliser, knowing, checker, doubter."
+        ),
     ] = "",
     scale: Annotated[
         float, typer.Option(min=0.0, max=1e6, help="Multiplies the number of steps of every lesson.")
@@ -30,12 +32,12 @@ def pretrain_command(
     ] = 0.0,
     world: World = "colours",
 ) -> None:
-    """Makes the world's warm models from nothing: a reasoner, listeners of two families, a checker, a doubter."""
+    """Makes the world's warm models from nothing: reasoners, listeners of two families, a checker, a doubter."""
     from earshot.cli.progress import progress, quiet_loading
     from earshot.cli.world import chosen_names
     from earshot.lab.pretraining import RECIPES, SHIPPED, make_warm_models
 
-    names = chosen_names(models, RECIPES, "warm model") if models.strip(", ") else list(SHIPPED)
+    names = chosen_names(models, RECIPES, "warm model", SHIPPED)
     quiet_loading()
     with progress() as bars:
         tasks: dict[str, Any] = {}
