@@ -31,6 +31,18 @@ def test_runs_of_the_same_folder_name_are_told_apart(tmp_path: Path) -> None:
     assert [source.run for source in Library(paths).rows["judged"].sources] == ["x/run", "y/run"]
 
 
+def test_what_lies_beside_the_runs_of_a_folder_costs_none_of_them(tmp_path: Path) -> None:
+    evaluation(tmp_path / "run")
+    for place in (tmp_path, tmp_path / "found"):
+        write_json(place / "overoptimise.json", {"format": 1})
+    assert [source.run for source in Library([tmp_path]).rows["judged"].sources] == ["run"]
+    with pytest.raises(InputError, match=r"holds no predictions\.jsonl"):
+        Library([tmp_path / "found"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: holds no predictions\.jsonl"):
+        Library([tmp_path / "run", tmp_path / "empty"])
+
+
 def test_a_pair_is_found_in_the_other_runs_that_judged_it(tmp_path: Path) -> None:
     for name, others in (("one", "ab"), ("two", "ba"), ("three", "b")):
         rows = [prediction(other, PAIRS[other]) for other in others]

@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A judge under one method: what it comes to where gold is highest, and under the most pressure."""
+    """A judge: what it comes to where gold is highest and under the most pressure, or how it differs from another."""
 
     name: str
     cells: list[tuple[str, Cell]]
@@ -79,7 +79,7 @@ def _view(name: str, found: Overoptimised, places: Mapping[str, int]) -> Overopt
         if rows := [_row(curve) for curve in found.curves if curve.method == method]:
             tables.append((words, rows))
     lines = [Line(model, *line_style(place)) for model, place in place_of.items()]
-    return OveroptimisedView(name, lines, charts, tables, [_gained(gain) for gain in found.gains], _about(found))
+    return OveroptimisedView(name, lines, charts, tables, _gained(found.gains), _about(found))
 
 
 def _row(curve: Curve) -> Row:
@@ -96,12 +96,18 @@ def _row(curve: Curve) -> Row:
     return Row(name, cells)
 
 
-def _gained(gain: Gain) -> Row:
-    if gain.what == "gold":
-        words, cell = "gold where it is highest, policy", _number(gain.estimate, signed=True)
-    else:
-        words, cell = f"captured at n = {gain.pressure:g}", format_estimate(gain.estimate, percent=True, signed=True)
-    return Row(f"{gain.model} − {gain.less}: {gain.judge}", [(words, cell)])
+def _gained(gains: Sequence[Gain]) -> list[Row]:
+    """A row for each judge of each model but the first, with all that tells it apart."""
+    rows: dict[str, Row] = {}
+    for gain in gains:
+        if gain.what == "gold":
+            words, cell = "gold where it is highest, policy", _number(gain.estimate, signed=True)
+        else:
+            words = f"captured at n = {gain.pressure:g}"
+            cell = format_estimate(gain.estimate, percent=True, signed=True)
+        name = f"{gain.model} − {gain.less}: {gain.judge}"
+        rows.setdefault(name, Row(name, [])).cells.append((words, cell))
+    return [*rows.values()]
 
 
 def _number(estimate: Estimate, *, signed: bool = False) -> Cell:

@@ -53,8 +53,9 @@ class Library:
         for run in read_runs(paths, who="view", strict=False):
             evaluations = [one for one in run.evaluations if one.files()]
             if not evaluations and not run.rollout_files:
-                if run.path not in paths:
-                    continue  # one of several in a folder that was named
+                beside = RunDir(run.path).overoptimise.is_file() and not run.done  # the runs of a folder that was named
+                if run.path not in paths or beside:
+                    continue
                 raise _nothing_in(run.path)
             for one in evaluations:
                 judged.append(JudgedSource(one, sets.setdefault(one.data_folder, Pairs(one.data_folder))))

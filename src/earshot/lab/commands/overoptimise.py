@@ -49,6 +49,7 @@ def overoptimise_command(
     raters (gold), and the share of what could be had at the same KL.
     """
     import json
+    from textwrap import fill
 
     from earshot.cli.progress import progress_bar
     from earshot.cli.reward_model import ModelOptions
@@ -108,11 +109,12 @@ def overoptimise_command(
         return
     typer.echo(f"{as_text(found.curves, found.gains)}\n")
     scenes_told = f"; policies for {policies} of them, each scene compared with {references}" if policies else ""
-    typer.echo(
+    legend = (
         f"{prompts} prompts of {pictures} pictures{scenes_told}; reward: probability of being preferred; gold: what it "
         "is worth to the raters, highest at ←; captured: of what could be had at the same KL (nats); β: what a nat "
-        "costs, in standard deviations of the reward; 95 % intervals, prompts resampled"
+        "costs, in standard deviations of the reward; 95\u00a0% intervals, prompts resampled"
     )
+    typer.echo(fill(legend, 80))
     for name, told in described.items():
         typer.echo(
             f"{name}: {told['comparisons_without_answer']:,} of {told['comparisons']:,} comparisons came to nothing"

@@ -23,6 +23,8 @@ from earshot.lab.overoptimise.reached import Reached
 Chances: TypeAlias = Sequence[Float[np.ndarray, "*_ _"]]
 """Of the values of each decision."""
 
+_ROUNDING = 1e-9
+
 
 class Training(NamedTuple):
     """How REINFORCE is run.
@@ -90,11 +92,12 @@ def attainable(
 
 
 def spread(worth: Float[np.ndarray, "p s"], start: Chances) -> float:
-    """The standard deviation of what the start's scenes are worth, within prompts; 1 where it would be 0."""
+    """The standard deviation of what the start's scenes are worth, within prompts; 1 where all are worth the same."""
     begin = np.broadcast_to(joint(start), worth.shape)
     variances = expected(begin, (worth - expected(begin, worth)[:, None]) ** 2)
     known = variances[~np.isnan(variances)]
-    return float(np.sqrt(known.mean())) or 1.0 if known.size else 1.0
+    found = float(np.sqrt(known.mean())) if known.size else 0.0
+    return found if found > _ROUNDING * np.abs(worth[~np.isnan(worth)]).max(initial=1.0) else 1.0
 
 
 def reinforce(
