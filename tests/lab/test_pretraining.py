@@ -135,6 +135,15 @@ def test_what_is_finished_by_the_same_recipe_is_left_and_the_rest_is_made_as_if_
         make_warm_models(tmp_path / "twice", ["listener"], scale=0.002, size=SMALL)
 
 
+def test_those_that_ship_stand_for_the_recipe_that_they_are_of(tmp_path: Path) -> None:
+    make_warm_models(tmp_path, ["held-out"], shipped=True)
+    assert load(tmp_path / "held-out").fingerprint() == load("world:held-out").fingerprint()
+    assert json.loads((tmp_path / "held-out" / "pretrain.json").read_text())["shipped"] is True
+    make_warm_models(tmp_path / "other", ["held-out"], shipped=True, seed=1, scale=0.001)
+    assert load(tmp_path / "other" / "held-out").fingerprint() != load("world:held-out").fingerprint()
+    assert "shipped" not in json.loads((tmp_path / "other" / "held-out" / "pretrain.json").read_text())
+
+
 def test_what_is_given_is_not_learned_and_every_example_weighs_the_same() -> None:
     import numpy as np
 

@@ -31,6 +31,9 @@ def pretrain_command(
         ),
     ] = 0.0,
     world: World = "colours",
+    shipped: Annotated[
+        bool, typer.Option("--shipped", help="Take those that ship where they are of this very recipe, as of seed 0.")
+    ] = False,
 ) -> None:
     """Makes the world's warm models from nothing: reasoners, listeners of two families, a checker, a doubter."""
     from earshot.cli.progress import progress, quiet_loading
@@ -47,5 +50,7 @@ def pretrain_command(
                 tasks[lesson] = bars.add_task(lesson, total=steps)
             bars.update(tasks[lesson], completed=step + 1, description=f"{lesson}, loss {loss:.3f}")
 
-        make_warm_models(out, names, scale=scale, seed=seed, flip_votes=flip_votes, world=world, on_step=on_step)
+        make_warm_models(
+            out, names, scale=scale, seed=seed, flip_votes=flip_votes, world=world, shipped=shipped, on_step=on_step
+        )
     typer.echo(f"{out}: {', '.join(names)}")
