@@ -243,7 +243,7 @@ def begin_run(
     config: TrainingConfig,
     arguments: Any,
     *,
-    models: Mapping[str, Vlm],
+    models: Mapping[str, Vlm | Mapping[str, str]],
     command: str,
     console: Console,
 ) -> Checkpoint | None:
@@ -255,7 +255,7 @@ def begin_run(
         run: Where.
         config: What is run.
         arguments: TRL's configuration, which knows the processes.
-        models: The models by their role, which are recorded.
+        models: The models by their role, which are recorded, or what is recorded of one that has no weights of its own.
         command: As typed, without paths.
         console: Where a checkpoint is told of that is damaged.
 
@@ -267,8 +267,8 @@ def begin_run(
     """
     checkpoint = None
     if arguments.process_index == 0:
-        distinct = {id(vlm): vlm for vlm in models.values()}
-        records = {key: vlm.record() for key, vlm in distinct.items()}
+        distinct = {id(one): one for one in models.values()}
+        records = {key: one.record() if isinstance(one, Vlm) else one for key, one in distinct.items()}
         contents = contents_of(config, {role: records[id(vlm)] for role, vlm in models.items()})
         changed = check_same(run, config, contents) if has_begun(run) else None
         RunDir.create(run.path, resume=True)  # repairs what a crash has left half-written
