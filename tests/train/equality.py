@@ -198,12 +198,19 @@ def assert_equal(ours: Outcome, stock: Outcome) -> None:
 
 def in_two_processes(out: Path, family: str, *, lora: bool) -> tuple[Outcome, Outcome]:
     """Both trainers in two processes over gloo; the outcome of the first."""
+    two_processes("tests.train.equality", str(out), family, "lora" if lora else "full")
+    ours, stock = (Outcome(*saved) for saved in torch.load(out / "outcomes.pt", weights_only=True))
+    return ours, stock
+
+
+def two_processes(module: str, *arguments: str) -> None:
+    """Runs a module as the two processes of one training."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.train.equality", str(out), family, "lora" if lora else "full"]
+    command = [sys.executable, "-m", module, *arguments]
     shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    shared |= {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    shared |= {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
             command, cwd=ROOT, env={**shared, "RANK": str(k), "LOCAL_RANK": str(k)}, stderr=subprocess.PIPE, text=True
@@ -212,8 +219,6 @@ def in_two_processes(out: Path, family: str, *, lora: bool) -> tuple[Outcome, Ou
     ]
     errors = [process.communicate(timeout=600)[1] for process in ranks]
     assert all(process.returncode == 0 for process in ranks), "\n".join(error[-2000:] for error in errors)
-    ours, stock = (Outcome(*saved) for saved in torch.load(out / "outcomes.pt", weights_only=True))
-    return ours, stock
 
 
 def both(run: Callable[[str], Outcome]) -> tuple[Outcome, Outcome]:

@@ -4,6 +4,7 @@
 """
 
 from earshot.config.applications import (
+    SELF,
     ClaimsConfig,
     DataConfig,
     EvaluationConfig,
@@ -21,6 +22,7 @@ from earshot.config.loading import Config, build_config, load_config, nearest, p
 from earshot.config.yaml_text import to_yaml
 
 __all__ = [
+    "SELF",
     "ClaimsConfig",
     "Config",
     "DataConfig",

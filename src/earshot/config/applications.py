@@ -4,7 +4,7 @@ A comment above a default gives its source: METHOD for the definition of the met
 it publicly, [B] where we have it second-hand, [C] where it is our own choice; STACK for what was measured.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -13,6 +13,8 @@ from earshot.paths import at_home
 
 Place = Annotated[str, AfterValidator(at_home)]
 """A path, in which `~/` is the user's own folder, or what else a model or a set is named by."""
+SELF: Final = "self"
+"""What names the policy itself among a listener's `paths`; a folder of that name is `./self`."""
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -122,7 +124,8 @@ class ListenerConfig(HeldConfig, PixelLimits):
     paths: Annotated[tuple[Place, ...], BeforeValidator(_one_or_several), Field(strict=False)] = ()
     """Local folders, hub ids, `world:NAME`, or addresses: `http://HOST:PORT` of an `earshot serve`,
     `http://HOST:PORT/v1#MODEL` of an OpenAI-compatible server. One or a list. Several are an ensemble: the mean of
-    their probabilities."""
+    their probabilities. `self` is the model that is trained, with the weights it has at each step: a baseline, and no
+    frozen listener."""
     remote: RemoteConfig = RemoteConfig()
     """How the addresses among `paths` are asked."""
     # METHOD, Definitions: the listener never sees the answer block; removing more is an option. Ours [C] removes more:
@@ -161,6 +164,19 @@ class ListenerConfig(HeldConfig, PixelLimits):
             raise ValueError("leak_alarm asks a model without its images, and control: random has none")
         return self
 
+    @model_validator(mode="after")
+    def _self_is_as_it_is_trained(self) -> "ListenerConfig":
+        said = {"device": self.device, "dtype": self.dtype} | {
+            key: value for key in ("min_pixels", "max_pixels") if (value := getattr(self, key)) is not None
+        }
+        for key, value in said.items() if SELF in self.paths else ():
+            if value != "auto":
+                raise ValueError(
+                    f"{key} is {value}, and the policy, which listens here as 'self', is held and shown images as "
+                    f"it is trained; leave listener.{key} out, or name a frozen copy's folder"
+                )
+        return self
+
 
 class ClaimsConfig(HeldConfig):
     """A frozen model that is asked of each claim of a trace whether it is true of its image (METHOD, last section [C]).
@@ -178,6 +194,15 @@ class ClaimsConfig(HeldConfig):
     """Pay p(yes | image) − p(yes | grey image), so that a claim which is believed of any image earns nothing."""
     batch_size: Count = 64
     """Images encoded in one forward pass; up to eight times as many claims are then read in one."""
+
+    @model_validator(mode="after")
+    def _is_frozen(self) -> "ClaimsConfig":
+        if SELF in self.paths:
+            raise ValueError(
+                "'self', the policy, cannot check its own claims: it would be paid for what it believes anyway; name a "
+                "frozen model, or its folder as './self' if it is called so"
+            )
+        return self
 
 
 class RewardConfig(Config):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from PIL import Image
 
+from earshot.config import SELF
 from earshot.errors import InputError, ListenerUnavailable, ModelError
 from earshot.images import Sight
 from earshot.listener import Listener, ask
@@ -23,6 +25,7 @@ from earshot.listener.controls import (
 )
 from earshot.listener.evidence import EvidenceListener
 from earshot.listener.local import LocalListener
+from earshot.listener.policy import PolicyListener
 from earshot.listener.remote import ChatListener, ServedListener
 from earshot.listener.spec import ListenerSpec
 from earshot.protocol import PromptSet, TraceLanguage, prompt_set
@@ -32,6 +35,11 @@ from earshot.vlm import Vlm, hub, load
 
 Loaded: TypeAlias = dict[tuple[str, str, str, Sight], Vlm]
 """Frozen models by source, device, dtype and sight, as they were asked for: one that is named twice is loaded once."""
+
+
+def with_policy(spec: ListenerSpec, policy: Vlm) -> Loaded:
+    """The model that is trained, as what `self` stands for in a description."""
+    return {_key(spec, SELF): policy}
 
 
 def build_listener(spec: ListenerSpec, loaded: Loaded | None = None) -> Listener:
@@ -61,8 +69,12 @@ def build_listener(spec: ListenerSpec, loaded: Loaded | None = None) -> Listener
     return listener if spec.temperature == 1.0 else TemperedListener(listener, spec.temperature)
 
 
-def look(spec: ListenerSpec) -> None:
+def look(spec: ListenerSpec, *, training: bool = False) -> None:
     """Looks at the models of a description and asks its servers about two grey squares, before anything is loaded.
+
+    Args:
+        spec: Who is looked at.
+        training: Whether there is a policy that `self` stands for.
 
     Raises:
         InputError: A server does not answer within our patience, refuses, or answers what cannot be read.
@@ -73,6 +85,9 @@ def look(spec: ListenerSpec) -> None:
     if spec.prompts is not None:
         prompt_set(spec.prompts)
     for source in spec.sources if spec.control != "random" else ():
+        if source == SELF and training:
+            continue
+        _check_trained(source)
         if not is_address(source):
             hub.look(source)
             continue
@@ -104,8 +119,9 @@ def build_checker(spec: ListenerSpec, loaded: Loaded | None = None, *, with_prio
 
 
 def models_of(spec: ListenerSpec, loaded: Loaded) -> dict[str, Vlm]:
-    """The models here that a listener or a checker reads with, by source."""
-    return {source: _model(spec, source, loaded) for source in spec.sources if not is_address(source)}
+    """The frozen models here that a listener or a checker reads with, by source."""
+    sources = (source for source in spec.sources if not is_address(source) and source != SELF)
+    return {source: _model(spec, source, loaded) for source in sources}
 
 
 def language_of(spec: ListenerSpec, loaded: Loaded) -> TraceLanguage:
@@ -166,6 +182,8 @@ def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
         vlm = _model(spec, source, loaded)
         name = spec.name if spec.name and len(spec.sources) == 1 else vlm.name
         base = LocalListener(vlm, name, spec.batch_size or 16, spec.limits)
+        if source == SELF:
+            base = PolicyListener(base)
     if not spec.needs_claims and spec.redaction == "none":
         return base
     split = _prompts(spec, source, loaded).language.split if spec.needs_claims else None
@@ -173,11 +191,24 @@ def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
 
 
 def _model(spec: ListenerSpec, source: str, loaded: Loaded) -> Vlm:
-    device, dtype = spec.device or "auto", spec.dtype or "auto"
-    key = (source, device, dtype, spec.sight)
+    key = _key(spec, source)
     if key not in loaded:
-        loaded[key] = load(source, device=device, dtype=dtype, sight=spec.sight).freeze()
+        _check_trained(source)
+        loaded[key] = load(source, device=key[1], dtype=key[2], sight=spec.sight).freeze()
     return loaded[key].asked(spec.prompts)
+
+
+def _check_trained(source: str) -> None:
+    """Refuses the policy where there is none; a folder that is called so is what it is."""
+    if source == SELF and not Path(SELF).exists():
+        raise InputError(
+            f"listener '{SELF}' is the policy of 'earshot train grpo', and nothing is trained here; name the folder of "
+            "a model, such as the run's own model/"
+        )
+
+
+def _key(spec: ListenerSpec, source: str) -> tuple[str, str, str, Sight]:
+    return source, spec.device or "auto", spec.dtype or "auto", spec.sight
 
 
 def _prompts(spec: ListenerSpec, source: str, loaded: Loaded) -> PromptSet:

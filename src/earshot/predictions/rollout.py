@@ -57,6 +57,8 @@ class Rollout:
     weight_speaker: float | None = None
     reward_read_agreement: float | None = None
     weight_read_agreement: float | None = None
+    listener: str | None = None
+    """Who was to read the trace, as logs call it: also whether its weights were frozen."""
     """What each part counted for; in files of earlier runs the configuration alone says it."""
 
 

@@ -123,6 +123,8 @@ def _trained_with(run: Run, *, paid: bool) -> str:
         weight = run.weights.get(kind)
         if colon and kind in told and (weight != 0) == paid:
             counts = f", weight {weight:g}" if weight and isinstance(weight, int | float) else ""
+            if weights := mapping(model).get("weights"):  # it has none of its own
+                name = f"{name} ({weights})"
             found.append(told[kind] + _with_hash(name, mapping(model).get("sha256")) + counts)
     return "; ".join(found)
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 from trl import SFTConfig as TrlSftConfig
 
-from earshot.config import GrpoConfig, TrainingConfig
+from earshot.config import SELF, GrpoConfig, TrainingConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import ModelOutOfReach, RehearsalFailed, TrainingAborted
 from earshot.files import read_jsonl
@@ -135,6 +135,8 @@ def dry_run(config: C, train: Callable[..., Path]) -> Rehearsal:
         missing = [one.path for one in cast if one.real is None]
         missing += [old for _, old, new in _sets(config, small) if old != new]
         told = _told_of_models(cast) + _make_data(config, small, folder)
+        if isinstance(config, GrpoConfig) and config.listener and SELF in config.listener.paths:
+            told.append("listener: self: the policy, as it is at each step")
         for one in cast:
             one.vlm.save(one.folder(folder))
         if isinstance(config, GrpoConfig):
@@ -162,6 +164,8 @@ def cast_of(config: TrainingConfig) -> list[Cast]:
     for role in ("listener", "claims") if isinstance(config, GrpoConfig) else ():
         asked = getattr(config, role)
         for path in asked.paths if asked else ():
+            if path == SELF:
+                continue
             other = prompt_set("standard") if is_address(path) else cast[0].vlm.prompts
             known = next((one for one in cast[1:] if (one.path, one.asked) == (path, asked.prompts)), None)
             cast.append(known._replace(role=role) if known else _cast(len(cast), role, path, asked.prompts, other))
@@ -213,6 +217,8 @@ def shrink(config: C, folder: Path, cast: Sequence[Cast]) -> C:
         if small[role]:
             paths = tuple(str(one.folder(folder)) for one in cast if one.role == role)
             small[role] |= {"paths": paths, "dtype": "float32", "device": "cpu", "prompts": None}
+            if SELF in getattr(config, role).paths:
+                small[role] |= {"paths": (SELF, *paths), "dtype": "auto", "device": "auto"}
     small["trl"] = _one_step(small["trl"], completion=_tokens(reasoner) if isinstance(config, GrpoConfig) else None)
     return type(config).model_validate(small)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 from trl import SFTConfig as TrlSftConfig
 
-from earshot.config import GrpoConfig, TrainingConfig
+from earshot.config import SELF, GrpoConfig, TrainingConfig
 from earshot.config.applications import HeldConfig
 from earshot.images import Sight
 from earshot.remote import is_address
@@ -93,7 +93,8 @@ def _models(config: TrainingConfig) -> Iterator[tuple[str, str]]:
     yield "model", config.model.path
     for role in ("listener", "claims") if isinstance(config, GrpoConfig) else ():
         for path in getattr(config, role).paths if getattr(config, role) else ():
-            yield role, path
+            if path != SELF:
+                yield role, path
 
 
 def _without_weights(path: str) -> Vlm | None:

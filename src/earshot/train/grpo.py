@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 from rich.console import Console
 from trl import GRPOConfig as TrlGrpoConfig
 
-from earshot.config import ClaimsConfig, GrpoConfig, ListenerConfig
+from earshot.config import SELF, ClaimsConfig, GrpoConfig, ListenerConfig
 from earshot.data.pairset import PairSet
 from earshot.errors import ConfigError, InputError
 from earshot.files import read_jsonl
 from earshot.images import AS_IT_IS, Sight
-from earshot.listener.build import Loaded, build_checker, build_listener, look, models_of
+from earshot.listener.build import Loaded, build_checker, build_listener, look, models_of, with_policy
 from earshot.listener.spec import ListenerSpec
 from earshot.remote import is_address
 from earshot.rundir import RunDir
@@ -39,6 +39,7 @@ from earshot.train.run import (
     trl_defaults,
     without_known_warnings,
 )
+from earshot.train.sharding import shards_are_asked
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import held_pairs, validation
 from earshot.vlm import Vlm
@@ -85,6 +86,11 @@ def _train(config: GrpoConfig, run: RunDir, console: Console, *, aloud: bool = F
             "rewards.speaker: a listener on a server does not say how likely it finds what it reads; name a model "
             "folder or a hub id under listener.paths"
         )
+    if config.listener and SELF in config.listener.paths and shards_are_asked():
+        raise ConfigError(
+            "listener.paths: 'self' listens with whole weights, and FSDP or DeepSpeed keeps a share of them on each "
+            "process; train without these (an adapter: lora), or name a frozen copy's folder"
+        )
     if arguments.use_vllm:
         raise ConfigError(
             "trl.use_vllm: TRL hands over prompts whose images' places are written out already, and vLLM writes them "
@@ -96,16 +102,20 @@ def _train(config: GrpoConfig, run: RunDir, console: Console, *, aloud: bool = F
     held = held_pairs(config)
     for told in (config.listener and listener_spec(config.listener), config.claims and checker_spec(config.claims)):
         if told:
-            look(told)
+            look(told, training=True)
     if aloud:
         announce(config, arguments, console)
     vlm = load_model(config)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     loaded: Loaded = {}
     listener = checker = alarm = None
-    models = {"reasoner": vlm}
+    models: dict[str, Vlm | dict[str, str]] = {"reasoner": vlm}
     if config.listener:
         spec = listener_spec(config.listener, config.seed, sight=vlm.sight)
+        if SELF in spec.sources:
+            loaded |= with_policy(spec, vlm)
+            asked = vlm.asked(spec.prompts).prompts.fingerprint
+            models[f"listener:{SELF}"] = {"name": SELF, "weights": "the policy's own, not frozen", "prompts": asked}
         listener, alarm = build_listener(spec, loaded), leak_alarm(config.listener, spec, loaded)
         models |= {f"listener:{source}": model for source, model in models_of(spec, loaded).items()}
     if config.claims:

@@ -120,7 +120,8 @@ class CombinedReward:
         parts = [self._reward(one) for one in scored]
         self.paid = [self._paid(*one) for one in zip(scored, parts, strict=True)]
         step = trainer_state.global_step
-        rollouts = [_rollout(step, self._weights, *one) for one in zip(files, scored, parts, strict=True)]
+        who = None if self._listener is None else self._listener.name
+        rollouts = [_rollout(step, self._weights, who, *one) for one in zip(files, scored, parts, strict=True)]
         self._on_rollouts(rollouts)
         logged = summarise(rollouts)
         if self._alarm is not None:
@@ -280,7 +281,7 @@ def _p_label(rollout: Rollout) -> float:
 
 
 def _rollout(
-    step: int, weights: Mapping[str, float], files: tuple[str, str], one: Scored, parts: RewardParts
+    step: int, weights: Mapping[str, float], who: str | None, files: tuple[str, str], one: Scored, parts: RewardParts
 ) -> Rollout:
     formed = one.parsed if isinstance(one.parsed, Verdict) else None
     heard = one.heard
@@ -301,6 +302,7 @@ def _rollout(
         reward_format=parts.format,
         reward_accuracy=parts.accuracy,
         reward_listener=parts.listener,
+        listener=who,
         listener_p_first=one.p_first,
         listener_p_first_no_trace=one.p_prior,
         reward_claims=parts.claims,

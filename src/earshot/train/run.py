@@ -242,7 +242,7 @@ def begin_run(
     config: TrainingConfig,
     arguments: Any,
     *,
-    models: Mapping[str, Vlm],
+    models: Mapping[str, Vlm | Mapping[str, str]],
     command: str,
     console: Console,
 ) -> Checkpoint | None:
@@ -254,7 +254,7 @@ def begin_run(
         run: Where.
         config: What is run.
         arguments: TRL's configuration, which knows the processes.
-        models: The models by their role, which are recorded.
+        models: The models by their role, which are recorded, or what is recorded of one that has no weights of its own.
         command: As typed, without paths.
         console: Where a checkpoint is told of that is damaged.
 
@@ -266,9 +266,9 @@ def begin_run(
     """
     checkpoint = None
     if arguments.process_index == 0:
-        distinct = {id(vlm): vlm for vlm in models.values()}
-        records = {key: vlm.record() for key, vlm in distinct.items()}
-        contents = contents_of(config, {role: records[id(vlm)] for role, vlm in models.items()}, arguments)
+        distinct = {id(one): one for one in models.values()}
+        records = {key: one.record() if isinstance(one, Vlm) else one for key, one in distinct.items()}
+        contents = contents_of(config, {role: records[id(one)] for role, one in models.items()}, arguments)
         changed = check_same(run, config, contents) if has_begun(run) else None
         RunDir.create(run.path, resume=True)  # repairs what a crash has left half-written
         for folder in (run.path, run.rollouts):

@@ -13,13 +13,18 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, parse_flag_from_env
 from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForImageTextToText
 
 from earshot.errors import ConfigError
 from earshot.vlm.mechanisms import base_of
 from earshot.vlm.weights import merged
+
+
+def shards_are_asked() -> bool:
+    """Whether processes are told to share a model's weights, by a launcher or by `trl:`; transformers notes both."""
+    return any(parse_flag_from_env(name) for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"))
 
 
 def check_strategy(arguments: Any, accelerator: Any, model: Any) -> None:

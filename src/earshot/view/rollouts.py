@@ -57,7 +57,7 @@ class RolloutSource(Source):
             "malformed_reason": cut(row["malformed"]),
             "completion": cut(row["completion"]),
             "heard": cut(row["trace_redacted"]),
-            "listeners": [] if p is None else [heard(LISTENER, p, row["side"])],
+            "listeners": [] if p is None else [heard(row["listener"] or LISTENER, p, row["side"])],
             "p_no_trace": row["listener_p_first_no_trace"],
             "parts": [{**part._asdict(), "paid": part.paid} for part in parts_of(row, self._run.weights)],
         }
