@@ -14,7 +14,6 @@ import pytest
 from earshot.errors import ListenerUnavailable
 from earshot.judging.question import Question
 from earshot.predictions.judgement import Judgement
-from earshot.serve.admission import Admission, Load, Place
 from earshot.serve.batching import READING_S, Batcher, Hearing
 from earshot.serve.refusals import Refusal
 from earshot.types import Pair, Wanted
@@ -249,31 +248,3 @@ def test_stopping_answers_what_was_submitted() -> None:
         threading.Timer(0.05, model.gate.set).start()
         batcher.stop()
         assert all(future.done() for future in futures)
-
-
-def test_places_run_out_by_any_quantity_and_come_back() -> None:
-    admission = Admission(Load(requests=2, images=3, tokens=10, bytes=10, pixels=10), lambda: 7)
-    one, other = Place(admission), Place(admission)
-    one.take(requests=1), other.take(requests=1)
-    with pytest.raises(Refusal) as refused:
-        Place(admission).take(requests=1)
-    assert (refused.value.status, refused.value.code) == (429, "no_room_for_requests")
-    assert refused.value.headers == {"retry-after": "7"}
-    one.take(images=2)
-    with pytest.raises(Refusal) as refused:
-        other.take(images=2)
-    assert (refused.value.status, refused.value.code) == (429, "no_room_for_images")
-    with pytest.raises(Refusal) as refused:  # it would never fit
-        other.take(tokens=11)
-    assert (refused.value.status, refused.value.told("1").retryable) == (413, False)
-    one.leave()
-    one.leave()
-    other.take(images=3)
-    assert admission.now == Load(requests=1, images=3)
-    admission.close()
-    with pytest.raises(Refusal) as refused:
-        Place(admission).take(requests=1)
-    assert (refused.value.status, refused.value.told("1").retryable) == (503, True)
-    assert not admission.wait_empty(0.01)
-    other.leave()
-    assert admission.wait_empty(0.01)

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from earshot.images import ImageLimits
 from earshot.judging.model import RewardModel
 from earshot.serve import Limits, Server
-from earshot.serve.admission import Place
+from earshot.serve.calls import Call
 from tests.judging.opinions import Opinionated
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, png, refusal
 
@@ -181,12 +181,13 @@ def test_a_chunked_body_without_an_end_is_given_up_at_the_limit() -> None:
 def test_a_full_server_says_when_to_come_back() -> None:
     server = Server(RewardModel(Opinionated()), limits=Limits(together=Limits().together._replace(requests=1)))
     client = TestClient(server, base_url=ADDRESS)
-    place = Place(server.admission)
-    place.take(requests=1)
+    call = Call(server.admission, 1e12)
+    server._heard[call] = None
+    call.take(requests=1)
     answer = client.post("/v1/compare", json=PAIR)
     assert refusal(answer, 429, "no_room_for_requests")["retryable"]
     assert int(answer.headers["retry-after"]) >= 1
-    place.leave()
+    call.let_go()
     server.admission.close()
     answer = client.post("/v1/compare", json=PAIR)
     assert refusal(answer, 503, "shutting_down")["retryable"]

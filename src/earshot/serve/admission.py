@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container, Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ class Limits:
 
 
 class Admission:
-    """Keeps count of what is under way.
+    """Keeps count of what is under way, and of who holds it.
 
     Args:
         most: What there may be at a time.
@@ -70,59 +70,57 @@ class Admission:
 
     Attributes:
         now: What is under way.
+        held: By whom; whoever holds nothing is not in it.
         closed: Whether nobody is let in any more.
-        changed: Held while one of these changes.
     """
 
     def __init__(self, most: Load, retry_after_s: Callable[[], int] = lambda: 1) -> None:
         self.most = most
         self.retry_after_s = retry_after_s
-        self.changed = threading.Condition()
         self.now = Load()
+        self.held: dict[Hashable, Load] = {}
         self.closed = False
+        self._changed = threading.Condition()
 
-    def close(self) -> None:
-        """Lets nobody in any more."""
-        with self.changed:
-            self.closed = True
-
-    def wait_empty(self, timeout_s: float | None = None) -> bool:
-        """Waits until nothing is under way; whether that came to be."""
-        with self.changed:
-            return self.changed.wait_for(lambda: self.now.requests == 0, timeout_s)
-
-
-class Place:
-    """One request's part of what is let in."""
-
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-        self._held = Load()
-
-    def take(self, **more: int) -> None:
-        """Holds more.
+    def take(self, owner: Hashable, load: Load) -> None:
+        """Gives an owner more to hold.
 
         Raises:
             Refusal: There is no room now (429), there never is for so much (413), or it is a request and the server is
                 going away (503).
         """
-        admission, load = self._admission, Load(**more)
-        if name := self._held.plus(load).beyond(admission.most):
-            raise Refusal(413, f"too_many_{name}", f"the request needs more {name} than the server ever has; split it")
-        retry_after_s = admission.retry_after_s()
-        with admission.changed:
-            if admission.closed and load.requests:
+        retry_after_s = self.retry_after_s()
+        with self._changed:
+            held = self.held.get(owner, Load()).plus(load)
+            if name := held.beyond(self.most):
+                text = f"the request needs more {name} than the server ever has; split it"
+                raise Refusal(413, f"too_many_{name}", text)
+            if self.closed and load.requests:
                 text = "the server is going away; ask another"
                 raise Refusal(503, "shutting_down", text, headers={"retry-after": "5"})
-            if name := admission.now.plus(load).beyond(admission.most):
+            if name := self.now.plus(load).beyond(self.most):
                 text = f"the server has all the {name} under way that it takes; try again later"
                 raise Refusal(429, f"no_room_for_{name}", text, headers={"retry-after": str(retry_after_s)})
-            admission.now = admission.now.plus(load)
-            self._held = self._held.plus(load)
+            self.now = self.now.plus(load)
+            self.held[owner] = held
 
-    def leave(self) -> None:
-        """Gives back all that is held."""
-        with self._admission.changed:
-            self._admission.now = self._admission.now.minus(self._held)
-            self._held = Load()
-            self._admission.changed.notify_all()
+    def leave(self, owner: Hashable) -> None:
+        """Takes back all that an owner holds."""
+        with self._changed:
+            self.now = self.now.minus(self.held.pop(owner, Load()))
+            self._changed.notify_all()
+
+    def lost(self, alive: Container[Hashable]) -> int:
+        """How many hold something and are not alive, so that it is held for ever."""
+        with self._changed:  # whoever ends gives back first, and is no longer alive then
+            return sum(owner not in alive for owner in self.held)
+
+    def close(self) -> None:
+        """Lets nobody in any more."""
+        with self._changed:
+            self.closed = True
+
+    def wait_empty(self, timeout_s: float | None = None) -> bool:
+        """Waits until nothing is under way; whether that came to be."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.now.requests == 0, timeout_s)

@@ -18,7 +18,8 @@ from earshot.errors import ImageError
 from earshot.image_sizes import Refused
 from earshot.images import SUFFIXES, read_header
 from earshot.judging.pictures import Picture, take_picture
-from earshot.serve.admission import Limits, Place
+from earshot.serve.admission import Limits
+from earshot.serve.calls import Call
 from earshot.serve.refusals import ClientGone, Refusal
 from earshot.serve.requests import Body
 from earshot.web import Receive
@@ -36,7 +37,7 @@ _LISTS = frozenset({"images", "references", "traces"})
 _DATA = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)  # whatever type it claims: the bytes tell
 
 
-async def read_body(request: Request, limits: Limits, place: Place, timeout_s: float) -> bytes:
+async def read_body(request: Request, limits: Limits, call: Call, timeout_s: float) -> bytes:
     """The body, given up as soon as it is too large.
 
     Raises:
@@ -62,7 +63,7 @@ async def read_body(request: Request, limits: Limits, place: Place, timeout_s: f
                 total += len(chunk)
                 if total > limits.body_bytes:
                     raise too_large
-                place.take(bytes=len(chunk))
+                call.take(bytes=len(chunk))
                 chunks.append(chunk)
                 if not message.get("more_body", False):
                     return b"".join(chunks)
@@ -167,7 +168,7 @@ def check_prompt(prompt: str, limits: Limits) -> str:
     return check_text(prompt, limits, "prompt")
 
 
-def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place: Place) -> list[Picture]:
+def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, call: Call) -> list[Picture]:
     """Images by the names of their fields, decoded once all of them have been found to be within the limits.
 
     Raises:
@@ -175,13 +176,13 @@ def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place:
     """
     if len(sources) > limits.images:
         raise Refusal(413, "too_many_images", f"the request has more than {limits.images} images; send fewer at once")
-    place.take(images=len(sources))
+    call.take(images=len(sources))
     files = [(name, _file(name, source, limits)) for name, source in sources]
     pictures = []
     try:
         for name, data in files:
             header = read_header(data, limits=limits.image, where=name)
-            place.take(pixels=header.width_px * header.height_px)
+            call.take(pixels=header.width_px * header.height_px)
         for name, data in files:
             pictures.append(take_picture(data, argument=name, limits=limits.image))
     except ImageError as error:
