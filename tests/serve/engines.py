@@ -5,22 +5,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earshot.errors import ListenerUnavailable, ModelError
-from earshot.judging.model import RewardModel
 from earshot.judging.question import Question
 from earshot.predictions.judgement import Judgement
 from earshot.types import Wanted
 from tests.judging.constant import Constant
 from tests.judging.opinions import Hears, Opinionated
 
+if TYPE_CHECKING:
+    from earshot.judging.model import RewardModel
 
-def opinionated(number: int) -> RewardModel:
+
+def opinionated(number: int) -> "RewardModel":
+    from earshot.judging.model import RewardModel  # which needs torch
+
     return RewardModel(Opinionated(noise=0.2, bias=0.05), {"hears": Hears()})
 
 
-def nowhere(number: int) -> RewardModel:
+def nowhere(number: int) -> "RewardModel":
     raise ModelError(f"there is no model for process {number}")
 
 
@@ -36,6 +40,9 @@ class Odd:
         prompts = [question.pair.prompt for question in questions]
         if "die" in prompts:
             os._exit(3)
+        if "once" in prompts and not (self.folder / "once").exists():
+            (self.folder / "once").touch()
+            time.sleep(30)
         if "fail" in prompts:
             raise ListenerUnavailable("it broke")
         if "wait" in prompts:

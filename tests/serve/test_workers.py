@@ -14,8 +14,9 @@ import pytest
 from earshot.errors import ModelError
 from earshot.serve import workers
 from earshot.serve.batching import Batcher, Hearing
+from earshot.serve.engine import NoWorker, WorkerDied
 from earshot.serve.refusals import Refusal
-from earshot.serve.workers import WorkerDied, Workers
+from earshot.serve.workers import Workers
 from tests.judging.opinions import Hears, shade
 from tests.serve.engines import nowhere, odd, opinionated
 from tests.serve.test_batching import FAR, asked
@@ -61,7 +62,7 @@ def test_who_leaves_is_dropped_while_the_model_writes(tmp_path: Path) -> None:
         batcher.stop()
 
 
-def test_a_process_that_dies_fails_its_own_question_alone_and_another_takes_its_place(
+def test_a_question_over_which_processes_die_costs_no_other_and_is_refused_from_then_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Workers(partial(odd, folder=tmp_path), 2) as engine:
@@ -69,17 +70,39 @@ def test_a_process_that_dies_fails_its_own_question_alone_and_another_takes_its_
         batcher.start()
         futures = {name: batcher.compare(asked(name), FAR) for name in ("one", "die", "fail", "two")}
         assert futures["one"].result(30) and futures["two"].result(30)
-        with pytest.raises(Refusal, match="failed") as died:
+        with pytest.raises(Refusal, match="asked no more") as died:
             futures["die"].result(30)
-        assert died.value.code == "internal"
+        assert (died.value.status, died.value.code) == (422, "deadly_question")
         with pytest.raises(Refusal) as failed:
             futures["fail"].result(30)
         assert failed.value.code == "listener_unavailable"
-        batcher.stop()
         assert wait(lambda: all(worker.up() for worker in engine._workers))
+        with pytest.raises(Refusal, match="asked no more"):
+            batcher.compare(asked("three", "die"), FAR).result(0)
+        batcher.stop()
         pids = (tmp_path / "pids").read_text().split()
-        assert len(pids) == len(set(pids)) == 4  # two at first, then two that died: the batch, and "die" alone
+        assert len(pids) == len(set(pids)) == 5  # two at first, then three that died: over the batch, and "die" twice
     assert "exit code 3" in caplog.text
+
+
+def test_a_process_that_is_killed_over_a_question_costs_nobody_an_answer(tmp_path: Path) -> None:
+    with Workers(partial(odd, folder=tmp_path)) as engine:
+        batcher = Batcher(engine, batch=2, linger_s=0.2)
+        batcher.start()
+        futures = [batcher.compare(asked(name), FAR) for name in ("once", "two")]
+        assert wait((tmp_path / "once").exists)
+        os.kill(int((tmp_path / "pids").read_text()), signal.SIGKILL)
+        assert wait(lambda: not engine.up())
+        assert all(future.result(30) for future in futures) and engine.up()
+        batcher.stop()
+
+
+def test_an_idle_process_that_is_killed_is_missed_and_comes_back_unasked(tmp_path: Path) -> None:
+    with Workers(partial(odd, folder=tmp_path)) as engine:
+        os.kill(int((tmp_path / "pids").read_text()), signal.SIGKILL)
+        assert wait(lambda: not engine.up())
+        assert wait(engine.up, 30)
+        assert engine.answer(asked("one"))
 
 
 @pytest.mark.slow
@@ -93,7 +116,7 @@ def test_without_a_process_there_is_an_error_and_no_wait_without_end(
         (tmp_path / "broken").touch()
         with pytest.raises(WorkerDied, match="exit code 3"):
             engine.answer(asked("die"))
-        with pytest.raises(WorkerDied, match="has come up"):
+        with pytest.raises(NoWorker, match="has come up"):
             engine.answer(asked("one"))
         assert wait(lambda: not engine.up())
         (tmp_path / "broken").unlink()

@@ -15,9 +15,10 @@ from earshot.judging.tournament import ALL_PAIRS_UP_TO, n_rounds
 from earshot.measured import side_by_side
 from earshot.predictions.judgement import Judgement
 from earshot.serve.admission import Limits
-from earshot.serve.batching import Batcher, Engine, Hearing, note_of
+from earshot.serve.batching import Batcher, Hearing
 from earshot.serve.bodies import check_prompt, check_text, decode_images
 from earshot.serve.calls import Call
+from earshot.serve.engine import Engine, note_of
 from earshot.serve.refusals import Refusal
 from earshot.serve.requests import (
     BatchScoreRequest,

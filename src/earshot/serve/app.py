@@ -26,9 +26,10 @@ from starlette.responses import Response
 from earshot.files import plain
 from earshot.serve.admission import Admission, Limits
 from earshot.serve.answers import WIN_RATE, Answers
-from earshot.serve.batching import Batcher, Engine, note_of
+from earshot.serve.batching import Batcher
 from earshot.serve.bodies import drain, read_body, understand
 from earshot.serve.calls import Call
+from earshot.serve.engine import Engine, note_of
 from earshot.serve.guard import check_caller
 from earshot.serve.metrics import Metrics
 from earshot.serve.openapi import describe
@@ -50,7 +51,7 @@ log = logging.getLogger("earshot.serve")
 
 _POLICY = content_policy(images="'self' blob:")
 _STATES = {
-    "/livez": "Whether it lives.",
+    "/livez": "Whether it lives, or only another start will help.",
     "/readyz": "Whether it has made a first comparison, has a model, and is not going away.",
     "/health": "The same, and the names of its rewards.",
     "/metrics": "Counts, times and what is under way, as Prometheus reads them.",
@@ -122,7 +123,7 @@ class Server:
         }
         described = describe({path: body for path, (body, _) in self._posts.items()}, _STATES)
         self._gets: dict[str, Callable[[], Response]] = {
-            "/livez": lambda: _json({"status": "ok"}),
+            "/livez": self._life,
             "/readyz": self._state,
             "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
             "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
@@ -242,6 +243,10 @@ class Server:
     def _lost(self) -> int:
         """Places of requests that nobody sees to any more: none, unless there is a fault in here."""
         return self.admission.lost(ChainMap(self._heard, self._working))
+
+    def _life(self) -> Response:
+        lives = self.batcher.lives()
+        return _json({"status": "ok" if lives else "broken"}, 200 if lives else 503)
 
     def _state(self, **more: Any) -> Response:
         """Whether it is as well to ask."""

@@ -12,12 +12,13 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.judging.question import Question
-from earshot.listener import Listener, ask
+from earshot.listener import ask
 from earshot.predictions.judgement import Judgement
+from earshot.serve.engine import Engine, NoWorker, WorkerDied
 from earshot.serve.refusals import Refusal, internal, late
 from earshot.types import Pair, Wanted
 
@@ -32,23 +33,9 @@ READING_S = 0.025
 """How long a batch that is not full waits for requests that have been let in and are still read and decoded."""
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """Who is asked; `judge.RewardModel` is one. Named here so that a server around another needs no torch."""
-
-    @property
-    def listener(self) -> Listener | None: ...
-
-    @property
-    def samples(self) -> int: ...
-
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]: ...
-
-
-def note_of(model: Engine) -> str | None:
-    """What to know of a model before its first verdict, if it says so (`RewardModel.note`)."""
-    note: str | None = getattr(model, "note", None)
-    return note
+DEADLY = 2
+"""How many processes may die over a question, asked alone, before it is refused."""
+_REMEMBERED = 1024  # such questions
 
 
 class Hearing(NamedTuple):
@@ -93,7 +80,8 @@ class Batcher:
     """Puts the questions of all clients into batches, one turn of each client before the second of any.
 
     A client that has left, or whose deadline has passed, is not asked for any more; what the model writes for it is cut
-    at the next token.
+    at the next token. What was asked together when a process died is asked again, each alone; a question over which
+    `DEADLY` died alone is asked no more.
 
     Args:
         model: Who answers.
@@ -130,6 +118,7 @@ class Batcher:
         self._taken = 0  # batches
         self._stopped = False
         self._rate = 0.0  # pieces a second of one thread, lately
+        self._deaths: dict[str, int] = {}  # of processes, by the fingerprint of a question that was asked alone
         self._threads = [
             threading.Thread(target=self._run, name=f"earshot-serve-batch-{k}", daemon=True) for k in range(at_once)
         ]
@@ -137,6 +126,10 @@ class Batcher:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    def lives(self) -> bool:
+        """Whether what is submitted will be asked: no thread has ended that was begun."""
+        return all(thread.is_alive() or thread.ident is None for thread in self._threads)
 
     def stop(self) -> None:
         """Ends the threads once what was submitted is answered."""
@@ -165,6 +158,9 @@ class Batcher:
         return min(60, max(1, math.ceil(self.waiting() / rate))) if rate else 1
 
     def _submit(self, job: _Job) -> Future[list[Any]]:
+        if any(self._deaths.get(_fingerprint(item), 0) >= DEADLY for item in job.items):
+            job.fail(_deadly())
+            return job.future
         if not job.items:
             job.future.set_result([])
             return job.future
@@ -238,15 +234,32 @@ class Batcher:
             results = self._ask(
                 kind, [job.items[index] for job, index in pieces], lambda k: pieces[k][0].alive(self._clock())
             )
+        except NoWorker as error:
+            log.error("nobody answers", exc_info=error)
+            for job, _ in pieces:
+                job.fail(_told(error))
+            return
         except Exception as error:  # whatever a model may raise: the thread must live on
-            if len(pieces) == 1:
-                pieces[0][0].fail(_told(error))
-            else:
+            if len(pieces) > 1:
                 for piece in pieces:
                     self._answer(kind, [piece])
+            elif isinstance(error, WorkerDied) and not self._died_over(pieces[0]):
+                self._answer(kind, pieces)
+            else:
+                pieces[0][0].fail(_told(error))
             return
         for (job, index), result in zip(pieces, results, strict=True):
             job.got(index, result)
+
+    def _died_over(self, piece: tuple[_Job, int]) -> bool:
+        """Notes that a process died over a question alone; whether that is once too often."""
+        job, index = piece
+        key = _fingerprint(job.items[index])
+        with self._changed:
+            self._deaths[key] = n = self._deaths.pop(key, 0) + 1
+            while len(self._deaths) > _REMEMBERED:
+                del self._deaths[next(iter(self._deaths))]
+        return n >= DEADLY
 
     def _ask(self, kind: Kind, items: Sequence[Any], wanted: Wanted) -> Sequence[Any]:
         if kind == "compare":
@@ -256,7 +269,23 @@ class Batcher:
         return list(p.tolist())
 
 
+def _fingerprint(item: Question | Hearing) -> str:
+    """Of prompt, pixels and seed, or trace."""
+    return item.pair.id if isinstance(item, Question) else f"{item.pair.id} {item.trace}"
+
+
+def _deadly() -> Refusal:
+    text = f"{DEADLY} processes with the model died over this question, so that it is asked no more; ask another"
+    return Refusal(422, "deadly_question", text)
+
+
 def _told(error: Exception) -> Refusal:
+    if isinstance(error, WorkerDied):
+        log.error("a question is deadly", exc_info=error)
+        return _deadly()
+    if isinstance(error, NoWorker):
+        text = "there is no process with the model to ask; try again later"
+        return Refusal(503, "no_worker", text, headers={"retry-after": "5"})
     if isinstance(error, ListenerUnavailable):
         log.warning("the listener broke", exc_info=error)
         return Refusal(503, "listener_unavailable", "the listener gave no answer", headers={"retry-after": "5"})

@@ -9,22 +9,22 @@ import multiprocessing
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
-from earshot.errors import EarshotError
 from earshot.judging.question import Question
 from earshot.outcomes import pack, unpack
 from earshot.predictions.judgement import Judgement
-from earshot.serve.batching import Engine, note_of
+from earshot.serve.engine import Engine, NoWorker, WorkerDied, note_of
 from earshot.types import Pair, Wanted
 
 log = logging.getLogger("earshot.serve")
@@ -65,14 +65,10 @@ class _Told(NamedTuple):
     note: str | None
 
 
-class WorkerDied(EarshotError):
-    """A process with the model ended before it had answered."""
-
-
 class Workers:
     """An `Engine` whose model is in `n` other processes; up to `n` threads may ask at a time.
 
-    A process that dies takes down the batch that it had, and nothing else: another takes its place.
+    A process that dies, idle or not, takes down the batch that it had, and nothing else: another takes its place.
 
     Args:
         load: Makes the model, in each process.
@@ -107,6 +103,8 @@ class Workers:
         self.listener = None if listener is None else _Listener(listener, self)
         for worker in self._workers:
             self._free.put(worker)
+            name = f"earshot-serve-keep-{worker.number}"
+            threading.Thread(target=self._keep, args=(worker,), name=name, daemon=True).start()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -124,41 +122,60 @@ class Workers:
         """What a process that is free makes of a task about `n` questions.
 
         Raises:
-            WorkerDied: It died over it, or none came to life for a minute.
+            WorkerDied: It died over it.
+            NoWorker: None came to life for a minute, or until nobody wanted an answer.
             Exception: What the model failed with.
         """
+        worker = self._tell(task, n, wanted)
         try:
-            worker = self._free.get(timeout=PATIENCE_S)
-        except queue.Empty:
-            raise WorkerDied(f"no process with the model has come up for {PATIENCE_S:g} s") from None
-        try:
-            result = worker.ask(task, n, wanted)
+            result = worker.answer(n, wanted)
         except WorkerDied:
-            threading.Thread(target=self._replace, args=(worker,), name="earshot-serve-replace", daemon=True).start()
             raise
-        except Exception:
+        except BaseException:
             self._free.put(worker)
             raise
         self._free.put(worker)
         return result
 
-    def _replace(self, dead: _Worker) -> None:
-        """Puts another process in the place of one that died, however often it takes."""
-        dead.end(0.0)
-        log.warning("process %d with the model has died; another begins", dead.number)
+    def _tell(self, task: Task, n: int, wanted: Wanted | None) -> _Worker:
+        """A process that has been free, and has the task now."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end and (wanted is None or any(map(wanted, range(n)))):
+            with suppress(queue.Empty, OSError):  # of one that has died meanwhile, and not over this task
+                worker = self._free.get(timeout=min(PATIENCE_S, 0.1))
+                worker.tell(task)
+                return worker
+        raise NoWorker(f"no process with the model has come up for {PATIENCE_S:g} s, or nobody waits any more")
+
+    def _keep(self, worker: _Worker) -> None:
+        """Puts another process in the place of one that dies, however often."""
+        while True:
+            worker.wait()
+            if self._ended.is_set():
+                return
+            # Its line is not closed here: whoever has asked it something may just be listening.
+            log.warning("process %d with the model has died; another begins", worker.number)
+            if (another := self._another(worker.number)) is None:
+                return
+            worker = another
+            self._free.put(worker)
+
+    def _another(self, number: int) -> _Worker | None:
+        """A new process with its model, however often it takes; None once there is to be none."""
         for attempt in itertools.count():
             self._ended.wait(_AGAIN_S[min(attempt, len(_AGAIN_S) - 1)])
             with self._beginning:
                 if self._ended.is_set():
-                    return
-                worker = self._workers[dead.number] = _Worker(self._load, dead.number)
+                    break
+                worker = self._workers[number] = _Worker(self._load, number)
             try:
                 worker.told()
             except Exception:
-                log.exception("process %d with the model does not begin", dead.number)
+                log.exception("process %d with the model does not begin", number)
                 worker.end(0.0)
             else:
-                return self._free.put(worker)
+                return worker
+        return None
 
     def _end(self, patience_s: float) -> None:
         with self._beginning:  # none begins after this
@@ -203,9 +220,21 @@ class _Worker:
     def up(self) -> bool:
         return self._loaded and self._process.is_alive()
 
-    def ask(self, task: Task, n: int, wanted: Wanted | None) -> Any:
+    def wait(self) -> None:
+        """Waits until the process ends."""
+        wait([self._process.sentinel])
+
+    def tell(self, task: Task) -> None:
+        """Sends a task.
+
+        Raises:
+            OSError: The process has ended before.
+        """
+        self._line.send(task)
+
+    def answer(self, n: int, wanted: Wanted | None) -> Any:
+        """What came of the task, about `n` questions, that the process has been told."""
         try:
-            self._line.send(task)
             left = list(range(n))
             while not self._line.poll(TELL_S):
                 for k in [k for k in left if wanted is not None and not wanted(k)]:
