@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from earshot.errors import ListenerUnavailable, ModelError
 from earshot.judging.question import Question
 from earshot.predictions.judgement import Judgement
+from earshot.serve.decoding import limit
 from earshot.types import Wanted
 from tests.judging.constant import Constant
 from tests.judging.opinions import Hears, Opinionated
@@ -60,3 +61,17 @@ def odd(number: int, folder: Path) -> Odd:
         raise ModelError("the files are gone")
     (folder / "pids").open("a").write(f"{os.getpid()}\n")
     return Odd(folder)
+
+
+def burns(*_: Any) -> None:
+    while True:
+        pass
+
+
+def over_budget(*_: Any) -> None:
+    limit(0)
+    burns()
+
+
+def dies(*_: Any) -> None:
+    os._exit(1)

@@ -147,7 +147,7 @@ def test_limits_are_heeded_before_anything_is_decoded(monkeypatch: pytest.Monkey
     def decoded(*args: Any, **more: Any) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr("earshot.serve.bodies.take_picture", decoded)
+    monkeypatch.setattr("earshot.serve.decoding.take_picture", decoded)
     refusal(small(body_bytes=100).post("/v1/compare", json=PAIR), 413, "body_too_large")
     refusal(small(text_bytes=5).post("/v1/compare", json=PAIR), 413, "text_too_long")
     refusal(small(images=2).post("/v1/rank", json={"prompt": "p", "images": [DARK] * 3}), 413, "too_many_images")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import ModelError
-from earshot.serve import workers
+from earshot.serve import processes
 from earshot.serve.batching import Batcher, Hearing
 from earshot.serve.engine import NoWorker, WorkerDied
 from earshot.serve.refusals import Refusal
@@ -76,7 +76,7 @@ def test_a_question_over_which_processes_die_costs_no_other_and_is_refused_from_
         with pytest.raises(Refusal) as failed:
             futures["fail"].result(30)
         assert failed.value.code == "listener_unavailable"
-        assert wait(lambda: all(worker.up() for worker in engine._workers))
+        assert wait(lambda: all(worker.up() for worker in engine._pool._workers))
         with pytest.raises(Refusal, match="asked no more"):
             batcher.compare(asked("three", "die"), FAR).result(0)
         batcher.stop()
@@ -109,8 +109,8 @@ def test_an_idle_process_that_is_killed_is_missed_and_comes_back_unasked(tmp_pat
 def test_without_a_process_there_is_an_error_and_no_wait_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(workers, "_AGAIN_S", (0.0, 0.1))
+    monkeypatch.setattr(processes, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(processes, "_AGAIN_S", (0.0, 0.1))
     with Workers(partial(odd, folder=tmp_path)) as engine:
         assert engine.up()
         (tmp_path / "broken").touch()
@@ -120,7 +120,7 @@ def test_without_a_process_there_is_an_error_and_no_wait_without_end(
             engine.answer(asked("one"))
         assert wait(lambda: not engine.up())
         (tmp_path / "broken").unlink()
-        monkeypatch.setattr(workers, "PATIENCE_S", 30.0)
+        monkeypatch.setattr(processes, "PATIENCE_S", 30.0)
         assert engine.answer(asked("one"))  # it was begun again until it came up
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from earshot.cli.options import with_options
-from earshot.cli.reward_model import ModelOptions, load_share, tell_note
+from earshot.cli.reward_model import ModelOptions, cores, load_share, tell_note
 
 
 @with_options
@@ -33,7 +33,7 @@ def serve_command(
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot-rm[serve]'")
-    from earshot.serve import Limits, Server, Workers, read_key, serve
+    from earshot.serve import Decoders, Limits, Server, Workers, read_key, serve
     from earshot.web import LOOPBACK, listen
 
     if host not in LOOPBACK and key_file is None:
@@ -50,7 +50,11 @@ def serve_command(
     }
     load = partial(asked.load, batch_size=2 * batch)  # both orders of each
     # Before the model, so that an address that cannot be had is told at once.
-    with listen(host, port) as listener, Workers(partial(load_share, of=workers, load=load), workers) as engine:
+    with (
+        listen(host, port) as listener,
+        Decoders(max(1, min(4, cores() // 2))) as decoders,
+        Workers(partial(load_share, of=workers, load=load), workers) as engine,
+    ):
         server = Server(
             engine,
             host=host,
@@ -60,7 +64,8 @@ def serve_command(
             batch=batch,
             at_once=workers,
             max_new_tokens=asked.max_new_tokens,
-            up=engine.up,
+            decode=decoders,
+            up=lambda: engine.up() and decoders.up(),
             who=who,
         )
         tell_note(engine.note)

@@ -15,6 +15,9 @@ class Load(NamedTuple):
     """An amount of work."""
 
     requests: int = 0
+    """With their bodies, which may be answered."""
+    uploads: int = 0
+    """Requests whose bodies are on the way."""
     images: int = 0
     tokens: int = 0
     """To be read and written at most: a byte of text counts as a token, for no tokenizer makes more of it."""
@@ -34,8 +37,8 @@ class Load(NamedTuple):
         return next((name for name, a, b in zip(self._fields, self, most, strict=True) if a > b), None)
 
 
-_TOGETHER = Load(requests=64, images=512, tokens=2**20, bytes=256 * 2**20, pixels=400_000_000)
-_IMAGE = ImageLimits(max_bytes=16 * 2**20, max_pixels=4096 * 4096)
+_TOGETHER = Load(requests=64, uploads=256, images=512, tokens=2**20, bytes=256 * 2**20, pixels=400_000_000)
+_IMAGE = ImageLimits(max_bytes=16 * 2**20, max_pixels=4096 * 4096, max_pixel_scans=24 * 4096 * 4096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,8 @@ class Admission:
         """Gives an owner more to hold.
 
         Raises:
-            Refusal: There is no room now (429), there never is for so much (413), or it is a request and the server is
-                going away (503).
+            Refusal: There is no room now (429), there never is for so much (413), or the server is going away and the
+                owner holds nothing yet (503).
         """
         retry_after_s = self.retry_after_s()
         with self._changed:
@@ -95,7 +98,7 @@ class Admission:
             if name := held.beyond(self.most):
                 text = f"the request needs more {name} than the server ever has; split it"
                 raise Refusal(413, f"too_many_{name}", text)
-            if self.closed and load.requests:
+            if self.closed and owner not in self.held:
                 text = "the server is going away; ask another"
                 raise Refusal(503, "shutting_down", text, headers={"retry-after": "5"})
             if name := self.now.plus(load).beyond(self.most):
@@ -123,4 +126,4 @@ class Admission:
     def wait_empty(self, timeout_s: float | None = None) -> bool:
         """Waits until nothing is under way; whether that came to be."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.now.requests == 0, timeout_s)
+            return self._changed.wait_for(lambda: not self.held, timeout_s)

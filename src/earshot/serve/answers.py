@@ -18,6 +18,7 @@ from earshot.serve.admission import Limits
 from earshot.serve.batching import Batcher, Hearing
 from earshot.serve.bodies import check_prompt, check_text, decode_images
 from earshot.serve.calls import Call
+from earshot.serve.decoding import Decode, decode_here
 from earshot.serve.engine import Engine, note_of
 from earshot.serve.refusals import Refusal
 from earshot.serve.requests import (
@@ -43,6 +44,7 @@ class Answers:
     limits: Limits
     max_new_tokens: int
     """The longest completion, for the count of tokens."""
+    decode: Decode = decode_here
 
     def compare(self, asked: CompareRequest, call: Call) -> dict[str, Any]:
         images = [("first", asked.first), ("second", asked.second)]
@@ -81,7 +83,7 @@ class Answers:
         check_prompt(asked.prompt, self.limits)
         call.take(tokens=sum(len(asked.prompt.encode()) + len(trace.encode()) for trace in traces))
         sources: list[tuple[str, str | bytes]] = [("first", asked.first), ("second", asked.second)]
-        first, second = decode_images(sources, self.limits, call)
+        first, second = decode_images(sources, self.limits, call, self.decode)
         question = Question.of(asked.prompt, first, second, seed=0)
         pair = question.pair.swapped() if question.turned else question.pair  # the images as given
         hearings = [Hearing(pair, trace) for trace in asked.traces]
@@ -140,7 +142,7 @@ class Answers:
         check_prompt(prompt, self.limits)
         in_an_order = len(prompt.encode()) + self.model.samples * self.max_new_tokens
         call.take(tokens=2 * games * in_an_order)
-        return decode_images(images, self.limits, call)
+        return decode_images(images, self.limits, call, self.decode)
 
     def _ask(self, call: Call, questions: Sequence[Question]) -> list[Judgement]:
         return call.wait(lambda: self.batcher.compare(questions, call.deadline))

@@ -29,6 +29,7 @@ from earshot.serve.answers import WIN_RATE, Answers
 from earshot.serve.batching import Batcher
 from earshot.serve.bodies import drain, read_body, understand
 from earshot.serve.calls import Call
+from earshot.serve.decoding import Decode, decode_here
 from earshot.serve.engine import Engine, note_of
 from earshot.serve.guard import check_caller
 from earshot.serve.metrics import Metrics
@@ -71,11 +72,13 @@ class Server:
         batch: Comparisons that are made together.
         at_once: How many batches the model may have at a time.
         max_new_tokens: The longest completion, for the count of tokens.
+        decode: How images are decoded; `Decoders` does it where a bomb does no harm.
         up: Whether there is a model to ask.
         who: Who judges, who reads along and who decides, for the top of the page.
 
     Attributes:
         admission: Close it to let nobody in.
+        answered_s: The most that a request may take.
         ready: Whether a first comparison has been made.
     """
 
@@ -90,10 +93,12 @@ class Server:
         batch: int = 16,
         at_once: int = 1,
         max_new_tokens: int = 512,
+        decode: Decode = decode_here,
         up: Callable[[], bool] = lambda: True,
         who: Mapping[str, str] | None = None,
     ) -> None:
         self._limits = limits = limits or Limits()
+        self.answered_s = limits.timeout_s
         self._names = names_of(host, names)
         self._key = key
         self.admission = Admission(limits.together, lambda: self.batcher.retry_after_s())
@@ -112,7 +117,7 @@ class Server:
         self._threads = ThreadPoolExecutor(limits.together.requests, thread_name_prefix="earshot-serve")
         self.ready = threading.Event()
         self._up = up
-        self._answers = answers = Answers(model, self.batcher, limits, max_new_tokens)
+        self._answers = answers = Answers(model, self.batcher, limits, max_new_tokens, decode)
         self._posts: dict[str, tuple[type[Body], Callable[[Any, Call], dict[str, Any]]]] = {
             "/v1/compare": (CompareRequest, answers.compare),
             "/v1/rank": (RankRequest, answers.rank),
@@ -202,7 +207,9 @@ class Server:
 
     async def _work(self, request: Request, call: Call, start: float) -> dict[str, Any]:
         model, answer = self._posts[request.scope["path"]]
+        call.take(requests=-1, uploads=1)  # one that is slow to send its body is in nobody's way
         body = await read_body(request, self._limits, call, max(0.0, call.deadline - time.monotonic()))
+        call.take(requests=1, uploads=-1)
         content_type = request.headers.get("content-type", "")
 
         def work() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from earshot.judging.question import Question
 from earshot.listener import ask
 from earshot.predictions.judgement import Judgement
 from earshot.serve.engine import Engine, NoWorker, WorkerDied
-from earshot.serve.refusals import Refusal, internal, late
+from earshot.serve.refusals import Refusal, internal, late, no_worker
 from earshot.types import Pair, Wanted
 
 log = logging.getLogger("earshot.serve")
@@ -284,8 +284,7 @@ def _told(error: Exception) -> Refusal:
         log.error("a question is deadly", exc_info=error)
         return _deadly()
     if isinstance(error, NoWorker):
-        text = "there is no process with the model to ask; try again later"
-        return Refusal(503, "no_worker", text, headers={"retry-after": "5"})
+        return no_worker()
     if isinstance(error, ListenerUnavailable):
         log.warning("the listener broke", exc_info=error)
         return Refusal(503, "listener_unavailable", "the listener gave no answer", headers={"retry-after": "5"})

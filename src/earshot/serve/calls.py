@@ -50,6 +50,22 @@ class Call:
                 raise ClientGone
             self._admission.take(self, Load(**more))
 
+    def wanted(self, _: int = 0) -> bool:
+        """Whether somebody waits for it still."""
+        return not self._over and time.monotonic() < self.deadline
+
+    def check(self) -> None:
+        """Goes on only while somebody waits.
+
+        Raises:
+            Refusal: It is late.
+            ClientGone: Nobody wants it any more.
+        """
+        if self._over:
+            raise ClientGone
+        if not self.wanted():
+            raise late()
+
     def wait(self, submit: Callable[[], Future[T]]) -> T:
         """The result of what is submitted.
 

@@ -32,7 +32,15 @@ def note_of(model: Engine) -> str | None:
 
 
 class WorkerDied(EarshotError):
-    """A process with the model ended before it had answered what it had been asked."""
+    """A process ended before it had answered what it had been asked.
+
+    Attributes:
+        code: Its exit code; -n where signal n ended it.
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class NoWorker(EarshotError):
