@@ -37,7 +37,7 @@ class Odd:
     listener: Any = None
     samples: int = 1
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
+    def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         prompts = [question.pair.prompt for question in questions]
         if "die" in prompts:
             os._exit(3)
@@ -53,7 +53,7 @@ class Odd:
             while wanted(prompts.index("wait")) and time.monotonic() < end:
                 time.sleep(0.005)
             (self.folder / "seen").write_text(" ".join(str(wanted(k)) for k in range(len(prompts))))
-        return Constant().answer(questions)
+        return Constant().try_answer(questions)
 
 
 def odd(number: int, folder: Path) -> Odd:

@@ -14,7 +14,8 @@ import pytest
 from earshot.errors import ListenerUnavailable
 from earshot.judging.question import Question
 from earshot.predictions.judgement import Judgement
-from earshot.serve.batching import READING_S, Batcher, Hearing
+from earshot.serve.batching import READING_S, Batcher
+from earshot.serve.queueing import Hearing
 from earshot.serve.refusals import Refusal
 from earshot.types import Pair, Wanted
 from tests.judging.constant import Constant
@@ -34,13 +35,13 @@ class Gated:
     listener: Any = None
     samples: int = 1
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
+    def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         self.batches.append([question.pair.prompt for question in questions])
         self.entered.set()
         assert self.gate.wait(20)
         if any(question.pair.prompt == self.poison for question in questions):
             raise self.error
-        return Constant().answer(questions)
+        return Constant().try_answer(questions)
 
 
 def asked(*prompts: str) -> list[Question]:
@@ -198,7 +199,7 @@ def test_what_nobody_wants_any_more_is_cut_while_it_is_written() -> None:
         listener: Any = None
         samples: int = 1
 
-        def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]:
+        def try_answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]:
             assert wanted is not None
             end = time.monotonic() + 20
             while any(still := [wanted(k) for k in range(len(questions))]) and time.monotonic() < end:
@@ -206,7 +207,7 @@ def test_what_nobody_wants_any_more_is_cut_while_it_is_written() -> None:
                     self.seen.append(still)
                 self.gate.set()
                 time.sleep(0.001)
-            return Constant().answer(questions)
+            return Constant().try_answer(questions)
 
     model = Writes()
     with running(model, batch=2, linger_s=1.0) as batcher:

@@ -47,6 +47,36 @@ def test_places_run_out_by_any_quantity_and_come_back() -> None:
     assert admission.wait_empty(0.01)
 
 
+def test_a_client_gets_all_while_it_is_alone_and_its_share_while_others_ask() -> None:
+    now = [0.0]
+    admission = Admission(Load(requests=8, images=80), clock=lambda: now[0])
+
+    def asks(client: str) -> Call:
+        call = Call(admission, FAR, client)
+        call.take(requests=1)
+        return call
+
+    many = [asks("many") for _ in range(8)]
+    with pytest.raises(Refusal) as refused:
+        asks("many")
+    assert refused.value.code == "no_room_for_requests"
+    few = asks("few")  # there is room for who has little
+    many.pop().let_go()
+    many.pop().let_go()
+    for call in (*many, few):
+        call.take(images=5)  # what was let in is not refused for others' sake
+    with pytest.raises(Refusal) as refused:
+        asks("many")  # it has 6, of which 4 are its share
+    assert (refused.value.status, refused.value.code) == (429, "no_room_for_client")
+    asks("few").let_go()
+    now[0] += 60
+    asks("many").let_go()  # it is alone again
+    few.let_go()
+    for call in many:
+        call.let_go()
+    assert (admission.now, admission._of) == (Load(), {})
+
+
 def interleaved(one: tuple[str, ...], other: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """All orders in which both can happen."""
     for places in itertools.combinations(range(len(one) + len(other)), len(one)):

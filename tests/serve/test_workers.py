@@ -13,8 +13,9 @@ import pytest
 
 from earshot.errors import ModelError
 from earshot.serve import processes
-from earshot.serve.batching import Batcher, Hearing
+from earshot.serve.batching import Batcher
 from earshot.serve.engine import NoWorker, WorkerDied
+from earshot.serve.queueing import Hearing
 from earshot.serve.refusals import Refusal
 from earshot.serve.workers import Workers
 from tests.judging.opinions import Hears, shade
@@ -34,7 +35,7 @@ def test_other_processes_answer_as_the_model_does_here() -> None:
     with Workers(opinionated, 2) as engine:
         assert engine.samples == 1 and engine.listener is not None and engine.listener.name == Hears().name
         for _ in range(3):  # whoever of the two is asked
-            assert engine.answer(questions) == here.answer(questions)
+            assert engine.try_answer(questions) == here.answer(questions)
             np.testing.assert_array_equal(engine.listener.p_first(pairs, traces), Hears().p_first(pairs, traces))
         batcher = Batcher(engine, at_once=2)
         batcher.start()
@@ -102,7 +103,7 @@ def test_an_idle_process_that_is_killed_is_missed_and_comes_back_unasked(tmp_pat
         os.kill(int((tmp_path / "pids").read_text()), signal.SIGKILL)
         assert wait(lambda: not engine.up())
         assert wait(engine.up, 30)
-        assert engine.answer(asked("one"))
+        assert engine.try_answer(asked("one"))
 
 
 @pytest.mark.slow
@@ -115,13 +116,13 @@ def test_without_a_process_there_is_an_error_and_no_wait_without_end(
         assert engine.up()
         (tmp_path / "broken").touch()
         with pytest.raises(WorkerDied, match="exit code 3"):
-            engine.answer(asked("die"))
+            engine.try_answer(asked("die"))
         with pytest.raises(NoWorker, match="has come up"):
-            engine.answer(asked("one"))
+            engine.try_answer(asked("one"))
         assert wait(lambda: not engine.up())
         (tmp_path / "broken").unlink()
         monkeypatch.setattr(processes, "PATIENCE_S", 30.0)
-        assert engine.answer(asked("one"))  # it was begun again until it came up
+        assert engine.try_answer(asked("one"))  # it was begun again until it came up
 
 
 def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from earshot.judging.tournament import ALL_PAIRS_UP_TO, n_rounds
 from earshot.measured import side_by_side
 from earshot.predictions.judgement import Judgement
 from earshot.serve.admission import Limits
-from earshot.serve.batching import Batcher, Hearing
+from earshot.serve.batching import Batcher
 from earshot.serve.bodies import check_prompt, check_text, decode_images
 from earshot.serve.calls import Call
 from earshot.serve.decoding import Decode, decode_here
 from earshot.serve.engine import Engine, note_of
+from earshot.serve.queueing import Hearing
 from earshot.serve.refusals import Refusal
 from earshot.serve.requests import (
     BatchScoreRequest,
@@ -87,7 +88,7 @@ class Answers:
         question = Question.of(asked.prompt, first, second, seed=0)
         pair = question.pair.swapped() if question.turned else question.pair  # the images as given
         hearings = [Hearing(pair, trace) for trace in asked.traces]
-        p_first = call.wait(lambda: self.batcher.listen(hearings, call.deadline))
+        p_first = call.wait(lambda: self.batcher.listen(hearings, call.deadline, call.client))
         return {"p_first": p_first, "listener": self.model.listener.name}
 
     def compute(self, asked: ComputeRequest, call: Call) -> dict[str, Any]:
@@ -145,7 +146,7 @@ class Answers:
         return decode_images(images, self.limits, call, self.decode)
 
     def _ask(self, call: Call, questions: Sequence[Question]) -> list[Judgement]:
-        return call.wait(lambda: self.batcher.compare(questions, call.deadline))
+        return call.wait(lambda: self.batcher.compare(questions, call.deadline, call.client))
 
 
 _LONELY = "the only image of its prompt in the request has no win rate; send a prompt's images together"

@@ -70,6 +70,7 @@ class Server:
         key: What a client must show; None asks for nothing.
         limits: What is let in.
         batch: Comparisons that are made together.
+        tokens: What they may come to; see `Queue`.
         at_once: How many batches the model may have at a time.
         max_new_tokens: The longest completion, for the count of tokens.
         decode: How images are decoded; `Decoders` does it where a bomb does no harm.
@@ -91,6 +92,7 @@ class Server:
         key: bytes | None = None,
         limits: Limits | None = None,
         batch: int = 16,
+        tokens: int = 16 * 4096,
         at_once: int = 1,
         max_new_tokens: int = 512,
         decode: Decode = decode_here,
@@ -109,12 +111,13 @@ class Server:
         self.batcher = Batcher(
             model,
             batch=batch,
+            tokens=tokens,
             at_once=at_once,
             observe=self._metrics.batch,
             let_in=lambda: self.admission.now.requests,
         )
         # A request waits in a thread of its own; there are never more of them than places.
-        self._threads = ThreadPoolExecutor(limits.together.requests, thread_name_prefix="earshot-serve")
+        self._threads = ThreadPoolExecutor(self.admission.room.requests, thread_name_prefix="earshot-serve")
         self.ready = threading.Event()
         self._up = up
         self._answers = answers = Answers(model, self.batcher, limits, max_new_tokens, decode)
@@ -163,7 +166,8 @@ class Server:
         start = time.monotonic()
         request_id = secrets.token_hex(8)
         send = guarded(send, _POLICY, {b"x-request-id": request_id.encode()})
-        call = Call(self.admission, start + self._limits.timeout_s)
+        client, _ = scope.get("client") or ("", None)
+        call = Call(self.admission, start + self._limits.timeout_s, client)
         status = 0
         try:
             response = await self._respond(Request(scope, receive), request_id, call, start)

@@ -48,7 +48,7 @@ class Call:
         with self._lock:  # what is taken here cannot come after what gives all of it back
             if self._over:
                 raise ClientGone
-            self._admission.take(self, Load(**more))
+            self._admission.take(self, Load(**more), self.client)
 
     def wanted(self, _: int = 0) -> bool:
         """Whether somebody waits for it still."""
@@ -106,4 +106,4 @@ class Call:
             if self._sides:
                 return
             self._over = True
-        self._admission.leave(self)
+        self._admission.leave(self, self.client)

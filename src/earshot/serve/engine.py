@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from earshot.errors import EarshotError
+from earshot.errors import EarshotError, InputError
 from earshot.judging.question import Question
 from earshot.listener import Listener
 from earshot.predictions.judgement import Judgement
@@ -22,7 +22,7 @@ class Engine(Protocol):
     @property
     def samples(self) -> int: ...
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]: ...
+    def try_answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement | InputError]: ...
 
 
 def note_of(model: Engine) -> str | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from earshot.errors import InputError
 from earshot.judging.question import Question
 from earshot.predictions.judgement import Judgement
 from earshot.serve.engine import Engine, note_of
@@ -18,8 +19,8 @@ from earshot.serve.processes import Pool
 from earshot.types import Pair, Wanted
 
 
-def _compare(questions: Sequence[Question], model: Engine, wanted: Wanted) -> list[Judgement]:
-    return model.answer(questions, wanted)
+def _compare(questions: Sequence[Question], model: Engine, wanted: Wanted) -> list[Judgement | InputError]:
+    return model.try_answer(questions, wanted)
 
 
 def _hear(
@@ -76,9 +77,9 @@ class Workers:
         """Whether there is a model to ask."""
         return self._pool.up()
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
+    def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement | InputError]:
         """See `Engine`, and what `Pool.ask` raises."""
-        answers: list[Judgement] = self._pool.ask(partial(_compare, questions), len(questions), wanted)
+        answers: list[Judgement | InputError] = self._pool.ask(partial(_compare, questions), len(questions), wanted)
         return answers
 
 
