@@ -58,6 +58,16 @@ def test_a_client_with_one_question_does_not_wait_for_another_with_many() -> Non
     assert "b0" in [one.items[k].pair.prompt.strip() for one, k in waiting.take()[2]]
 
 
+def test_a_client_gets_no_more_for_asking_at_many_lengths() -> None:
+    hog = [job(f"{size}.", size, client="hog", n=50) for size in (100, 400, 1600)]
+    waiting = queue(*hog, job("b", 100, client="b", n=200), batch=4, tokens=1600)
+    had = {"hog": 0, "b": 0}
+    for _ in range(20):
+        for one, _k in waiting.take()[2]:
+            had[one.client] += one.tokens
+    assert 0.6 < had["b"] / had["hog"] < 1.7
+
+
 def test_long_questions_are_asked_among_short_ones_that_never_end() -> None:
     waiting = queue(job("long", 1600))
     for k in range(100):

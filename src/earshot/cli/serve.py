@@ -73,7 +73,7 @@ def serve_command(
             at_once=workers,
             max_new_tokens=asked.max_new_tokens,
             decode=decoders,
-            up=lambda: engine.up() and decoders.up(),
+            up=lambda: engine.up() if decoders.up() else 0,
             who=who,
         )
         tell_note(engine.note)

@@ -74,7 +74,7 @@ class Server:
         at_once: How many batches the model may have at a time.
         max_new_tokens: The longest completion, for the count of tokens.
         decode: How images are decoded; `Decoders` does it where a bomb does no harm.
-        up: Whether there is a model to ask.
+        up: How many batches can be asked about now.
         who: Who judges, who reads along and who decides, for the top of the page.
 
     Attributes:
@@ -96,7 +96,7 @@ class Server:
         at_once: int = 1,
         max_new_tokens: int = 512,
         decode: Decode = decode_here,
-        up: Callable[[], bool] = lambda: True,
+        up: Callable[[], int] | None = None,
         who: Mapping[str, str] | None = None,
     ) -> None:
         self._limits = limits = limits or Limits()
@@ -113,13 +113,14 @@ class Server:
             batch=batch,
             tokens=tokens,
             at_once=at_once,
+            up=up,
             observe=self._metrics.batch,
             let_in=lambda: self.admission.now.requests,
         )
         # A request waits in a thread of its own; there are never more of them than places.
         self._threads = ThreadPoolExecutor(self.admission.room.requests, thread_name_prefix="earshot-serve")
         self.ready = threading.Event()
-        self._up = up
+        self._up = up or (lambda: at_once)
         self._answers = answers = Answers(model, self.batcher, limits, max_new_tokens, decode)
         self._posts: dict[str, tuple[type[Body], Callable[[Any, Call], dict[str, Any]]]] = {
             "/v1/compare": (CompareRequest, answers.compare),

@@ -21,13 +21,16 @@ from earshot.types import Wanted
 
 log = logging.getLogger("earshot.serve")
 
+_LOOK_S = 0.2
 READING_S = 0.025
 """How long a batch that is not full waits for requests that have been let in and are still read and decoded."""
 
 
 DEADLY = 2
-"""How many processes may die over a question, asked alone, before it is refused."""
-_REMEMBERED = 1024  # such questions
+"""A question is deadly when a process has died over it alone, and so many over it in a row."""
+_SUSPECTS = 4
+"""How many questions are asked together again over which one process has died; after another, each is asked alone."""
+_REMEMBERED = 1024  # deadly questions
 
 
 class Batcher:
@@ -35,14 +38,15 @@ class Batcher:
 
     Where there are several batches at a time, one of them is never of long questions while short ones come. A client
     that has left, or whose deadline has passed, is not asked for any more; what the model writes for it is cut at the
-    next token. What was asked together when a process died is asked again, each alone; a question over which `DEADLY`
-    died alone is asked no more.
+    next token. What was asked when a process died is asked again, by a few and then alone; what is `DEADLY` is asked no
+    more.
 
     Args:
         model: Who answers.
         batch: See `Queue`.
         tokens: Likewise.
-        at_once: How many batches the model may have at a time.
+        at_once: How many batches the model may have at a time,
+        up: And how many it bears now, where some of its processes may have died.
         linger_s: How long a batch that is not full waits for more, so that clients that were answered together and
             ask again together meet again.
         let_in: How many requests are under way, those among them that have not asked yet; a batch waits for these
@@ -58,6 +62,7 @@ class Batcher:
         batch: int = 16,
         tokens: int = 16 * 4096,
         at_once: int = 1,
+        up: Callable[[], int] | None = None,
         linger_s: float = 0.004,
         let_in: Callable[[], int] = lambda: 0,
         observe: Callable[[Kind, int, float], None] = lambda kind, n, seconds: None,
@@ -65,17 +70,18 @@ class Batcher:
     ) -> None:
         self._model = model
         self._queue = Queue(batch, tokens)
+        self._up = up or (lambda: at_once)
         self._linger_s = linger_s
         self._let_in = let_in
         self._observe = observe
         self._clock = clock
         self._changed = threading.Condition()
         self._in_hand: set[Job] = set()
-        self._long = 0  # batches of long questions that the model has
+        self._busy = self._long = 0  # batches that the model has, and those of long questions
         self._taken = 0  # batches
         self._stopped = False
         self._rate = 0.0  # pieces a second of one thread, lately
-        self._deaths: dict[str, int] = {}  # of processes, by the fingerprint of a question that was asked alone
+        self._deadly: dict[str, None] = {}  # questions by their fingerprints
         self._threads = [
             threading.Thread(target=self._run, name=f"earshot-serve-batch-{k}", daemon=True) for k in range(at_once)
         ]
@@ -115,8 +121,8 @@ class Batcher:
         return min(60, max(1, math.ceil(self.waiting() / rate))) if rate else 1
 
     def _submit(self, job: Job) -> Future[list[Any]]:
-        if any(self._deaths.get(_fingerprint(item), 0) >= DEADLY for item in job.items):
-            job.fail(_deadly())
+        if self._deadly and any(_fingerprint(item) in self._deadly for item in job.items):
+            job.fail(_refused())
             return job.future
         if not job.items:
             job.future.set_result([])
@@ -133,6 +139,7 @@ class Batcher:
             self._answer(kind, pieces)
             seconds = max(self._clock() - start, 1e-9)
             with self._changed:
+                self._busy -= 1
                 self._long -= long
                 self._in_hand -= {job for job, _ in pieces}
                 self._rate = 0.8 * (self._rate or len(pieces) / seconds) + 0.2 * len(pieces) / seconds
@@ -150,7 +157,7 @@ class Batcher:
                 if not n or taken != self._taken:  # what it had waited for went with another thread's batch
                     start, taken = self._clock(), self._taken
                 if not n:
-                    self._changed.wait()
+                    self._changed.wait(_LOOK_S if self._queue.jobs() else None)  # a process may come up meanwhile
                     start = self._clock()
                     continue
                 most_s = READING_S if self._let_in() > len(self._in_hand | self._queue.jobs()) else self._linger_s
@@ -159,6 +166,7 @@ class Batcher:
                     break
                 self._changed.wait(min(left, self._linger_s))
             kind, long, pieces = self._queue.take(short=self._short())
+            self._busy += 1
             self._long += long
             self._in_hand |= {job for job, _ in pieces}
             self._taken += 1
@@ -170,10 +178,12 @@ class Batcher:
 
     def _open(self) -> int:
         """How many questions wait that a further batch may have."""
+        if self._busy >= max(1, self._up()):
+            return 0
         return self._queue.waiting(self._clock(), short=self._short())
 
     def _answer(self, kind: Kind, pieces: Sequence[tuple[Job, int]]) -> None:
-        """Asks together, and where that fails each alone, so that one client's question fails no other's."""
+        """Asks together; where that fails, all but one that fails alone are to be asked again."""
         now = self._clock()
         pieces = [(job, index) for job, index in pieces if job.alive(now)]
         if not pieces:
@@ -182,19 +192,8 @@ class Batcher:
             results = self._ask(
                 kind, [job.items[index] for job, index in pieces], lambda k: pieces[k][0].alive(self._clock())
             )
-        except NoWorker as error:
-            log.error("nobody answers", exc_info=error)
-            for job, _ in pieces:
-                job.fail(_told(error))
-            return
         except Exception as error:  # whatever a model may raise: the thread must live on
-            if len(pieces) > 1:
-                for piece in pieces:
-                    self._answer(kind, [piece])
-            elif isinstance(error, WorkerDied) and not self._died_over(pieces[0]):
-                self._answer(kind, pieces)
-            else:
-                pieces[0][0].fail(_told(error))
+            self._failed(kind, pieces, error)
             return
         for (job, index), result in zip(pieces, results, strict=True):
             if isinstance(result, InputError):  # such as a prompt that is longer than the model's context
@@ -202,15 +201,20 @@ class Batcher:
             else:
                 job.got(index, result)
 
-    def _died_over(self, piece: tuple[Job, int]) -> bool:
-        """Notes that a process died over a question alone; whether that is once too often."""
-        job, index = piece
-        key = _fingerprint(job.items[index])
+    def _failed(self, kind: Kind, pieces: Sequence[tuple[Job, int]], error: Exception) -> None:
+        """One client's question fails no other's."""
+        together, alone = 1, len(pieces) == 1
+        if isinstance(error, WorkerDied):
+            for job, index in pieces:
+                job.deaths[index] += 1
+            deaths = max(job.deaths[index] for job, index in pieces)
+            together, alone = _SUSPECTS if deaths == 1 else 1, alone and deaths >= DEADLY
+        if alone or isinstance(error, NoWorker):
+            for job, index in pieces:
+                job.fail(self._told(error, job.items[index]))
+            return
         with self._changed:
-            self._deaths[key] = n = self._deaths.pop(key, 0) + 1
-            while len(self._deaths) > _REMEMBERED:
-                del self._deaths[next(iter(self._deaths))]
-        return n >= DEADLY
+            self._queue.again(kind, [pieces[k : k + together] for k in range(0, len(pieces), together)])
 
     def _ask(self, kind: Kind, items: Sequence[Any], wanted: Wanted) -> Sequence[Any]:
         if kind == "compare":
@@ -219,25 +223,28 @@ class Batcher:
         p = ask(self._model.listener, [hearing.pair for hearing in items], [hearing.trace for hearing in items])
         return list(p.tolist())
 
+    def _told(self, error: Exception, item: Question | Hearing) -> Refusal:
+        """What the client is told of a question's failure."""
+        if isinstance(error, WorkerDied):
+            log.error("a question is deadly", exc_info=error)
+            with self._changed:
+                self._deadly = dict.fromkeys([*self._deadly, _fingerprint(item)][-_REMEMBERED:])
+            return _refused()
+        if isinstance(error, NoWorker):
+            log.error("nobody answers", exc_info=error)
+            return no_worker()
+        if isinstance(error, ListenerUnavailable):
+            log.warning("the listener broke", exc_info=error)
+            return Refusal(503, "listener_unavailable", "the listener gave no answer", headers={"retry-after": "5"})
+        log.error("the model failed", exc_info=error)
+        return internal()
+
 
 def _fingerprint(item: Question | Hearing) -> str:
     """Of prompt, pixels and seed, or trace."""
     return item.pair.id if isinstance(item, Question) else f"{item.pair.id} {item.trace}"
 
 
-def _deadly() -> Refusal:
-    text = f"{DEADLY} processes with the model died over this question, so that it is asked no more; ask another"
+def _refused() -> Refusal:
+    text = "processes with the model have died over this question alone, so that it is asked no more; ask another"
     return Refusal(422, "deadly_question", text)
-
-
-def _told(error: Exception) -> Refusal:
-    if isinstance(error, WorkerDied):
-        log.error("a question is deadly", exc_info=error)
-        return _deadly()
-    if isinstance(error, NoWorker):
-        return no_worker()
-    if isinstance(error, ListenerUnavailable):
-        log.warning("the listener broke", exc_info=error)
-        return Refusal(503, "listener_unavailable", "the listener gave no answer", headers={"retry-after": "5"})
-    log.error("the model failed", exc_info=error)
-    return internal()

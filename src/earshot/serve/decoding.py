@@ -59,8 +59,8 @@ class Decoders:
         self.heavy.__exit__(kind, error, trace)
 
     def up(self) -> bool:
-        """Whether images of both kinds can be decoded."""
-        return self.light.up() and self.heavy.up()
+        """Whether images can be decoded."""
+        return self.light.up() + self.heavy.up() > 0
 
     def __call__(self, data: bytes, header: ImageHeader, limits: ImageLimits, wanted: Wanted) -> Picture | str:
         """See `Decode`.
@@ -81,7 +81,8 @@ class Decoders:
     def lane(self, data: bytes, header: ImageHeader) -> Pool:
         """The processes for an image, by what it costs."""
         scans = data.count(b"\xff\xda") if header.format in ("JPEG", "MPO") else 1
-        return self.heavy if header.width_px * header.height_px * scans > _HEAVY else self.light
+        heavy = header.width_px * header.height_px * scans > _HEAVY
+        return self.heavy if heavy or not self.light.up() else self.light
 
 
 def _load(number: int) -> None:

@@ -32,7 +32,7 @@ the question at that place in the task under way."""
 
 TELL_S = 0.02
 """How often a process is told which of its questions nobody waits for any more."""
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 """How long a task waits for a process while there is none."""
 _AGAIN_S = (0.0, 1.0, 5.0, 30.0)
 """How long to wait before a process that died, or could not begin, is begun again; the last for ever after."""
@@ -97,16 +97,16 @@ class Pool:
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end(10.0 if error is None else 0.0)
 
-    def up(self) -> bool:
-        """Whether any of the processes lives and has loaded."""
-        return any(worker.up() for worker in self._workers)
+    def up(self) -> int:
+        """How many of the processes live and have loaded."""
+        return sum(worker.up() for worker in self._workers)
 
     def ask(self, task: Task, n: int, wanted: Wanted | None) -> Any:
         """What a process that is free makes of a task about `n` questions.
 
         Raises:
             WorkerDied: It died over it.
-            NoWorker: None came to life for a minute, or until nobody wanted an answer.
+            NoWorker: None came to life for `PATIENCE_S`, or until nobody wanted an answer.
             Exception: What the model failed with.
         """
         worker = self._tell(task, n, wanted)
@@ -154,7 +154,8 @@ class Pool:
             try:
                 worker.told()
             except Exception:
-                log.exception("%s does not begin", worker.name)
+                if not self._ended.is_set():
+                    log.exception("%s does not begin", worker.name)
                 worker.end(0.0)
             else:
                 return worker
@@ -176,6 +177,7 @@ class _Worker:
         self.number = number
         self.name = f"process {number} for the {what}"
         self._loaded = False
+        self._looking = threading.Lock()  # the kernel tells one thread alone how a process ended
         self._line, theirs = _processes.Pipe()
         self._process = _processes.Process(
             target=_work, args=(theirs, load, describe, number), name=f"earshot-serve-{what}-{number}", daemon=True
@@ -190,11 +192,12 @@ class _Worker:
         return told
 
     def up(self) -> bool:
-        return self._loaded and self._process.is_alive()
+        return self._loaded and self._code() is None
 
     def wait(self) -> None:
         """Waits until the process ends."""
         wait([self._process.sentinel])
+        self._code()
 
     def tell(self, task: Task) -> None:
         """Sends a task.
@@ -226,8 +229,13 @@ class _Worker:
         return unpack(data)
 
     def _died(self) -> WorkerDied:
-        self._process.join(1.0)
-        return WorkerDied(f"{self.name} died (exit code {self._process.exitcode})", self._process.exitcode)
+        wait([self._process.sentinel], 1.0)
+        return WorkerDied(f"{self.name} died (exit code {self._code()})", self._code())
+
+    def _code(self) -> int | None:
+        """How the process has ended; None while it lives."""
+        with self._looking:
+            return self._process.exitcode
 
     def hang_up(self) -> None:
         """Lets the process end: nobody will ask it any more."""

@@ -73,8 +73,8 @@ class Workers:
     ) -> None:
         self._pool.__exit__(kind, error, trace)
 
-    def up(self) -> bool:
-        """Whether there is a model to ask."""
+    def up(self) -> int:
+        """How many batches can be asked about."""
         return self._pool.up()
 
     def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement | InputError]:
