@@ -52,6 +52,20 @@ def test_a_pair_that_is_no_longer_wanted_is_cut_and_changes_no_other():
     assert [sample.trace for sample in nothing[0]] == ["", ""]
 
 
+def test_a_prompt_that_nobody_waits_for_is_read_no_further():
+    reasoner = Reasoner(tiny("qwen2_5_vl"), max_new_tokens=4)
+    read, layers = [], reasoner.vlm.model.model.language_model.layers
+    hooks = [layer.register_forward_hook(lambda *_, k=k: read.append(k)) for k, layer in enumerate(layers)]
+    try:
+        judged = reasoner.judge(PAIRS[:1], wanted=lambda k: not read)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert read == [0] and len(layers) > 1
+    assert [sample.trace for sample in judged[0]] == ["", ""]
+    assert reasoner.judge(PAIRS[:1]) == reasoner.judge(PAIRS[:1], wanted=lambda k: True)
+
+
 def test_a_swapped_sample_is_told_in_the_pairs_own_sides():
     forward, swapped = scripted([FIRST, FIRST]).judge(PAIRS[:1])[0]
     # The same words, "1", mean the first image where the pair is shown as it is, and the second where it is swapped.

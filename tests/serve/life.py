@@ -25,7 +25,7 @@ class Slow:
     listener: Hears = field(default_factory=Hears)
     samples: int = 1
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
+    def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         time.sleep(self.seconds)
         judged = Opinionated().judge([question.pair for question in questions], samples=1, seed=0)
         return [self._told(question, samples) for question, samples in zip(questions, judged, strict=True)]

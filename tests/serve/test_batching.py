@@ -14,8 +14,8 @@ import pytest
 from earshot.errors import ListenerUnavailable
 from earshot.judging.question import Question
 from earshot.predictions.judgement import Judgement
-from earshot.serve.admission import Admission, Load, Place
-from earshot.serve.batching import READING_S, Batcher, Hearing
+from earshot.serve.batching import READING_S, Batcher
+from earshot.serve.queueing import Hearing
 from earshot.serve.refusals import Refusal
 from earshot.types import Pair, Wanted
 from tests.judging.constant import Constant
@@ -35,13 +35,13 @@ class Gated:
     listener: Any = None
     samples: int = 1
 
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
+    def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         self.batches.append([question.pair.prompt for question in questions])
         self.entered.set()
         assert self.gate.wait(20)
         if any(question.pair.prompt == self.poison for question in questions):
             raise self.error
-        return Constant().answer(questions)
+        return Constant().try_answer(questions)
 
 
 def asked(*prompts: str) -> list[Question]:
@@ -199,7 +199,7 @@ def test_what_nobody_wants_any_more_is_cut_while_it_is_written() -> None:
         listener: Any = None
         samples: int = 1
 
-        def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]:
+        def try_answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]:
             assert wanted is not None
             end = time.monotonic() + 20
             while any(still := [wanted(k) for k in range(len(questions))]) and time.monotonic() < end:
@@ -207,7 +207,7 @@ def test_what_nobody_wants_any_more_is_cut_while_it_is_written() -> None:
                     self.seen.append(still)
                 self.gate.set()
                 time.sleep(0.001)
-            return Constant().answer(questions)
+            return Constant().try_answer(questions)
 
     model = Writes()
     with running(model, batch=2, linger_s=1.0) as batcher:
@@ -249,31 +249,3 @@ def test_stopping_answers_what_was_submitted() -> None:
         threading.Timer(0.05, model.gate.set).start()
         batcher.stop()
         assert all(future.done() for future in futures)
-
-
-def test_places_run_out_by_any_quantity_and_come_back() -> None:
-    admission = Admission(Load(requests=2, images=3, tokens=10, bytes=10, pixels=10), lambda: 7)
-    one, other = Place(admission), Place(admission)
-    one.take(requests=1), other.take(requests=1)
-    with pytest.raises(Refusal) as refused:
-        Place(admission).take(requests=1)
-    assert (refused.value.status, refused.value.code) == (429, "no_room_for_requests")
-    assert refused.value.headers == {"retry-after": "7"}
-    one.take(images=2)
-    with pytest.raises(Refusal) as refused:
-        other.take(images=2)
-    assert (refused.value.status, refused.value.code) == (429, "no_room_for_images")
-    with pytest.raises(Refusal) as refused:  # it would never fit
-        other.take(tokens=11)
-    assert (refused.value.status, refused.value.told("1").retryable) == (413, False)
-    one.leave()
-    one.leave()
-    other.take(images=3)
-    assert admission.now == Load(requests=1, images=3)
-    admission.close()
-    with pytest.raises(Refusal) as refused:
-        Place(admission).take(requests=1)
-    assert (refused.value.status, refused.value.told("1").retryable) == (503, True)
-    assert not admission.wait_empty(0.01)
-    other.leave()
-    assert admission.wait_empty(0.01)

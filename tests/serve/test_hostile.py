@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from earshot.images import ImageLimits
 from earshot.judging.model import RewardModel
 from earshot.serve import Limits, Server
-from earshot.serve.admission import Place
+from earshot.serve.calls import Call
 from tests.judging.opinions import Opinionated
 from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, png, refusal
 
@@ -147,7 +147,7 @@ def test_limits_are_heeded_before_anything_is_decoded(monkeypatch: pytest.Monkey
     def decoded(*args: Any, **more: Any) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr("earshot.serve.bodies.take_picture", decoded)
+    monkeypatch.setattr("earshot.serve.decoding.take_picture", decoded)
     refusal(small(body_bytes=100).post("/v1/compare", json=PAIR), 413, "body_too_large")
     refusal(small(text_bytes=5).post("/v1/compare", json=PAIR), 413, "text_too_long")
     refusal(small(images=2).post("/v1/rank", json={"prompt": "p", "images": [DARK] * 3}), 413, "too_many_images")
@@ -181,12 +181,13 @@ def test_a_chunked_body_without_an_end_is_given_up_at_the_limit() -> None:
 def test_a_full_server_says_when_to_come_back() -> None:
     server = Server(RewardModel(Opinionated()), limits=Limits(together=Limits().together._replace(requests=1)))
     client = TestClient(server, base_url=ADDRESS)
-    place = Place(server.admission)
-    place.take(requests=1)
+    call = Call(server.admission, 1e12)
+    server._heard[call] = None
+    call.take(requests=1)
     answer = client.post("/v1/compare", json=PAIR)
     assert refusal(answer, 429, "no_room_for_requests")["retryable"]
     assert int(answer.headers["retry-after"]) >= 1
-    place.leave()
+    call.let_go()
     server.admission.close()
     answer = client.post("/v1/compare", json=PAIR)
     assert refusal(answer, 503, "shutting_down")["retryable"]

@@ -26,9 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def process(seconds: float, *workers: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(
+    seconds: float, *workers: str, descriptors: int | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server that takes so long for a batch, and where it is."""
     command = [sys.executable, "-m", "tests.serve.life", str(seconds), *workers]
+    if descriptors is not None:
+        command = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh", *command]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from earshot.errors import ModelError
-from earshot.serve import workers
-from earshot.serve.batching import Batcher, Hearing
+from earshot.serve import processes
+from earshot.serve.batching import Batcher
+from earshot.serve.engine import NoWorker, WorkerDied
+from earshot.serve.queueing import Hearing
 from earshot.serve.refusals import Refusal
-from earshot.serve.workers import WorkerDied, Workers
+from earshot.serve.workers import Workers
 from tests.judging.opinions import Hears, shade
 from tests.serve.engines import nowhere, odd, opinionated
 from tests.serve.test_batching import FAR, asked
@@ -33,7 +35,7 @@ def test_other_processes_answer_as_the_model_does_here() -> None:
     with Workers(opinionated, 2) as engine:
         assert engine.samples == 1 and engine.listener is not None and engine.listener.name == Hears().name
         for _ in range(3):  # whoever of the two is asked
-            assert engine.answer(questions) == here.answer(questions)
+            assert engine.try_answer(questions) == here.answer(questions)
             np.testing.assert_array_equal(engine.listener.p_first(pairs, traces), Hears().p_first(pairs, traces))
         batcher = Batcher(engine, at_once=2)
         batcher.start()
@@ -61,7 +63,7 @@ def test_who_leaves_is_dropped_while_the_model_writes(tmp_path: Path) -> None:
         batcher.stop()
 
 
-def test_a_process_that_dies_fails_its_own_question_alone_and_another_takes_its_place(
+def test_a_question_over_which_processes_die_costs_no_other_and_is_refused_from_then_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Workers(partial(odd, folder=tmp_path), 2) as engine:
@@ -69,36 +71,58 @@ def test_a_process_that_dies_fails_its_own_question_alone_and_another_takes_its_
         batcher.start()
         futures = {name: batcher.compare(asked(name), FAR) for name in ("one", "die", "fail", "two")}
         assert futures["one"].result(30) and futures["two"].result(30)
-        with pytest.raises(Refusal, match="failed") as died:
+        with pytest.raises(Refusal, match="asked no more") as died:
             futures["die"].result(30)
-        assert died.value.code == "internal"
+        assert (died.value.status, died.value.code) == (422, "deadly_question")
         with pytest.raises(Refusal) as failed:
             futures["fail"].result(30)
         assert failed.value.code == "listener_unavailable"
+        assert wait(lambda: all(worker.up() for worker in engine._pool._workers))
+        with pytest.raises(Refusal, match="asked no more"):
+            batcher.compare(asked("three", "die"), FAR).result(0)
         batcher.stop()
-        assert wait(lambda: all(worker.up() for worker in engine._workers))
         pids = (tmp_path / "pids").read_text().split()
-        assert len(pids) == len(set(pids)) == 4  # two at first, then two that died: the batch, and "die" alone
+        assert len(pids) == len(set(pids)) == 5  # two at first, then three that died: over the batch, and "die" twice
     assert "exit code 3" in caplog.text
+
+
+def test_a_process_that_is_killed_over_a_question_costs_nobody_an_answer(tmp_path: Path) -> None:
+    with Workers(partial(odd, folder=tmp_path)) as engine:
+        batcher = Batcher(engine, batch=2, linger_s=0.2)
+        batcher.start()
+        futures = [batcher.compare(asked(name), FAR) for name in ("once", "two")]
+        assert wait((tmp_path / "once").exists)
+        os.kill(int((tmp_path / "pids").read_text()), signal.SIGKILL)
+        assert wait(lambda: not engine.up())
+        assert all(future.result(30) for future in futures) and engine.up()
+        batcher.stop()
+
+
+def test_an_idle_process_that_is_killed_is_missed_and_comes_back_unasked(tmp_path: Path) -> None:
+    with Workers(partial(odd, folder=tmp_path)) as engine:
+        os.kill(int((tmp_path / "pids").read_text()), signal.SIGKILL)
+        assert wait(lambda: not engine.up())
+        assert wait(engine.up, 30)
+        assert engine.try_answer(asked("one"))
 
 
 @pytest.mark.slow
 def test_without_a_process_there_is_an_error_and_no_wait_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(workers, "_AGAIN_S", (0.0, 0.1))
+    monkeypatch.setattr(processes, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(processes, "_AGAIN_S", (0.0, 0.1))
     with Workers(partial(odd, folder=tmp_path)) as engine:
         assert engine.up()
         (tmp_path / "broken").touch()
         with pytest.raises(WorkerDied, match="exit code 3"):
-            engine.answer(asked("die"))
-        with pytest.raises(WorkerDied, match="has come up"):
-            engine.answer(asked("one"))
+            engine.try_answer(asked("die"))
+        with pytest.raises(NoWorker, match="has come up"):
+            engine.try_answer(asked("one"))
         assert wait(lambda: not engine.up())
         (tmp_path / "broken").unlink()
-        monkeypatch.setattr(workers, "PATIENCE_S", 30.0)
-        assert engine.answer(asked("one"))  # it was begun again until it came up
+        monkeypatch.setattr(processes, "PATIENCE_S", 30.0)
+        assert engine.try_answer(asked("one"))  # it was begun again until it came up
 
 
 def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
@@ -111,7 +135,8 @@ def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> Non
     )
     (tmp_path / "script.py").write_text(script)
     command = [sys.executable, str(tmp_path / "script.py")]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    places = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None and server.stdout.readline() == "up\n"
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]

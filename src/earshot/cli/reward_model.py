@@ -186,8 +186,13 @@ def load_share(number: int, *, of: int, load: "Callable[[], RewardModel]") -> "R
         if torch.cuda.is_available():
             torch.cuda.set_device(number % torch.cuda.device_count())
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // of))
+            torch.set_num_threads(max(1, cores() // of))
     return load()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def print_lines(text: str, indent: str = "  ") -> None:

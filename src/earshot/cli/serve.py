@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from earshot.cli.options import with_options
-from earshot.cli.reward_model import ModelOptions, load_share, tell_note
+from earshot.cli.reward_model import ModelOptions, cores, load_share, tell_note
 
 
 @with_options
@@ -17,7 +17,11 @@ def serve_command(
     key_file: Path | None = typer.Option(None, help="Its first line must come with every request but health's."),
     name: list[str] = typer.Option([], help="A further name in Host headers, such as a proxy's; repeat it."),
     batch: int = typer.Option(16, min=1, help="Comparisons that are made together."),
-    workers: int = typer.Option(1, min=1, help="Processes with the model, each on a GPU or its part of the cores."),
+    workers: int = typer.Option(
+        0,
+        min=0,
+        help="Processes with the model, each on a GPU or its part of the cores; 0 is 2 for a small one on a CPU.",
+    ),
     max_requests: int = typer.Option(64, min=1, help="Let in at a time; the next one is told to come later."),
     timeout_s: float = typer.Option(60.0, min=0.1, help="The most that a request may take."),
 ) -> None:
@@ -33,7 +37,7 @@ def serve_command(
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot-rm[serve]'")
-    from earshot.serve import Limits, Server, Workers, read_key, serve
+    from earshot.serve import Decoders, Limits, Server, Workers, read_key, serve
     from earshot.web import LOOPBACK, listen
 
     if host not in LOOPBACK and key_file is None:
@@ -48,9 +52,15 @@ def serve_command(
         "Listener": ", ".join(asked.listeners()) or "none",
         "Decided by": "the model (author)" if asked.decide == AUTHOR else asked.decide,
     }
+    on_cpu = asked.device == "cpu" or (asked.device == "auto" and not Path("/dev/nvidiactl").exists())
+    workers = workers or (2 if on_cpu and cores() > 1 and _is_small(asked.model) else 1)
     load = partial(asked.load, batch_size=2 * batch)  # both orders of each
     # Before the model, so that an address that cannot be had is told at once.
-    with listen(host, port) as listener, Workers(partial(load_share, of=workers, load=load), workers) as engine:
+    with (
+        listen(host, port) as listener,
+        Decoders(max(1, min(4, cores() // 2))) as decoders,
+        Workers(partial(load_share, of=workers, load=load), workers) as engine,
+    ):
         server = Server(
             engine,
             host=host,
@@ -58,9 +68,12 @@ def serve_command(
             key=key,
             limits=limits,
             batch=batch,
+            # On a CPU many together take many times as long.
+            tokens=batch * (512 if on_cpu else 4096),
             at_once=workers,
             max_new_tokens=asked.max_new_tokens,
-            up=engine.up,
+            decode=decoders,
+            up=lambda: engine.up() if decoders.up() else 0,
             who=who,
         )
         tell_note(engine.note)
@@ -71,6 +84,13 @@ def serve_command(
                 typer.echo(elsewhere(address, name), err=True)
 
         serve(server, listener, host, announce)
+
+
+def _is_small(model: str) -> bool:
+    """Whether there is room for a model twice, and two processes of one thread do more than one of two."""
+    weights = Path(model).glob("*.safetensors") if Path(model).is_dir() else ()
+    n_bytes = sum(file.stat().st_size for file in weights)
+    return model.startswith("world:") or 0 < n_bytes < 2**30
 
 
 def elsewhere(address: str, names: list[str]) -> str:

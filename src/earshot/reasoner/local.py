@@ -16,7 +16,7 @@ from earshot.predictions.judgement import JudgedSample
 from earshot.reasoner.orders import as_samples, in_both_orders
 from earshot.types import Order, Pair, Wanted
 from earshot.vlm import Vlm
-from earshot.vlm.prefix import Prefix, Sampling, encode_prefix, sample
+from earshot.vlm.prefix import Prefix, Sampling, Unwanted, encode_prefix, sample, while_wanted
 
 
 @dataclass
@@ -67,10 +67,13 @@ class Reasoner:
         self, shown: Sequence[tuple[Pair, Order]], samples: int, seed: int, wanted: Wanted | None
     ) -> list[list[JudgedSample]]:
         vlm = self.vlm
-        if wanted is not None and not any(map(wanted, range(len(shown)))):
+        anybody = None if wanted is None else partial(_any_wanted, wanted, len(shown))
+        try:
+            with while_wanted(vlm.model, anybody):
+                prompts = vlm.encode_pairs([pair for pair, _ in shown], after=self.max_new_tokens)
+                prefix = encode_prefix(vlm.model, prompts)
+        except Unwanted:
             return as_samples(shown, [""] * (len(shown) * samples), _nobody, vlm.prompts)
-        prompts = vlm.encode_pairs([pair for pair, _ in shown], after=self.max_new_tokens)
-        prefix = encode_prefix(vlm.model, prompts)
         texts = self._complete(prefix, shown, samples, seed, wanted)
         # What the model wrote and what it then answers stand on the same prompts, encoded once.
         return as_samples(shown, texts, partial(LocalListener(vlm).p_first_after, prefix), vlm.prompts)
@@ -102,6 +105,10 @@ class Reasoner:
 def _nobody(places: Sequence[int], traces: Sequence[str]) -> np.ndarray:
     """Of completions that nobody wants: none of them is well formed."""
     return np.empty(0)
+
+
+def _any_wanted(wanted: Wanted, n: int) -> bool:
+    return any(map(wanted, range(n)))
 
 
 def _wanted_row(wanted: Wanted, start: int, row: int) -> bool:

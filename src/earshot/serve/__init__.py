@@ -1,8 +1,26 @@
-"""`earshot serve`: a reward model over HTTP, for many clients at a time."""
+"""`earshot serve`: a reward model over HTTP, for many clients at a time.
 
-from earshot.serve.admission import Limits
-from earshot.serve.app import Server
-from earshot.serve.serving import read_key, serve
-from earshot.serve.workers import Workers
+Its parts are imported when they are used: a process that only decodes images needs no server.
+"""
 
-__all__ = ["Limits", "Server", "Workers", "read_key", "serve"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from earshot.serve.admission import Limits
+    from earshot.serve.app import Server
+    from earshot.serve.decoding import Decoders
+    from earshot.serve.serving import read_key, serve
+    from earshot.serve.workers import Workers
+
+__all__ = ["Decoders", "Limits", "Server", "Workers", "read_key", "serve"]
+_PLACES: Final = {
+    "Decoders": "decoding", "Limits": "admission", "Server": "app", "Workers": "workers",
+    "read_key": "serving", "serve": "serving",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(f"earshot.serve.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'earshot.serve' has no attribute '{name}'")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from earshot import __version__
 from earshot.judging.pictures import Picture
@@ -17,10 +14,14 @@ from earshot.judging.ranking import ImageRanking, rank_images, score_images
 from earshot.judging.tournament import ALL_PAIRS_UP_TO, n_rounds
 from earshot.measured import side_by_side
 from earshot.predictions.judgement import Judgement
-from earshot.serve.admission import Limits, Place
-from earshot.serve.batching import Batcher, Engine, Hearing, note_of
+from earshot.serve.admission import Limits
+from earshot.serve.batching import Batcher
 from earshot.serve.bodies import check_prompt, check_text, decode_images
-from earshot.serve.refusals import ClientGone, Refusal, late
+from earshot.serve.calls import Call
+from earshot.serve.decoding import Decode, decode_here
+from earshot.serve.engine import Engine, note_of
+from earshot.serve.queueing import Hearing
+from earshot.serve.refusals import Refusal
 from earshot.serve.requests import (
     BatchScoreRequest,
     CompareRequest,
@@ -31,48 +32,8 @@ from earshot.serve.requests import (
     ScoreRequest,
 )
 
-T = TypeVar("T")
-
 WIN_RATE = "win_rate"
 """What the reward is called in UniRL's dialect."""
-
-
-@dataclass
-class Call:
-    """One request under way: its place, its deadline, and what of it is with the batches."""
-
-    place: Place
-    deadline: float
-    _over: bool = False
-    _futures: list[Future[Any]] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def wait(self, submit: Callable[[], Future[T]]) -> T:
-        """The result of what is submitted.
-
-        Raises:
-            Refusal: It was not there in time, or failed.
-            ClientGone: Nobody wants it any more.
-        """
-        with self._lock:
-            if self._over:
-                raise ClientGone
-            future = submit()
-            self._futures.append(future)
-        try:
-            return future.result(max(0.0, self.deadline - time.monotonic()))
-        except TimeoutError:
-            future.cancel()
-            raise late() from None
-        except CancelledError:
-            raise ClientGone from None
-
-    def over(self) -> None:
-        """Takes back what is not answered yet."""
-        with self._lock:
-            self._over = True
-            for future in self._futures:
-                future.cancel()
 
 
 @dataclass(frozen=True)
@@ -84,6 +45,7 @@ class Answers:
     limits: Limits
     max_new_tokens: int
     """The longest completion, for the count of tokens."""
+    decode: Decode = decode_here
 
     def compare(self, asked: CompareRequest, call: Call) -> dict[str, Any]:
         images = [("first", asked.first), ("second", asked.second)]
@@ -120,13 +82,13 @@ class Answers:
             raise Refusal(404, "no_listener", "this server has no listener; start it with --listener")
         traces = [check_text(trace or "", self.limits, f"traces.{k}") for k, trace in enumerate(asked.traces)]
         check_prompt(asked.prompt, self.limits)
-        call.place.take(tokens=sum(len(asked.prompt.encode()) + len(trace.encode()) for trace in traces))
+        call.take(tokens=sum(len(asked.prompt.encode()) + len(trace.encode()) for trace in traces))
         sources: list[tuple[str, str | bytes]] = [("first", asked.first), ("second", asked.second)]
-        first, second = decode_images(sources, self.limits, call.place)
+        first, second = decode_images(sources, self.limits, call, self.decode)
         question = Question.of(asked.prompt, first, second, seed=0)
         pair = question.pair.swapped() if question.turned else question.pair  # the images as given
         hearings = [Hearing(pair, trace) for trace in asked.traces]
-        p_first = call.wait(lambda: self.batcher.listen(hearings, call.deadline))
+        p_first = call.wait(lambda: self.batcher.listen(hearings, call.deadline, call.client))
         return {"p_first": p_first, "listener": self.model.listener.name}
 
     def compute(self, asked: ComputeRequest, call: Call) -> dict[str, Any]:
@@ -180,11 +142,11 @@ class Answers:
         """Checks and decodes, once there is room for so many comparisons."""
         check_prompt(prompt, self.limits)
         in_an_order = len(prompt.encode()) + self.model.samples * self.max_new_tokens
-        call.place.take(tokens=2 * games * in_an_order)
-        return decode_images(images, self.limits, call.place)
+        call.take(tokens=2 * games * in_an_order)
+        return decode_images(images, self.limits, call, self.decode)
 
     def _ask(self, call: Call, questions: Sequence[Question]) -> list[Judgement]:
-        return call.wait(lambda: self.batcher.compare(questions, call.deadline))
+        return call.wait(lambda: self.batcher.compare(questions, call.deadline, call.client))
 
 
 _LONELY = "the only image of its prompt in the request has no win rate; send a prompt's images together"

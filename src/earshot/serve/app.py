@@ -9,8 +9,9 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import ChainMap
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from mimetypes import guess_type
@@ -23,10 +24,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from earshot.files import plain
-from earshot.serve.admission import Admission, Limits, Place
-from earshot.serve.answers import WIN_RATE, Answers, Call
-from earshot.serve.batching import Batcher, Engine, note_of
+from earshot.serve.admission import Admission, Limits
+from earshot.serve.answers import WIN_RATE, Answers
+from earshot.serve.batching import Batcher
 from earshot.serve.bodies import drain, read_body, understand
+from earshot.serve.calls import Call
+from earshot.serve.decoding import Decode, decode_here
+from earshot.serve.engine import Engine, note_of
 from earshot.serve.guard import check_caller
 from earshot.serve.metrics import Metrics
 from earshot.serve.openapi import describe
@@ -48,7 +52,7 @@ log = logging.getLogger("earshot.serve")
 
 _POLICY = content_policy(images="'self' blob:")
 _STATES = {
-    "/livez": "Whether it lives.",
+    "/livez": "Whether it lives, or only another start will help.",
     "/readyz": "Whether it has made a first comparison, has a model, and is not going away.",
     "/health": "The same, and the names of its rewards.",
     "/metrics": "Counts, times and what is under way, as Prometheus reads them.",
@@ -66,13 +70,16 @@ class Server:
         key: What a client must show; None asks for nothing.
         limits: What is let in.
         batch: Comparisons that are made together.
+        tokens: What they may come to; see `Queue`.
         at_once: How many batches the model may have at a time.
         max_new_tokens: The longest completion, for the count of tokens.
-        up: Whether there is a model to ask.
+        decode: How images are decoded; `Decoders` does it where a bomb does no harm.
+        up: How many batches can be asked about now.
         who: Who judges, who reads along and who decides, for the top of the page.
 
     Attributes:
         admission: Close it to let nobody in.
+        answered_s: The most that a request may take.
         ready: Whether a first comparison has been made.
     """
 
@@ -85,28 +92,36 @@ class Server:
         key: bytes | None = None,
         limits: Limits | None = None,
         batch: int = 16,
+        tokens: int = 16 * 4096,
         at_once: int = 1,
         max_new_tokens: int = 512,
-        up: Callable[[], bool] = lambda: True,
+        decode: Decode = decode_here,
+        up: Callable[[], int] | None = None,
         who: Mapping[str, str] | None = None,
     ) -> None:
         self._limits = limits = limits or Limits()
+        self.answered_s = limits.timeout_s
         self._names = names_of(host, names)
         self._key = key
         self.admission = Admission(limits.together, lambda: self.batcher.retry_after_s())
-        self._metrics = Metrics(self.admission)
+        # Who is alive, told apart from who holds something, so that one can be held against the other.
+        self._heard: dict[Hashable, None] = {}
+        self._working: dict[Hashable, None] = {}
+        self._metrics = Metrics(self.admission, lost=self._lost, alive=lambda: len({*self._heard, *self._working}))
         self.batcher = Batcher(
             model,
             batch=batch,
+            tokens=tokens,
             at_once=at_once,
+            up=up,
             observe=self._metrics.batch,
             let_in=lambda: self.admission.now.requests,
         )
         # A request waits in a thread of its own; there are never more of them than places.
-        self._threads = ThreadPoolExecutor(limits.together.requests, thread_name_prefix="earshot-serve")
+        self._threads = ThreadPoolExecutor(self.admission.room.requests, thread_name_prefix="earshot-serve")
         self.ready = threading.Event()
-        self._up = up
-        self._answers = answers = Answers(model, self.batcher, limits, max_new_tokens)
+        self._up = up or (lambda: at_once)
+        self._answers = answers = Answers(model, self.batcher, limits, max_new_tokens, decode)
         self._posts: dict[str, tuple[type[Body], Callable[[Any, Call], dict[str, Any]]]] = {
             "/v1/compare": (CompareRequest, answers.compare),
             "/v1/rank": (RankRequest, answers.rank),
@@ -117,7 +132,7 @@ class Server:
         }
         described = describe({path: body for path, (body, _) in self._posts.items()}, _STATES)
         self._gets: dict[str, Callable[[], Response]] = {
-            "/livez": lambda: _json({"status": "ok"}),
+            "/livez": self._life,
             "/readyz": self._state,
             "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
             "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
@@ -138,8 +153,7 @@ class Server:
             Refusal: The model gives none.
         """
         asked = CompareRequest.model_validate(CompareRequest.example)
-        call = Call(Place(Admission(self._limits.together)), time.monotonic() + 600)
-        self._answers.compare(asked, call)
+        self._answers.compare(asked, Call(Admission(self._limits.together), time.monotonic() + 600))
         self.ready.set()
 
     def stop(self) -> None:
@@ -153,21 +167,23 @@ class Server:
         start = time.monotonic()
         request_id = secrets.token_hex(8)
         send = guarded(send, _POLICY, {b"x-request-id": request_id.encode()})
-        place = Place(self.admission)
+        client, _ = scope.get("client") or ("", None)
+        call = Call(self.admission, start + self._limits.timeout_s, client)
         status = 0
         try:
-            response = await self._respond(Request(scope, receive), request_id, place, start)
+            response = await self._respond(Request(scope, receive), request_id, call, start)
             status = response.status_code
             await response(scope, receive, send)
         finally:
-            place.leave()
+            call.let_go()
+            self._heard.pop(call, None)
             path = scope["path"] if scope["path"] in {*self._posts, *self._gets} else "none"
             self._metrics.request(path, status, time.monotonic() - start)
 
-    async def _respond(self, request: Request, request_id: str, place: Place, start: float) -> Response:
+    async def _respond(self, request: Request, request_id: str, call: Call, start: float) -> Response:
         """The answer to any request, or why there is none."""
         try:
-            return await self._route(request, place, start)
+            return await self._route(request, call, start)
         except Refusal as error:
             refusal = error
         except ClientGone:
@@ -179,7 +195,7 @@ class Server:
             await drain(request.receive, self._limits.drain_bytes)
         return _json(refusal.told(request_id).model_dump(), refusal.status, refusal.headers)
 
-    async def _route(self, request: Request, place: Place, start: float) -> Response:
+    async def _route(self, request: Request, call: Call, start: float) -> Response:
         check_caller(request.scope, self._names, self._key)
         path = request.scope["path"]
         method = "POST" if path in self._posts else "GET"
@@ -190,22 +206,24 @@ class Server:
             raise Refusal(405, "method", text, headers={"allow": method})
         if method == "GET":
             return self._gets[path]()
-        place.take(requests=1)
-        return _json(await self._work(request, place, start))
+        self._heard[call] = None
+        call.take(requests=1)
+        return _json(await self._work(request, call, start))
 
-    async def _work(self, request: Request, place: Place, start: float) -> dict[str, Any]:
+    async def _work(self, request: Request, call: Call, start: float) -> dict[str, Any]:
         model, answer = self._posts[request.scope["path"]]
-        limit = self._limits.timeout_s
-        body = await read_body(request, self._limits, place, max(0.0, start + limit - time.monotonic()))
-        call = Call(place, start + limit)
+        call.take(requests=-1, uploads=1)  # one that is slow to send its body is in nobody's way
+        body = await read_body(request, self._limits, call, max(0.0, call.deadline - time.monotonic()))
+        call.take(requests=1, uploads=-1)
         content_type = request.headers.get("content-type", "")
 
         def work() -> dict[str, Any]:
             asked = understand(body, content_type, model)
-            call.deadline = start + min(limit, asked.timeout_s or limit)
+            if asked.timeout_s is not None:
+                call.deadline = min(call.deadline, start + asked.timeout_s)
             return answer(asked, call)
 
-        working = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        working = asyncio.wrap_future(self._begin(call, work))
         working.add_done_callback(_heed)
         gone = asyncio.ensure_future(_gone(request))
         try:
@@ -221,10 +239,33 @@ class Server:
             with suppress(asyncio.CancelledError):
                 await gone
 
+    def _begin(self, call: Call, work: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
+        """Begins a request's work in a thread, which holds what the request holds until it ends."""
+
+        def ended(_: Future[dict[str, Any]]) -> None:
+            call.let_go()
+            del self._working[call]
+
+        working = self._threads.submit(work)
+        call.join()
+        self._working[call] = None
+        working.add_done_callback(ended)  # it comes before anybody is told the result
+        return working
+
+    def _lost(self) -> int:
+        """Places of requests that nobody sees to any more: none, unless there is a fault in here."""
+        return self.admission.lost(ChainMap(self._heard, self._working))
+
+    def _life(self) -> Response:
+        lives = self.batcher.lives()
+        return _json({"status": "ok" if lives else "broken"}, 200 if lives else 503)
+
     def _state(self, **more: Any) -> Response:
         """Whether it is as well to ask."""
         if self.admission.closed:
             status = "shutting down"
+        elif self._lost():
+            status = "losing places"
         elif not self.ready.is_set():
             status = "warming up"
         else:

@@ -6,99 +6,47 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
-from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from concurrent.futures import Future
+from typing import Any
 
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.judging.question import Question
-from earshot.listener import Listener, ask
+from earshot.listener import ask
 from earshot.predictions.judgement import Judgement
-from earshot.serve.refusals import Refusal, internal, late
-from earshot.types import Pair, Wanted
+from earshot.serve.engine import Engine, NoWorker, WorkerDied
+from earshot.serve.queueing import Hearing, Job, Kind, Queue
+from earshot.serve.refusals import Refusal, internal, no_worker
+from earshot.types import Wanted
 
 log = logging.getLogger("earshot.serve")
 
-Kind: TypeAlias = Literal["compare", "listen"]
-
-TURN: dict[Kind, int] = {"compare": 1, "listen": 8}
-"""Pieces that a client may have in a batch before the next one's turn. A comparison is one conversation; the traces of
-a listening are about one pair, whose images and prompt are computed once for those that go together."""
+_LOOK_S = 0.2
 READING_S = 0.025
 """How long a batch that is not full waits for requests that have been let in and are still read and decoded."""
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """Who is asked; `judge.RewardModel` is one. Named here so that a server around another needs no torch."""
-
-    @property
-    def listener(self) -> Listener | None: ...
-
-    @property
-    def samples(self) -> int: ...
-
-    def answer(self, questions: Sequence[Question], wanted: Wanted | None) -> list[Judgement]: ...
-
-
-def note_of(model: Engine) -> str | None:
-    """What to know of a model before its first verdict, if it says so (`RewardModel.note`)."""
-    note: str | None = getattr(model, "note", None)
-    return note
-
-
-class Hearing(NamedTuple):
-    """A trace that the listener is to read."""
-
-    pair: Pair
-    trace: str | None
-
-
-@dataclass
-class _Job:
-    """What one client asked for, piece by piece."""
-
-    kind: Kind
-    items: Sequence[Any]
-    deadline: float
-    future: Future[list[Any]] = field(default_factory=Future)
-    asked: int = 0
-    """How many pieces have gone to the model."""
-    results: dict[int, Any] = field(default_factory=dict)
-
-    def alive(self, now: float) -> bool:
-        if self.future.done():
-            return False
-        if now >= self.deadline:
-            self.fail(late())
-            return False
-        return True
-
-    def fail(self, error: Exception) -> None:
-        with suppress(InvalidStateError):  # the client may leave at the same moment
-            self.future.set_exception(error)
-
-    def got(self, index: int, result: Any) -> None:
-        self.results[index] = result
-        if len(self.results) == len(self.items):
-            with suppress(InvalidStateError):
-                self.future.set_result([self.results[k] for k in range(len(self.items))])
+DEADLY = 2
+"""A question is deadly when a process has died over it alone, and so many over it in a row."""
+_SUSPECTS = 4
+"""How many questions are asked together again over which one process has died; after another, each is asked alone."""
+_REMEMBERED = 1024  # deadly questions
 
 
 class Batcher:
-    """Puts the questions of all clients into batches, one turn of each client before the second of any.
+    """Puts the questions of all clients into batches: see `Queue` for whose turn it is.
 
-    A client that has left, or whose deadline has passed, is not asked for any more; what the model writes for it is cut
-    at the next token.
+    Where there are several batches at a time, one of them is never of long questions while short ones come. A client
+    that has left, or whose deadline has passed, is not asked for any more; what the model writes for it is cut at the
+    next token. What was asked when a process died is asked again, by a few and then alone; what is `DEADLY` is asked no
+    more.
 
     Args:
         model: Who answers.
-        batch: Pairs that are asked about together: so many comparisons, or `TURN` times as many traces.
-        at_once: How many batches the model may have at a time.
+        batch: See `Queue`.
+        tokens: Likewise.
+        at_once: How many batches the model may have at a time,
+        up: And how many it bears now, where some of its processes may have died.
         linger_s: How long a batch that is not full waits for more, so that clients that were answered together and
             ask again together meet again.
         let_in: How many requests are under way, those among them that have not asked yet; a batch waits for these
@@ -112,24 +60,28 @@ class Batcher:
         model: Engine,
         *,
         batch: int = 16,
+        tokens: int = 16 * 4096,
         at_once: int = 1,
+        up: Callable[[], int] | None = None,
         linger_s: float = 0.004,
         let_in: Callable[[], int] = lambda: 0,
         observe: Callable[[Kind, int, float], None] = lambda kind, n, seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model = model
-        self._size = batch
+        self._queue = Queue(batch, tokens)
+        self._up = up or (lambda: at_once)
         self._linger_s = linger_s
         self._let_in = let_in
         self._observe = observe
         self._clock = clock
         self._changed = threading.Condition()
-        self._jobs: deque[_Job] = deque()
-        self._in_hand: set[int] = set()
+        self._in_hand: set[Job] = set()
+        self._busy = self._long = 0  # batches that the model has, and those of long questions
         self._taken = 0  # batches
         self._stopped = False
         self._rate = 0.0  # pieces a second of one thread, lately
+        self._deadly: dict[str, None] = {}  # questions by their fingerprints
         self._threads = [
             threading.Thread(target=self._run, name=f"earshot-serve-batch-{k}", daemon=True) for k in range(at_once)
         ]
@@ -137,6 +89,10 @@ class Batcher:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    def lives(self) -> bool:
+        """Whether what is submitted will be asked: no thread has ended that was begun."""
+        return all(thread.is_alive() or thread.ident is None for thread in self._threads)
 
     def stop(self) -> None:
         """Ends the threads once what was submitted is answered."""
@@ -146,90 +102,88 @@ class Batcher:
         for thread in self._threads:
             thread.join()
 
-    def compare(self, questions: Sequence[Question], deadline: float) -> Future[list[Judgement]]:
+    def compare(self, questions: Sequence[Question], deadline: float, client: str = "") -> Future[list[Judgement]]:
         """The answers to questions, when they are there; cancel the future to take them back."""
-        return self._submit(_Job("compare", questions, deadline))
+        return self._submit(Job("compare", questions, deadline, client))
 
-    def listen(self, hearings: Sequence[Hearing], deadline: float) -> Future[list[float]]:
+    def listen(self, hearings: Sequence[Hearing], deadline: float, client: str = "") -> Future[list[float]]:
         """The listener's probabilities of the first image."""
-        return self._submit(_Job("listen", hearings, deadline))
+        return self._submit(Job("listen", hearings, deadline, client))
 
     def waiting(self) -> int:
         """Questions that are not with the model yet."""
         with self._changed:
-            return sum(len(job.items) - job.asked for job in self._jobs if not job.future.done())
+            return self._queue.waiting(self._clock())
 
     def retry_after_s(self) -> int:
         """When what waits now will have been answered, in [1, 60]."""
         rate = self._rate * len(self._threads)
         return min(60, max(1, math.ceil(self.waiting() / rate))) if rate else 1
 
-    def _submit(self, job: _Job) -> Future[list[Any]]:
+    def _submit(self, job: Job) -> Future[list[Any]]:
+        if self._deadly and any(_fingerprint(item) in self._deadly for item in job.items):
+            job.fail(_refused())
+            return job.future
         if not job.items:
             job.future.set_result([])
             return job.future
         with self._changed:
-            self._jobs.append(job)
+            self._queue.add(job, self._clock())
             self._changed.notify_all()
         return job.future
 
     def _run(self) -> None:
         while taken := self._take():
-            kind, pieces = taken
-            if not pieces:
-                continue
+            kind, long, pieces = taken
             start = self._clock()
             self._answer(kind, pieces)
             seconds = max(self._clock() - start, 1e-9)
             with self._changed:
-                self._in_hand -= {id(job) for job, _ in pieces}
+                self._busy -= 1
+                self._long -= long
+                self._in_hand -= {job for job, _ in pieces}
                 self._rate = 0.8 * (self._rate or len(pieces) / seconds) + 0.2 * len(pieces) / seconds
+                self._changed.notify_all()
             self._observe(kind, len(pieces), seconds)
 
-    def _take(self) -> tuple[Kind, list[tuple[_Job, int]]] | None:
-        """The next batch, all of one kind; None when there will be no more."""
+    def _take(self) -> tuple[Kind, bool, list[tuple[Job, int]]] | None:
+        """The next batch; None when there will be no more for this thread."""
         with self._changed:
-            while not self._living():
-                if self._stopped:
+            start, taken = self._clock(), self._taken
+            while True:
+                n = self._open()
+                if not n and self._stopped:
                     return None
-                self._changed.wait()
-            start, most = self._clock(), self._size * TURN[self._jobs[0].kind]
-            taken = self._taken
-            while 0 < self._living() < most and not self._stopped:
-                if taken != self._taken:  # what it had waited for went with another thread's batch
+                if not n or taken != self._taken:  # what it had waited for went with another thread's batch
                     start, taken = self._clock(), self._taken
-                heard_of = self._in_hand.union(map(id, self._jobs))
-                most_s = READING_S if self._let_in() > len(heard_of) else self._linger_s
-                if (left := start + most_s - self._clock()) <= 0:
+                if not n:
+                    self._changed.wait(_LOOK_S if self._queue.jobs() else None)  # a process may come up meanwhile
+                    start = self._clock()
+                    continue
+                most_s = READING_S if self._let_in() > len(self._in_hand | self._queue.jobs()) else self._linger_s
+                left = start + most_s - self._clock()
+                if self._stopped or left <= 0 or n >= self._queue.room():
                     break
                 self._changed.wait(min(left, self._linger_s))
-            if not self._living():  # all of them left meanwhile, or another thread has them
-                return "compare", []
-            kind = self._jobs[0].kind
-            others = [job for job in self._jobs if job.kind != kind]
-            mine = deque(enumerate(job for job in self._jobs if job.kind == kind))
-            pieces: list[tuple[int, _Job, int]] = []
-            while mine and len(pieces) < self._size * TURN[kind]:
-                place, job = mine.popleft()
-                turn = range(job.asked, min(job.asked + TURN[kind], len(job.items)))
-                pieces += [(place, job, index) for index in turn]
-                job.asked = turn.stop
-                if job.asked < len(job.items):
-                    mine.append((place, job))
-            self._jobs = deque([*others, *(job for _, job in mine)])
-            self._in_hand |= {id(job) for _, job, _ in pieces}
+            kind, long, pieces = self._queue.take(short=self._short())
+            self._busy += 1
+            self._long += long
+            self._in_hand |= {job for job, _ in pieces}
             self._taken += 1
-            pieces.sort(key=itemgetter(0))  # what is about one pair stands together
-            return kind, [(job, index) for _, job, index in pieces]
+            return kind, long, pieces
 
-    def _living(self) -> int:
-        """Drops the jobs that nobody waits for, and counts the questions of the others."""
-        now = self._clock()
-        self._jobs = deque(job for job in self._jobs if job.alive(now))
-        return sum(len(job.items) - job.asked for job in self._jobs)
+    def _short(self) -> bool:
+        """Whether a further batch is to be of short questions: as many as may be have long ones."""
+        return 0 < len(self._threads) - 1 <= self._long
 
-    def _answer(self, kind: Kind, pieces: Sequence[tuple[_Job, int]]) -> None:
-        """Asks together, and where that fails each alone, so that one client's question fails no other's."""
+    def _open(self) -> int:
+        """How many questions wait that a further batch may have."""
+        if self._busy >= max(1, self._up()):
+            return 0
+        return self._queue.waiting(self._clock(), short=self._short())
+
+    def _answer(self, kind: Kind, pieces: Sequence[tuple[Job, int]]) -> None:
+        """Asks together; where that fails, all but one that fails alone are to be asked again."""
         now = self._clock()
         pieces = [(job, index) for job, index in pieces if job.alive(now)]
         if not pieces:
@@ -239,28 +193,58 @@ class Batcher:
                 kind, [job.items[index] for job, index in pieces], lambda k: pieces[k][0].alive(self._clock())
             )
         except Exception as error:  # whatever a model may raise: the thread must live on
-            if len(pieces) == 1:
-                pieces[0][0].fail(_told(error))
-            else:
-                for piece in pieces:
-                    self._answer(kind, [piece])
+            self._failed(kind, pieces, error)
             return
         for (job, index), result in zip(pieces, results, strict=True):
-            job.got(index, result)
+            if isinstance(result, InputError):  # such as a prompt that is longer than the model's context
+                job.fail(Refusal(422, "invalid_request", str(result)))
+            else:
+                job.got(index, result)
+
+    def _failed(self, kind: Kind, pieces: Sequence[tuple[Job, int]], error: Exception) -> None:
+        """One client's question fails no other's."""
+        together, alone = 1, len(pieces) == 1
+        if isinstance(error, WorkerDied):
+            for job, index in pieces:
+                job.deaths[index] += 1
+            deaths = max(job.deaths[index] for job, index in pieces)
+            together, alone = _SUSPECTS if deaths == 1 else 1, alone and deaths >= DEADLY
+        if alone or isinstance(error, NoWorker):
+            for job, index in pieces:
+                job.fail(self._told(error, job.items[index]))
+            return
+        with self._changed:
+            self._queue.again(kind, [pieces[k : k + together] for k in range(0, len(pieces), together)])
 
     def _ask(self, kind: Kind, items: Sequence[Any], wanted: Wanted) -> Sequence[Any]:
         if kind == "compare":
-            return self._model.answer(items, wanted)
+            return self._model.try_answer(items, wanted)
         assert self._model.listener is not None
         p = ask(self._model.listener, [hearing.pair for hearing in items], [hearing.trace for hearing in items])
         return list(p.tolist())
 
+    def _told(self, error: Exception, item: Question | Hearing) -> Refusal:
+        """What the client is told of a question's failure."""
+        if isinstance(error, WorkerDied):
+            log.error("a question is deadly", exc_info=error)
+            with self._changed:
+                self._deadly = dict.fromkeys([*self._deadly, _fingerprint(item)][-_REMEMBERED:])
+            return _refused()
+        if isinstance(error, NoWorker):
+            log.error("nobody answers", exc_info=error)
+            return no_worker()
+        if isinstance(error, ListenerUnavailable):
+            log.warning("the listener broke", exc_info=error)
+            return Refusal(503, "listener_unavailable", "the listener gave no answer", headers={"retry-after": "5"})
+        log.error("the model failed", exc_info=error)
+        return internal()
 
-def _told(error: Exception) -> Refusal:
-    if isinstance(error, ListenerUnavailable):
-        log.warning("the listener broke", exc_info=error)
-        return Refusal(503, "listener_unavailable", "the listener gave no answer", headers={"retry-after": "5"})
-    if isinstance(error, InputError):  # such as a prompt that is longer than the model's context
-        return Refusal(422, "invalid_request", str(error))
-    log.error("the model failed", exc_info=error)
-    return internal()
+
+def _fingerprint(item: Question | Hearing) -> str:
+    """Of prompt, pixels and seed, or trace."""
+    return item.pair.id if isinstance(item, Question) else f"{item.pair.id} {item.trace}"
+
+
+def _refused() -> Refusal:
+    text = "processes with the model have died over this question alone, so that it is asked no more; ask another"
+    return Refusal(422, "deadly_question", text)

@@ -15,16 +15,21 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from starlette.requests import Request
 
 from earshot.errors import ImageError
-from earshot.image_sizes import Refused
-from earshot.images import SUFFIXES, read_header
-from earshot.judging.pictures import Picture, take_picture
-from earshot.serve.admission import Limits, Place
-from earshot.serve.refusals import ClientGone, Refusal
+from earshot.images import SUFFIXES, ImageLimits, read_header
+from earshot.judging.pictures import Picture
+from earshot.serve.admission import Limits
+from earshot.serve.calls import Call
+from earshot.serve.decoding import Decode, decode_here, why_refused
+from earshot.serve.engine import NoWorker
+from earshot.serve.refusals import ClientGone, Refusal, no_worker
 from earshot.serve.requests import Body
 from earshot.web import Receive
 
 B = TypeVar("B", bound=Body)
 
+_BODY_S = 10.0
+"""How long a body may take, and a second more for each `_BYTES_PER_S`."""
+_BYTES_PER_S = 2**14
 _MAX_PARTS = 1024
 _FORM = {
     "MAX_HEADER_COUNT": 8,  # of a part
@@ -36,7 +41,7 @@ _LISTS = frozenset({"images", "references", "traces"})
 _DATA = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)  # whatever type it claims: the bytes tell
 
 
-async def read_body(request: Request, limits: Limits, place: Place, timeout_s: float) -> bytes:
+async def read_body(request: Request, limits: Limits, call: Call, timeout_s: float) -> bytes:
     """The body, given up as soon as it is too large.
 
     Raises:
@@ -51,10 +56,11 @@ async def read_body(request: Request, limits: Limits, place: Place, timeout_s: f
     length = request.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > limits.body_bytes):
         raise too_large
-    chunks, total = [], 0
+    chunks, total, start = [], 0, asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(None) as until:
             while True:
+                until.reschedule(start + min(timeout_s, _BODY_S + total / _BYTES_PER_S))
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGone
@@ -62,7 +68,7 @@ async def read_body(request: Request, limits: Limits, place: Place, timeout_s: f
                 total += len(chunk)
                 if total > limits.body_bytes:
                     raise too_large
-                place.take(bytes=len(chunk))
+                call.take(bytes=len(chunk))
                 chunks.append(chunk)
                 if not message.get("more_body", False):
                     return b"".join(chunks)
@@ -167,35 +173,47 @@ def check_prompt(prompt: str, limits: Limits) -> str:
     return check_text(prompt, limits, "prompt")
 
 
-def decode_images(sources: list[tuple[str, str | bytes]], limits: Limits, place: Place) -> list[Picture]:
+def decode_images(
+    sources: list[tuple[str, str | bytes]], limits: Limits, call: Call, decode: Decode = decode_here
+) -> list[Picture]:
     """Images by the names of their fields, decoded once all of them have been found to be within the limits.
 
     Raises:
-        Refusal: One is no image, or there are too many, or there is no room for them.
+        Refusal: One is no image, or there are too many, or there is no room or no time for them.
     """
     if len(sources) > limits.images:
         raise Refusal(413, "too_many_images", f"the request has more than {limits.images} images; send fewer at once")
-    place.take(images=len(sources))
+    call.take(images=len(sources))
     files = [(name, _file(name, source, limits)) for name, source in sources]
+    headers = []
+    for name, data in files:
+        try:
+            headers.append(read_header(data, limits=limits.image, where=name))
+        except ImageError as error:
+            raise _refused(name, why_refused(error), limits.image) from None
+        call.take(pixels=headers[-1].width_px * headers[-1].height_px)
     pictures = []
-    try:
-        for name, data in files:
-            header = read_header(data, limits=limits.image, where=name)
-            place.take(pixels=header.width_px * header.height_px)
-        for name, data in files:
-            pictures.append(take_picture(data, argument=name, limits=limits.image))
-    except ImageError as error:
-        # In our own words, or in none: what a decoder says may hold addresses.
-        found = str(error.__cause__) if isinstance(error.__cause__, Refused) else "cannot be decoded; save it again"
-        most = limits.image
-        raise Refusal(
-            422,
-            "image_refused",
-            f"this image {found} (taken: {', '.join(SUFFIXES)} files with one picture of at most {most.area} and "
-            f"{_mebibytes(most.max_bytes)}, no side more than {most.max_aspect:g} times the other)",
-            param=name,
-        ) from None
+    for (name, data), header in zip(files, headers, strict=True):
+        call.check()
+        try:
+            told = decode(data, header, limits.image, call.wanted)
+        except NoWorker:
+            call.check()  # nobody waits any more
+            raise no_worker() from None
+        if isinstance(told, str):
+            raise _refused(name, told, limits.image)
+        pictures.append(told)
     return pictures
+
+
+def _refused(name: str, why: str, most: ImageLimits) -> Refusal:
+    return Refusal(
+        422,
+        "image_refused",
+        f"this image {why} (taken: {', '.join(SUFFIXES)} files with one picture of at most {most.area} and "
+        f"{_mebibytes(most.max_bytes)}, no side more than {most.max_aspect:g} times the other)",
+        param=name,
+    )
 
 
 def _mebibytes(n: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 
@@ -16,7 +17,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 class Metrics:
     """Counters of one server; routes are told by their pattern, so that no client can make up new ones."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, lost: Callable[[], int], alive: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "earshot_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
@@ -35,6 +36,13 @@ class Metrics:
         under_way = Gauge("earshot_under_way", "What was let in.", ["quantity"], registry=self._registry)
         for name in admission.now._fields:
             under_way.labels(name).set_function(partial(attrgetter(f"now.{name}"), admission))
+        places = [
+            ("in_use", "Requests that hold something of the server.", lambda: len(admission.held)),
+            ("lost", "Those of them that nobody sees to any more: 0, or there is a fault.", lost),
+        ]
+        for name, text, count in places:
+            Gauge(f"earshot_places_{name}", text, registry=self._registry).set_function(count)
+        Gauge("earshot_requests_alive", "Requests that somebody sees to.", registry=self._registry).set_function(alive)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """A request has been answered; status 0 is a client that left."""

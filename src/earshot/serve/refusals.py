@@ -74,3 +74,9 @@ def late() -> Refusal:
 def internal() -> Refusal:
     """Our fault; the log has it under the request's id."""
     return Refusal(500, "internal", "the server failed; its log has the cause under this request_id")
+
+
+def no_worker() -> Refusal:
+    """Processes have died, and others are not there yet."""
+    text = "no process is there to ask; try again later"
+    return Refusal(503, "no_worker", text, headers={"retry-after": "5"})

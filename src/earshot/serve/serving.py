@@ -13,6 +13,7 @@ import uvicorn
 
 from earshot.errors import EarshotError, InputError
 from earshot.serve.app import Server
+from earshot.serve.connections import IDLE_S, connections
 from earshot.serve.refusals import ClientGone, Refusal
 from earshot.web import address_of
 
@@ -70,7 +71,8 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
                 proxy_headers=False,
                 lifespan="off",
                 ws="none",
-                timeout_keep_alive=30,
+                http=connections(server.answered_s),
+                timeout_keep_alive=int(IDLE_S),
                 timeout_graceful_shutdown=5,
                 h11_max_incomplete_event_size=64 * 1024,
             )

@@ -8,6 +8,7 @@ Nothing here knows of a trainer.
 """
 
 from earshot.vlm.prefix.encode import Continued, Prefix, continued, encode_prefix, suffix_logits
+from earshot.vlm.prefix.ending import Unwanted, while_wanted
 from earshot.vlm.prefix.forms import Form
 from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, Logps, logps_of_rows, shared_logps
 from earshot.vlm.prefix.sampling import Sampling, sample
@@ -19,10 +20,12 @@ __all__ = [
     "Logps",
     "Prefix",
     "Sampling",
+    "Unwanted",
     "continued",
     "encode_prefix",
     "logps_of_rows",
     "sample",
     "shared_logps",
     "suffix_logits",
+    "while_wanted",
 ]
