@@ -12,6 +12,8 @@ from earshot.lab.experiment.config import ExperimentConfig
 from earshot.lab.experiment.hashing import Hashes
 from earshot.lab.experiment.plan import config_inputs, expand, merged, model_source, models_of, recipe, run_of
 from earshot.lab.experiment.running import Experiment
+from earshot.train.dry_run import dry_run
+from earshot.train.grpo import train_grpo
 from tests.lab.experiment.made_up import plan_of, plan_tree
 
 PLANS = sorted((Path(__file__).resolve().parents[3] / "configs" / "experiments").glob("*.yaml"))
@@ -143,6 +145,29 @@ def test_a_plan_that_ships_can_be_expanded_and_says_how_it_is_run(file: Path) ->
     runs = expand(plan)
     assert [run.key for run in runs] == [(arm, seed) for arm in plan.arms for seed in plan.seeds_of(arm)]
     assert plan.primary or file.stem == "quickstart", "endpoints are chosen before the results"
+
+
+REAL = next(file for file in PLANS if file.stem == "real-weights")
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        pytest.param(name, marks=() if name == "speaker" else pytest.mark.slow)
+        for name, spec in load_config(ExperimentConfig, REAL).arms.items()
+        if spec.kind == "grpo"
+    ],
+)
+def test_every_arm_for_real_weights_does_its_first_step(
+    arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = run_of(load_config(ExperimentConfig, REAL), arm, 0).config
+    assert isinstance(config, GrpoConfig)
+    done = dry_run(config, train_grpo)
+    assert done.metrics["step"] == 1 and done.metrics["grad_norm"] > 0
+    assert set(done.missing) <= {"Qwen/Qwen2.5-VL-7B-Instruct", "sets/mine/train"}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_recipe_is_the_same_in_another_folder_and_with_other_arms(tree: dict[str, Any], tmp_path: Path) -> None:
