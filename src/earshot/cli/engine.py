@@ -13,6 +13,7 @@ from earshot.cli.reward_model import ModelOptions
 if TYPE_CHECKING:
     from earshot.judging.model import RewardModel
     from earshot.judging.parts import Engine
+    from earshot.judging.served import Client
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ class EngineOptions:
             yield opened, opened.settings
 
 
-def _load_on(asked: ModelOptions, how: Mapping[str, Any], device: Any) -> "tuple[RewardModel, Mapping[str, Any]]":
+def _load_on(
+    asked: ModelOptions, how: Mapping[str, Any], device: Any
+) -> "tuple[RewardModel | Client, Mapping[str, Any]]":
     """The model on a device, and what its numbers depend on."""
     model = replace(asked, device=device).load_aloud(**how)
     from earshot.judging.model import describe

@@ -14,6 +14,7 @@ from earshot.errors import InputError
 
 if TYPE_CHECKING:
     from earshot.judging.model import RewardModel
+    from earshot.judging.served import Client
     from earshot.listener.spec import ListenerSpec
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling.")]
@@ -54,7 +55,10 @@ class ModelOptions:
 
     model: Annotated[
         str,
-        typer.Option("--model", help="The reasoner: a model folder, a hub id, world:reasoner, or http://HOST/v1#NAME."),
+        typer.Option(
+            "--model",
+            help="A model folder, a hub id, world:reasoner, http://HOST/v1#NAME, or http://HOST:PORT of a server.",
+        ),
     ]
     listener: Annotated[
         list[str] | None,
@@ -114,11 +118,31 @@ class ModelOptions:
             | {"listener": named, "checker": self.checker or (), "batch_size": batch_size, "lenient": lenient}
         )
 
-    def load_aloud(self, **how: Any) -> "RewardModel":
-        """The model, with a line about it on stderr where there is something to know before its first verdict."""
+    def load_aloud(self, **how: Any) -> "RewardModel | Client":
+        """The model, or a server's; with a line on stderr where there is something to know before its first verdict."""
+        from earshot.judging.served import Client, is_served
+
+        if is_served(self.model):
+            self._leave_to_server()
+            return Client(self.model)
         model = self.load(**how)
         tell_note(model.note)
         return model
+
+    def _leave_to_server(self) -> None:
+        """Sees that nothing is asked for that a server decides.
+
+        Raises:
+            InputError: Something is.
+        """
+        for option in fields(self):
+            # Which device a job's workers have is no wish of the user's.
+            if option.name not in ("model", "device") and getattr(self, option.name) != option.default:
+                name = option.name.replace("_", "-")
+                raise InputError(
+                    f"--{name} is for models that are loaded here, and {self.model} has its own; give it to 'earshot "
+                    "serve'"
+                )
 
     def from_anywhere(self) -> "ModelOptions":
         """The same for a process that works in another folder: the models' folders by their absolute paths."""

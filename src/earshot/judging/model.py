@@ -9,13 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from PIL.Image import Image
-
 from earshot.errors import InputError, ListenerUnavailable, PromptTooLong
 from earshot.images import ImageBackend, Sight
-from earshot.judging.pictures import PictureLike, take_picture
-from earshot.judging.question import Question, check_prompt, check_seed
-from earshot.judging.ranking import ImageRanking, rank_images, score_images
+from earshot.judging.asking import Asked
+from earshot.judging.question import Question
+from earshot.judging.served import Client
 from earshot.listener import Listener, ask
 from earshot.listener.build import Loaded, build_checker, build_listener, describe_checker, describe_listener, look
 from earshot.listener.claims import ClaimListener
@@ -44,7 +42,7 @@ class Judges(Protocol):
 
 
 @dataclass(frozen=True)
-class RewardModel:
+class RewardModel(Asked):
     """Says which of two images people prefer for a prompt, ranks several, and scores them.
 
     The same pictures, prompt and seed give the same numbers, whatever the images are called or stored as, in whatever
@@ -90,107 +88,6 @@ class RewardModel:
         names, pictures = " and ".join(self.taught_on), " and ".join(sorted(set(self.taught_on.values())))
         nothing = "of photographs and art the verdicts mean nothing (docs/models.md names models for those)"
         return f"{names}: taught on {pictures} alone; {nothing}"
-
-    def compare(self, prompt: str, first: PictureLike, second: PictureLike, *, seed: int = 0) -> Judgement:
-        """Which of two images people prefer for a prompt, judged in both orders.
-
-        Args:
-            prompt: What the images were made from.
-            first: An image: a path, bytes, a Pillow image or a uint8 array (height, width, 3).
-            second: The other. The same picture twice is one half, without a side, and nobody is asked.
-            seed: Of the sampling.
-
-        Raises:
-            InputError: The prompt is no text, or longer than the model's context.
-            ImageError: An image is refused; the message says which.
-            ListenerUnavailable: A listener broke.
-        """
-        question = self.question(prompt=prompt, first=first, second=second, seed=seed)
-        one, two = question.pair.first, question.pair.second
-        assert isinstance(one, Image) and isinstance(two, Image)
-        return replace(self.answer([question])[0], pictures=(two, one) if question.turned else (one, two))
-
-    def rank(self, prompt: str, images: Sequence[PictureLike], *, seed: int = 0) -> ImageRanking:
-        """Ranks images of one prompt, 1 for the best, with Bradley–Terry strengths.
-
-        Up to eight images meet each other once; more play Swiss rounds of at most n⌈log2 n⌉ comparisons in all.
-
-        Args:
-            prompt: What the images were made from.
-            images: Two or more. Equal pictures share a rank.
-            seed: Of the sampling and of the schedule.
-
-        Raises:
-            InputError: There are fewer than two images, or the prompt is no text, or too long.
-            ImageError: An image is refused; the message says which, as `images[3]`.
-            ListenerUnavailable: The listener broke.
-        """
-        if len(images) < 2:
-            raise InputError(f"images: {len(images)} given, expected at least 2: a rank is a place among others")
-        check_prompt(prompt)
-        check_seed(seed)
-        pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
-        ranking = rank_images(prompt, pictures, self.answer, seed=seed)
-        return replace(ranking, pictures=tuple(picture.image for picture in pictures))
-
-    def score(
-        self,
-        prompt: str,
-        images: Sequence[PictureLike],
-        *,
-        references: Sequence[PictureLike] | None = None,
-        seed: int = 0,
-    ) -> list[float | None]:
-        """A number for each image, higher for what people prefer.
-
-        Without references the images are scored against each other: Bradley–Terry log-odds against the average of the
-        list, as `rank` finds them, which mean nothing outside it. With references each image is compared with each of
-        them, and its score is the mean probability of being preferred, in [0, 1]; scores of different calls with the
-        same references can be compared.
-
-        Args:
-            prompt: What the images were made from.
-            images: Two or more, or any number with references.
-            references: Images of the same prompt to measure by.
-            seed: Of the sampling.
-
-        Returns:
-            None for an image of which no comparison came out.
-
-        Raises:
-            InputError: There is one image and no reference: this model compares, and knows no absolute scale.
-            ImageError: An image is refused.
-            ListenerUnavailable: The listener broke.
-        """
-        if references is None:
-            if len(images) == 1:
-                raise InputError(
-                    "images: 1 given without references; this model compares images and has no absolute scale, so give "
-                    "at least 2 images of the prompt, or references=[...] to measure by, as in ImageRewardStyle(model, "
-                    "references=[...])"
-                )
-            return [image.strength.value for image in self.rank(prompt=prompt, images=images, seed=seed).images]
-        if not references:
-            raise InputError("references: none given, expected at least 1 image of the prompt")
-        mine = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
-        theirs = [take_picture(x, argument=f"references[{k}]") for k, x in enumerate(references)]
-        return score_images(prompt, mine, theirs, self.answer, seed=seed)
-
-    def question(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Question:
-        """A question that has been checked and decoded, for `answer`; no model is asked yet.
-
-        Args:
-            prompt: What the images were made from.
-            first: An image, as for `compare`.
-            second: The other.
-            seed: Of the sampling.
-
-        Raises:
-            InputError: The prompt is no text.
-            ImageError: An image is refused; the message says which.
-        """
-        one = take_picture(first, argument="first")
-        return Question.of(prompt, one, take_picture(second, argument="second"), seed)
 
     def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         """Judges questions together; they may differ in their seeds.
@@ -415,9 +312,8 @@ def _at_address(text: str) -> ListenerSpec:
     spec = parse_listener(text)
     if not parse_address("+".join(spec.sources)).chat:
         raise InputError(
-            f"{text}: is no reasoner that can be loaded, expected http://HOST:PORT/v1#NAME of a chat server; if an "
-            "'earshot serve' is there, it judges by itself and is asked over HTTP: POST /v1/compare, with code to copy "
-            "at /docs (docs/serve.md)"
+            f"{text}: is no reasoner that can be loaded, expected http://HOST:PORT/v1#NAME of a chat server; an "
+            "'earshot serve' judges by itself, and is asked by earshot.Client, or compare, rank and judge with --model"
         )
     options = {key: getattr(spec, key) for key in OF_A_SERVER}
     if spec.key_env == ListenerSpec.key_env:
@@ -457,11 +353,13 @@ def _listeners(
     return found
 
 
-def describe(model: RewardModel) -> dict[str, Any]:
+def describe(model: RewardModel | Client) -> dict[str, Any]:
     """What a model's numbers depend on, besides pictures, prompt and seed: for the record of a job.
 
     Models are named, not placed: no path is in it. Hashing the weights of a large model takes some seconds.
     """
+    if isinstance(model, Client):
+        return {"model": {"name": "earshot serve", "version": model.version}}
     reasoner = model.reasoner
     told: dict[str, Any] = {"samples": model.samples, "redaction": model.redaction, "decide": model.decide}
     if isinstance(reasoner, Reasoner):

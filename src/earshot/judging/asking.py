@@ -1,0 +1,124 @@
+"""What a reward model is asked, wherever it is: comparing two pictures, ranking several, scoring them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from PIL.Image import Image
+
+from earshot.errors import InputError
+from earshot.judging.pictures import PictureLike, take_picture
+from earshot.judging.question import Question, check_prompt, check_seed
+from earshot.judging.ranking import ImageRanking, rank_images, score_images
+from earshot.predictions.judgement import Judgement
+
+
+class Asked(Protocol):
+    """Whoever answers questions can be asked in all these ways: a model that is loaded, or one that a server has."""
+
+    def answer(self, questions: Sequence[Question]) -> list[Judgement]:
+        """Judges questions together; they may differ in their seeds."""
+        ...
+
+    def compare(self, prompt: str, first: PictureLike, second: PictureLike, *, seed: int = 0) -> Judgement:
+        """Which of two images people prefer for a prompt, judged in both orders.
+
+        Args:
+            prompt: What the images were made from.
+            first: An image: a path, bytes, a Pillow image or a uint8 array (height, width, 3).
+            second: The other. The same picture twice is one half, without a side, and nobody is asked.
+            seed: Of the sampling.
+
+        Raises:
+            InputError: The prompt is no text, or longer than the model's context.
+            ImageError: An image is refused; the message says which.
+            ListenerUnavailable: A listener broke.
+        """
+        question = self.question(prompt=prompt, first=first, second=second, seed=seed)
+        one, two = question.pair.first, question.pair.second
+        assert isinstance(one, Image) and isinstance(two, Image)
+        return replace(self.answer([question])[0], pictures=(two, one) if question.turned else (one, two))
+
+    def rank(self, prompt: str, images: Sequence[PictureLike], *, seed: int = 0) -> ImageRanking:
+        """Ranks images of one prompt, 1 for the best, with Bradley–Terry strengths.
+
+        Up to eight images meet each other once; more play Swiss rounds of at most n⌈log2 n⌉ comparisons in all.
+
+        Args:
+            prompt: What the images were made from.
+            images: Two or more. Equal pictures share a rank.
+            seed: Of the sampling and of the schedule.
+
+        Raises:
+            InputError: There are fewer than two images, or the prompt is no text, or too long.
+            ImageError: An image is refused; the message says which, as `images[3]`.
+            ListenerUnavailable: The listener broke.
+        """
+        if len(images) < 2:
+            raise InputError(f"images: {len(images)} given, expected at least 2: a rank is a place among others")
+        check_prompt(prompt)
+        check_seed(seed)
+        pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
+        ranking = rank_images(prompt, pictures, self.answer, seed=seed)
+        return replace(ranking, pictures=tuple(picture.image for picture in pictures))
+
+    def score(
+        self,
+        prompt: str,
+        images: Sequence[PictureLike],
+        *,
+        references: Sequence[PictureLike] | None = None,
+        seed: int = 0,
+    ) -> list[float | None]:
+        """A number for each image, higher for what people prefer.
+
+        Without references the images are scored against each other: Bradley–Terry log-odds against the average of the
+        list, as `rank` finds them, which mean nothing outside it. With references each image is compared with each of
+        them, and its score is the mean probability of being preferred, in [0, 1]; scores of different calls with the
+        same references can be compared.
+
+        Args:
+            prompt: What the images were made from.
+            images: Two or more, or any number with references.
+            references: Images of the same prompt to measure by.
+            seed: Of the sampling.
+
+        Returns:
+            None for an image of which no comparison came out.
+
+        Raises:
+            InputError: There is one image and no reference: this model compares, and knows no absolute scale.
+            ImageError: An image is refused.
+            ListenerUnavailable: The listener broke.
+        """
+        if references is None:
+            if len(images) == 1:
+                raise InputError(
+                    "images: 1 given without references; this model compares images and has no absolute scale, so give "
+                    "at least 2 images of the prompt, or references=[...] to measure by, as in ImageRewardStyle(model, "
+                    "references=[...])"
+                )
+            return [image.strength.value for image in self.rank(prompt=prompt, images=images, seed=seed).images]
+        if not references:
+            raise InputError("references: none given, expected at least 1 image of the prompt")
+        mine = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
+        theirs = [take_picture(x, argument=f"references[{k}]") for k, x in enumerate(references)]
+        return score_images(prompt, mine, theirs, self.answer, seed=seed)
+
+    def question(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Question:
+        """A question that has been checked and decoded, for `answer`; no model is asked yet.
+
+        Args:
+            prompt: What the images were made from.
+            first: An image, as for `compare`.
+            second: The other.
+            seed: Of the sampling.
+
+        Raises:
+            InputError: The prompt is no text.
+            ImageError: An image is refused; the message says which.
+        """
+        one = take_picture(first, argument="first")
+        return Question.of(prompt, one, take_picture(second, argument="second"), seed)
