@@ -3,10 +3,11 @@
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-# Further words for pip, such as another index; for pytest; for the quickstart.
+# Further words for pip, such as another index; for pytest; for the quickstart; for the soak.
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 QUICKSTART_ARGS ?=
+SOAK_ARGS ?=
 # The finished quickstart of which the pictures of docs/gallery.md are taken.
 GALLERY_RUN ?= runs/quickstart
 # Test files that run at a time, each with one thread of its own.
@@ -23,7 +24,7 @@ DOCS := build/docs-env
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart install test test-torchvision slow ways kill malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
+.PHONY: help quickstart install test test-torchvision slow ways kill soak malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
@@ -35,6 +36,7 @@ help:
 	@echo 'make slow         the slow tests'
 	@echo 'make ways         every command of the README as it is written, with the wheel alone in a fresh environment'
 	@echo 'make kill         commands killed at 300 random moments end as if they had been left alone (half an hour)'
+	@echo 'make soak         a server under four times its load, most of it hostile, with kills (SOAK_ARGS="--seconds 21600")'
 	@echo 'make malformed    3,600 whole, cut and damaged pictures and bombs: what is read, refused, and at what cost'
 	@echo 'make conformance  every model family that the tests build against stock transformers, also in training'
 	@echo 'make conformance-table'
@@ -69,6 +71,9 @@ ways: $(VENV)/.installed-test
 
 kill: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills
+
+soak: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 malformed: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.malformed_pictures

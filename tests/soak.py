@@ -227,6 +227,12 @@ def attack(address: str, source: str, per_s: float, seed: int, stop: Any) -> Non
     Hostile(address, source, seed).run(per_s, stop)
 
 
+def rss_mib(process: psutil.Process) -> int:
+    with suppress(psutil.Error):  # it may just have died
+        return int(process.memory_info().rss // 2**20)
+    return 0
+
+
 @dataclass
 class Watch:
     """What is seen of the server from outside, and who dies of it."""
@@ -241,7 +247,7 @@ class Watch:
     def sample(self, start: float) -> dict[str, Any]:
         """A line of figures."""
         processes = [self.server, *self.server.children()]
-        told = {"s": round(time.monotonic() - start), "readyz": "-"}
+        told: dict[str, Any] = {"s": round(time.monotonic() - start), "readyz": "-"}
         with suppress(OSError, http.client.HTTPException):
             told["readyz"] = str(get(self.address, "/readyz")[0])
             seen = metrics(self.address)
@@ -249,8 +255,7 @@ class Watch:
                 told[name] = seen[f"earshot_{name}"]
         told["descriptors"] = self.server.num_fds()
         told["processes"] = len(processes)
-        with suppress(psutil.Error):
-            told["rss_mib"] = [one.memory_info().rss // 2**20 for one in processes]
+        told["rss_mib"] = [rss_mib(one) for one in processes]
         print(told, flush=True)
         self.samples.append(told)
         return told

@@ -32,7 +32,7 @@ def queue(*jobs: Job, batch: int = 4, tokens: int = 4096) -> Queue:
 def batches(queue: Queue, **how: Any) -> list[list[str]]:
     found = []
     while queue.waiting(0.0, **how):
-        found.append([one.items[k].pair.prompt.strip() for one, k in queue.take(**how)[2]])
+        found.append([one.items[k].pair.prompt.strip() for one, k in queue.take(**how).pieces])
     return found
 
 
@@ -46,16 +46,16 @@ def test_tokens_are_bytes_of_text_and_a_kibi_of_pixels() -> None:
 
 def test_a_short_question_is_asked_next_however_many_long_ones_wait_of_the_same_client() -> None:
     waiting = queue(*(job(f"long{k}.", 4000) for k in range(10)))
-    assert waiting.take()[2][0][0].tokens == 4000
+    assert waiting.take().pieces[0][0].tokens == 4000
     waiting.add(job("short"), 0.0)
     assert batches(waiting)[0] == ["short0"]
 
 
 def test_a_client_with_one_question_does_not_wait_for_another_with_many() -> None:
     waiting = queue(job("a", client="a", n=20))
-    assert [len(waiting.take()[2]) for _ in range(2)] == [4, 4]
+    assert [len(waiting.take().pieces) for _ in range(2)] == [4, 4]
     waiting.add(job("b", client="b"), 0.0)
-    assert "b0" in [one.items[k].pair.prompt.strip() for one, k in waiting.take()[2]]
+    assert "b0" in [one.items[k].pair.prompt.strip() for one, k in waiting.take().pieces]
 
 
 def test_a_client_gets_no_more_for_asking_at_many_lengths() -> None:
@@ -63,7 +63,7 @@ def test_a_client_gets_no_more_for_asking_at_many_lengths() -> None:
     waiting = queue(*hog, job("b", 100, client="b", n=200), batch=4, tokens=1600)
     had = {"hog": 0, "b": 0}
     for _ in range(20):
-        for one, _k in waiting.take()[2]:
+        for one, _k in waiting.take().pieces:
             had[one.client] += one.tokens
     assert 0.6 < had["b"] / had["hog"] < 1.7
 
@@ -72,9 +72,18 @@ def test_long_questions_are_asked_among_short_ones_that_never_end() -> None:
     waiting = queue(job("long", 1600))
     for k in range(100):
         waiting.add(job(f"short{k}.", 100, n=4), 0.0)
-        if "long" in str([one.items[0].pair.prompt for one, _ in waiting.take()[2]]):
+        if "long" in str([one.items[0].pair.prompt for one, _ in waiting.take().pieces]):
             break
     assert k < 10
+
+
+def test_nor_do_short_ones_that_come_one_by_one_keep_a_long_one_waiting() -> None:
+    waiting = queue(*(job(f"long{k}.", 1600) for k in range(3)))
+    had = [waiting.take().pieces[0][0].tokens]
+    for k in range(40):
+        waiting.add(job(f"short{k}.", 100), 0.0)  # the line was empty
+        had.append(waiting.take().pieces[0][0].tokens)
+    assert had.count(1600) == 2 and had[1:4] == [100] * 3
 
 
 def test_a_batch_is_bounded_by_the_tokens_of_its_rows_as_long_as_the_longest() -> None:

@@ -69,7 +69,7 @@ def serve_command(
             limits=limits,
             batch=batch,
             # On a CPU many together take many times as long.
-            tokens=batch * (512 if on_cpu else 4096),
+            tokens=batch * (256 if on_cpu else 4096),
             at_once=workers,
             max_new_tokens=asked.max_new_tokens,
             decode=decoders,

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -15,7 +16,7 @@ from earshot.judging.question import Question
 from earshot.listener import ask
 from earshot.predictions.judgement import Judgement
 from earshot.serve.engine import Engine, NoWorker, WorkerDied
-from earshot.serve.queueing import Hearing, Job, Kind, Queue
+from earshot.serve.queueing import Batch, Hearing, Job, Kind, Queue
 from earshot.serve.refusals import Refusal, internal, no_worker
 from earshot.types import Wanted
 
@@ -30,7 +31,6 @@ DEADLY = 2
 """A question is deadly when a process has died over it alone, and so many over it in a row."""
 _SUSPECTS = 4
 """How many questions are asked together again over which one process has died; after another, each is asked alone."""
-_REMEMBERED = 1024  # deadly questions
 
 
 class Batcher:
@@ -81,7 +81,7 @@ class Batcher:
         self._taken = 0  # batches
         self._stopped = False
         self._rate = 0.0  # pieces a second of one thread, lately
-        self._deadly: dict[str, None] = {}  # questions by their fingerprints
+        self._deadly: deque[str] = deque(maxlen=1024)  # fingerprints of questions
         self._threads = [
             threading.Thread(target=self._run, name=f"earshot-serve-batch-{k}", daemon=True) for k in range(at_once)
         ]
@@ -133,20 +133,19 @@ class Batcher:
         return job.future
 
     def _run(self) -> None:
-        while taken := self._take():
-            kind, long, pieces = taken
-            start = self._clock()
-            self._answer(kind, pieces)
+        while batch := self._take():
+            start, n = self._clock(), len(batch.pieces)
+            self._answer(batch)
             seconds = max(self._clock() - start, 1e-9)
             with self._changed:
                 self._busy -= 1
-                self._long -= long
-                self._in_hand -= {job for job, _ in pieces}
-                self._rate = 0.8 * (self._rate or len(pieces) / seconds) + 0.2 * len(pieces) / seconds
+                self._long -= batch.long
+                self._in_hand -= {job for job, _ in batch.pieces}
+                self._rate = 0.8 * (self._rate or n / seconds) + 0.2 * n / seconds
                 self._changed.notify_all()
-            self._observe(kind, len(pieces), seconds)
+            self._observe(batch.kind, n, seconds)
 
-    def _take(self) -> tuple[Kind, bool, list[tuple[Job, int]]] | None:
+    def _take(self) -> Batch | None:
         """The next batch; None when there will be no more for this thread."""
         with self._changed:
             start, taken = self._clock(), self._taken
@@ -154,23 +153,22 @@ class Batcher:
                 n = self._open()
                 if not n and self._stopped:
                     return None
-                if not n or taken != self._taken:  # what it had waited for went with another thread's batch
-                    start, taken = self._clock(), self._taken
                 if not n:
                     self._changed.wait(_LOOK_S if self._queue.jobs() else None)  # a process may come up meanwhile
-                    start = self._clock()
+                if not n or taken != self._taken:  # what it had waited for went with another thread's batch
+                    start, taken = self._clock(), self._taken
                     continue
                 most_s = READING_S if self._let_in() > len(self._in_hand | self._queue.jobs()) else self._linger_s
                 left = start + most_s - self._clock()
                 if self._stopped or left <= 0 or n >= self._queue.room():
                     break
                 self._changed.wait(min(left, self._linger_s))
-            kind, long, pieces = self._queue.take(short=self._short())
+            batch = self._queue.take(short=self._short())
             self._busy += 1
-            self._long += long
-            self._in_hand |= {job for job, _ in pieces}
+            self._long += batch.long
+            self._in_hand |= {job for job, _ in batch.pieces}
             self._taken += 1
-            return kind, long, pieces
+            return batch
 
     def _short(self) -> bool:
         """Whether a further batch is to be of short questions: as many as may be have long ones."""
@@ -182,18 +180,17 @@ class Batcher:
             return 0
         return self._queue.waiting(self._clock(), short=self._short())
 
-    def _answer(self, kind: Kind, pieces: Sequence[tuple[Job, int]]) -> None:
+    def _answer(self, batch: Batch) -> None:
         """Asks together; where that fails, all but one that fails alone are to be asked again."""
         now = self._clock()
-        pieces = [(job, index) for job, index in pieces if job.alive(now)]
+        pieces = [(job, index) for job, index in batch.pieces if job.alive(now)]
         if not pieces:
             return
+        items = [job.items[index] for job, index in pieces]
         try:
-            results = self._ask(
-                kind, [job.items[index] for job, index in pieces], lambda k: pieces[k][0].alive(self._clock())
-            )
+            results = self._ask(batch.kind, items, lambda k: pieces[k][0].alive(self._clock()))
         except Exception as error:  # whatever a model may raise: the thread must live on
-            self._failed(kind, pieces, error)
+            self._failed(batch._replace(pieces=pieces), error)
             return
         for (job, index), result in zip(pieces, results, strict=True):
             if isinstance(result, InputError):  # such as a prompt that is longer than the model's context
@@ -201,9 +198,9 @@ class Batcher:
             else:
                 job.got(index, result)
 
-    def _failed(self, kind: Kind, pieces: Sequence[tuple[Job, int]], error: Exception) -> None:
+    def _failed(self, batch: Batch, error: Exception) -> None:
         """One client's question fails no other's."""
-        together, alone = 1, len(pieces) == 1
+        pieces, together, alone = batch.pieces, 1, len(batch.pieces) == 1
         if isinstance(error, WorkerDied):
             for job, index in pieces:
                 job.deaths[index] += 1
@@ -211,10 +208,12 @@ class Batcher:
             together, alone = _SUSPECTS if deaths == 1 else 1, alone and deaths >= DEADLY
         if alone or isinstance(error, NoWorker):
             for job, index in pieces:
-                job.fail(self._told(error, job.items[index]))
+                if job.alive(self._clock()):
+                    job.fail(self._told(error, job.items[index]))
             return
         with self._changed:
-            self._queue.again(kind, [pieces[k : k + together] for k in range(0, len(pieces), together)])
+            starts = range(0, len(pieces), together)
+            self._queue.again(batch._replace(pieces=pieces[k : k + together]) for k in starts)
 
     def _ask(self, kind: Kind, items: Sequence[Any], wanted: Wanted) -> Sequence[Any]:
         if kind == "compare":
@@ -227,11 +226,10 @@ class Batcher:
         """What the client is told of a question's failure."""
         if isinstance(error, WorkerDied):
             log.error("a question is deadly", exc_info=error)
-            with self._changed:
-                self._deadly = dict.fromkeys([*self._deadly, _fingerprint(item)][-_REMEMBERED:])
+            self._deadly.append(_fingerprint(item))
             return _refused()
         if isinstance(error, NoWorker):
-            log.error("nobody answers", exc_info=error)
+            log.error("nobody answers: %s", error)
             return no_worker()
         if isinstance(error, ListenerUnavailable):
             log.warning("the listener broke", exc_info=error)

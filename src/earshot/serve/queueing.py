@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -80,6 +80,14 @@ def _tokens(item: Question | Hearing) -> int:
     return max(1, len(pair.prompt.encode()) + len(trace.encode()) + sum(pixels) // _PIXELS_A_TOKEN)
 
 
+class Batch(NamedTuple):
+    """Pieces of jobs, by their places in these, that are asked together; whether they are long."""
+
+    kind: Kind
+    long: bool
+    pieces: list[tuple[Job, int]]
+
+
 class _Line(NamedTuple):
     """Jobs of one client, one kind and about one length: sizes are powers of two."""
 
@@ -89,9 +97,9 @@ class _Line(NamedTuple):
 
 
 class Queue:
-    """Jobs that wait. Each client's long ones stand in another line than its short ones. The next batch is begun with
-    the client that has had the fewest tokens, and of its lines with the one that has; what is of the same kind and
-    about as long may come along.
+    """Jobs that wait: each client's long ones in another line than its short ones. The next batch is begun with the
+    line that has had the fewest tokens, those of a client with several lines counting several times; what is of the
+    same kind and about as long may come along.
 
     Args:
         batch: Pairs that are asked about together: so many comparisons, or `TURN` times as many traces.
@@ -102,28 +110,25 @@ class Queue:
         self._batch = batch
         self._tokens = tokens
         self._lines: dict[_Line, deque[Job]] = {}
-        self._had: dict[str, float] = {}  # tokens of each client,
-        self._line_had: dict[_Line, float] = {}  # and of each line
-        # What the client, and of each client the line, had had with which the last batch was begun; a new one is not
-        # behind it.
-        self._begun = 0.0
-        self._line_begun: dict[str, float] = {}
-        self._again: deque[tuple[Kind, list[tuple[Job, int]]]] = deque()
+        self._again: deque[Batch] = deque()
+        self._had: dict[_Line, float] = {}
+        self._begun = 0.0  # what the line had had with which the last batch was begun: who comes anew is not behind it
         self._shortest = (math.inf, -math.inf)  # the size of the shortest job lately, and when it came
 
     def add(self, job: Job, now: float) -> None:
         """Puts a job at the end of its line."""
         line = _Line(job.client, job.kind, job.tokens.bit_length())
-        self._had.setdefault(job.client, self._begun)
-        self._line_had.setdefault(line, self._line_begun.get(job.client, 0.0))
-        self._lines.setdefault(line, deque()).append(job)
+        if line not in self._lines:
+            self._lines[line] = deque()
+            self._had[line] = max(self._had.get(line, 0.0), self._begun)
+        self._lines[line].append(job)
         size, came = self._shortest
         if line.size <= size or now - came > _LATELY_S:
             self._shortest = line.size, now
 
-    def again(self, kind: Kind, batches: Sequence[Sequence[tuple[Job, int]]]) -> None:
-        """Puts pieces before all others, to be asked with one another alone."""
-        self._again.extend((kind, [*batch]) for batch in batches)
+    def again(self, batches: Iterable[Batch]) -> None:
+        """Puts batches before all others."""
+        self._again.extend(batches)
 
     def waiting(self, now: float, *, short: bool = False) -> int:
         """How many pieces wait, those of jobs that are alive; the others are dropped.
@@ -132,46 +137,38 @@ class Queue:
             now: On the clock of the deadlines.
             short: Of short jobs alone.
         """
-        living = ((kind, [piece for piece in batch if piece[0].alive(now)]) for kind, batch in self._again)
-        self._again = deque((kind, batch) for kind, batch in living if batch)
-        self._lines = {line: alive for line, jobs in self._lines.items() if (alive := _alive(jobs, now))}
-        self._forget()
-        lines = (jobs for line, jobs in self._lines.items() if not (short and self.is_long(line)))
-        n_again = sum(len(batch) for _, batch in self._again)
-        return n_again + sum(len(job.items) - job.asked for jobs in lines for job in jobs)
+        living = (one._replace(pieces=[piece for piece in one.pieces if piece[0].alive(now)]) for one in self._again)
+        self._again = deque(one for one in living if one.pieces)
+        alive = {line: deque(job for job in jobs if job.alive(now)) for line, jobs in self._lines.items()}
+        self._lines = {line: jobs for line, jobs in alive.items() if jobs}
+        n_again = sum(len(one.pieces) for one in self._again)
+        return n_again + sum(len(job.items) - job.asked for line in self._open(short) for job in self._lines[line])
 
     def jobs(self) -> set[Job]:
         """Those that wait."""
-        again = {job for _, batch in self._again for job, _ in batch}
-        return again.union(*self._lines.values())
+        return {job for one in self._again for job, _ in one.pieces}.union(*self._lines.values())
 
     def room(self) -> int:
         """Pieces that the next batch may have, if they are short enough."""
-        if self._again:
-            return 0
-        return self._batch * max((TURN[line.kind] for line in self._lines), default=1)
+        return 0 if self._again else self._batch * max((TURN[line.kind] for line in self._lines), default=1)
 
-    def is_long(self, line: _Line) -> bool:
-        """Whether jobs are at least four times as long as others have been lately."""
-        return line.size > self._shortest[0] + 2
-
-    def take(self, *, short: bool = False) -> tuple[Kind, bool, list[tuple[Job, int]]]:
-        """The next batch: its kind, whether it is long, and its pieces, those of one job together.
+    def take(self, *, short: bool = False) -> Batch:
+        """The next batch, the pieces of one job together.
 
         Args:
             short: Leave long jobs where they are. There must be others.
         """
         if self._again:
-            kind, batch = self._again.popleft()
-            return kind, False, batch
-        open_lines = [line for line in self._lines if not (short and self.is_long(line))]
-        first = min(open_lines, key=self._turn)
-        self._begun = self._had[first.client]
-        self._line_begun[first.client] = self._line_had[first]
+            return self._again.popleft()
+        lines = self._open(short)
+        first = min(lines, key=self._had.__getitem__)
+        self._begun = self._had[first]
+        self._had = {line: had for line, had in self._had.items() if line in self._lines or had > self._begun}
+        counts = Counter(line.client for line in self._lines)
         turn, taken, n, longest = TURN[first.kind], dict[Job, list[int]](), 0, 0
-        alike = [line for line in open_lines if line.kind == first.kind and abs(line.size - first.size) <= 1]
+        alike = [line for line in lines if line.kind == first.kind and abs(line.size - first.size) <= 1]
         while alike and n < self._batch * turn:
-            line = min(alike, key=self._turn)
+            line = min(alike, key=self._had.__getitem__)
             jobs = self._lines[line]
             job = jobs[0]
             longest = max(longest, job.tokens)
@@ -180,26 +177,19 @@ class Queue:
             more = range(job.asked, min(job.asked + turn, len(job.items)))
             taken.setdefault(job, []).extend(more)
             job.asked, n = more.stop, n + len(more)
-            self._had[line.client] += len(more) * job.tokens
-            self._line_had[line] += len(more) * job.tokens
+            self._had[line] += len(more) * job.tokens * counts[line.client]
             jobs.rotate(-1)
             if job.asked == len(job.items):
                 jobs.pop()
             if not jobs:
                 alike.remove(line)
                 del self._lines[line]
-        self._forget()
-        return first.kind, self.is_long(first), [(job, index) for job, indices in taken.items() for index in indices]
+        pieces = [(job, index) for job, indices in taken.items() for index in indices]
+        return Batch(first.kind, self._is_long(first), pieces)
 
-    def _turn(self, line: _Line) -> tuple[float, float]:
-        return self._had[line.client], self._line_had[line]
+    def _open(self, short: bool) -> list[_Line]:
+        return [line for line in self._lines if not (short and self._is_long(line))]
 
-    def _forget(self) -> None:
-        """Whoever has nothing to wait for begins anew next time."""
-        self._line_had = {line: self._line_had[line] for line in self._lines}
-        self._had = {line.client: self._had[line.client] for line in self._lines}
-        self._line_begun = {client: self._line_begun.get(client, 0.0) for client in self._had}
-
-
-def _alive(jobs: deque[Job], now: float) -> deque[Job]:
-    return deque(job for job in jobs if job.alive(now))
+    def _is_long(self, line: _Line) -> bool:
+        """Whether jobs are at least four times as long as others have been lately."""
+        return line.size > self._shortest[0] + 2

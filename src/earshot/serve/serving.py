@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -18,6 +20,7 @@ from earshot.serve.refusals import ClientGone, Refusal
 from earshot.web import address_of
 
 _MIN_KEY = 16
+_MMAP_THRESHOLD = -3  # of glibc's mallopt
 
 
 def read_key(path: Path) -> bytes:
@@ -54,6 +57,8 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
         EarshotError: The model cannot make a first comparison.
     """
     told = threading.Event()
+    with suppress(AttributeError):  # of glibc: the memory of large pictures goes back as soon as they do
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 2**20)
 
     def hear(number: int, frame: object) -> None:
         if told.is_set():
