@@ -90,6 +90,21 @@ def test_credit_by_claim_takes_a_checker_and_decoupled_credit(load):
     assert asked.rewards.claim_credit and asked.rewards.decoupled
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (["listener={paths: self, dtype: float32}"], "dtype is float32, and the policy, which listens here as 'self'"),
+        (["listener={paths: [a, self], device: cpu}"], "device is cpu, and the policy"),
+        (["listener={paths: self, max_pixels: 1000}"], "max_pixels is 1000, and the policy"),
+        (["listener.paths=l", "claims.paths=[c, self]"], "'self', the policy, cannot check its own claims"),
+    ],
+)
+def test_the_policy_listens_as_it_is_trained_and_checks_no_claims(load, changes, problem):
+    with pytest.raises(ConfigError, match=problem):
+        load(GrpoConfig, changes)
+    assert load(GrpoConfig, ["listener={paths: self, prompts: standard}"]).listener.paths == ("self",)
+
+
 def test_an_adversarial_run_is_paid_by_the_listener_alone(load):
     alone = load(GrpoConfig, ["listener={paths: l, leak_alarm: {every_steps: 5}}", "rewards={format: 0, accuracy: 0}"])
     assert (alone.rewards.listener, alone.listener.leak_alarm.every_steps) == (0.5, 5)

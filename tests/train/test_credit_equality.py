@@ -91,6 +91,7 @@ OFF = {"format": 0.0, "accuracy": 0.0, "listener": 0.0}
 ARMS: dict[str, dict[str, Any]] = {
     "listener": {},
     "speaker": OFF | {"speaker": 1.0, "speaker_at_least": 3},
+    "self": {"speaker": 0.5},
     "agreement": OFF | {"read_agreement": 1.0},
     "claims": OFF | {"claims": 1.0},
     "reward to go": {"speaker": 0.5, "claims": 0.5, "read_agreement": 0.5, "reward_to_go": True},
@@ -162,7 +163,7 @@ def one_step(
     config: dict[str, Any] = {
         "model": {"path": str(cast.policy), "device": "cpu"},
         "data": {"train": str(data)},
-        "listener": {"paths": str(cast.listener)},
+        "listener": {"paths": "self" if arm == "self" else str(cast.listener)},
         "claims": {"paths": str(cast.checker)},
         "rewards": ARMS[arm],
         "out": str(out),
@@ -181,6 +182,7 @@ def reference(arm: str, cast: Models, shown: list[Pair]) -> dict[str, torch.Tens
     rewards = {"format": 1.0, "accuracy": 0.5, "listener": 0.5, "claims": 0.0, "speaker": 0.0, "read_agreement": 0.0}
     rewards |= ARMS[arm]
     policy, listener, checker = (load(folder, device="cpu") for folder in cast)
+    listener = policy if arm == "self" else listener
     parts, beliefs = [], []
     for one, pair in zip(COMPLETIONS, shown, strict=True):
         label = "first" if pair.votes.first > pair.votes.second else "second"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from PIL import Image
@@ -199,11 +198,11 @@ def _model(spec: ListenerSpec, source: str, loaded: Loaded) -> Vlm:
 
 
 def _check_trained(source: str) -> None:
-    """Refuses the policy where there is none; a folder that is called so is what it is."""
-    if source == SELF and not Path(SELF).exists():
+    """Refuses the policy where there is none."""
+    if source == SELF:
         raise InputError(
             f"listener '{SELF}' is the policy of 'earshot train grpo', and nothing is trained here; name the folder of "
-            "a model, such as the run's own model/"
+            f"a model, such as the run's own model/, or './{SELF}' if it is called so"
         )
 
 
