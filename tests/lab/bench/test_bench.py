@@ -11,11 +11,15 @@ from earshot.cli.main import main
 from earshot.errors import EarshotError, InputError
 from earshot.lab.bench import measure
 from earshot.lab.bench.memory import peak_memory
-from earshot.lab.bench.paired import in_turns, ratio_of
+from earshot.lab.bench.paired import by_turns, in_turns, ratio_of
+from earshot.lab.bench.rewards import AGAINST, ARMS, completions, measure_rewards
 from earshot.lab.bench.shape import Shape, repeated, shape_of
 from earshot.lab.bench.stock import plain_generate, plain_listener
 from earshot.lab.bench.work import Work, counted, ideal_ratio
 from earshot.listener.local import LocalListener
+from earshot.protocol import parse_completion, split_claims
+from earshot.train.reward import CombinedReward
+from earshot.types import Verdict
 
 SIZES = {"pixels": 56, "new_tokens": 5, "group": 3, "hidden": 64, "layers": 2, "vision_hidden": 32, "vision_layers": 1}
 SMALL = Shape(**SIZES)
@@ -43,6 +47,47 @@ def test_both_run_by_turns_and_the_first_pair_does_not_count() -> None:
     assert order == ["ours", "stock", "stock", "ours", "ours", "stock"]
     assert set(ratios) == {"part"}
     assert ratios["part"] == (3.0, 3.0, 3.0, 1.0, 3.0, 2)
+
+
+def test_any_number_of_ways_run_by_turns_and_the_first_round_does_not_count() -> None:
+    order: list[str] = []
+    ways = {name: lambda name=name: (order.append(name), {"part": float(len(order))})[1] for name in "abc"}
+    assert by_turns(ways, 2) == {"a": [{"part": 6}, {"part": 7}], "b": [{"part": 5}, {"part": 8}],
+                                 "c": [{"part": 4}, {"part": 9}]}  # fmt: skip
+    assert "".join(order) == "abccbaabc"
+
+
+def test_completions_of_which_rewards_are_measured_are_full_of_claims_and_as_long_as_asked_for() -> None:
+    shape = small("qwen2_5_vl", new_tokens=64)
+    vlm = shape.build()
+    rows = completions(shape, vlm)
+    assert [len(row) for row in rows] == [64] * 6
+    read = [parse_completion(text, vlm.prompts) for text in vlm.completions(rows)]
+    assert {one.side for one in read if isinstance(one, Verdict)} == {"first", "second"}
+    assert all(isinstance(one, Verdict) and len(split_claims(one.trace)) == 6 for one in read)
+    with pytest.raises(InputError, match="new_tokens 5, expected at least 16, for one claim"):
+        completions(SMALL, vlm)
+
+
+@pytest.mark.slow
+def test_a_step_is_measured_with_every_part_of_the_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    paid: dict[str, set[str]] = {}
+    reward = CombinedReward.__call__
+
+    def noted(self: CombinedReward, **given: object) -> object:
+        told = reward(self, **given)  # type: ignore[arg-type]
+        assert None not in told and all(one.claims for one in self.paid) == self._config.rewards.claim_credit
+        paid.setdefault(self._listener.name, set()).update(name for name, w in self._weights.items() if w)
+        return told
+
+    monkeypatch.setattr(CombinedReward, "__call__", noted)
+    ticks = itertools.count()
+    result = measure_rewards(small("qwen2_5_vl", prompt_tokens=50, new_tokens=32), 1, lambda: next(ticks))
+    assert next(ticks) == 2 * len(ARMS)
+    assert [(one["arm"], one["against"]) for one in result["ratios"]] == AGAINST
+    assert all(one["low"] <= one["ratio"] <= one["high"] and one["seconds"] > 0 for one in result["ratios"])
+    assert paid["listener"] == {"format", "accuracy", "listener", "read_agreement", "speaker", "claims"}
+    assert paid["self (weights not frozen)"] == {"format", "accuracy", "listener"}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -67,7 +67,7 @@ def measure_listener(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda
     Raises:
         InputError: The shape has no images.
     """
-    _need_images(shape)
+    need_images(shape)
     vlm = shape.build().freeze()
     pairs = repeated(shape.pairs(vlm, shape.groups), shape.group)
     texts, listener = shape.texts(len(pairs)), LocalListener(vlm)
@@ -84,7 +84,7 @@ def measure_judge(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda: N
     Raises:
         InputError: The shape has no images.
     """
-    _need_images(shape)
+    need_images(shape)
     vlm = shape.build().freeze()
     pairs = shape.pairs(vlm, shape.groups)
     reasoner = Reasoner(vlm, max_new_tokens=shape.new_tokens)
@@ -137,17 +137,23 @@ def _result(shape: Shape, ratios: dict[str, Ratio], works: dict[str, dict[str, W
         "ideal_ratio": ideal_ratio(*(total[s] for s in SIDES)),
         **measured,
         "work": by_part,
-        "machine": {
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
-            "threads": torch.get_num_threads(),
-            "load": list(os.getloadavg()),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "trl": version("trl"),
-        },
+        "machine": machine_of(device),
     }
 
 
-def _need_images(shape: Shape) -> None:
+def machine_of(device: torch.device) -> dict[str, Any]:
+    """What a figure was measured on."""
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        "load": list(os.getloadavg()),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "trl": version("trl"),
+    }
+
+
+def need_images(shape: Shape) -> None:
+    """Refuses a shape without any."""
     if not shape.pixels:
         raise InputError("bench: pixels 0, expected at least 28; only 'earshot lab bench step' runs without images")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -59,13 +59,7 @@ def in_turns(
         runs: Pairs of runs.
         on_run: Called after every run, for the display of progress.
     """
-    taken: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-    both = dict(zip(SIDES, (ours, stock), strict=True))
-    for number, side in _turns(runs):
-        seconds = both[side]()
-        if number > 0:
-            taken[side].append(seconds)
-        on_run()
+    taken = by_turns(dict(zip(SIDES, (ours, stock), strict=True)), runs, on_run)
     return {
         part: ratio_of([run[part] for run in taken["ours"]], [run[part] for run in taken["stock"]])
         for part in taken["ours"][0]
@@ -73,7 +67,26 @@ def in_turns(
     }
 
 
-def _turns(runs: int) -> Iterator[tuple[int, str]]:
+def by_turns(
+    ways: Mapping[str, Callable[[], dict[str, float]]], runs: int, on_run: Callable[[], Any] = lambda: None
+) -> dict[str, list[dict[str, float]]]:
+    """Runs several ways by turns, every second round from the last to the first, after a round that does not count.
+
+    Args:
+        ways: One run of each, by its name; returns seconds by part.
+        runs: Rounds.
+        on_run: Called after every run.
+    """
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    for number, name in _turns(runs, [*ways]):
+        seconds = ways[name]()
+        if number > 0:
+            taken[name].append(seconds)
+        on_run()
+    return taken
+
+
+def _turns(runs: int, names: Sequence[str]) -> Iterator[tuple[int, str]]:
     for number in range(runs + 1):
-        for side in SIDES if number % 2 == 0 else reversed(SIDES):
-            yield number, side
+        for name in names if number % 2 == 0 else reversed(names):
+            yield number, name

@@ -19,7 +19,10 @@ from earshot.vlm.model import resolve_device
 from earshot.vlm.tiny import TinySize, build_tiny
 
 _COLOURS = ("red", "blue", "green", "black", "white", "grey", "pink", "brown")
-_CORPUS = [f"prompt : {' '.join(_COLOURS)} . which better ?", "<think> 1 2 </think><answer>1</answer>"] * 8
+_CORPUS = [
+    f"prompt : {' '.join(_COLOURS)} . which better ?",
+    "<think> image 1 shows a . 2 </think><answer>1</answer> yes no",
+] * 8
 
 
 class Shape(Config):

@@ -136,7 +136,7 @@ def both_trainers(shape: Shape, out: str) -> dict[str, Stepper]:
     for side in SIDES:
         vlm, listener = shape.build(seed=0), shape.build(seed=1).freeze()
         pairs = shape.pairs(vlm, shape.groups)
-        data = _dataset(shape, vlm, pairs)
+        data = dataset(shape, vlm, pairs)
         shared: dict[str, Any] = {"args": arguments(shape, vlm, out), "train_dataset": data}
         if side == "ours":
             reward = _reward(shape, LocalListener(listener).p_first)
@@ -172,17 +172,18 @@ def arguments(shape: Shape, vlm: Vlm, out: str) -> GRPOConfig:
     )
 
 
-def _dataset(shape: Shape, vlm: Vlm, pairs: Sequence[Pair]) -> Dataset:
+def dataset(shape: Shape, vlm: Vlm, pairs: Sequence[Pair]) -> Dataset:
     """Every pair once a step; TRL repeats the rows. Images are decoded already, and rows of a pair share them."""
 
     def decode(batch: dict[str, Sequence[int]]) -> dict[str, list[Any]]:
         taken = [pairs[index] for index in batch["index"]]
         columns: dict[str, list[Any]] = {"prompt": [shape.messages(vlm, pair) for pair in taken], "pair": taken}
+        columns["files"] = [("first", "second")] * len(taken)
         return columns | ({"images": [shape.images(pair) for pair in taken]} if shape.pixels else {})
 
-    dataset = Dataset.from_dict({"index": list(range(len(pairs)))})
-    dataset.set_transform(decode)
-    return dataset
+    rows = Dataset.from_dict({"index": list(range(len(pairs)))})
+    rows.set_transform(decode)
+    return rows
 
 
 def _reward(

@@ -22,7 +22,8 @@ Sizes = Annotated[
 Runs = Annotated[int, typer.Option(min=1, help="Pairs of runs, after one that does not count.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
-_EXTRA_RUNS = {"step": 6, "listener": 4, "judge": 4}  # to warm up, to count the work, to measure memory
+_WAYS = {"step": 2, "listener": 2, "judge": 2, "rewards": 7}  # that run by turns
+_MORE = {"step": 4, "listener": 2, "judge": 2, "rewards": 0}  # runs, to count the work and to measure memory
 
 
 @app.command()
@@ -43,19 +44,29 @@ def judge(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
     _run("judge", sizes, runs, as_json=as_json)
 
 
+@app.command()
+def rewards(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+    """A whole GRPO step with each part of the reward and with credit by claim, against the listener alone."""
+    _run("rewards", sizes, runs, as_json=as_json)
+
+
 def _run(name: str, sizes: list[str] | None, runs: int, *, as_json: bool) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's profiler tells of memory that it saw only half of
     from earshot.cli.progress import progress, quiet_loading
     from earshot.lab.bench import measure
+    from earshot.lab.bench.rewards import measure_rewards
     from earshot.lab.bench.shape import shape_of
     from earshot.vlm.model import resolve_device
 
     quiet_loading()
-    measures = {"step": measure.measure_step, "listener": measure.measure_listener, "judge": measure.measure_judge}
+    measures = {
+        **{"step": measure.measure_step, "listener": measure.measure_listener, "judge": measure.measure_judge},
+        "rewards": measure_rewards,
+    }
     shape = shape_of(sizes or [])
     resolve_device(shape.device)
     with progress() as bar:
-        task = bar.add_task(f"bench {name}", total=2 * runs + _EXTRA_RUNS[name])
+        task = bar.add_task(f"bench {name}", total=_WAYS[name] * (runs + 1) + _MORE[name])
         result = measures[name](shape, runs, lambda: bar.advance(task))
     if as_json:
         print(json.dumps(result))
@@ -67,14 +78,17 @@ def _print_table(name: str, result: dict[str, Any]) -> None:
     from earshot.cli.table import table
 
     print(f"bench {name}: " + ", ".join(f"{key} {value}" for key, value in result["shape"].items()))
+    if name == "rewards":
+        rows = [[one["arm"], one["against"], _ratio(one), _size(one["seconds"])] for one in result["ratios"]]
+        print(table(("step with", "against", "ratio", "seconds"), rows))
+        return
     rows = []
     for part in ("step", "generate", "listener", "train_pass", "peak_memory"):
         if (ratio := result[part]) is None:
             continue
         ideal = result["ideal_ratio"] if part == "step" else result["work"].get(part, {}).get("ideal_ratio")
         sizes = [_size(ratio[side], memory=part == "peak_memory") for side in ("ours", "stock")]
-        spread = f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
-        rows.append([part, spread, *sizes, "" if ideal is None else f"{ideal:.2f}"])
+        rows.append([part, _ratio(ratio), *sizes, "" if ideal is None else f"{ideal:.2f}"])
     print(table(("", "stock / ours", "ours", "stock", "work allows"), rows))
     for part, work in result["work"].items():
         counts = ", ".join(
@@ -84,5 +98,9 @@ def _print_table(name: str, result: dict[str, Any]) -> None:
         print(f"work of {part}: {counts}")
 
 
-def _size(value: float, *, memory: bool) -> str:
+def _ratio(found: dict[str, Any]) -> str:
+    return f"{found['ratio']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def _size(value: float, *, memory: bool = False) -> str:
     return f"{value / 2**20:.1f} MiB" if memory else f"{value:.3f} s"
