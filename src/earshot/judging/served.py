@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from earshot.judging.model import RewardModel
 
 KEY_ENV: Final = "EARSHOT_SERVER_KEY"
-_LOOK_S = 5.0
+_LOOK_S, _LOOK_AGAIN_S = 5.0, 1.0
 
 
 class Client(Asked):
@@ -48,8 +48,7 @@ class Client(Asked):
         note: What to know before the first verdict, once the server has said it.
 
     Raises:
-        InputError: It is no address of such a server.
-        RemoteError: Nobody answers there, or the key is wrong.
+        InputError: It is no address of such a server, nobody answers there, or the key is wrong.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Client(Asked):
         key = key or os.environ.get(KEY_ENV) or None
         self.url = address.url
         self.note: str | None = None
-        self.version = _version(Endpoint(self.url, key=key, concurrency=1, timeout_s=_LOOK_S, patience_s=_LOOK_S))
+        self.version = _version(Endpoint(self.url, key=key, concurrency=1, timeout_s=_LOOK_S, patience_s=_LOOK_AGAIN_S))
         self._endpoint = Endpoint(
             self.url, key=key, concurrency=concurrency, timeout_s=timeout_s, patience_s=patience_s
         )
@@ -181,9 +180,15 @@ def _version(look: Endpoint) -> str:
     """Of the server's Earshot, told by its own description.
 
     Raises:
-        InputError: Something else is there.
+        InputError: Something else is there, or nobody who answers us.
     """
-    told = look.get("/openapi.json")
+    try:
+        told = look.get("/openapi.json")
+    except RemoteError as error:
+        raise InputError(
+            f"{error}; expected an 'earshot serve' there, its key in {KEY_ENV}, or http://HOST:PORT/v1#NAME of a chat "
+            "server"
+        ) from error
     info = told.get("info") if isinstance(told, dict) else None
     if not isinstance(info, dict) or info.get("title") != "Earshot":
         raise InputError(f"{look.url}: is no 'earshot serve'; a chat server is named http://HOST:PORT/v1#NAME")
