@@ -35,6 +35,7 @@ import psutil
 from PIL import Image
 
 from earshot.serve.requests import FIRST, PROMPT, SECOND, THIRD
+from tests.serve.test_life import spawned
 
 HOSTILE_FROM = "127.0.0.2"
 KILL_EVERY_S = 20.0
@@ -268,8 +269,7 @@ class Watch:
             if self.kills and time.monotonic() > due:
                 due += KILL_EVERY_S
                 with suppress(psutil.Error):
-                    mine = [one for one in self.server.children() if "spawn_main" in " ".join(one.cmdline())]
-                    self.rng.choice(mine).kill()
+                    self.rng.choice(spawned(self.server.pid)).kill()
                     self.killed += 1
             time.sleep(2.0)
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -9,11 +10,14 @@ import sys
 import threading
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from earshot.cli.main import main
@@ -138,6 +142,49 @@ def test_a_thousand_that_leave_have_left_a_second_later() -> None:
         for _ in range(20):
             leave(address, 50)
         assert wait(lambda: under_way(address) == 0, 1.0)
+
+
+def spawned(pid: int) -> list[psutil.Process]:
+    """A server's processes with the model, and those that decode."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.Error):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def with_kills(n: int, workers: int) -> None:
+    """Processes with the model are killed while clients wait: all get answers, and /readyz says when nobody can."""
+    rng, seen = random.Random(0), Counter[int]()
+    with process(0.3, str(workers)) as (server, address):
+        for k in range(n):
+            clients = ThreadPoolExecutor(8)
+            asked = [
+                clients.submit(ask, address, "/v1/compare", {**PAIR, "seed": 100 * k + j})
+                for j in range(rng.choice([1, 4, 8]))
+            ]
+            time.sleep(rng.uniform(0.05, 0.3))
+            rng.choice(spawned(server.pid)).kill()
+            if workers == 1:
+                assert wait(lambda: ask(address, "/readyz")[0] == 503, 2)
+            assert [one.result()[0] for one in asked] == [200] * len(asked)
+            clients.shutdown()
+            seen[len(asked)] += 1
+            assert wait(lambda: ask(address, "/readyz")[0] == 200, 60)
+            assert ask(address, "/livez")[0] == 200
+        assert metric(address, "earshot_places_in_use") == metric(address, "earshot_places_lost") == 0
+    assert seen.total() == n
+
+
+def test_a_kill_of_the_only_process_costs_nobody_an_answer() -> None:
+    with_kills(1, 1)
+
+
+@pytest.mark.slow
+def test_fifty_kills_cost_nobody_an_answer() -> None:
+    with_kills(25, 1)
+    with_kills(25, 2)
 
 
 def test_what_is_no_http_harms_nothing() -> None:

@@ -197,7 +197,7 @@ class _Worker:
     def wait(self) -> None:
         """Waits until the process ends."""
         wait([self._process.sentinel])
-        self._code()
+        self._code(1.0)
 
     def tell(self, task: Task) -> None:
         """Sends a task.
@@ -229,12 +229,13 @@ class _Worker:
         return unpack(data)
 
     def _died(self) -> WorkerDied:
-        wait([self._process.sentinel], 1.0)
-        return WorkerDied(f"{self.name} died (exit code {self._code()})", self._code())
+        code = self._code(1.0)
+        return WorkerDied(f"{self.name} died (exit code {code})", code)
 
-    def _code(self) -> int | None:
+    def _code(self, timeout_s: float = 0.0) -> int | None:
         """How the process has ended; None while it lives."""
         with self._looking:
+            self._process.join(timeout_s)
             return self._process.exitcode
 
     def hang_up(self) -> None:
