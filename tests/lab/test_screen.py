@@ -1,5 +1,6 @@
 """What a reward would select among recorded rollouts: by hand, with its controls and its ceiling."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,33 @@ def test_what_cannot_be_compared_is_left_out_and_what_was_not_recorded_is_refuse
         gather(rows[3:5])
 
 
+def test_agreement_is_told_of_any_run_with_a_listener_and_of_one_that_reads_anew() -> None:
+    sides = [("first", 0.9), ("first", 0.2), ("second", 0.9), ("first", 0.5)]
+    rows = [row("a", side, "x", listener_p_first=p) for side, p in sides]
+    rollouts = gather(rows, readers={"l": np.array([0.4, 0.9, 0.9, 0.6])})
+    assert weighted(rollouts, {"read_agreement": 1.0}).tolist() == [1, 0, 0, 0]
+    assert weighted(rollouts, {"l.read_agreement": 0.5}).tolist() == [0, 0.5, 0, 0.5]
+    with pytest.raises(InputError, match="no 'read_agreement' is recorded of every rollout"):
+        weighted(gather([*rows, row("a", "first", "x", listener_p_first=None)]), {"read_agreement": 1.0})
+
+
+def test_what_claims_are_told_in_sum_is_against_the_mean_of_their_group() -> None:
+    def heard(*believed: float) -> str:
+        return json.dumps([["first", "red", False, p] for p in believed])
+
+    rows = [
+        row("a", "first", "x", claims_heard=heard(0.9, 0.5)),
+        row("a", "first", "x", claims_heard=heard(0.1)),
+        row("a", "first", "x", claims_heard=heard()),
+        row("b", "first", "x", claims_heard=heard()),
+        row("b", "first", "x", claims_heard=heard()),
+    ]
+    # Of the first group's three the mean is 0.5: 0.4 + 0, −0.4 and nothing.
+    assert weighted(gather(rows), {"claim_credit": 1.0}) == pytest.approx([0.4, -0.4, 0, 0, 0])
+    with pytest.raises(InputError, match="no 'claim_credit' is recorded of every rollout"):
+        weighted(gather([*rows, row("b", "first", "x", claims_heard=None)]), {"claim_credit": 1.0})
+
+
 def test_rewards_that_know_nothing_change_nothing_and_one_that_does_is_seen() -> None:
     rng = np.random.default_rng(5)
     rows = [
@@ -95,6 +123,11 @@ def test_the_command_reads_a_run_and_says_what_it_left_out(tmp_path: Path, capsy
     assert main(["lab", "screen", str(run), "--steps", "2-", "--resamples", "10"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"reward +100\.0  \+50\.0", out) and "2 completions in 1 groups; 0 malformed" in out
+    assert main(["lab", "screen", str(run), "--reward", "read_agreement"]) == 2
+    assert "no 'read_agreement' is recorded" in capsys.readouterr().err
+    write_text(run / "config.yaml", "data: {train: nowhere}\nout: run\nclaims: {paths: c, prior_corrected: true}\n")
+    assert main(["lab", "screen", str(run), "--reward", "claims=1,claim_credit=1"]) == 2
+    assert "claim_credit cannot be told of this run" in capsys.readouterr().err
     assert main(["lab", "screen", str(run), "--reward", "accuracy=x"]) == 2
     assert "expected NAME=WEIGHT" in capsys.readouterr().err
     assert main(["lab", "screen", str(run), "--listener", "world:held-out"]) == 2

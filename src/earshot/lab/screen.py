@@ -6,6 +6,7 @@ are they true?) can be counted on rollouts that are there, for rewards that nobo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,8 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from earshot.errors import DataError, InputError
+from earshot.rewards import read_agreement_reward
 from earshot.stats import Statistic, bootstrap, cluster_codes, difference, mean_statistic
-from earshot.types import Estimate
+from earshot.types import Estimate, Votes
 
 CONTROLS: Final = ("random, once", "random, again")
 """Rewards that know nothing: what an A/A comparison shows."""
@@ -68,7 +70,7 @@ def gather(
         count: For a pair's id and a trace, how many of its claims are `true` and `false`; None where no truth is known.
         more: Further parts of a reward, one value for each row.
         readers: By name, the probability of the label that a listener has, one for each row: whether it would name the
-            label is an outcome.
+            label is an outcome, and whether verdict and reader both do, `NAME.read_agreement`, a part.
 
     Raises:
         DataError: No group has two completions that can be compared.
@@ -86,18 +88,19 @@ def gather(
     prompts = {(row["step"], row["pair_id"]): row["prompt"] for row in kept}
     names = [name.removeprefix("reward_") for name in rows[0] if name.startswith("reward_") or name == "reward"]
     parts = {name: np.array([_number(row[_column(name)]) for row in kept]) for name in names}
+    groups = np.array([numbers[row["step"], row["pair_id"]] for row in kept])
+    parts |= {"read_agreement": _agreement(kept), "claim_credit": _claim_credit(kept, groups)}
     parts |= {name: values[fit] for name, values in (more or {}).items()}
     label = ["first" if row["votes_first"] > row["votes_second"] else "second" for row in kept]
     outcomes = {"right": np.array([float(row["side"] == side) for row, side in zip(kept, label, strict=True)])}
-    outcomes |= {
-        f"right as {name} reads": (values[fit] > 0.5).astype(float) for name, values in (readers or {}).items()
-    }
+    for name, values in (readers or {}).items():
+        read = outcomes[f"right as {name} reads"] = (values[fit] > 0.5).astype(float)
+        parts[f"{name}.read_agreement"] = outcomes["right"] * read
     if count is not None:
         told = [count(row["pair_id"], row["trace"]) or {} for row in kept]
         for name in ("false", "true"):
             outcomes[f"{name} claims"] = np.array([_number(one.get(name)) for one in told])
     outcomes["words"] = np.array([float(len(row["trace"].split())) for row in kept])
-    groups = np.array([numbers[row["step"], row["pair_id"]] for row in kept])
     clusters = cluster_codes([prompts[key] for key in numbers])
     return Rollouts(groups, clusters, parts, outcomes, len(rows) - len(kept))
 
@@ -171,6 +174,30 @@ def _selected(rollouts: Rollouts, share: Float[np.ndarray, " n"], resamples: int
     told = bootstrap(statistics, resamples=resamples, seed=seed)
     changes = {name.removeprefix("change of "): one for name, one in told.items() if name.startswith("change of ")}
     return Selected({name: told[name] for name in changes}, changes)
+
+
+def _agreement(rows: Sequence[Mapping[str, Any]]) -> Float[np.ndarray, " n"]:
+    """`rewards.read_agreement_reward` by the listener of the run, which need not have been paid for it."""
+    return np.array(
+        [
+            _number(
+                read_agreement_reward(
+                    row["side"], row.get("listener_p_first"), Votes(row["votes_first"], row["votes_second"])
+                )
+            )
+            for row in rows
+        ]
+    )
+
+
+def _claim_credit(rows: Sequence[Mapping[str, Any]], groups: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """What the claims of each completion are told in sum: how far each is believed, less the mean of its group's."""
+    heard = [row.get("claims_heard") for row in rows]
+    believed = [[] if told is None else [float(claim[-1]) for claim in json.loads(told)] for told in heard]
+    many, told = np.array([len(one) for one in believed]), np.array([sum(one) for one in believed])
+    means = np.bincount(groups, told) / np.maximum(np.bincount(groups, many), 1)
+    credit = told - many * means[groups]
+    return np.where([one is None for one in heard], np.nan, credit)
 
 
 def _column(name: str) -> str:

@@ -24,7 +24,8 @@ def screen_command(
         typer.Option(
             "--reward",
             help="A weighted sum of parts, such as accuracy=0.5,listener=0.5: recorded ones, NAME, the label's "
-            "probability as --listener NAME reads the trace, and NAME.speaker, how likely it finds the words. "
+            "probability as --listener NAME reads the trace, NAME.speaker, how likely it finds the words, and "
+            "NAME.read_agreement, whether verdict and reader both name the label. "
             "Repeatable; every part alone by default.",
         ),
     ] = None,
@@ -55,6 +56,11 @@ def screen_command(
     rows = [row for row in read_rollouts(one.rollout_files) if first <= row["step"] <= last]
     if not rows:
         raise InputError(f"{run}: holds no rollouts of such steps, expected a run of 'earshot train grpo'")
+    if any("claim_credit" in weights for weights in wanted.values()) and _beyond_grey(one.settings):
+        raise InputError(
+            "--reward: claim_credit cannot be told of this run, which pays what is believed beyond a grey image "
+            "(claims.prior_corrected): rollouts do not keep what that was; screen 'claims', which is recorded"
+        )
     data = one.training_set
     count = None if data is None else claim_counter(data)
     readers, speakers = _listen(rows, specs, data) if specs else ({}, {})
@@ -71,6 +77,11 @@ def screen_command(
         typer.echo(json.dumps(about | {"selected": {name: asdict(one) for name, one in found.items()}}, indent=2))
         return
     _tell(found, about)
+
+
+def _beyond_grey(settings: Mapping[str, Any]) -> bool:
+    claims = settings.get("claims")
+    return isinstance(claims, Mapping) and bool(claims.get("prior_corrected"))
 
 
 def _weights(text: str) -> dict[str, float]:
