@@ -118,6 +118,8 @@ def test_what_cannot_listen_as_itself_is_refused_by_name(
         sharded.setenv("ACCELERATE_USE_FSDP", "true")
         with pytest.raises(ConfigError, match="'self' listens with whole weights, and FSDP or DeepSpeed keeps a share"):
             train_grpo(config, console=QUIET)
+    with pytest.raises(ConfigError, match="'self' listens with whole weights"):
+        train_grpo(own(talker, pairs, tmp_path / "run", fsdp="full_shard"), console=QUIET)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         InputError, match="listener 'self' is the policy of 'earshot train grpo', and nothing is trained"

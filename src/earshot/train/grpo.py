@@ -86,7 +86,7 @@ def _train(config: GrpoConfig, run: RunDir, console: Console, *, aloud: bool = F
             "rewards.speaker: a listener on a server does not say how likely it finds what it reads; name a model "
             "folder or a hub id under listener.paths"
         )
-    if config.listener and SELF in config.listener.paths and shards_are_asked():
+    if config.listener and SELF in config.listener.paths and shards_are_asked(arguments):
         raise ConfigError(
             "listener.paths: 'self' listens with whole weights, and FSDP or DeepSpeed keeps a share of them on each "
             "process; train without these (an adapter: lora), or name a frozen copy's folder"

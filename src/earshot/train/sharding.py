@@ -22,9 +22,10 @@ from earshot.vlm.mechanisms import base_of
 from earshot.vlm.weights import merged
 
 
-def shards_are_asked() -> bool:
-    """Whether processes are told to share a model's weights, by a launcher or by `trl:`; transformers notes both."""
-    return any(parse_flag_from_env(name) for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"))
+def shards_are_asked(arguments: Any) -> bool:
+    """Whether processes are told to share a model's weights, by `trl:` or by accelerate's launcher."""
+    told = map(parse_flag_from_env, ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"))
+    return bool(arguments.fsdp or arguments.deepspeed or any(told))
 
 
 def check_strategy(arguments: Any, accelerator: Any, model: Any) -> None:
