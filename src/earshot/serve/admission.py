@@ -102,7 +102,7 @@ class Admission:
         self.most = most
         self.retry_after_s = retry_after_s
         self._clock = clock
-        self.room, self._little = most.part(9 / 8), most.part(1 / 8)
+        self.room, self._little = most.plus(Load(*(amount // 8 for amount in most))), most.part(1 / 8)
         self._of: dict[str, Load] = {}  # what each client holds
         self._asked: dict[str, float] = {}  # when each asked last
         self.now = Load()
