@@ -95,6 +95,20 @@ def test_a_tokenizer_that_marks_words_by_a_low_line_is_aligned_too() -> None:
     assert told == {"so": [0], "red": [1], "circle": [3, 4], "red circle": [1, 2, 3, 4], "yes": [5]}
 
 
+def test_a_character_that_is_written_in_bytes_is_held_by_all_of_them() -> None:
+    words = ["▁so", "▁caf", "<0xC3>", "<0xA9>", "▁", "<0xF0>", "<0x9F>", "<0x99>", "<0x82>", "▁red", "<unk>"]
+    core = Tokenizer(models.BPE({word: k for k, word in enumerate(words)}, [], unk_token="<unk>", byte_fallback=True))
+    core.decoder = decoders.Sequence(  # Llama's
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", eos_token="<unk>")
+    written = Written(vlm_of(tokenizer), range(10))
+    assert written.text == "so café 🙂 red"
+    told = {word: [*written.holding(Span(at := written.text.index(word), at + len(word)))] for word in
+            ("café", "é", "🙂", "red")}  # fmt: skip
+    assert told == {"café": [1, 2, 3], "é": [2, 3], "🙂": [5, 6, 7, 8], "red": [9]}
+
+
 PIECES = ["<think>", "red", "Ġyes,blue", "Ġno", "</think>", "1"]
 TEXT = "<think>red yes,blue no</think>1"
 RED, BLUE = Span(7, 14), Span(15, 22)
