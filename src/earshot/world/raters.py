@@ -31,12 +31,9 @@ class Raters:
     n_votes: int = 15
 
 
-# The axes of the published sets (PROTOCOLS: style, coherence, alignment) as raters with other weights. `preference`
-# is who votes in training; `style` values the rendering above all, and is the out-of-distribution population.
+# `preference` is who votes in training; `style`, the out-of-distribution population, values the rendering above all.
 RATERS: dict[str, Raters] = {
     "preference": Raters(),
-    "alignment": Raters(quality=0.25),
-    "coherence": Raters(alignment=0.6, missing=1.2, quality=0.6),
     "style": Raters(alignment=0.5, missing=0.2, quality=2.0),
 }
 
