@@ -7,7 +7,13 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from earshot.errors import ModelError
 from earshot.vlm import Vlm, answer_token_ids
-from earshot.vlm.mechanisms import check_inputs, check_trainable, reason_for_whole_rows, reason_for_whole_steps
+from earshot.vlm.mechanisms import (
+    CHECKPOINTED,
+    check_inputs,
+    check_trainable,
+    reason_for_whole_rows,
+    reason_for_whole_steps,
+)
 from earshot.vlm.memory import Memory, Prompt, Training, Work, estimate_memory, largest_prompt
 from earshot.vlm.prefix import Form
 from earshot.vlm.prefix.forms import reason_against_form
@@ -96,10 +102,12 @@ def examine(vlm: Vlm, *, new_tokens: int) -> Examination:
     pictures, tokens = layout_is_known(vlm.model, inputs), prompt.tokens + new_tokens
 
     def plain(*, checkpointed: bool) -> str | None:
-        return reason_for_plain_rows(vlm.model, inputs, tokens, pictures=pictures, one_pass=checkpointed)
+        return reason_for_plain_rows(
+            vlm.model, inputs, tokens, pictures=pictures, one_pass=CHECKPOINTED if checkpointed else None
+        )
 
     def against(form: Form) -> str | None:
-        return reason_against_form(form, vlm.model, inputs, pictures=pictures, one_pass=False)
+        return reason_against_form(form, vlm.model, inputs, pictures=pictures, one_pass=None)
 
     step = reason_for_whole_steps(vlm.model)
     asked = _part(reason_for_whole_rows(vlm.model, inputs))

@@ -25,6 +25,8 @@ from earshot.vlm.weights import quantisation
 
 # Families that mask nothing but the future where their layers are plain, so that a mask of ours may stand in there.
 _PLAINLY_CAUSAL = frozenset({"llava", "qwen2_vl", "qwen2_5_vl"})
+CHECKPOINTED: Final = "its layers are checkpointed, which leaves no cache"
+SHARDED: Final = "its weights are sharded, and gathered for what a pass gives out alone"
 OWN_ATTENTION = "earshot"  # `vlm.prefix.attention`, which is sdpa where nothing else is asked of it
 # Kinds of layers whose whole memory of a prompt are keys and values, which later tokens read and do not change.
 _KEYS_AND_VALUES = frozenset({"full_attention", "sliding_attention"})
@@ -101,13 +103,13 @@ def checkpoints_layers(model: Any) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in modules)
 
 
-def needs_one_pass(model: Any) -> bool:
-    """Whether gradients can't go through a cache from one forward pass to another.
+def reason_for_one_pass(model: Any) -> str | None:
+    """Why gradients can't go through a cache from one forward pass to another; None where they can.
 
-    Layers that are recomputed leave none. Weights that are sharded are gathered again in the backward pass by what a
-    layer gives out, and a loss that comes by its keys and values never asks for them.
+    Weights that are sharded are gathered again in the backward pass by what a layer gives out, and a loss that comes by
+    its keys and values never asks for them.
     """
-    return checkpoints_layers(model) or is_sharded(model)
+    return SHARDED if is_sharded(model) else CHECKPOINTED if checkpoints_layers(model) else None
 
 
 def check_config(config: Any, source: str) -> None:

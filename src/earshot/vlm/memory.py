@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from earshot.vlm.mechanisms import reason_for_whole_rows, reason_for_whole_steps
+from earshot.vlm.mechanisms import CHECKPOINTED, reason_for_whole_rows, reason_for_whole_steps
 from earshot.vlm.model import Vlm
 from earshot.vlm.prefix.head import LOGITS_AT_ONCE
 from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, reason_for_plain_rows
@@ -140,7 +140,7 @@ def _trained(judging: Memory, model: Any, parts: _Parts, work: Work, dtype: torc
     copies = numbers if compute != own else 0  # autocast makes them of what is trained
     inputs, row = dict.fromkeys(work.prompt.inputs), work.prompt.tokens + work.new_tokens
     whole = reason_for_whole_steps(model) or reason_for_plain_rows(
-        model, inputs, row, pictures=True, one_pass=training.checkpointed
+        model, inputs, row, pictures=True, one_pass=CHECKPOINTED if training.checkpointed else None
     )
     kept = parts.kept(work, training, shared=whole is None, tower=parts.tower_holds(trained))
     logits = _COPIES_OF_LOGITS * min(LOGITS_AT_ONCE, work.rows * work.new_tokens * parts.vocabulary)

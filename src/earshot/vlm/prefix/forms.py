@@ -21,9 +21,9 @@ from earshot.vlm.mechanisms import (
     core_of,
     has_plain_head,
     in_all_axes,
-    needs_one_pass,
     next_positions,
     prompt_positions,
+    reason_for_one_pass,
     reason_for_whole_rows,
     takes_mask_by_rule,
     takes_own_mask,
@@ -41,7 +41,7 @@ _IGNORED = -100
 
 
 def reason_against_form(
-    form: Form, model: Any, inputs: Mapping[str, Any], *, pictures: bool, one_pass: bool
+    form: Form, model: Any, inputs: Mapping[str, Any], *, pictures: bool, one_pass: str | None
 ) -> str | None:
     """Why a model's rows cannot be computed in a form; None where they can.
 
@@ -50,10 +50,10 @@ def reason_against_form(
         model: A transformers image-text-to-text model, possibly wrapped.
         inputs: What its processor made.
         pictures: Whether their images can be told apart.
-        one_pass: Whether gradients can go through no cache (`mechanisms.needs_one_pass`).
+        one_pass: Why gradients can go through no cache, if they cannot (`mechanisms.reason_for_one_pass`).
     """
     if form == "cache" and one_pass:
-        return "gradients go through no cache where layers are checkpointed or weights sharded"
+        return one_pass
     if form == "cache":
         return reason_for_whole_rows(model, inputs)
     if form == "packed" and not (takes_own_mask(model) and pictures):
@@ -164,7 +164,7 @@ def plain_scores(model: Any, batch: Batch, scoring: Scoring) -> Scores:
 
 
 def _refuse_form(form: Form, model: Any, batch: Batch) -> None:
-    one_pass = needs_one_pass(model) and torch.is_grad_enabled()
+    one_pass = reason_for_one_pass(model) if torch.is_grad_enabled() else None
     why = reason_against_form(form, model, batch.inputs, pictures=batch.pictures is not None, one_pass=one_pass)
     if why is not None:
         raise ModelError(f"form '{form}': {why}; use form 'plain'")

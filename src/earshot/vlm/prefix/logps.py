@@ -24,8 +24,8 @@ from earshot.vlm.mechanisms import (
     base_of,
     is_distributed,
     is_sharded,
-    needs_one_pass,
     reason_against_sharing,
+    reason_for_one_pass,
     reason_for_whole_rows,
     takes_mask_by_rule,
 )
@@ -178,7 +178,7 @@ def logps_of_rows(
 def choose_form(model: Any, batch: Batch) -> Form:
     """The fastest form that the model can do; docs/decisions/shared-prefix.md has the measurements behind it."""
     prompt, completion = batch.inputs["input_ids"].size(1), batch.completions.size(1)
-    one_pass = needs_one_pass(model) and torch.is_grad_enabled()
+    one_pass = reason_for_one_pass(model) if torch.is_grad_enabled() else None
     reason = reason_for_plain_rows(
         model, batch.inputs, prompt + completion, pictures=batch.pictures is not None, one_pass=one_pass
     )
@@ -191,7 +191,7 @@ def choose_form(model: Any, batch: Batch) -> Form:
 
 
 def reason_for_plain_rows(
-    model: Any, inputs: Mapping[str, Any], tokens: int, *, pictures: bool, one_pass: bool
+    model: Any, inputs: Mapping[str, Any], tokens: int, *, pictures: bool, one_pass: str | None
 ) -> str | None:
     """Why gradients of rows of so many tokens cannot go through a shared prompt; None where they can.
 
@@ -200,12 +200,12 @@ def reason_for_plain_rows(
         inputs: What its processor made of the prompts.
         tokens: Of a prompt and its completion.
         pictures: Whether the images can be told apart.
-        one_pass: Whether gradients can go through no cache (`mechanisms.needs_one_pass`).
+        one_pass: Why gradients can go through no cache, if they cannot (`mechanisms.reason_for_one_pass`).
     """
     if reason := reason_for_whole_rows(model, inputs) or reason_against_sharing(model, tokens):
         return reason
-    if one_pass and (reason := reason_against_form("packed", model, inputs, pictures=pictures, one_pass=True)):
-        return f"gradients go through no cache where layers are checkpointed or weights sharded, and {reason}"
+    if one_pass and (reason := reason_against_form("packed", model, inputs, pictures=pictures, one_pass=one_pass)):
+        return f"{one_pass}, and {reason}"
     return None
 
 
