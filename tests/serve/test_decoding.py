@@ -90,7 +90,7 @@ def test_an_image_that_ends_its_process_is_refused_and_costs_no_other_anything(
 
 
 def test_small_pictures_do_not_wait_for_large_ones(decoders: Decoders) -> None:
-    assert wait(decoders.light.up, 20)
+    assert wait(decoders.light.up, 60)
     lanes = []
     for size, scans in (((1000, 1000), 10), ((4000, 3000), 1), ((4096, 4096), 1), ((2048, 2048), 10)):
         data = b"\xff\xda" * scans
