@@ -33,7 +33,7 @@ the question at that place in the task under way."""
 TELL_S = 0.02
 """How often a process is told which of its questions nobody waits for any more."""
 PATIENCE_S = 30.0
-"""How long a task waits for a process while there is none."""
+"""How long a task waits while there is no process."""
 _AGAIN_S = (0.0, 1.0, 5.0, 30.0)
 """How long to wait before a process that died, or could not begin, is begun again; the last for ever after."""
 
@@ -106,7 +106,7 @@ class Pool:
 
         Raises:
             WorkerDied: It died over it.
-            NoWorker: None came to life for `PATIENCE_S`, or until nobody wanted an answer.
+            NoWorker: None came to life for `PATIENCE_S`, or none was free until nobody wanted an answer.
             Exception: What the model failed with.
         """
         worker = self._tell(task, n, wanted)
@@ -124,6 +124,8 @@ class Pool:
         """A process that has been free, and has the task now."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end and (wanted is None or any(map(wanted, range(n)))):
+            if self.up():  # it is only busy
+                end = time.monotonic() + PATIENCE_S
             with suppress(queue.Empty, OSError):  # of one that has died meanwhile, and not over this task
                 worker = self._free.get(timeout=min(PATIENCE_S, 0.1))
                 worker.tell(task)
