@@ -14,6 +14,7 @@ from earshot.cli.main import main
 from earshot.data.writer import PairSetWriter
 from earshot.errors import InputError
 from earshot.types import Pair, Votes
+from tests.report.runs import RIGHT, WRONG, row, write_evaluation
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "imagereward" / "imagereward_test.json"
 has_real = pytest.mark.skipif(not REAL.is_file(), reason="no published data beside the repository")
@@ -271,3 +272,15 @@ def test_without_predictions_a_set_tells_what_judges_get_who_read_no_prompt(
     answers = tmp_path / "answers.jsonl"
     answers.write_text("".join(json.dumps({"id": f"p{n}", "p_first": 0.9}) + "\n" for n in range(6)))
     assert "blind.brighter" not in call(capsys, "metrics", answers, "--data", tmp_path / "set", "--resamples", 50)
+
+
+def test_a_run_on_a_set_of_the_world_is_told_with_what_anybody_could_reach_on_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_evaluation(tmp_path / "run", [row("a", RIGHT), row("b", WRONG)], data="../world")
+    (tmp_path / "world").mkdir()
+    for info, told in (({"source": "earshot world", "set": "ood_raters"}, 1), ({"set": "ood_raters"}, 0)):
+        (tmp_path / "world" / "dataset.json").write_text(json.dumps(info))
+        for answers in (tmp_path / "run", tmp_path / "run" / "predictions.jsonl"):
+            assert main(["metrics", str(answers), "--resamples", "20"]) == 0
+            assert capsys.readouterr().out.count("accuracy: at most 81.8 % by a perfect student") == told

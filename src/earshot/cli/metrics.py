@@ -111,7 +111,11 @@ def metrics_command(
         files[name] |= {rule: estimate.as_record() for rule, estimate in blind.items()}
     differences = [d for case, j in cases for d in _differences(tuned, j, case, resamples, seed)]
     if not as_json:
-        typer.echo("\n".join([results_text(files, differences, asked), *_blind_text(blind), *_ceiling_text(data)]))
+        typer.echo(
+            "\n".join(
+                [results_text(files, differences, asked), *_blind_text(blind), *_ceiling_text(data, predictions or [])]
+            )
+        )
     elif len(files) == 1:
         typer.echo(json.dumps(*files.values(), indent=2))
     else:
@@ -133,12 +137,18 @@ def _blind_text(blind: "Mapping[str, Estimate]") -> list[str]:
     return ["", "judges who read no prompt", *(f"    {line}" for line in blind_lines(blind))] if blind else []
 
 
-def _ceiling_text(folder: Path | None) -> list[str]:
+def _ceiling_text(data: Path | None, predictions: list[Path]) -> list[str]:
+    """What anybody could reach on the set, which is given or which a run of ours has judged."""
     from earshot.data.rows import read_info
+    from earshot.predictions.run import Run
     from earshot.world.ceilings import ceiling_line
 
-    line = None if folder is None else ceiling_line(read_info(folder))
-    return ["", f"accuracy: {line}"] if line else []
+    infos: list[Mapping[str, Any]] = [] if data is None else [read_info(data)]
+    for path in predictions if data is None else []:
+        folder = path.parent if path.name == "predictions.jsonl" else path
+        infos += [one.info for one in Run(path.name, folder, strict=False).evaluations if one.folder == folder]
+    lines = dict.fromkeys(line for info in infos if (line := ceiling_line(info)))
+    return ["", *(f"accuracy: {line}" for line in lines)] if lines else []
 
 
 def _columns(image: list[str], score: list[str], others: list[str]) -> dict[str, list[str]]:
