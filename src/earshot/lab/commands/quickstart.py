@@ -121,12 +121,12 @@ def _show(plan: ExperimentConfig) -> None:
         read = endpoint(key)
         rows.append([f"{read.label}{', %' if read.percent else ''}"])
         for name, where in SETS.items():
-            most = f", at most {100 * set_ceilings(name)[STUDENT]:.1f}" if key == "accuracy" else ""
             estimates = [read_estimate(sets[name].metrics, key) for sets in judged.values()]
             digits = 1 if read.percent else 2
-            rows.append([f"  {where}{most}", *(one.text(percent=read.percent, digits=digits) for one in estimates)])
+            rows.append([f"  {where}", *(one.text(percent=read.percent, digits=digits) for one in estimates)])
     typer.echo(table(("", *(spec.title or arm for arm, spec in plan.arms.items())), rows) + "\n")
-    typer.echo("at most: what a perfect student of the training raters gets; above it on other raters is no benefit\n")
+    most = ", ".join(f"{where} {100 * set_ceilings(name)[STUDENT]:.1f}" for name, where in SETS.items())
+    typer.echo(f"a perfect student of the training raters gets {most}; above that is no benefit\n")
     for one in differences({arm: sets["test"].table() for arm, sets in judged.items()}):
         found = one.estimates["accuracy"]
         text = found.text(percent=True, signed=True)
