@@ -11,10 +11,10 @@ from earshot.errors import InputError, ListenerUnavailable, RemoteError
 from earshot.judging.model import describe
 from earshot.judging.model import load as load_here
 from earshot.listener.build import Loaded, build_listener
+from earshot.listener.engine import EngineListener
 from earshot.listener.local import LocalListener
-from earshot.listener.remote import ChatListener
 from earshot.reasoner import Reasoner
-from earshot.reasoner.remote import ChatReasoner
+from earshot.reasoner.engine import EngineReasoner
 from earshot.train.grpo import listener_spec
 from tests.judging.opinions import shade
 from tests.servers import FakeVllm, Reply, answering, remote_listener
@@ -26,19 +26,19 @@ TRACE = "<think> red </think><answer>1</answer>"
 
 @pytest.fixture(autouse=True)
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earshot.listener.remote.LEAST_MASS", 0.0)
+    monkeypatch.setattr("earshot.listener.engine.LEAST_MASS", 0.0)
 
 
-def chat(url: str) -> ChatListener:
+def chat(url: str) -> EngineListener:
     listener = remote_listener(f"{url}/v1", prompts="brief")
-    assert isinstance(listener, ChatListener)
+    assert isinstance(listener, EngineListener)
     return listener
 
 
 def test_it_writes_what_the_model_writes_here() -> None:
     vlm = tiny("llava")
     with answering(FakeVllm(vlm)) as url:
-        judged = ChatReasoner(chat(url), max_new_tokens=6, temperature=0.0).judge(PAIRS, samples=1, seed=3)
+        judged = EngineReasoner(chat(url), max_new_tokens=6, temperature=0.0).judge(PAIRS, samples=1, seed=3)
     assert judged == Reasoner(vlm, max_new_tokens=6, temperature=0.0).judge(PAIRS, samples=1, seed=3)
 
 
@@ -46,7 +46,7 @@ def test_its_samples_are_told_in_the_pairs_own_sides_with_its_own_probabilities(
     vlm = tiny("qwen2_5_vl")
     fake = FakeVllm(vlm, writes=TRACE)
     with answering(fake) as url:
-        (judged, _) = ChatReasoner(chat(url)).judge(PAIRS, samples=2)
+        (judged, _) = EngineReasoner(chat(url)).judge(PAIRS, samples=2)
     assert [sample.order for sample in judged] == ["forward"] * 2 + ["swapped"] * 2
     assert [sample.side for sample in judged] == ["first"] * 2 + ["second"] * 2
     forward, swapped = LocalListener(vlm).p_first([PAIRS[0], PAIRS[0].swapped()], ["red", "red"])
@@ -100,7 +100,7 @@ def test_a_server_that_gives_other_than_asked_is_an_error() -> None:
         answering(lambda path, body, headers: nothing) as url,
         pytest.raises(RemoteError, match="0 completions, expected 1"),
     ):
-        ChatReasoner(chat(url)).judge(PAIRS[:1])
+        EngineReasoner(chat(url)).judge(PAIRS[:1])
 
 
 def test_training_takes_an_address_for_a_listener(monkeypatch: pytest.MonkeyPatch) -> None:

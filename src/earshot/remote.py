@@ -14,11 +14,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
+import numpy as np
 import stamina
+from jaxtyping import Float
 
 from earshot.errors import InputError, RemoteError
 from earshot.images import ImageLimits, load_image, printable
-from earshot.protocol import PromptSet, listener_prefill, reasoner_messages
+from earshot.protocol import PromptSet, listener_prefill, reasoner_messages, reopened
 from earshot.protocol.answers import answer_place, token_texts
 from earshot.types import ImageSource, Pair
 
@@ -36,8 +38,6 @@ LONGEST_WAIT_S: Final = 10.0
 """Between two attempts, whatever the server asks for: it may be back sooner than it thought."""
 TOP_LOG_PROBS: Final = 20
 """The most that the chat API gives at a position, and that vLLM gives without `--max-logprobs`."""
-LEAST_MASS: Final = 0.1
-"""A model that continues the turn it was given puts nearly all of its probability on the two answers."""
 
 # A chat API does not tell its tokenizer's special tokens: what opens them in the families there are.
 CONTROL_TOKENS: Final = (
@@ -178,14 +178,6 @@ def _refusal(where: str, response: httpx2.Response) -> str:
     return f"{where}: refused with {response.status_code} ({text})"
 
 
-class Answer(NamedTuple):
-    """What a model answers about a pair."""
-
-    p_first: float
-    mass: float
-    """The probability of both answers together."""
-
-
 class ChatModel:
     """A vision-language model behind the OpenAI-compatible chat API, as `vllm serve` has it.
 
@@ -219,7 +211,36 @@ class ChatModel:
             )
         return names[0]
 
-    def messages(self, pair: Pair) -> list[dict[str, Any]]:
+    @property
+    def where(self) -> str:
+        return self.endpoint.url
+
+    def complete(
+        self, pairs: Sequence[Pair], seeds: Sequence[int], *, n: int, temperature: float, max_new_tokens: int
+    ) -> list[list[str]]:
+        """See `listener.engine.TextEngine.complete`. Thoughts that the server has set apart are put back.
+
+        Whether the same seed gives the same completion beside other requests is up to the server, and vLLM does not
+        promise it.
+        """
+        how = {"n": n, "temperature": temperature, "max_tokens": max_new_tokens}
+        return self.endpoint.map(lambda one: self._complete(*one, how), zip(pairs, seeds, strict=True))
+
+    def log_probabilities(
+        self, pairs: Sequence[Pair], owners: Sequence[int], traces: Sequence[str | None]
+    ) -> Float[np.ndarray, " n 2"]:
+        """See `listener.engine.TextEngine.log_probabilities`.
+
+        Every trace is a request of its own; a server that keeps the prefixes it has seen, as vLLM does, computes the
+        images and the prompt of a pair once.
+        """
+        prefills = [listener_prefill(trace, self.prompts, control_tokens=CONTROL_TOKENS) for trace in traces]
+        messages = self.endpoint.map(self._messages, pairs)
+        about = [messages[owner] for owner in owners]
+        answers = self.endpoint.map(lambda one: self._answer(*one), zip(about, prefills, strict=True))
+        return np.array(answers).reshape(-1, 2)
+
+    def _messages(self, pair: Pair) -> list[dict[str, Any]]:
         """The conversation about a pair, its images in it as they decode, without loss.
 
         Raises:
@@ -234,27 +255,12 @@ class ChatModel:
             for turn in reasoner_messages(pair.prompt, self.prompts, *urls, control_tokens=CONTROL_TOKENS)
         ]
 
-    def complete(
-        self, messages: Sequence[Mapping[str, Any]], *, n: int, seed: int, temperature: float, max_new_tokens: int
-    ) -> list[str]:
-        """`n` completions of a conversation, each with the thoughts that the server may have set apart.
-
-        Raises:
-            RemoteError: The server gave none.
-        """
-        body = {
-            "model": self.name,
-            "messages": [*messages],
-            "n": n,
-            "seed": seed,
-            "temperature": temperature,
-            "max_tokens": max_new_tokens,
-            **self._template,
-        }
+    def _complete(self, pair: Pair, seed: int, how: Mapping[str, Any]) -> list[str]:
+        body = {"model": self.name, "messages": self._messages(pair), "seed": seed, **how, **self._template}
         choices = _fields(self.endpoint.post("/v1/chat/completions", body), "choices", list)
-        if len(choices) != n:
-            raise RemoteError(f"{self.endpoint.url}: {len(choices)} completions, expected {n}")
-        return [self._whole(_fields(choice, "message", dict)) for choice in choices]
+        if len(choices) != how["n"]:
+            raise RemoteError(f"{self.endpoint.url}: {len(choices)} completions, expected {how['n']}")
+        return [reopened(self._whole(_fields(choice, "message", dict)), self.prompts) for choice in choices]
 
     def _whole(self, message: dict[str, Any]) -> str:
         """A completion in one piece: servers with a parser of reasoning take the think block out of it."""
@@ -269,8 +275,8 @@ class ChatModel:
         """What vLLM and SGLang hand to the chat template."""
         return {"chat_template_kwargs": self.prompts.template} if self.prompts.template else {}
 
-    def answer(self, messages: Sequence[Mapping[str, Any]], prefill: str) -> Answer:
-        """How probable the two answers are as the next token after a turn that was begun for the model.
+    def _answer(self, messages: Sequence[Mapping[str, Any]], prefill: str) -> list[float]:
+        """The log-probabilities of the two answers as the next token after a turn that was begun for the model.
 
         Raises:
             RemoteError: The server gives no log-probabilities of them.
@@ -301,8 +307,7 @@ class ChatModel:
                 f"{self.endpoint.url}: no log-probability of the answer {missing[0]!r} among the {len(found)} that "
                 "the server gave; vLLM from July 2026 gives those that are asked for"
             )
-        first, second = (found[text] for text in texts)
-        return Answer(1.0 / (1.0 + math.exp(min(second - first, 700.0))), math.exp(first) + math.exp(second))
+        return [found[text] for text in texts]
 
     @cached_property
     def _place(self) -> tuple[str, tuple[int, int] | None, tuple[str, str]]:

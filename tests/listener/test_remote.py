@@ -31,7 +31,7 @@ def serving(listener: Listener) -> Server:
 def test_a_chat_api_says_what_the_model_says_here(
     family: str, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("earshot.listener.remote.LEAST_MASS", 0.0)  # of an untrained model
+    monkeypatch.setattr("earshot.listener.engine.LEAST_MASS", 0.0)  # of an untrained model
     vlm = tiny(family)
     fake = FakeVllm(vlm, top=10**6, **how)
     with answering(fake) as url:
@@ -51,8 +51,9 @@ def test_answers_that_are_not_among_the_most_probable_cannot_be_read() -> None:
 
 def test_a_server_that_does_not_continue_the_turn_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     vlm = tiny("llava")
-    mass = [answer.mass for answer in _answers(FakeVllm(vlm)) + _answers(FakeVllm(vlm, continues=False))]
-    monkeypatch.setattr("earshot.listener.remote.LEAST_MASS", (mass[0] + mass[1]) / 2)
+    both = [*_answers(FakeVllm(vlm)), *_answers(FakeVllm(vlm, continues=False))]
+    mass = np.exp(both).sum(1).tolist()
+    monkeypatch.setattr("earshot.listener.engine.LEAST_MASS", (mass[0] + mass[1]) / 2)
     fakes = [FakeVllm(vlm), FakeVllm(vlm, continues=False)]
     heard = []
     for fake in fakes:
@@ -66,10 +67,10 @@ def test_a_server_that_does_not_continue_the_turn_is_found_out(monkeypatch: pyte
     assert heard == [mass[0] > mass[1], mass[1] > mass[0]]
 
 
-def _answers(fake: FakeVllm) -> list[Any]:
+def _answers(fake: FakeVllm) -> list[list[float]]:
     with answering(fake) as url:
         listener: Any = remote_listener(f"{url}/v1", prompts="brief")
-        return [listener.model.answer(listener.model.messages(PAIRS[0]), "<think></think><answer>")]
+        return listener.model.log_probabilities(PAIRS[:1], [0], [None]).tolist()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -17,13 +17,13 @@ from earshot.judging.served import Client
 from earshot.listener import Listener, ask
 from earshot.listener.build import Loaded, build_checker, build_listener, describe_checker, describe_listener, look
 from earshot.listener.claims import ClaimListener
-from earshot.listener.remote import ChatListener
+from earshot.listener.engine import EngineListener
 from earshot.listener.spec import OF_A_SERVER, ListenerSpec, parse_listener, parse_listeners
 from earshot.paths import at_home
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
 from earshot.protocol import PromptSet, RedactionLevel, prompt_set, redact_trace
 from earshot.reasoner import Reasoner
-from earshot.reasoner.remote import ChatReasoner
+from earshot.reasoner.engine import EngineReasoner
 from earshot.remote import is_address, parse_address
 from earshot.types import Pair, Wanted
 from earshot.vlm import load as load_vlm
@@ -279,10 +279,10 @@ def load(
     loaded: Loaded = {}
     if remote is not None:
         own = build_listener(remote)
-        assert isinstance(own, ChatListener)
+        assert isinstance(own, EngineListener)
         if prompts is not None:
             own.model.prompts = prompts
-        reasoner = ChatReasoner(own, **how)
+        reasoner = EngineReasoner(own, **how)
     else:
         vlm = load_vlm(model, device=device, dtype=dtype, sight=sight).freeze()
         sight = vlm.sight
@@ -364,9 +364,9 @@ def describe(model: RewardModel | Client) -> dict[str, Any]:
     told: dict[str, Any] = {"samples": model.samples, "redaction": model.redaction, "decide": model.decide}
     if isinstance(reasoner, Reasoner):
         told["model"] = reasoner.vlm.record() | {"dtype": str(next(reasoner.vlm.model.parameters()).dtype)}
-    elif isinstance(reasoner, ChatReasoner):
+    elif isinstance(reasoner, EngineReasoner):
         told["model"] = {"name": reasoner.name, "prompts": reasoner.own.model.prompts.fingerprint}
-    if isinstance(reasoner, Reasoner | ChatReasoner):
+    if isinstance(reasoner, Reasoner | EngineReasoner):
         told |= {"temperature": reasoner.temperature, "max_new_tokens": reasoner.max_new_tokens}
     told["listeners"] = {name: describe_listener(listener) for name, listener in model.listeners.items()}
     told["checkers"] = {name: describe_checker(checker) for name, checker in model.checkers.items()}

@@ -22,10 +22,11 @@ from earshot.listener.controls import (
     ShuffledListener,
     TemperedListener,
 )
+from earshot.listener.engine import EngineListener
 from earshot.listener.evidence import EvidenceListener
 from earshot.listener.local import LocalListener
 from earshot.listener.policy import PolicyListener
-from earshot.listener.remote import ChatListener, ServedListener
+from earshot.listener.remote import ServedListener
 from earshot.listener.spec import ListenerSpec
 from earshot.protocol import PromptSet, TraceLanguage, prompt_set
 from earshot.remote import ChatModel, Endpoint, is_address, parse_address
@@ -144,7 +145,7 @@ def describe_listener(listener: Listener) -> dict[str, Any]:
     if isinstance(listener, LocalListener):
         return listener.vlm.record()
     told: dict[str, Any] = {"name": listener.name}
-    if isinstance(listener, ChatListener):
+    if isinstance(listener, EngineListener):
         return told | {"prompts": listener.model.prompts.fingerprint}
     if isinstance(listener, EnsembleListener):
         return told | {"of": [describe_listener(base) for base in listener.bases]}
@@ -176,7 +177,7 @@ def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
         )
         base = ServedListener(endpoint, limits=spec.limits)
         if address.chat:
-            base = ChatListener(ChatModel(endpoint, address.model, _prompts(spec, source, loaded), spec.limits))
+            base = EngineListener(ChatModel(endpoint, address.model, _prompts(spec, source, loaded), spec.limits))
     else:
         vlm = _model(spec, source, loaded)
         name = spec.name if spec.name and len(spec.sources) == 1 else vlm.name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ import torch
 from earshot.errors import PromptTooLong
 from earshot.listener.local import LocalListener
 from earshot.predictions.judgement import JudgedSample
-from earshot.reasoner.orders import as_samples, in_both_orders
+from earshot.reasoner.orders import as_samples, in_both_orders, own_key
 from earshot.types import Order, Pair, Wanted
 from earshot.vlm import Vlm
 from earshot.vlm.prefix import Prefix, Sampling, Unwanted, encode_prefix, sample, while_wanted
@@ -118,5 +117,5 @@ def _wanted_row(wanted: Wanted, start: int, row: int) -> bool:
 
 def _uniforms(pair_id: str, order: Order, seed: int, samples: int, length: int) -> np.ndarray:
     """The random numbers of one pair in one order, (samples, length), a function of these arguments alone."""
-    key = hashlib.sha256(f"{seed}\0{order}\0{pair_id}".encode()).digest()
-    return np.random.default_rng(np.frombuffer(key, dtype=np.uint32)).random((samples, length), dtype=np.float32)
+    key = np.frombuffer(own_key(pair_id, order, seed), dtype=np.uint32)
+    return np.random.default_rng(key).random((samples, length), dtype=np.float32)

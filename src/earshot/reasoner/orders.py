@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,6 +18,16 @@ ORDERS: tuple[Order, Order] = ("forward", "swapped")
 def in_both_orders(pairs: Sequence[Pair]) -> list[tuple[Pair, Order]]:
     """Every pair as it is shown, first as it is and then with its images exchanged."""
     return [(pair if order == "forward" else pair.swapped(), order) for pair in pairs for order in ORDERS]
+
+
+def own_key(pair_id: str, order: Order, seed: int) -> bytes:
+    """32 bytes that a pair's sampling in one order is drawn from, a function of these arguments alone."""
+    return hashlib.sha256(f"{seed}\0{order}\0{pair_id}".encode()).digest()
+
+
+def own_seed(pair_id: str, order: Order, seed: int) -> int:
+    """The same as a seed below 2³¹, for an engine that draws by itself."""
+    return int.from_bytes(own_key(pair_id, order, seed)[:4], "big") >> 1
 
 
 Own = Callable[[Sequence[int], Sequence[str]], Float[np.ndarray, " n"]]
