@@ -62,6 +62,7 @@ CONFINED = {
     "httpx2": ("remote",),
     "stamina": ("remote",),
     "ray": ("judging.on_ray",),
+    "vllm": ("vlm.on_vllm",),
 }
 # Applications meet in the files of a run directory; they do not import one another.
 APPLICATIONS = LAYERS[4]

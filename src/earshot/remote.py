@@ -215,6 +215,10 @@ class ChatModel:
     def where(self) -> str:
         return self.endpoint.url
 
+    def record(self) -> dict[str, Any]:
+        """Its name and how it is asked: a server does not tell its weights."""
+        return {"name": self.name, "prompts": self.prompts.fingerprint}
+
     def complete(
         self, pairs: Sequence[Pair], seeds: Sequence[int], *, n: int, temperature: float, max_new_tokens: int
     ) -> list[list[str]]:

@@ -29,9 +29,17 @@ class EngineOptions:
     ] = 0
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows judged together.")] = 16
     engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option("--engine", help="With ray the same work in many processes, also of many machines."),
+        Literal["local", "vllm", "ray", "ray-vllm"],
+        typer.Option(
+            "--engine",
+            help="With vllm models are computed by a vLLM in this process; with ray the same work is done in many "
+            "processes, also of many machines; with ray-vllm by a vLLM in each.",
+        ),
     ] = "local"
+    engine_options: Annotated[
+        str | None,
+        typer.Option("--engine-options", help='With vllm: arguments of vllm.LLM, such as {"max_model_len": 8192}.'),
+    ] = None
     workers: Annotated[
         int | None,
         typer.Option("--workers", min=1, help="With ray: processes, each with a model; as many as have place without."),
@@ -76,7 +84,13 @@ class EngineOptions:
             "address": self.ray_address,
         }
         how: dict[str, Any] = {"batch_size": self.batch, "lenient": lenient}
-        if self.engine == "local":
+        if self.engine in ("vllm", "ray-vllm"):
+            from earshot.vlm.on_vllm import parse_options
+
+            how |= {"engine": "vllm", "engine_options": parse_options(self.engine_options)}
+        elif self.engine_options is not None:
+            raise InputError("--engine-options are for --engine vllm and ray-vllm")
+        if self.engine in ("local", "vllm"):
             if any(value is not None for value in cluster.values()):
                 raise InputError("--workers, --gpus-per-worker and --ray-address are for --engine ray")
             from earshot.judging.parts import Local

@@ -97,8 +97,8 @@ class ModelOptions:
 
         return parse_listeners(self.listener or [])
 
-    def load(self, *, batch_size: int = 16, lenient: bool = False) -> "RewardModel":
-        """The model of these options.
+    def load(self, *, batch_size: int = 16, lenient: bool = False, **engine: Any) -> "RewardModel":
+        """The model of these options; further ones say who computes it.
 
         Raises:
             InputError: An option makes no sense, or what a model needs is not installed.
@@ -116,6 +116,7 @@ class ModelOptions:
         return load(
             **{one.name: getattr(self, one.name) for one in fields(self)}
             | {"listener": named, "checker": self.checker or (), "batch_size": batch_size, "lenient": lenient}
+            | engine
         )
 
     def load_aloud(self, **how: Any) -> "RewardModel | Client":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +16,18 @@ from earshot.judging.asking import Asked
 from earshot.judging.question import Question
 from earshot.judging.served import Client
 from earshot.listener import Listener, ask
-from earshot.listener.build import Loaded, build_checker, build_listener, describe_checker, describe_listener, look
+from earshot.listener.build import (
+    Held,
+    Loaded,
+    build_checker,
+    build_listener,
+    describe_checker,
+    describe_listener,
+    look,
+)
 from earshot.listener.claims import ClaimListener
 from earshot.listener.engine import EngineListener
-from earshot.listener.spec import OF_A_SERVER, ListenerSpec, parse_listener, parse_listeners
+from earshot.listener.spec import OF_A_SERVER, ListenerSpec, ModelEngine, parse_listener, parse_listeners
 from earshot.paths import at_home
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
 from earshot.protocol import PromptSet, RedactionLevel, prompt_set, redact_trace
@@ -26,7 +35,9 @@ from earshot.reasoner import Reasoner
 from earshot.reasoner.engine import EngineReasoner
 from earshot.remote import is_address, parse_address
 from earshot.types import Pair, Wanted
+from earshot.vlm import Vlm
 from earshot.vlm import load as load_vlm
+from earshot.vlm.on_vllm import VllmModel, load_on_vllm
 
 
 @runtime_checkable
@@ -227,6 +238,8 @@ def load(
     max_pixels: int | None = None,
     image_backend: ImageBackend | None = None,
     prompts: str | Path | PromptSet | None = None,
+    engine: ModelEngine = "local",
+    engine_options: Mapping[str, Any] | None = None,
 ) -> RewardModel:
     """Loads a reward model; `earshot.load` is this.
 
@@ -254,6 +267,9 @@ def load(
         image_backend: Who scales images, `pil` or `torchvision`; None is what the reasoner was trained with, or `pil`.
         prompts: How the reasoner is asked: the name of a prompt set, its YAML file (docs/prompts.md), or the set
             itself. None takes what its folder was trained with, else `standard`.
+        engine: Who computes the reasoner, and the listeners that do not say otherwise: `local` (transformers), or
+            `vllm`, in this process, in an environment that has it (docs/scale.md). Checkers are always local.
+        engine_options: Of `vllm.LLM`, such as `tensor_parallel_size`, `gpu_memory_utilization` or `max_model_len`.
 
     Raises:
         InputError: An option makes no sense, or a server refuses the question that it is asked first.
@@ -272,11 +288,14 @@ def load(
     sight = Sight(min_pixels, max_pixels, image_backend)
     named, checked = _named(listener), checker if isinstance(checker, Mapping) else parse_listeners(checker)
     remote = _at_address(model) if is_address(model) else None
+    if remote is not None and (engine != "local" or engine_options):
+        raise InputError(f"{model}: has an engine of its own; leave engine and engine_options out")
     for spec in (*(one for _, one in named), *checked.values()):
         if isinstance(spec, ListenerSpec):
             look(spec)
     reasoner: Judges
     loaded: Loaded = {}
+    shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "sight": sight}
     if remote is not None:
         own = build_listener(remote)
         assert isinstance(own, EngineListener)
@@ -284,12 +303,19 @@ def load(
             own.model.prompts = prompts
         reasoner = EngineReasoner(own, **how)
     else:
-        vlm = load_vlm(model, device=device, dtype=dtype, sight=sight).freeze()
-        sight = vlm.sight
-        loaded[str(model), device, dtype, sight] = vlm  # as a listener, in the words of its own folder
-        reasoner = Reasoner(vlm.asked(prompts), **how)
-    shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "sight": sight}
+        of_engine = _options_of_engine(engine, engine_options, model, named)
+        base: Vlm | VllmModel
+        if engine == "vllm":
+            base = load_on_vllm(model, device=device, dtype=dtype, sight=sight, options=of_engine)
+            reasoner = EngineReasoner(EngineListener(base.asked(prompts)), **how)
+        else:
+            base = load_vlm(model, device=device, dtype=dtype, sight=sight).freeze()
+            reasoner = Reasoner(base.asked(prompts), **how)
+        sight = base.sight
+        loaded[Held(model, device, dtype, sight, engine)] = base  # as a listener, in the words of its own folder
+        shared |= {"sight": sight, "engine": engine, "engine_options": json.dumps(of_engine) if of_engine else None}
     listeners = _listeners(named, loaded, **shared)
+    shared |= {"engine": "local", "engine_options": None}
     checkers = {name: build_checker(spec.filled(**shared), loaded) for name, spec in checked.items()}
     return RewardModel(
         reasoner,
@@ -299,8 +325,25 @@ def load(
         redaction=redaction,
         decide=decide,
         lenient=lenient,
-        taught_on={key[0]: vlm.taught_on for key, vlm in loaded.items() if vlm.taught_on is not None},
+        taught_on={held.source: one.taught_on for held, one in loaded.items() if one.taught_on is not None},
     )
+
+
+def _options_of_engine(
+    engine: ModelEngine, given: Mapping[str, Any] | None, model: str, named: Sequence[tuple[Any, Any]]
+) -> dict[str, Any]:
+    """Those of vLLM, with an equal share of a GPU's memory for each engine of this process.
+
+    Raises:
+        InputError: There are some, and vLLM is not asked for.
+    """
+    if engine == "local":
+        if given:
+            raise InputError("engine_options are of engine vllm, and the engine is local")
+        return {}
+    readers = {source for _, one in named if isinstance(one, ListenerSpec) for source in one.sources}
+    engines = len({model, *(source for source in readers if not is_address(source))})
+    return ({} if engines == 1 else {"gpu_memory_utilization": round(0.9 / engines, 2)}) | dict(given or {})
 
 
 def _at_address(text: str) -> ListenerSpec:
@@ -365,7 +408,7 @@ def describe(model: RewardModel | Client) -> dict[str, Any]:
     if isinstance(reasoner, Reasoner):
         told["model"] = reasoner.vlm.record() | {"dtype": str(next(reasoner.vlm.model.parameters()).dtype)}
     elif isinstance(reasoner, EngineReasoner):
-        told["model"] = {"name": reasoner.name, "prompts": reasoner.own.model.prompts.fingerprint}
+        told["model"] = reasoner.own.model.record()
     if isinstance(reasoner, Reasoner | EngineReasoner):
         told |= {"temperature": reasoner.temperature, "max_new_tokens": reasoner.max_new_tokens}
     told["listeners"] = {name: describe_listener(listener) for name, listener in model.listeners.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from PIL import Image
 
@@ -27,19 +27,31 @@ from earshot.listener.evidence import EvidenceListener
 from earshot.listener.local import LocalListener
 from earshot.listener.policy import PolicyListener
 from earshot.listener.remote import ServedListener
-from earshot.listener.spec import ListenerSpec
+from earshot.listener.spec import ListenerSpec, ModelEngine
 from earshot.protocol import PromptSet, TraceLanguage, prompt_set
 from earshot.remote import ChatModel, Endpoint, is_address, parse_address
 from earshot.types import Pair, Votes
 from earshot.vlm import Vlm, hub, load
+from earshot.vlm.on_vllm import VllmModel, load_on_vllm, parse_options
 
-Loaded: TypeAlias = dict[tuple[str, str, str, Sight], Vlm]
-"""Frozen models by source, device, dtype and sight, as they were asked for: one that is named twice is loaded once."""
+
+class Held(NamedTuple):
+    """What a frozen model was asked for by: one that is asked for twice is loaded once."""
+
+    source: str
+    device: str
+    dtype: str
+    sight: Sight
+    engine: ModelEngine = "local"
+
+
+Loaded: TypeAlias = dict[Held, Vlm | VllmModel]
+"""Frozen models that are there."""
 
 
 def with_policy(spec: ListenerSpec, policy: Vlm) -> Loaded:
     """The model that is trained, as what `self` stands for in a description."""
-    return {_key(spec, SELF): policy}
+    return {_held(spec, SELF): policy}
 
 
 def build_listener(spec: ListenerSpec, loaded: Loaded | None = None) -> Listener:
@@ -109,9 +121,11 @@ def build_checker(spec: ListenerSpec, loaded: Loaded | None = None, *, with_prio
         InputError: The description says how traces are read, and claims are asked in one way.
         ModelError: As for `build_listener`; a server's address is no model here.
     """
-    said = (spec.control, spec.orders, spec.temperature, spec.needs_claims, spec.redaction)
-    if said != (None, "shown", 1.0, False, "none"):
-        raise InputError(f"{spec.label}: a checker of claims takes no control, orders, temperature or redaction")
+    said = (spec.control, spec.orders, spec.temperature, spec.needs_claims, spec.redaction, spec.engine or "local")
+    if said != (None, "shown", 1.0, False, "none", "local"):
+        raise InputError(
+            f"{spec.label}: a checker of claims takes no control, orders, temperature, redaction or engine"
+        )
     loaded = {} if loaded is None else loaded
     models = [_model(spec, source, loaded) for source in spec.sources]
     checkers = [LocalChecker(vlm, spec.name or vlm.name, spec.batch_size or 64, spec.limits) for vlm in models]
@@ -146,7 +160,7 @@ def describe_listener(listener: Listener) -> dict[str, Any]:
         return listener.vlm.record()
     told: dict[str, Any] = {"name": listener.name}
     if isinstance(listener, EngineListener):
-        return told | {"prompts": listener.model.prompts.fingerprint}
+        return listener.model.record() | told
     if isinstance(listener, EnsembleListener):
         return told | {"of": [describe_listener(base) for base in listener.bases]}
     if isinstance(base := getattr(listener, "base", None), Listener) and is_dataclass(listener):
@@ -178,6 +192,8 @@ def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
         base = ServedListener(endpoint, limits=spec.limits)
         if address.chat:
             base = EngineListener(ChatModel(endpoint, address.model, _prompts(spec, source, loaded), spec.limits))
+    elif spec.engine == "vllm":
+        base = EngineListener(_on_vllm(spec, source, loaded), spec.name if len(spec.sources) == 1 else None)
     else:
         vlm = _model(spec, source, loaded)
         name = spec.name if spec.name and len(spec.sources) == 1 else vlm.name
@@ -191,11 +207,30 @@ def _base(spec: ListenerSpec, source: str, loaded: Loaded) -> Listener:
 
 
 def _model(spec: ListenerSpec, source: str, loaded: Loaded) -> Vlm:
-    key = _key(spec, source)
-    if key not in loaded:
+    held = _held(spec, source)._replace(engine="local")
+    if held not in loaded:
         _check_trained(source)
-        loaded[key] = load(source, device=key[1], dtype=key[2], sight=spec.sight).freeze()
-    return loaded[key].asked(spec.prompts)
+        loaded[held] = load(source, device=held.device, dtype=held.dtype, sight=spec.sight).freeze()
+    model = loaded[held]
+    assert isinstance(model, Vlm)
+    return model.asked(spec.prompts)
+
+
+def _on_vllm(spec: ListenerSpec, source: str, loaded: Loaded) -> VllmModel:
+    held = _held(spec, source)
+    if held not in loaded:
+        _check_trained(source)
+        loaded[held] = load_on_vllm(
+            source,
+            device=held.device,
+            dtype=held.dtype,
+            sight=spec.sight,
+            limits=spec.limits,
+            options=parse_options(spec.engine_options),
+        )
+    model = loaded[held]
+    assert isinstance(model, VllmModel)
+    return model.asked(spec.prompts)
 
 
 def _check_trained(source: str) -> None:
@@ -207,9 +242,11 @@ def _check_trained(source: str) -> None:
         )
 
 
-def _key(spec: ListenerSpec, source: str) -> tuple[str, str, str, Sight]:
-    return source, spec.device or "auto", spec.dtype or "auto", spec.sight
+def _held(spec: ListenerSpec, source: str) -> Held:
+    return Held(source, spec.device or "auto", spec.dtype or "auto", spec.sight, spec.engine or "local")
 
 
 def _prompts(spec: ListenerSpec, source: str, loaded: Loaded) -> PromptSet:
-    return prompt_set(spec.prompts or "standard") if is_address(source) else _model(spec, source, loaded).prompts
+    if is_address(source):
+        return prompt_set(spec.prompts or "standard")
+    return (_on_vllm if spec.engine == "vllm" else _model)(spec, source, loaded).prompts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -44,6 +44,10 @@ class TextEngine(Protocol):
         """Who is asked, for messages."""
         ...
 
+    def record(self) -> dict[str, Any]:
+        """What its numbers depend on, as far as it can be told."""
+        ...
+
     def complete(
         self, pairs: Sequence[Pair], seeds: Sequence[int], *, n: int, temperature: float, max_new_tokens: int
     ) -> list[list[str]]:
@@ -79,14 +83,16 @@ class EngineListener:
 
     Attributes:
         model: Who is asked.
+        called: What logs call it; None takes the model's own name.
     """
 
     model: TextEngine
+    called: str | None = None
     _continues: bool = field(default=False, init=False, repr=False)
 
     @property
     def name(self) -> str:
-        return heard(lambda: self.model.name)
+        return self.called or heard(lambda: self.model.name)
 
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """See `Listener.p_first`.

@@ -17,6 +17,8 @@ from earshot.protocol import RedactionLevel
 
 Control: TypeAlias = Literal["random", "shuffled", "blind", "no_trace"]
 Orders: TypeAlias = Literal["shown", "both"]
+ModelEngine: TypeAlias = Literal["local", "vllm"]
+"""Who computes a model in this process: transformers, or vLLM."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class ListenerSpec:
         max_pixels: Larger images are shrunk to so many.
         image_backend: Who scales images, `pil` or `torchvision`.
         limits: What an image may be.
+        engine: Who computes a model here; None leaves it to the command, as it does the next.
+        engine_options: Of vLLM, a JSON object.
         prompts: How it is asked: the name of a prompt set, or a YAML file; None takes what a model's folder was trained
             with, else `standard`.
         key_env: The environment variable that holds a server's key.
@@ -67,6 +71,8 @@ class ListenerSpec:
     max_pixels: int | None = None
     image_backend: ImageBackend | None = None
     limits: ImageLimits = DEFAULT_LIMITS
+    engine: ModelEngine | None = None
+    engine_options: str | None = None
     prompts: str | None = None
     key_env: str = "EARSHOT_LISTENER_KEY"
     concurrency: int = 16
@@ -94,10 +100,21 @@ class ListenerSpec:
         """How images are made ready for a model here, as far as it is said."""
         return Sight(self.min_pixels, self.max_pixels, self.image_backend)
 
-    def filled(self, *, batch_size: int, device: str, dtype: str, sight: Sight = AS_IT_IS) -> ListenerSpec:
+    def filled(
+        self,
+        *,
+        batch_size: int,
+        device: str,
+        dtype: str,
+        sight: Sight = AS_IT_IS,
+        engine: ModelEngine = "local",
+        engine_options: str | None = None,
+    ) -> ListenerSpec:
         """The same, with these where it leaves them to the command."""
         return replace(
             self,
+            engine=self.engine or engine,
+            engine_options=self.engine_options or (engine_options if self.engine is None else None),
             batch_size=self.batch_size or batch_size,
             device=self.device or device,
             dtype=self.dtype or dtype,
@@ -130,6 +147,7 @@ _CHOICES: Final = {
     "redaction": get_args(RedactionLevel),
     "device": ("auto", "cpu", "cuda"),
     "dtype": ("auto", "float32", "bfloat16"),
+    "engine": get_args(ModelEngine),
     "image_backend": get_args(ImageBackend),
 }
 

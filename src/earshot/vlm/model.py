@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from jinja2 import TemplateError
 from PIL import Image
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_backends import TorchvisionBackend
 
@@ -301,13 +302,23 @@ class Vlm:
             ImageError: An image is refused; the message names the pair.
             PromptTooLong: Prompts, with what follows them, do not fit into the model's context.
         """
-        messages = [self.messages(pair.prompt) for pair in pairs]
+        batch = self.processed(*self.questions(pairs, limits))
+        self._check_lengths(batch["attention_mask"].sum(1).tolist(), after)
+        return batch.to(self.device)
+
+    def questions(
+        self, pairs: Sequence[Pair], limits: ImageLimits = DEFAULT_LIMITS
+    ) -> tuple[list[str], list[list[Image.Image]]]:
+        """The question about each pair as text, up to where the model's turn begins, and its two images, decoded.
+
+        Raises:
+            ImageError: An image is refused; the message names the pair.
+        """
+        texts = [self.rendered(self.messages(pair.prompt)) for pair in pairs]
         images = [
             [load_image(source, limits=limits, where=f"pair {p.id!r}") for source in (p.first, p.second)] for p in pairs
         ]
-        batch = self.encode(messages, images)
-        self._check_lengths(batch["attention_mask"].sum(1).tolist(), after)
-        return batch.to(self.device)
+        return texts, images
 
     def _check_lengths(self, prompts: Sequence[int], after: Sequence[int] | int) -> None:
         context = self.context_tokens
@@ -397,7 +408,7 @@ def load(
             vlm = Vlm(None, processor, prompts, name=source, taught_on=read_taught_on(Path(source)))
             set_limits(vlm, sight)
             vlm.check_question()
-            model = _read_model(source, config, wanted).to(where) if weights else _outline(config, wanted)
+            model = _read_model(source, config, wanted).to(where) if weights else _outline(source, config, wanted)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source}: not a model that can be loaded ({first_line(error)}); expected a folder with config.json, "
@@ -416,9 +427,12 @@ def _read_model(source: str, config: Any, dtype: torch.dtype) -> Any:
     return model
 
 
-def _outline(config: Any, dtype: torch.dtype) -> Any:
+def _outline(source: str, config: Any, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config, dtype=dtype)
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype)
+    with suppress(OSError):  # without one its ends are those of its configuration
+        model.generation_config = GenerationConfig.from_pretrained(source)
+    return model
 
 
 def _prepared(processor: Any, source: str) -> Any:
