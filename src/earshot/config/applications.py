@@ -291,7 +291,17 @@ class SftConfig(TrainingConfig):
     """`earshot train sft`: supervised fine-tuning on reference traces or verdicts."""
 
     data: SftDataConfig
-    elsewhere = dict.fromkeys(("listener", "claims", "rewards", "log_rollouts_every"), "'earshot train grpo'")
+    elsewhere = dict.fromkeys(
+        ("listener", "claims", "rewards", "sampling", "log_rollouts_every"), "'earshot train grpo'"
+    )
+
+
+class SamplingConfig(Config):
+    """Who draws a step's completions."""
+
+    engine: Literal["local", "vllm"] = "local"
+    """`local` is transformers on shared prompts; `vllm` a vLLM in the same process, given the weights anew after every
+    step (`trl.vllm_gpu_memory_utilization`, `vllm_enable_sleep_mode` and the like say how it shares a GPU)."""
 
 
 class GrpoConfig(TrainingConfig):
@@ -303,6 +313,7 @@ class GrpoConfig(TrainingConfig):
     """Who checks the traces' claims; None checks none, and needs `rewards.claims: 0`. At weight 0 it is asked and
     logged, not paid."""
     rewards: RewardConfig = RewardConfig()
+    sampling: SamplingConfig = SamplingConfig()
     # Rollouts are text, small beside the cost of generating them [C].
     log_rollouts_every: Count = 1
     """Write the rollouts of every so many-th step to `rollouts/`."""

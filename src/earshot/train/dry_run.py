@@ -213,6 +213,8 @@ def shrink(config: C, folder: Path, cast: Sequence[Cast]) -> C:
     if limit is None or limit > _LARGEST_PX:
         small["images"]["max_pixels"] = _LARGEST_PX
         small["images"]["min_pixels"] = config.images.min_pixels and min(config.images.min_pixels, _LARGEST_PX)
+    if isinstance(config, GrpoConfig):
+        small["sampling"]["engine"] = "local"
     for role in ("listener", "claims") if isinstance(config, GrpoConfig) else ():
         if small[role]:
             paths = tuple(str(one.folder(folder)) for one in cast if one.role == role)

@@ -43,6 +43,7 @@ from earshot.train.sharding import shards_are_asked
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.train.validation import held_pairs, validation
 from earshot.vlm import Vlm
+from earshot.vlm.on_vllm import need_vllm
 
 # Where we differ from TRL's defaults, and why.
 _DEFAULTS: dict[str, Any] = {
@@ -94,8 +95,12 @@ def _train(config: GrpoConfig, run: RunDir, console: Console, *, aloud: bool = F
     if arguments.use_vllm:
         raise ConfigError(
             "trl.use_vllm: TRL hands over prompts whose images' places are written out already, and vLLM writes them "
-            "out again, so that it would draw completions of other prompts than are trained on; leave it out"
+            "out again, so that it would draw completions of other prompts than are trained on; expected "
+            "sampling.engine: vllm"
         )
+    if config.sampling.engine == "vllm":
+        need_vllm()
+        arguments.use_vllm = True
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
     check_pairs(pairs, config, arguments)
@@ -242,6 +247,6 @@ def never_sampling(vlm: Vlm, arguments: TrlGrpoConfig) -> dict[str, Any]:
     A sampled vision placeholder would no longer agree with the images, and crashes the next forward pass.
     """
     given = dict(arguments.generation_kwargs or {})
-    if arguments.use_vllm:  # vLLM has no suppress_tokens; this is its largest penalty
-        return {**given, "logit_bias": {**(given.get("logit_bias") or {}), **dict.fromkeys(vlm.forbidden_ids, -100.0)}}
+    if arguments.use_vllm:  # vLLM has no suppress_tokens: see `vlm.on_vllm.sampling`
+        return given
     return {**given, "suppress_tokens": sorted({*vlm.forbidden_ids, *(given.get("suppress_tokens") or ())})}

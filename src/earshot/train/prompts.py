@@ -41,11 +41,15 @@ class StepPrompts:
             images can be told apart, else one of each.
         owners: Which prompt each row of the step continues.
         pictures: The images by prompt; None where the family's images come in a form that cannot be split.
+        texts: The prompts as text, in which each image is one place.
+        images: Their images, as the processor was given them.
     """
 
     batches: list[dict[str, Any]]
     owners: list[int]
     pictures: Pictures | None
+    texts: list[str]
+    images: list[list[Any]]
 
     def refuse_split_groups(self, group: int) -> None:
         """Sees that rows stand in whole groups.
@@ -112,13 +116,12 @@ def encode_step(vlm: Vlm, model: Any, rows: Sequence[dict[str, Any]], device: to
         if not distinct or not _same(distinct[-1], row):
             distinct.append(row)
         owners.append(len(distinct) - 1)
-    images = [row.get("images") or [] for row in distinct]
-    conversations = [row["prompt"] for row in distinct]
-    inputs = dict(vlm.encode(conversations, images).to(device))
+    texts, images = vlm.asked_in([row["prompt"] for row in distinct], [row.get("images") or [] for row in distinct])
+    inputs = dict(vlm.processed(texts, images).to(device))
     if layout_is_known(model, inputs):
-        return StepPrompts([inputs], owners, split_pictures(model, inputs))
-    batches = [dict(vlm.encode([one], [own]).to(device)) for one, own in zip(conversations, images, strict=True)]
-    return StepPrompts(batches, owners, None)
+        return StepPrompts([inputs], owners, split_pictures(model, inputs), texts, images)
+    batches = [dict(vlm.processed([text], [own]).to(device)) for text, own in zip(texts, images, strict=True)]
+    return StepPrompts(batches, owners, None, texts, images)
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:

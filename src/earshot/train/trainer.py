@@ -9,39 +9,28 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast
 from jaxtyping import Float
 from torch.utils.data import Sampler
 from trl import GRPOTrainer
-from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.train.base import TrainerBase
 from earshot.train.callbacks import on_any_process
 from earshot.train.credit import Credit, Written, advantages_by_token
+from earshot.train.drawing import PolicyOnVllm, needs_trl_generation, sample_completions, sample_on_vllm
 from earshot.train.prompts import StepPrompts, encode_step
 from earshot.train.reward import CombinedReward
-from earshot.train.sharding import gathered
 from earshot.vlm import Vlm
-from earshot.vlm.prefix import TOKENS_AT_ONCE, Prefix, Sampling, encode_prefix, logps_of_rows, sample, shared_logps
+from earshot.vlm.prefix import TOKENS_AT_ONCE, Prefix, encode_prefix, logps_of_rows, shared_logps
 from earshot.vlm.prefix.head import join
-
-# Sampling that `vlm.prefix` does not do, and the value at which TRL leaves it off.
-_LEFT_TO_TRL = {
-    "top_p": 1.0,
-    "top_k": (0, None),
-    "min_p": None,
-    "repetition_penalty": 1.0,
-    "cache_implementation": None,
-}
 
 
 class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
     """What is ours: a pair's prompt and images are computed once for all its completions, and bad steps are dropped.
 
     TRL does not get to see the images: they are decoded, preprocessed and moved to the model's device once a step, and
-    not repeated. Where TRL or vLLM generates, TRL needs them, and prepares them for every row.
+    not repeated. Where TRL generates, TRL needs them, and prepares them for every row.
 
     Args:
         vlm: The reasoner; its model is trained.
@@ -50,7 +39,9 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         **kwargs: Go to TRL's trainer as they are.
     """
 
-    _buffered_inputs: Any  # TRL's
+    _buffered_inputs: Any  # TRL's, as are the next two, where vLLM draws
+    vllm_generation: PolicyOnVllm
+    _last_loaded_step: int
     prompts: StepPrompts | None = None
     """The prompts of the step whose completions are being made or scored; None where TRL prepares its own."""
     _rows: list[tuple[StepPrompts, int]] | None = None
@@ -67,11 +58,18 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
         if reward is not None:
             kwargs["reward_funcs"] = [reward]
         _refuse_split_groups(kwargs["args"])
-        rollout = None if _needs_trl_generation(kwargs["args"]) else sample_completions
+        args = kwargs["args"]
+        # TRL would start vLLM its own way.
+        on_vllm, args.use_vllm = args.use_vllm, False
+        rollout = sample_on_vllm if on_vllm else None if needs_trl_generation(args) else sample_completions
         with warnings.catch_warnings():
             # TRL calls the hook experimental; the contract test holds the version that has it as it is used here.
             warnings.filterwarnings("ignore", message=".*'rollout_func'.*")
             super().__init__(model=vlm.model, processing_class=vlm.processor, rollout_func=rollout, **kwargs)
+        if on_vllm:
+            self.use_vllm = args.use_vllm = True
+            self.vllm_generation = PolicyOnVllm(vlm, self)
+            self._last_loaded_step = -1
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """TRL's, but the completions of a pair stay together, in one micro-batch where it holds whole groups."""
@@ -110,7 +108,14 @@ class ListenerGrpoTrainer(TrainerBase, GRPOTrainer):
             return super()._generate_and_score_completions(inputs)
         rows = self._rows = [(prompts, row) for row in range(len(inputs))]
         without_images = [{name: value for name, value in row.items() if name != "images"} for row in inputs]
-        return {**super()._generate_and_score_completions(without_images), "rows": rows}
+        scored = super()._generate_and_score_completions(without_images)
+        if (ratio := scored.get("importance_sampling_ratio")) is not None:
+            masked = ((ratio == 0) & scored["completion_mask"].bool()).sum() / scored["completion_mask"].sum()
+            shares = self.accelerator.gather(masked.float())
+            self._metrics["train" if self.model.training else "eval"]["sampling/masked_share"].append(
+                shares.mean().item()
+            )
+        return {**scored, "rows": rows}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         self._rows = inputs.get("rows")
@@ -266,52 +271,6 @@ class EpochSampler(Sampler[int]):
         return iter(self._stock)
 
 
-def sample_completions(prompts: list[Any], trainer: ListenerGrpoTrainer) -> dict[str, Any]:
-    """Completions of the prompts that the trainer has encoded for this step; TRL's `rollout_func`.
-
-    Args:
-        prompts: The conversations, one for each completion; the trainer has them encoded already.
-        trainer: Whose model, prompts and sampling options are used.
-    """
-    vlm, args, encoded = trainer.vlm, trainer.args, trainer.prompts
-    assert encoded is not None
-    assert len(encoded.owners) == len(prompts)
-    sampling = Sampling(
-        max_new_tokens=trainer.max_completion_length,
-        temperature=trainer.temperature,
-        stop_ids=vlm.stop_ids,
-        forbidden_ids=args.generation_kwargs["suppress_tokens"],
-        pad_id=vlm.tokenizer.pad_token_id,
-    )
-    uniforms = own_uniforms(len(prompts), sampling.max_new_tokens, trainer.accelerator)
-    with (
-        unwrap_model_for_generation(
-            trainer.model_wrapped,
-            trainer.accelerator,
-            gather_deepspeed3_params=args.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs,
-        ) as model,
-        gathered(model, trainer.accelerator),
-    ):
-        completions: list[list[int]] = [[] for _ in prompts]
-        for share in encoded.whole():
-            prefix = trainer.encode_prompts(model, share.inputs)
-            drawn = sample(model, prefix, share.owners, uniforms[share.places], sampling)
-            for place, completion in zip(share.places, drawn, strict=True):
-                completions[place] = completion
-    ids = encoded.ids()
-    return {"prompt_ids": [ids[owner] for owner in encoded.owners], "completion_ids": completions, "logprobs": None}
-
-
-def own_uniforms(rows: int, tokens: int, accelerator: Any) -> Float[torch.Tensor, "r s"]:
-    """Random numbers in [0, 1) for this process's rows: of a step's rows those that one process would draw for all."""
-    drawn = torch.rand(accelerator.num_processes * rows, tokens)
-    if accelerator.num_processes == 1:
-        return drawn
-    own: torch.Tensor = broadcast(drawn.to(accelerator.device))
-    return own[accelerator.process_index * rows :][:rows]
-
-
 def _refuse_split_groups(args: Any) -> None:
     """Every process must hold whole groups, or a pair's prompt and images would be computed on several.
 
@@ -325,15 +284,3 @@ def _refuse_split_groups(args: Any) -> None:
             f"take {rows} rows each; make per_device_train_batch_size * steps_per_generation a multiple of "
             "num_generations"
         )
-
-
-def _needs_trl_generation(args: Any) -> bool:
-    """Whether the configuration asks for something that only TRL's own generation does."""
-    if args.use_vllm or getattr(args, "use_transformers_continuous_batching", False):
-        return True
-    asked = [
-        name
-        for name, off in _LEFT_TO_TRL.items()
-        if getattr(args, name, None) not in (off if isinstance(off, tuple) else (off,))
-    ]
-    return bool(asked) or bool(set(args.generation_kwargs or {}) - {"suppress_tokens"})

@@ -218,20 +218,30 @@ class Vlm:
         Raises:
             ModelError: A row has more or fewer images than its messages have places for them.
         """
-        for row, (messages, pictures) in enumerate(zip(conversations, images, strict=True)):
-            if (places := _image_places(messages)) != len(pictures):
-                raise ModelError(f"row {row} has {len(pictures)} images for {places} places in its messages")
-        texts = [self.rendered(messages) for messages in conversations]
+        texts, images = self.asked_in(conversations, images)
         if prefills:
             texts = [text + prefill for text, prefill in zip(texts, prefills, strict=True)]
         return self.processed(texts, images)
 
+    def asked_in(
+        self, conversations: Sequence[list[dict[str, Any]]], images: Sequence[Sequence[Any]]
+    ) -> tuple[list[str], list[list[Any]]]:
+        """Conversations as text, up to where the model's turn begins, and their images as its processor takes them.
+
+        Raises:
+            ModelError: A row has more or fewer images than its messages have places for them.
+        """
+        for row, (messages, pictures) in enumerate(zip(conversations, images, strict=True)):
+            if (places := _image_places(messages)) != len(pictures):
+                raise ModelError(f"row {row} has {len(pictures)} images for {places} places in its messages")
+        texts = [self.rendered(messages) for messages in conversations]
+        return texts, [[scaled(image, self.before) for image in row] for row in images]
+
     def processed(self, texts: Sequence[str], images: Sequence[Any]) -> BatchFeature:
-        """Rendered conversations, as text, with the decoded images of each, as a left-padded batch."""
-        flat = [[scaled(image, self.before) for image in row] for row in images]
+        """What `asked_in` gives as a left-padded batch."""
         batch = self.processor(
             text=texts,
-            images=flat if any(flat) else None,
+            images=[[*row] for row in images] if any(images) else None,
             padding=True,
             padding_side="left",
             add_special_tokens=False,
@@ -309,16 +319,15 @@ class Vlm:
     def questions(
         self, pairs: Sequence[Pair], limits: ImageLimits = DEFAULT_LIMITS
     ) -> tuple[list[str], list[list[Image.Image]]]:
-        """The question about each pair as text, up to where the model's turn begins, and its two images, decoded.
+        """The question about each pair, as `asked_in` gives it, its images decoded.
 
         Raises:
             ImageError: An image is refused; the message names the pair.
         """
-        texts = [self.rendered(self.messages(pair.prompt)) for pair in pairs]
         images = [
             [load_image(source, limits=limits, where=f"pair {p.id!r}") for source in (p.first, p.second)] for p in pairs
         ]
-        return texts, images
+        return self.asked_in([self.messages(pair.prompt) for pair in pairs], images)
 
     def _check_lengths(self, prompts: Sequence[int], after: Sequence[int] | int) -> None:
         context = self.context_tokens

@@ -13,19 +13,21 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import torch
 from huggingface_hub import snapshot_download
 from jaxtyping import Float
 from PIL import Image
 
 from earshot.errors import ModelError, PromptTooLong, RemoteError, first_line
-from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, scaled
+from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight
 from earshot.protocol import PromptSet, listener_prefill
 from earshot.types import Pair, Votes
 from earshot.vlm.hub import reachable_or_offline
@@ -207,7 +209,6 @@ class VllmModel:
             PromptTooLong: Rows, with what is to follow, do not fit; vLLM would cut what follows without a word.
         """
         texts, images = self.vlm.questions(pairs, self.limits)
-        images = [[scaled(image, self.vlm.before) for image in row] for row in images]
         ids = self.vlm.tokenizer([*texts], add_special_tokens=False)["input_ids"] if texts else []
         asked = [question([*ids[k], *more], images[k]) for k, more in zip(owners, after, strict=True)]
         try:
@@ -278,13 +279,13 @@ def load_on_vllm(
     if device not in ("auto", kind):
         raise ModelError(f"{source}: device {device!r} was asked for, and this vLLM computes on {kind!r}")
     vlm = load(source, weights=False, dtype=dtype, sight=sight).asked(prompts)
+    if dtype == "auto":
+        dtype = "float32" if kind == "cpu" else "bfloat16"
     given = {
-        "dtype": ("float32" if kind == "cpu" else "bfloat16") if dtype == "auto" else dtype,
         "max_model_len": -1,  # what the model was made for, or what the memory holds
-        "limit_mm_per_prompt": {"image": 2},
         "enable_prefix_caching": True,
         "seed": 0,
-        **({"kv_cache_memory_bytes": _CPU_CACHE_BYTES} if kind == "cpu" else {}),
+        **own_options(dtype),
         **(options or {}),
     }
     with TemporaryDirectory(prefix="earshot-vllm-") as folder:
@@ -298,6 +299,34 @@ def load_on_vllm(
         model = VllmModel(vlm, llm, limits, sha256)
         model.check()
     return model
+
+
+def own_options(dtype: str) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` for two images a prompt; on a CPU, whose memory is others' too, with a bound."""
+    from vllm.platforms import current_platform
+
+    bound = {"kv_cache_memory_bytes": _CPU_CACHE_BYTES} if current_platform.device_type == "cpu" else {}
+    return {"dtype": dtype, "limit_mm_per_prompt": {"image": 2}, **bound}
+
+
+@contextmanager
+def weights_kept() -> Iterator[None]:
+    """Within it an engine is made to which weights can be given anew: on CPUs vLLM packs them, and keeps no others."""
+    from vllm.model_executor.layers import utils
+    from vllm.platforms import current_platform
+
+    if current_platform.device_type != "cpu":
+        yield
+        return
+
+    def plain(layer: Any, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    stock, utils.dispatch_cpu_unquantized_gemm = utils.dispatch_cpu_unquantized_gemm, plain
+    try:
+        yield
+    finally:
+        utils.dispatch_cpu_unquantized_gemm = stock
 
 
 def lay_out(vlm: Vlm, source: str, folder: Path) -> str:
