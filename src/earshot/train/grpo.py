@@ -100,6 +100,11 @@ def _train(config: GrpoConfig, run: RunDir, console: Console, *, aloud: bool = F
         )
     if config.sampling.engine == "vllm":
         need_vllm()
+        if shards_are_asked(arguments):
+            raise ConfigError(
+                "sampling.engine: vllm has not been shown to be given the weights of FSDP's or DeepSpeed's shards; "
+                "leave it out, or train copies (an adapter: lora)"
+            )
         arguments.use_vllm = True
     peft = lora_config(config.lora)
     pairs, refused = open_pairs(config.data)
