@@ -69,23 +69,42 @@ def names_of(host: str, others: Collection[str] = ()) -> frozenset[str]:
     return frozenset(names)
 
 
-def stranger(scope: Message, names: Collection[str]) -> Literal["forbidden_host", "cross_site"] | None:
+def stranger(
+    scope: Message, names: Collection[str], others: Collection[str] = ()
+) -> Literal["forbidden_host", "cross_site"] | None:
     """Why a request is not to be answered: it calls us by another's name, or another site's page sent it.
 
     A page elsewhere can point a name of its own at our address; its requests then still carry that name. The port is
-    not looked at, because a tunnel to this machine has another.
+    not looked at, because a tunnel to this machine has another. A page says where it came from in `Origin`, and to
+    trustworthy addresses in `Sec-Fetch-Site`, too; whatever is not a browser sends neither.
 
     Args:
         scope: Of the request.
         names: From `names_of`.
+        others: Those of them that were added; a page under one of them is ours although a proxy has changed the Host.
     """
-    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-    found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
-    name = found["name"].lower() if found else ""
+    hosts = _all_of(scope, b"host")
+    name = _name_in(hosts[0]) if len(hosts) == 1 else ""
     if name not in names and not ("*" in names and _ADDRESS.fullmatch(name)):
         return "forbidden_host"
-    came_from = [value for name, value in scope["headers"] if name == b"sec-fetch-site"]
-    return "cross_site" if b"cross-site" in came_from and scope["path"] != "/" else None
+    if scope["path"] == "/":  # anybody may link to it
+        return None
+    ours = {other.lower() for other in others}
+    for origin in _all_of(scope, b"origin"):
+        scheme, _, page = origin.partition("://")
+        if scheme not in ("http", "https") or (page.lower() != hosts[0].lower() and _name_in(page) not in ours):
+            return "cross_site"
+    return "cross_site" if "cross-site" in _all_of(scope, b"sec-fetch-site") else None
+
+
+def _all_of(scope: Message, header: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == header]
+
+
+def _name_in(host: str) -> str:
+    """The name in `NAME:PORT`; empty where it is none."""
+    found = _HOST.fullmatch(host)
+    return found["name"].lower() if found else ""
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -217,7 +217,15 @@ def test_names_of_a_server_for_others_are_its_addresses_and_what_it_was_told() -
 
 
 def test_another_sites_page_may_ask_nothing(client: TestClient) -> None:
-    refusal(client.post("/v1/compare", json=PAIR, headers={"sec-fetch-site": "cross-site"}), 403, "cross_site")
+    for header in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}, {"origin": "null"}):
+        refusal(client.post("/v1/compare", json=PAIR, headers=header), 403, "cross_site")
+    assert client.post("/v1/compare", json=PAIR, headers={"origin": ADDRESS}).status_code == 200
+
+
+def test_the_page_behind_a_proxy_that_renames_the_host_is_our_own() -> None:
+    client = TestClient(Server(RewardModel(Opinionated()), names=("Rewards.example",)), base_url=ADDRESS)
+    assert client.get("/page.js", headers={"origin": "https://rewards.example:8443"}).status_code == 200
+    refusal(client.get("/page.js", headers={"origin": "https://evil.example"}), 403, "cross_site")
 
 
 def test_every_route_but_health_needs_the_key() -> None:

@@ -101,7 +101,7 @@ class Server:
     ) -> None:
         self._limits = limits = limits or Limits()
         self.answered_s = limits.timeout_s
-        self._names = names_of(host, names)
+        self._names, self._others = names_of(host, names), names
         self._key = key
         self.admission = Admission(limits.together, lambda: self.batcher.retry_after_s())
         # Who is alive, told apart from who holds something, so that one can be held against the other.
@@ -196,7 +196,7 @@ class Server:
         return _json(refusal.told(request_id).model_dump(), refusal.status, refusal.headers)
 
     async def _route(self, request: Request, call: Call, start: float) -> Response:
-        check_caller(request.scope, self._names, self._key)
+        check_caller(request.scope, self._names, self._others, self._key)
         path = request.scope["path"]
         method = "POST" if path in self._posts else "GET"
         if path not in self._posts and path not in self._gets:

@@ -18,18 +18,19 @@ _STRANGERS = {
 }
 
 
-def check_caller(scope: Message, names: Collection[str], key: bytes | None) -> None:
+def check_caller(scope: Message, names: Collection[str], others: Collection[str], key: bytes | None) -> None:
     """Passes whoever is answered, before anything of the request is read.
 
     Args:
         scope: Of the request.
         names: See `web.names_of`.
+        others: See `web.stranger`.
         key: What a client must show; None asks for nothing.
 
     Raises:
         Refusal: The request is not answered.
     """
-    if code := stranger(scope, names):
+    if code := stranger(scope, names, others):
         raise Refusal(403, code, _STRANGERS[code])
     shown = [value for name, value in scope["headers"] if name == b"authorization"]
     if key is None or scope["path"] in HEALTH:
