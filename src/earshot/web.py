@@ -39,6 +39,15 @@ def content_policy(*, images: str = "'self'") -> str:
     )
 
 
+def kept_to_itself(policy: str) -> dict[bytes, bytes]:
+    """The headers that keep a page of ours, and every answer, to itself.
+
+    Args:
+        policy: From `content_policy`.
+    """
+    return {b"content-security-policy": policy.encode(), b"cache-control": b"no-store", **_HEADERS}
+
+
 def guarded(send: Send, policy: str, defaults: Mapping[bytes, bytes] | None = None) -> Send:
     """Sends answers with the headers that keep a page of ours to itself, whatever they come with.
 
@@ -47,8 +56,8 @@ def guarded(send: Send, policy: str, defaults: Mapping[bytes, bytes] | None = No
         policy: From `content_policy`.
         defaults: Headers that an answer has where it does not come with its own, besides `no-store`.
     """
-    always = {b"content-security-policy": policy.encode(), **_HEADERS}
-    defaults = {b"cache-control": b"no-store", **(defaults or {})}
+    always = kept_to_itself(policy)
+    defaults = {b"cache-control": always.pop(b"cache-control"), **(defaults or {})}
 
     async def send_guarded(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -249,8 +249,13 @@ def test_every_route_but_health_needs_the_key() -> None:
 
 def test_what_does_not_exist_is_told_in_the_same_form(client: TestClient) -> None:
     refusal(client.get("/v1/nothing"), 404, "no_route")
-    assert client.get("/v1/compare").headers["allow"] == "POST"
-    refusal(client.get("/v1/compare"), 405, "method")
+    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"):
+        assert client.request(method, "/v1/compare").headers["allow"] == "POST"
+        refusal(client.request(method, "/v1/compare"), 405, "method")
+        if method != "GET":
+            assert client.request(method, "/livez").headers["allow"] == "GET, HEAD"
+            refusal(client.request(method, "/livez"), 405, "method")
+    assert client.head("/v1/compare").status_code == 405 and client.head("/livez").status_code == 200
     for path in ("/../app.py", "/%2e%2e/%2e%2e/etc/passwd", "/static/app.py"):
         assert client.get(path).status_code == 404
 

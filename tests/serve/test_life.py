@@ -187,17 +187,39 @@ def test_fifty_kills_cost_nobody_an_answer() -> None:
     with_kills(25, 2)
 
 
-def test_what_is_no_http_harms_nothing() -> None:
-    with process(0.0) as (_, address):
+def test_whatever_comes_in_is_refused_in_one_form_and_harms_nothing() -> None:
+    """Also where uvicorn would answer in plain text."""
+    post = b"POST /v1/compare HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    broken = {
+        b"\0" * 1000 + b"\r\n\r\n": 400,
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n": 400,  # TLS
+        b"GET / HTTP/9\r\n\r\n": 400,
+        b"GET / HTTP/1.1\r\n\r\n": 400,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 70_000: 400,
+        b"POST /v1/compare HTTP/1.1\r\nContent-Length: -1\r\n\r\n": 400,
+        post + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n": 400,
+        b"GET / HTTP/1.0\r\n\r\n": 403,
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n": 404,
+        b"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n": 404,
+        b"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n": 405,
+        b"BREW /v1/compare HTTP/1.1\r\nHost: localhost\r\n\r\n": 405,
+    }
+    with process(0.0) as (server, address):
         host, _, port = address.partition(":")
-        import socket
-
-        for sent in (b"\0" * 1000, b"GET / HTTP/9\r\n\r\n", b"POST /v1/compare HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
-            with socket.create_connection((host, int(port)), timeout=10) as connection, suppress(OSError):
+        for sent, status in broken.items():
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
                 connection.sendall(sent)
-                connection.shutdown(socket.SHUT_WR)
-                assert b"200 OK" not in connection.recv(1000)
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                told = json.loads(answer.read())
+                assert (answer.status, set(told)) == (status, {"code", "message", "param", "request_id", "retryable"})
+                assert answer.headers["x-request-id"] == told["request_id"]
+                assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+                assert (told["code"] == "broken_http") == (status == 400)
         assert ask(address, "/v1/compare", PAIR)[0] == 200
+        server.kill()
+        assert server.stderr is not None
+        assert "Traceback" not in server.stderr.read()
 
 
 def test_others_are_told_how_to_reach_it() -> None:

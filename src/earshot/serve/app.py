@@ -34,7 +34,7 @@ from earshot.serve.engine import Engine, note_of
 from earshot.serve.guard import check_caller
 from earshot.serve.metrics import Metrics
 from earshot.serve.openapi import describe
-from earshot.serve.refusals import ClientGone, Refusal, internal, late
+from earshot.serve.refusals import POLICY, ClientGone, Refusal, internal, late
 from earshot.serve.requests import (
     PROMPT,
     STATIC,
@@ -46,11 +46,10 @@ from earshot.serve.requests import (
     RankRequest,
     ScoreRequest,
 )
-from earshot.web import Message, Receive, Send, content_policy, guarded, names_of
+from earshot.web import Message, Receive, Send, guarded, names_of
 
 log = logging.getLogger("earshot.serve")
 
-_POLICY = content_policy(images="'self' blob:")
 _STATES = {
     "/livez": "Whether it lives, or only another start will help.",
     "/readyz": "Whether it has made a first comparison, has a model, and is not going away.",
@@ -166,7 +165,7 @@ class Server:
             return
         start = time.monotonic()
         request_id = secrets.token_hex(8)
-        send = guarded(send, _POLICY, {b"x-request-id": request_id.encode()})
+        send = guarded(send, POLICY, {b"x-request-id": request_id.encode()})
         client, _ = scope.get("client") or ("", None)
         call = Call(self.admission, start + self._limits.timeout_s, client)
         status = 0
@@ -198,13 +197,13 @@ class Server:
     async def _route(self, request: Request, call: Call, start: float) -> Response:
         check_caller(request.scope, self._names, self._others, self._key)
         path = request.scope["path"]
-        method = "POST" if path in self._posts else "GET"
+        methods = ("POST",) if path in self._posts else ("GET", "HEAD")
         if path not in self._posts and path not in self._gets:
             raise Refusal(404, "no_route", "there is no such route; /docs lists them")
-        if request.method != method:
+        if request.method not in methods:
             text = "this route has another method; /docs lists them"
-            raise Refusal(405, "method", text, headers={"allow": method})
-        if method == "GET":
+            raise Refusal(405, "method", text, headers={"allow": ", ".join(methods)})
+        if path in self._gets:
             return self._gets[path]()
         self._heard[call] = None
         call.take(requests=1)

@@ -15,7 +15,7 @@ import uvicorn
 
 from earshot.errors import EarshotError, InputError
 from earshot.serve.app import Server
-from earshot.serve.connections import IDLE_S, connections
+from earshot.serve.connections import HEAD_BYTES, IDLE_S, connections
 from earshot.serve.refusals import ClientGone, Refusal
 from earshot.web import address_of
 
@@ -79,7 +79,7 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
                 http=connections(server.answered_s),
                 timeout_keep_alive=int(IDLE_S),
                 timeout_graceful_shutdown=5,
-                h11_max_incomplete_event_size=64 * 1024,
+                h11_max_incomplete_event_size=HEAD_BYTES,
             )
         )
         # Not in this thread, where uvicorn would take the signals, and end requests that wait.
