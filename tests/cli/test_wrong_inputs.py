@@ -151,6 +151,7 @@ CASES = [
     # serve, report, view.
     (f"serve {MODEL} --port PORT", "PORT of 127.0.0.1 cannot be had", "choose another --port, or 0 for any"),
     (f"serve {MODEL} --host 0.0.0.0", "a key is needed; give --key-file"),
+    (f"serve {MODEL} --root-path earshot/", "--root-path is 'earshot/', expected a path such as /earshot"),
     (f"serve {MODEL} --key-file gone", "gone: cannot be read", "expected a file with a key"),
     (f"serve {MODEL} --key-file emptykey", "emptykey: holds no key, expected", "openssl rand -hex 32 > emptykey"),
     ("report gone", "gone: holds no run, expected config.yaml"),

@@ -228,6 +228,19 @@ def test_the_page_behind_a_proxy_that_renames_the_host_is_our_own() -> None:
     refusal(client.get("/page.js", headers={"origin": "https://evil.example"}), 403, "cross_site")
 
 
+def test_a_proxy_may_have_it_below_a_path_and_take_the_path_off_or_not() -> None:
+    client = TestClient(Server(RewardModel(Opinionated()), root_path="/ear/shot"), base_url=ADDRESS)
+    for before in ("", "/ear/shot"):
+        assert client.get(f"{before}/livez").status_code == 200
+        assert client.get(f"{before}/openapi.json").json()["servers"] == [{"url": "/ear/shot/"}]
+        refusal(client.get(f"{before}/ear/livez"), 404, "no_route")
+        refusal(client.get(f"{before}/page.js", headers={"sec-fetch-site": "cross-site"}), 403, "cross_site")
+        assert client.get(f"{before}/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
+    refusal(client.get("/ear/shotgun/livez"), 404, "no_route")
+    there = client.get("/ear/shot", follow_redirects=False)
+    assert (there.status_code, there.headers["location"]) == (308, "/ear/shot/")
+
+
 def test_every_route_but_health_needs_the_key() -> None:
     server = Server(RewardModel(Opinionated()), key=b"correct-horse-battery")
     client = TestClient(server, base_url=ADDRESS)

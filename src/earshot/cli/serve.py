@@ -1,5 +1,6 @@
 """`earshot serve`: a reward model over HTTP."""
 
+import re
 import socket
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def serve_command(
     port: int = typer.Option(8379, min=0, max=65535, help="0 is any free one."),
     key_file: Path | None = typer.Option(None, help="Its first line must come with every request but health's."),
     name: list[str] = typer.Option([], help="A further name in Host headers, such as a proxy's; repeat it."),
+    root_path: str = typer.Option("", help="What a proxy has before the server's own paths, such as /earshot."),
     batch: int = typer.Option(16, min=1, help="Comparisons that are made together."),
     workers: int = typer.Option(
         0,
@@ -30,7 +32,7 @@ def serve_command(
     from dataclasses import replace
     from functools import partial
 
-    from earshot.errors import InputError
+    from earshot.errors import InputError, short
     from earshot.predictions.judgement import AUTHOR
 
     needed = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
@@ -45,6 +47,8 @@ def serve_command(
     key = None if key_file is None else read_key(key_file)
     if key_file is not None and (mode := key_file.stat().st_mode & 0o777) & 0o077:
         typer.echo(f"{key_file}: others on this machine may read the key (mode {mode:o}); chmod 600 it", err=True)
+    if root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", root_path):
+        raise InputError(f"--root-path is {short(root_path)}, expected a path such as /earshot, without a / at its end")
     limits = Limits()
     limits = replace(limits, together=limits.together._replace(requests=max_requests), timeout_s=timeout_s)
     who = {
@@ -65,6 +69,7 @@ def serve_command(
             engine,
             host=host,
             names=tuple(name),
+            root_path=root_path,
             key=key,
             limits=limits,
             batch=batch,

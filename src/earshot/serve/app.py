@@ -66,6 +66,7 @@ class Server:
         model: Who is asked.
         host: The address that clients will call, of which the names in Host headers follow.
         names: Further ones.
+        root_path: What a proxy has before our paths, such as `/earshot`, whether it takes it off or not.
         key: What a client must show; None asks for nothing.
         limits: What is let in.
         batch: Comparisons that are made together.
@@ -88,6 +89,7 @@ class Server:
         *,
         host: str = "127.0.0.1",
         names: tuple[str, ...] = (),
+        root_path: str = "",
         key: bytes | None = None,
         limits: Limits | None = None,
         batch: int = 16,
@@ -101,6 +103,7 @@ class Server:
         self._limits = limits = limits or Limits()
         self.answered_s = limits.timeout_s
         self._names, self._others = names_of(host, names), names
+        self.root_path = root_path
         self._key = key
         self.admission = Admission(limits.together, lambda: self.batcher.retry_after_s())
         # Who is alive, told apart from who holds something, so that one can be held against the other.
@@ -129,7 +132,7 @@ class Server:
             "/compute": (ComputeRequest, answers.compute),
             "/score": (BatchScoreRequest, answers.score_batch),
         }
-        described = describe({path: body for path, (body, _) in self._posts.items()}, _STATES)
+        described = describe({path: body for path, (body, _) in self._posts.items()}, _STATES, root_path)
         self._gets: dict[str, Callable[[], Response]] = {
             "/livez": self._life,
             "/readyz": self._state,
@@ -164,6 +167,8 @@ class Server:
         if scope["type"] != "http":
             return
         start = time.monotonic()
+        if self.root_path and f"{scope['path']}/".startswith(f"{self.root_path}/"):
+            scope = {**scope, "path": scope["path"].removeprefix(self.root_path)}
         request_id = secrets.token_hex(8)
         send = guarded(send, POLICY, {b"x-request-id": request_id.encode()})
         client, _ = scope.get("client") or ("", None)
@@ -198,6 +203,8 @@ class Server:
         check_caller(request.scope, self._names, self._others, self._key)
         path = request.scope["path"]
         methods = ("POST",) if path in self._posts else ("GET", "HEAD")
+        if not path:  # a page's own addresses begin where it seems to lie
+            return Response(status_code=308, headers={"location": f"{self.root_path}/"})
         if path not in self._posts and path not in self._gets:
             raise Refusal(404, "no_route", "there is no such route; /docs lists them")
         if request.method not in methods:
