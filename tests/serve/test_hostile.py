@@ -14,7 +14,7 @@ from earshot.judging.model import RewardModel
 from earshot.serve import Limits, Server
 from earshot.serve.calls import Call
 from tests.judging.opinions import Opinionated
-from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, png, refusal
+from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, keys, png, refusal
 
 POSTS = ("/v1/compare", "/v1/rank", "/v1/score", "/v1/listen", "/compute", "/score")
 JSON = {"content-type": "application/json"}
@@ -210,7 +210,7 @@ def test_a_forged_host_is_refused_everywhere(client: TestClient, host: str) -> N
 
 
 def test_names_of_a_server_for_others_are_its_addresses_and_what_it_was_told() -> None:
-    server = Server(RewardModel(Opinionated()), host="0.0.0.0", names=("Rewards.example",), key=b"k" * 16)
+    server = Server(RewardModel(Opinionated()), host="0.0.0.0", names=("Rewards.example",))
     client = TestClient(server, base_url="http://10.1.2.3:80")
     for host, status in (("10.1.2.3", 200), ("rewards.example:1", 200), ("[fe80::1]", 200), ("evil.example", 403)):
         assert client.get("/livez", headers={"host": host}).status_code == status
@@ -242,7 +242,7 @@ def test_a_proxy_may_have_it_below_a_path_and_take_the_path_off_or_not() -> None
 
 
 def test_every_route_but_health_needs_the_key() -> None:
-    server = Server(RewardModel(Opinionated()), key=b"correct-horse-battery")
+    server = Server(RewardModel(Opinionated()), keys=lambda: keys(b"correct-horse-battery"))
     client = TestClient(server, base_url=ADDRESS)
     for path in ("/livez", "/readyz", "/health"):
         assert client.get(path).status_code in (200, 503)

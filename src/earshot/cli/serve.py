@@ -15,7 +15,9 @@ def serve_command(
     asked: ModelOptions,
     host: str = typer.Option("127.0.0.1", help="Address to listen on; any but this machine's own needs --key-file."),
     port: int = typer.Option(8379, min=0, max=65535, help="0 is any free one."),
-    key_file: Path | None = typer.Option(None, help="Its first line must come with every request but health's."),
+    key_file: Path | None = typer.Option(
+        None, help="Lines of NAME KEY; one of the keys must come with every request but health's."
+    ),
     name: list[str] = typer.Option([], help="A further name in Host headers, such as a proxy's; repeat it."),
     root_path: str = typer.Option("", help="What a proxy has before the server's own paths, such as /earshot."),
     batch: int = typer.Option(16, min=1, help="Comparisons that are made together."),
@@ -39,14 +41,12 @@ def serve_command(
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot-rm[serve]'")
-    from earshot.serve import Decoders, Limits, Server, Workers, read_key, serve
+    from earshot.serve import Decoders, Limits, Server, Workers, serve, watch_keys
     from earshot.web import LOOPBACK, listen
 
     if host not in LOOPBACK and key_file is None:
         raise InputError(f"--host {host} can be reached by others, so that a key is needed; give --key-file")
-    key = None if key_file is None else read_key(key_file)
-    if key_file is not None and (mode := key_file.stat().st_mode & 0o777) & 0o077:
-        typer.echo(f"{key_file}: others on this machine may read the key (mode {mode:o}); chmod 600 it", err=True)
+    keys = None if key_file is None else watch_keys(key_file)
     if root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", root_path):
         raise InputError(f"--root-path is {short(root_path)}, expected a path such as /earshot, without a / at its end")
     limits = Limits()
@@ -70,7 +70,7 @@ def serve_command(
             host=host,
             names=tuple(name),
             root_path=root_path,
-            key=key,
+            keys=keys,
             limits=limits,
             batch=batch,
             # On a CPU many together take many times as long.

@@ -46,6 +46,7 @@ from earshot.serve.requests import (
     RankRequest,
     ScoreRequest,
 )
+from earshot.serve.secret_files import Keys
 from earshot.web import Message, Receive, Send, guarded, names_of
 
 log = logging.getLogger("earshot.serve")
@@ -67,7 +68,7 @@ class Server:
         host: The address that clients will call, of which the names in Host headers follow.
         names: Further ones.
         root_path: What a proxy has before our paths, such as `/earshot`, whether it takes it off or not.
-        key: What a client must show; None asks for nothing.
+        keys: Of which a client must show one, as they are now; None asks for nothing.
         limits: What is let in.
         batch: Comparisons that are made together.
         tokens: What they may come to; see `Queue`.
@@ -90,7 +91,7 @@ class Server:
         host: str = "127.0.0.1",
         names: tuple[str, ...] = (),
         root_path: str = "",
-        key: bytes | None = None,
+        keys: Callable[[], Keys] | None = None,
         limits: Limits | None = None,
         batch: int = 16,
         tokens: int = 16 * 4096,
@@ -104,7 +105,7 @@ class Server:
         self.answered_s = limits.timeout_s
         self._names, self._others = names_of(host, names), names
         self.root_path = root_path
-        self._key = key
+        self._keys = keys
         self.admission = Admission(limits.together, lambda: self.batcher.retry_after_s())
         # Who is alive, told apart from who holds something, so that one can be held against the other.
         self._heard: dict[Hashable, None] = {}
@@ -182,7 +183,7 @@ class Server:
             call.let_go()
             self._heard.pop(call, None)
             path = scope["path"] if scope["path"] in {*self._posts, *self._gets} else "none"
-            self._metrics.request(path, status, time.monotonic() - start)
+            self._metrics.request(path, status, call.key, time.monotonic() - start)
 
     async def _respond(self, request: Request, request_id: str, call: Call, start: float) -> Response:
         """The answer to any request, or why there is none."""
@@ -193,14 +194,14 @@ class Server:
         except ClientGone:
             return Response(status_code=499)
         except Exception:
-            log.exception("request %s failed", request_id)
+            log.exception("request %s of key %r failed", request_id, call.key)
             refusal = internal()
         if request.method == "POST":
             await drain(request.receive, self._limits.drain_bytes)
         return _json(refusal.told(request_id).model_dump(), refusal.status, refusal.headers)
 
     async def _route(self, request: Request, call: Call, start: float) -> Response:
-        check_caller(request.scope, self._names, self._others, self._key)
+        call.key = check_caller(request.scope, self._names, self._others, self._keys() if self._keys else None)
         path = request.scope["path"]
         methods = ("POST",) if path in self._posts else ("GET", "HEAD")
         if not path:  # a page's own addresses begin where it seems to lie

@@ -22,6 +22,10 @@ class Metrics:
         self._requests = Counter(
             "earshot_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
         )
+        self._of_keys = Counter(
+            "earshot_key_requests", "Requests by the name of the key that came with them.", ["key"],
+            registry=self._registry,
+        )  # fmt: skip
         self._seconds = Histogram(
             "earshot_request_seconds", "From the headers to the answer.", ["route"], buckets=_SECONDS,
             registry=self._registry,
@@ -44,9 +48,10 @@ class Metrics:
             Gauge(f"earshot_places_{name}", text, registry=self._registry).set_function(count)
         Gauge("earshot_requests_alive", "Requests that somebody sees to.", registry=self._registry).set_function(alive)
 
-    def request(self, route: str, status: int, seconds: float) -> None:
+    def request(self, route: str, status: int, key: str, seconds: float) -> None:
         """A request has been answered; status 0 is a client that left."""
         self._requests.labels(route, str(status)).inc()
+        self._of_keys.labels(key).inc()
         self._seconds.labels(route).observe(seconds)
 
     def batch(self, kind: str, n: int, seconds: float) -> None:

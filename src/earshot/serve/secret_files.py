@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from hmac import compare_digest
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -78,7 +78,7 @@ class Keys:
         """Whose key is shown, in as long a time whatever is shown; None where it is nobody's."""
         found, digest = None, sha256(shown).digest()
         for key, name in self._names.items():
-            if hmac.compare_digest(key, digest):
+            if compare_digest(key, digest):
                 found = name
         return found
 
@@ -122,7 +122,7 @@ def read_private(path: Path, what: str) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected {what}") from error
     if mode & 0o077:
-        raise InputError(f"{path}: others on this machine may read it (mode {mode:o}); chmod 600 it, and make it anew")
+        raise InputError(f"{path}: others on this machine may read it (mode {mode:o}); chmod 600 it")
     if len(text) > _MOST_BYTES:
         raise InputError(f"{path}: has more than {_MOST_BYTES} bytes, expected {what}")
     return text

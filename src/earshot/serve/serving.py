@@ -9,37 +9,16 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import uvicorn
 
-from earshot.errors import EarshotError, InputError
+from earshot.errors import EarshotError
 from earshot.serve.app import Server
 from earshot.serve.connections import HEAD_BYTES, IDLE_S, connections
 from earshot.serve.refusals import ClientGone, Refusal
 from earshot.web import address_of
 
-_MIN_KEY = 16
 _MMAP_THRESHOLD = -3  # of glibc's mallopt
-
-
-def read_key(path: Path) -> bytes:
-    """The key in a file: its first line, of at least 16 visible ASCII characters.
-
-    Raises:
-        InputError: There is none.
-    """
-    try:
-        with path.open("rb") as file:
-            key = file.read(4096).partition(b"\n")[0].strip()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file with a key") from error
-    if len(key) < _MIN_KEY or not all(0x21 <= byte <= 0x7E for byte in key):
-        raise InputError(
-            f"{path}: holds no key, expected one line of at least {_MIN_KEY} ASCII characters without spaces; "
-            f"'openssl rand -hex 32 > {path}' makes one"
-        )
-    return key
 
 
 def serve(server: Server, listener: socket.socket, host: str, announce: Callable[[str], None]) -> None:
