@@ -139,10 +139,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket, host: str) -> str:
+def address_of(listener: socket.socket, host: str, scheme: str = "http") -> str:
     """What a browser on this machine is told: the address of a server that listens for `host`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://{_in_a_url(host)}:{listener.getsockname()[1]}/"
+    return f"{scheme}://{_in_a_url(host)}:{listener.getsockname()[1]}/"
 
 
 def _in_a_url(host: str) -> str:

@@ -20,6 +20,11 @@ def serve_command(
     ),
     name: list[str] = typer.Option([], help="A further name in Host headers, such as a proxy's; repeat it."),
     root_path: str = typer.Option("", help="What a proxy has before the server's own paths, such as /earshot."),
+    tls_certificate: Path | None = typer.Option(None, help="In PEM; with --tls-key it is https, without it http."),
+    tls_key: Path | None = typer.Option(None, help="Its private key, which nobody else may read."),
+    trust_proxy: list[str] = typer.Option(
+        [], help="Address or network of a proxy that says in X-Forwarded-For who its clients are; repeat it."
+    ),
     batch: int = typer.Option(16, min=1, help="Comparisons that are made together."),
     workers: int = typer.Option(
         0,
@@ -31,6 +36,7 @@ def serve_command(
 ) -> None:
     """Compare, rank and score over HTTP, with a page at /, until SIGTERM or Ctrl-C."""
     import importlib.util
+    import ipaddress
     from dataclasses import replace
     from functools import partial
 
@@ -41,11 +47,21 @@ def serve_command(
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot-rm[serve]'")
-    from earshot.serve import Decoders, Limits, Server, Workers, serve, watch_keys
+    from earshot.serve import Decoders, Limits, Server, Workers, serve, watch_keys, watch_tls
     from earshot.web import LOOPBACK, listen
 
     if host not in LOOPBACK and key_file is None:
         raise InputError(f"--host {host} can be reached by others, so that a key is needed; give --key-file")
+    for proxy in trust_proxy:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise InputError(
+                f"--trust-proxy is {short(proxy)}, expected an address or a network, such as 10.0.0.2 or 10.0.0.0/24"
+            ) from error
+    if (tls_certificate is None) != (tls_key is None):
+        raise InputError("--tls-certificate and --tls-key belong together; give both, or neither for http")
+    tls = watch_tls(tls_certificate, tls_key) if tls_certificate and tls_key else None
     keys = None if key_file is None else watch_keys(key_file)
     if root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", root_path):
         raise InputError(f"--root-path is {short(root_path)}, expected a path such as /earshot, without a / at its end")
@@ -88,7 +104,7 @@ def serve_command(
             if host not in LOOPBACK:
                 typer.echo(elsewhere(address, name), err=True)
 
-        serve(server, listener, host, announce)
+        serve(server, listener, host, announce, tls=tls, proxies=trust_proxy)
 
 
 def _is_small(model: str) -> bool:
@@ -100,6 +116,6 @@ def _is_small(model: str) -> bool:
 
 def elsewhere(address: str, names: list[str]) -> str:
     """How other machines reach a server that this one reaches at an address."""
-    port = address.rpartition(":")[2]
-    known = " or ".join(f"http://{name}:{port}" for name in (socket.gethostname(), *names))
+    scheme, port = address.partition(":")[0], address.rpartition(":")[2]
+    known = " or ".join(f"{scheme}://{name}:{port}" for name in (socket.gethostname(), *names))
     return f"from other machines: {known}, or this machine's IP address; any other host name needs --name"

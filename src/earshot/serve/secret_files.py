@@ -158,5 +158,12 @@ def watch_tls(certificate: Path, key: Path) -> Watched[ssl.SSLContext]:
     return Watched(read, certificate, key)
 
 
+def following(tls: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """A context whose every handshake is made with what `tls` says by then."""
+    context = tls()
+    context.sni_callback = lambda connection, name, _: setattr(connection, "context", tls())
+    return context
+
+
 def _no_password() -> bytes:
     return b""  # instead of asking for one on the terminal

@@ -6,8 +6,9 @@ import ctypes
 import gc
 import signal
 import socket
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import uvicorn
@@ -16,12 +17,21 @@ from earshot.errors import EarshotError
 from earshot.serve.app import Server
 from earshot.serve.connections import HEAD_BYTES, IDLE_S, connections
 from earshot.serve.refusals import ClientGone, Refusal
+from earshot.serve.secret_files import following
 from earshot.web import address_of
 
 _MMAP_THRESHOLD = -3  # of glibc's mallopt
 
 
-def serve(server: Server, listener: socket.socket, host: str, announce: Callable[[str], None]) -> None:
+def serve(
+    server: Server,
+    listener: socket.socket,
+    host: str,
+    announce: Callable[[str], None],
+    *,
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    proxies: Sequence[str] = (),
+) -> None:
     """Serves until SIGTERM or SIGINT; a second one ends at once.
 
     What has been let in by then is answered; whoever comes later gets a 503 as long as others are waited for.
@@ -31,6 +41,8 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
         listener: From `web.listen`, before a model was loaded; it is closed.
         host: The address that it listens on.
         announce: Told the address once a first comparison has been made.
+        tls: What connections are encrypted with; None leaves them in the clear.
+        proxies: Addresses, or networks, of those whose word is taken for who their clients are.
 
     Raises:
         EarshotError: The model cannot make a first comparison.
@@ -46,21 +58,23 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
         told.set()
 
     with listener:
-        http = uvicorn.Server(
-            uvicorn.Config(
-                server,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                lifespan="off",
-                ws="none",
-                http=connections(server.answered_s),
-                timeout_keep_alive=int(IDLE_S),
-                timeout_graceful_shutdown=5,
-                h11_max_incomplete_event_size=HEAD_BYTES,
-            )
+        config = uvicorn.Config(
+            server,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=[*proxies],
+            lifespan="off",
+            ws="none",
+            http=connections(server.answered_s),
+            timeout_keep_alive=int(IDLE_S),
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=HEAD_BYTES,
         )
+        config.load()
+        config.ssl = None if tls is None else following(tls)
+        http = uvicorn.Server(config)
         # Not in this thread, where uvicorn would take the signals, and end requests that wait.
         thread = threading.Thread(target=http.run, args=([listener],), name="earshot-serve-http", daemon=True)
         before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -74,7 +88,7 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
             # What is there by now stays; a collection that looked through all of it would hold everybody up.
             gc.collect()
             gc.freeze()
-            announce(address_of(listener, host))
+            announce(address_of(listener, host, "http" if tls is None else "https"))
             told.wait()
             server.admission.close()
             server.admission.wait_empty()
