@@ -45,6 +45,8 @@ def load(number: int, seconds: float) -> Slow:
 if __name__ == "__main__":
     workers = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     listener = listen("127.0.0.1", 0)
-    with Workers(partial(load, seconds=float(sys.argv[1])), workers) as engine:
+    how = partial(load, seconds=float(sys.argv[1]))
+    with Workers(how, workers) as engine:
         server = Server(engine, at_once=workers, up=engine.up, root_path="".join(sys.argv[3:4]))
-        serve(server, listener, "127.0.0.1", lambda address: print(address, flush=True))
+        told = partial(print, flush=True)
+        serve(server, listener, "127.0.0.1", told, renew=lambda: engine.renew(how))

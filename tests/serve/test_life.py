@@ -22,6 +22,8 @@ import pytest
 
 from earshot.cli.main import main
 from earshot.cli.serve import elsewhere
+from earshot.errors import ModelError
+from earshot.serve.serving import _renew
 from tests.serve.conftest import PAIR
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +175,41 @@ def with_kills(n: int, workers: int) -> None:
             assert ask(address, "/livez")[0] == 200
         assert metric(address, "earshot_places_in_use") == metric(address, "earshot_places_lost") == 0
     assert seen.total() == n
+
+
+def test_sigusr1_replaces_the_processes_and_loses_nothing() -> None:
+    with process(0.1) as (server, address):
+        before = {one.pid for one in spawned(server.pid)}
+        server.send_signal(signal.SIGUSR1)
+        statuses = []
+
+        def replaced() -> bool:
+            statuses.append(ask(address, "/v1/compare", PAIR)[0])
+            now = {one.pid for one in spawned(server.pid)}
+            return len(now) == len(before) and not now & before
+
+        assert wait(replaced, 60)
+        assert ask(address, "/readyz")[0] == 200 and set(statuses) == {200}
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+
+
+def test_a_model_that_cannot_be_loaded_anew_is_told_and_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    again, told, asked = threading.Event(), threading.Event(), []
+
+    def renew() -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            again.set()  # asked for while it loads
+            raise ModelError("/models/new: the folder holds\nno config.json")
+        told.set()
+        again.set()
+
+    again.set()
+    _renew(renew, again, told)
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first == "the model is not replaced, the one of before goes on: /models/new: the folder holds no config.json"
+    assert second == "the model is replaced"
 
 
 def test_a_kill_of_the_only_process_costs_nobody_an_answer() -> None:

@@ -3,11 +3,15 @@
 import re
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from earshot.cli.options import with_options
 from earshot.cli.reward_model import ModelOptions, cores, load_share, tell_note
+
+if TYPE_CHECKING:
+    from earshot.judging.model import RewardModel
 
 
 @with_options
@@ -74,12 +78,18 @@ def serve_command(
     }
     on_cpu = asked.device == "cpu" or (asked.device == "auto" and not Path("/dev/nvidiactl").exists())
     workers = workers or (2 if on_cpu and cores() > 1 and _is_small(asked.model) else 1)
-    load = partial(asked.load, batch_size=2 * batch)  # both orders of each
+
+    def load() -> "partial[RewardModel]":
+        """Loads what a link leads to now, also in a process that takes the place of one that died."""
+        where = asked.model if not Path(asked.model).is_dir() else str(Path(asked.model).resolve())
+        one = replace(asked, model=where).load
+        return partial(load_share, of=workers, load=partial(one, batch_size=2 * batch))  # both orders of each
+
     # Before the model, so that an address that cannot be had is told at once.
     with (
         listen(host, port) as listener,
         Decoders(max(1, min(4, cores() // 2))) as decoders,
-        Workers(partial(load_share, of=workers, load=load), workers) as engine,
+        Workers(load(), workers) as engine,
     ):
         server = Server(
             engine,
@@ -104,7 +114,7 @@ def serve_command(
             if host not in LOOPBACK:
                 typer.echo(elsewhere(address, name), err=True)
 
-        serve(server, listener, host, announce, tls=tls, proxies=trust_proxy)
+        serve(server, listener, host, announce, renew=lambda: engine.renew(load()), tls=tls, proxies=trust_proxy)
 
 
 def _is_small(model: str) -> bool:

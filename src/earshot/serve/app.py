@@ -140,7 +140,7 @@ class Server:
             "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
             "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
             "/openapi.json": lambda: _json(described),
-            "/": _front(note_of(model), who or {}, limits),
+            "/": lambda: _front(note_of(model), who or {}, limits),
             "/docs": _page(STATIC / "docs.html"),
             **{f"/{file.name}": _page(file) for file in STATIC.iterdir() if file.name != "index.html"},
         }
@@ -291,7 +291,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _front(note: str | None, who: Mapping[str, str], limits: Limits) -> Callable[[], Response]:
+def _front(note: str | None, who: Mapping[str, str], limits: Limits) -> Response:
     """The page, which says at its top who is asked and what to know of them."""
     named = " · ".join(f"{html.escape(role)} <strong>{html.escape(name)}</strong>" for role, name in who.items())
     text = Template((STATIC / "index.html").read_text(encoding="utf-8")).substitute(
@@ -300,7 +300,7 @@ def _front(note: str | None, who: Mapping[str, str], limits: Limits) -> Callable
         prompt=html.escape(PROMPT),
         most=limits.images,
     )
-    return partial(Response, text, media_type="text/html")
+    return Response(text, media_type="text/html")
 
 
 def _page(file: Path) -> Callable[[], Response]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import signal
 import socket
 import ssl
@@ -13,13 +14,14 @@ from contextlib import suppress
 
 import uvicorn
 
-from earshot.errors import EarshotError
+from earshot.errors import EarshotError, one_line
 from earshot.serve.app import Server
 from earshot.serve.connections import HEAD_BYTES, IDLE_S, connections
 from earshot.serve.refusals import ClientGone, Refusal
 from earshot.serve.secret_files import following
 from earshot.web import address_of
 
+log = logging.getLogger("earshot.serve")
 _MMAP_THRESHOLD = -3  # of glibc's mallopt
 
 
@@ -29,6 +31,7 @@ def serve(
     host: str,
     announce: Callable[[str], None],
     *,
+    renew: Callable[[], None] | None = None,
     tls: Callable[[], ssl.SSLContext] | None = None,
     proxies: Sequence[str] = (),
 ) -> None:
@@ -41,13 +44,14 @@ def serve(
         listener: From `web.listen`, before a model was loaded; it is closed.
         host: The address that it listens on.
         announce: Told the address once a first comparison has been made.
+        renew: Loads the model anew, on SIGUSR1; where that fails, the one of before goes on. None has nothing to load.
         tls: What connections are encrypted with; None leaves them in the clear.
         proxies: Addresses, or networks, of those whose word is taken for who their clients are.
 
     Raises:
         EarshotError: The model cannot make a first comparison.
     """
-    told = threading.Event()
+    told, again = threading.Event(), threading.Event()
     with suppress(AttributeError):  # of glibc: the memory of large pictures goes back as soon as they do
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 2**20)
 
@@ -78,6 +82,7 @@ def serve(
         # Not in this thread, where uvicorn would take the signals, and end requests that wait.
         thread = threading.Thread(target=http.run, args=([listener],), name="earshot-serve-http", daemon=True)
         before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda number, frame: again.set())
         try:
             server.start()
             thread.start()
@@ -88,6 +93,10 @@ def serve(
             # What is there by now stays; a collection that looked through all of it would hold everybody up.
             gc.collect()
             gc.freeze()
+            if renew is not None:  # in a thread, so that a signal to end is heard meanwhile
+                threading.Thread(
+                    target=_renew, args=(renew, again, told), name="earshot-serve-renew", daemon=True
+                ).start()
             announce(address_of(listener, host, "http" if tls is None else "https"))
             told.wait()
             server.admission.close()
@@ -99,3 +108,17 @@ def serve(
             for number, handler in before.items():
                 signal.signal(number, handler)
     server.stop()
+
+
+def _renew(renew: Callable[[], None], again: threading.Event, told: threading.Event) -> None:
+    """Loads the model anew as often as it is asked for: what comes while it loads is one more time."""
+    while again.wait():
+        again.clear()
+        if told.is_set():
+            return
+        try:
+            renew()
+        except Exception as error:  # whatever a model's files may hold
+            log.error("the model is not replaced, the one of before goes on: %s", one_line(error))
+        else:
+            log.warning("the model is replaced")
