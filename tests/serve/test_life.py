@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import random
 import signal
 import socket
@@ -195,6 +196,7 @@ def test_sigusr1_replaces_the_processes_and_loses_nothing() -> None:
 
 
 def test_a_model_that_cannot_be_loaded_anew_is_told_and_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "earshot.serve")
     again, told, asked = threading.Event(), threading.Event(), []
 
     def renew() -> None:

@@ -36,6 +36,11 @@ def serve_command(
         help="Processes with the model, each on a GPU or its part of the cores; 0 is 2 for a small one on a CPU.",
     ),
     max_requests: int = typer.Option(64, min=1, help="Let in at a time; the next one is told to come later."),
+    log_prompts: bool = typer.Option(
+        False,
+        "--log-prompts",
+        help="Log what errors say, which may hold clients' prompts; else their kinds and places.",
+    ),
     timeout_s: float = typer.Option(60.0, min=0.1, help="The most that a request may take."),
 ) -> None:
     """Compare, rank and score over HTTP, with a page at /, until SIGTERM or Ctrl-C."""
@@ -52,6 +57,7 @@ def serve_command(
     if missing:
         raise InputError(f"serve needs {' and '.join(missing)}; pip install 'earshot-rm[serve]'")
     from earshot.serve import Decoders, Limits, Server, Workers, serve, watch_keys, watch_tls
+    from earshot.serve.logs import log_to_stderr
     from earshot.web import LOOPBACK, listen
 
     if host not in LOOPBACK and key_file is None:
@@ -107,6 +113,7 @@ def serve_command(
             up=lambda: engine.up() if decoders.up() else 0,
             who=who,
         )
+        log_to_stderr(prompts=log_prompts)
         tell_note(engine.note)
 
         def announce(address: str) -> None:

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from earshot.errors import one_line
 from earshot.outcomes import pack, unpack
 from earshot.serve.engine import NoWorker, WorkerDied
 from earshot.types import Wanted
@@ -196,9 +197,9 @@ class Pool:
                 worker = among[number] = self._begin(self._load, number)
             try:
                 worker.told()
-            except Exception:
+            except Exception as error:
                 if not self._ended.is_set() and not worker.retired:
-                    log.exception("%s does not begin", worker.name)
+                    log.error("%s does not begin: %s", worker.name, one_line(error))
                 worker.end(0.0)
             else:
                 return worker

@@ -64,6 +64,7 @@ def serve(
     with listener:
         config = uvicorn.Config(
             server,
+            log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -121,4 +122,4 @@ def _renew(renew: Callable[[], None], again: threading.Event, told: threading.Ev
         except Exception as error:  # whatever a model's files may hold
             log.error("the model is not replaced, the one of before goes on: %s", one_line(error))
         else:
-            log.warning("the model is replaced")
+            log.info("the model is replaced")

@@ -37,7 +37,7 @@ def _or_end(work: Callable[[], T]) -> T:
         return work()
     except Exception as error:
         if device_lost(error):
-            log.exception("the device answers no more; the process ends")
+            log.error("the device answers no more (%s); the process ends", type(error).__name__)
             os._exit(DEVICE_LOST)
         raise
 
