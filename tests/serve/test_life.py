@@ -208,7 +208,9 @@ def test_a_model_that_cannot_be_loaded_anew_is_told_and_asked_for_again(caplog: 
         again.set()
 
     again.set()
-    _renew(renew, again, told)
+    counted: list[str] = []
+    _renew(renew, again, told, counted.append)
+    assert counted == ["failed", "replaced"]
     first, second = [record.getMessage() for record in caplog.records]
     assert first == "the model is not replaced, the one of before goes on: /models/new: the folder holds no config.json"
     assert second == "the model is replaced"

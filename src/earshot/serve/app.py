@@ -81,6 +81,7 @@ class Server:
     Attributes:
         admission: Close it to let nobody in.
         answered_s: The most that a request may take.
+        metrics: What Prometheus is told.
         ready: Whether a first comparison has been made.
     """
 
@@ -110,14 +111,19 @@ class Server:
         # Who is alive, told apart from who holds something, so that one can be held against the other.
         self._heard: dict[Hashable, None] = {}
         self._working: dict[Hashable, None] = {}
-        self._metrics = Metrics(self.admission, lost=self._lost, alive=lambda: len({*self._heard, *self._working}))
+        self.metrics = Metrics(
+            self.admission,
+            lost=self._lost,
+            alive=lambda: len({*self._heard, *self._working}),
+            up=lambda: self._up(),
+        )
         self.batcher = Batcher(
             model,
             batch=batch,
             tokens=tokens,
             at_once=at_once,
             up=up,
-            observe=self._metrics.batch,
+            observe=self.metrics.batch,
             let_in=lambda: self.admission.now.requests,
         )
         # A request waits in a thread of its own; there are never more of them than places.
@@ -138,7 +144,7 @@ class Server:
             "/livez": self._life,
             "/readyz": self._state,
             "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
-            "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
+            "/metrics": lambda: Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST),
             "/openapi.json": lambda: _json(described),
             "/": lambda: _front(note_of(model), who or {}, limits),
             "/docs": _page(STATIC / "docs.html"),
@@ -183,7 +189,7 @@ class Server:
             call.let_go()
             self._heard.pop(call, None)
             path = scope["path"] if scope["path"] in {*self._posts, *self._gets} else "none"
-            self._metrics.request(path, status, call.key, time.monotonic() - start)
+            self.metrics.request(path, status, call.key, time.monotonic() - start)
 
     async def _respond(self, request: Request, request_id: str, call: Call, start: float) -> Response:
         """The answer to any request, or why there is none."""

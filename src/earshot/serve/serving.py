@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Literal
 
 import uvicorn
 
@@ -96,7 +97,10 @@ def serve(
             gc.freeze()
             if renew is not None:  # in a thread, so that a signal to end is heard meanwhile
                 threading.Thread(
-                    target=_renew, args=(renew, again, told), name="earshot-serve-renew", daemon=True
+                    target=_renew,
+                    args=(renew, again, told, server.metrics.replaced),
+                    name="earshot-serve-renew",
+                    daemon=True,
                 ).start()
             announce(address_of(listener, host, "http" if tls is None else "https"))
             told.wait()
@@ -111,7 +115,12 @@ def serve(
     server.stop()
 
 
-def _renew(renew: Callable[[], None], again: threading.Event, told: threading.Event) -> None:
+def _renew(
+    renew: Callable[[], None],
+    again: threading.Event,
+    told: threading.Event,
+    count: Callable[[Literal["replaced", "failed"]], None],
+) -> None:
     """Loads the model anew as often as it is asked for: what comes while it loads is one more time."""
     while again.wait():
         again.clear()
@@ -121,5 +130,7 @@ def _renew(renew: Callable[[], None], again: threading.Event, told: threading.Ev
             renew()
         except Exception as error:  # whatever a model's files may hold
             log.error("the model is not replaced, the one of before goes on: %s", one_line(error))
+            count("failed")
         else:
+            count("replaced")
             log.info("the model is replaced")
