@@ -40,6 +40,32 @@ def test_another_sites_page_may_link_to_the_first_page_alone() -> None:
     assert stranger(asked("localhost", came), names_of("127.0.0.1")) == "cross_site"
     assert stranger(asked("localhost", (b"sec-fetch-site", b"none"), came), names_of("127.0.0.1")) == "cross_site"
     assert stranger(asked("localhost", came, path="/"), names_of("127.0.0.1")) is None
+    evil = (b"origin", b"https://evil.example")
+    assert stranger(asked("localhost", evil, path="/"), names_of("127.0.0.1")) is None
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "", "http://localhost", "http://localhost:3000", "http://[::1]:8379",
+     "file://localhost:8379", "localhost:8379", "http://localhost:8379.evil.example", "http://a@localhost:8379"],
+)  # fmt: skip
+def test_a_page_of_another_origin_is_known_by_its_origin_alone(origin: str) -> None:
+    assert stranger(asked("localhost:8379", (b"origin", origin.encode())), names_of("127.0.0.1")) == "cross_site"
+
+
+def test_a_page_of_our_own_is_not_also_behind_a_proxy() -> None:
+    names = names_of("127.0.0.1", ["Rewards.example"])
+
+    def came(host: str, origin: bytes) -> str | None:
+        return stranger(asked(host, (b"origin", origin)), names, ["Rewards.example"])
+
+    assert came("localhost:8379", b"http://localhost:8379") is None
+    assert came("rewards.example", b"https://rewards.example") is None
+    # The proxy calls us by its own name for us, or leaves its port out.
+    assert came("127.0.0.1:8379", b"https://REWARDS.example:8443") is None
+    assert came("127.0.0.1:8379", b"https://localhost") == "cross_site"
+    two = asked("localhost", (b"origin", b"http://localhost"), (b"origin", b"http://evil.example"))
+    assert stranger(two, names) == "cross_site"
 
 
 def test_headers_that_keep_a_page_to_itself_win_over_an_answers_own() -> None:

@@ -39,6 +39,15 @@ def content_policy(*, images: str = "'self'") -> str:
     )
 
 
+def kept_to_itself(policy: str) -> dict[bytes, bytes]:
+    """The headers that keep a page of ours, and every answer, to itself.
+
+    Args:
+        policy: From `content_policy`.
+    """
+    return {b"content-security-policy": policy.encode(), b"cache-control": b"no-store", **_HEADERS}
+
+
 def guarded(send: Send, policy: str, defaults: Mapping[bytes, bytes] | None = None) -> Send:
     """Sends answers with the headers that keep a page of ours to itself, whatever they come with.
 
@@ -47,8 +56,8 @@ def guarded(send: Send, policy: str, defaults: Mapping[bytes, bytes] | None = No
         policy: From `content_policy`.
         defaults: Headers that an answer has where it does not come with its own, besides `no-store`.
     """
-    always = {b"content-security-policy": policy.encode(), **_HEADERS}
-    defaults = {b"cache-control": b"no-store", **(defaults or {})}
+    always = kept_to_itself(policy)
+    defaults = {b"cache-control": always.pop(b"cache-control"), **(defaults or {})}
 
     async def send_guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -69,23 +78,42 @@ def names_of(host: str, others: Collection[str] = ()) -> frozenset[str]:
     return frozenset(names)
 
 
-def stranger(scope: Message, names: Collection[str]) -> Literal["forbidden_host", "cross_site"] | None:
+def stranger(
+    scope: Message, names: Collection[str], others: Collection[str] = ()
+) -> Literal["forbidden_host", "cross_site"] | None:
     """Why a request is not to be answered: it calls us by another's name, or another site's page sent it.
 
     A page elsewhere can point a name of its own at our address; its requests then still carry that name. The port is
-    not looked at, because a tunnel to this machine has another.
+    not looked at, because a tunnel to this machine has another. A page says where it came from in `Origin`, and to
+    trustworthy addresses in `Sec-Fetch-Site`, too; whatever is not a browser sends neither.
 
     Args:
         scope: Of the request.
         names: From `names_of`.
+        others: Those of them that were added; a page under one of them is ours although a proxy has changed the Host.
     """
-    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-    found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
-    name = found["name"].lower() if found else ""
+    hosts = _all_of(scope, b"host")
+    name = _name_in(hosts[0]) if len(hosts) == 1 else ""
     if name not in names and not ("*" in names and _ADDRESS.fullmatch(name)):
         return "forbidden_host"
-    came_from = [value for name, value in scope["headers"] if name == b"sec-fetch-site"]
-    return "cross_site" if b"cross-site" in came_from and scope["path"] != "/" else None
+    if scope["path"] == "/":  # anybody may link to it
+        return None
+    ours = {other.lower() for other in others}
+    for origin in _all_of(scope, b"origin"):
+        scheme, _, page = origin.partition("://")
+        if scheme not in ("http", "https") or (page.lower() != hosts[0].lower() and _name_in(page) not in ours):
+            return "cross_site"
+    return "cross_site" if "cross-site" in _all_of(scope, b"sec-fetch-site") else None
+
+
+def _all_of(scope: Message, header: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == header]
+
+
+def _name_in(host: str) -> str:
+    """The name in `NAME:PORT`; empty where it is none."""
+    found = _HOST.fullmatch(host)
+    return found["name"].lower() if found else ""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -111,10 +139,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket, host: str) -> str:
+def address_of(listener: socket.socket, host: str, scheme: str = "http") -> str:
     """What a browser on this machine is told: the address of a server that listens for `host`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://{_in_a_url(host)}:{listener.getsockname()[1]}/"
+    return f"{scheme}://{_in_a_url(host)}:{listener.getsockname()[1]}/"
 
 
 def _in_a_url(host: str) -> str:

@@ -151,8 +151,14 @@ CASES = [
     # serve, report, view.
     (f"serve {MODEL} --port PORT", "PORT of 127.0.0.1 cannot be had", "choose another --port, or 0 for any"),
     (f"serve {MODEL} --host 0.0.0.0", "a key is needed; give --key-file"),
-    (f"serve {MODEL} --key-file gone", "gone: cannot be read", "expected a file with a key"),
-    (f"serve {MODEL} --key-file emptykey", "emptykey: holds no key, expected", "openssl rand -hex 32 > emptykey"),
+    (f"serve {MODEL} --root-path earshot/", "--root-path is 'earshot/', expected a path such as /earshot"),
+    (f"serve {MODEL} --trust-proxy proxy.example", "--trust-proxy is 'proxy.example', expected an address"),
+    (f"serve {MODEL} --trust-proxy *", "--trust-proxy is '*', expected an address or a network"),
+    (f"serve {MODEL} --tls-key emptykey", "--tls-certificate and --tls-key belong together"),
+    (f"serve {MODEL} --tls-certificate gone --tls-key gone", "gone: cannot be read", "expected a private key"),
+    (f"serve {MODEL} --key-file gone", "gone: cannot be read", "expected a file with keys"),
+    (f"serve {MODEL} --key-file emptykey", "emptykey: holds no keys", "expected lines of 'NAME KEY'", ">> emptykey"),
+    (f"serve {MODEL} --key-file own.csv", "own.csv: others on this machine may read it"),
     ("report gone", "gone: holds no run, expected config.yaml"),
     ("report set --out emptydir", "emptydir: is a folder", "try emptydir/report.html"),
     ("view emptydir", "emptydir: holds no predictions.jsonl", "'earshot eval --model MODEL"),
@@ -232,6 +238,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (folder / "emptykey").chmod(0o600)
     for name in ("one.png", "two.png", "three.png"):
         Image.new("RGB", (56, 56), "red").save(folder / name)
     (folder / "emptydir").mkdir()

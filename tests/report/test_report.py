@@ -1,6 +1,10 @@
 """The report: self-contained, hostile text shown as text, the numbers of the files, examples by rule."""
 
+import base64
+import hashlib
+import html
 import json
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,11 +32,13 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.addresses: list[str] = []
+        self.attributes: set[str] = set()
         self.text = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
         self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "action", "xlink:href")]
 
     def handle_data(self, data: str) -> None:
@@ -53,6 +59,15 @@ def test_the_page_opens_offline_and_runs_nothing(page: Page) -> None:
     assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
     assert {address[:5] for address in page.addresses if not address.startswith("#")} == {"data:"}
     assert page.tags.count("svg") >= 9
+
+
+def test_the_page_lets_no_style_in_but_its_own(reported: list[Path], page: Page) -> None:
+    text = (reported[0].parent / "report.html").read_text(encoding="utf-8")
+    (policy,) = re.findall('Content-Security-Policy" content="([^"]*)"', text)
+    (style,) = re.findall("<style>(.*?)</style>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert html.unescape(policy) == f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'"
+    assert "style" not in page.attributes
 
 
 def test_hostile_text_is_shown_as_text(page: Page, hostile: str) -> None:

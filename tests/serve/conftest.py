@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from earshot.judging.model import RewardModel
 from earshot.serve import Server
+from earshot.serve.secret_files import Keys
 from tests.judging.opinions import Hears, Opinionated, shade
 
 ADDRESS = "http://127.0.0.1:8379"
@@ -49,6 +51,11 @@ def server(model: RewardModel) -> Iterator[Server]:
 @pytest.fixture()
 def client(server: Server) -> TestClient:
     return TestClient(server, base_url=ADDRESS)
+
+
+def keys(*given: bytes) -> Keys:
+    """Keys whose names are the first words of them."""
+    return Keys({sha256(key).digest(): key.decode().partition("-")[0] for key in given})
 
 
 def refusal(answer: Any, status: int, code: str) -> dict[str, Any]:

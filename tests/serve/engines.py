@@ -36,6 +36,7 @@ class Odd:
     folder: Path
     listener: Any = None
     samples: int = 1
+    broken: bool = False
 
     def try_answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         prompts = [question.pair.prompt for question in questions]
@@ -44,6 +45,13 @@ class Odd:
         if "once" in prompts and not (self.folder / "once").exists():
             (self.folder / "once").touch()
             time.sleep(30)
+        if "break" in prompts:
+            self.broken = True
+        if self.broken:
+            try:
+                raise RuntimeError("CUDA error: device-side assert triggered")
+            except RuntimeError as error:
+                raise ListenerUnavailable("it broke") from error
         if "fail" in prompts:
             raise ListenerUnavailable("it broke")
         if "wait" in prompts:
@@ -56,11 +64,11 @@ class Odd:
         return Constant().try_answer(questions)
 
 
-def odd(number: int, folder: Path) -> Odd:
+def odd(number: int, folder: Path, samples: int = 1) -> Odd:
     if (folder / "broken").exists():
         raise ModelError("the files are gone")
     (folder / "pids").open("a").write(f"{os.getpid()}\n")
-    return Odd(folder)
+    return Odd(folder, samples=samples)
 
 
 def burns(*_: Any) -> None:

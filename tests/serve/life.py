@@ -1,4 +1,4 @@
-"""A server with a known opinion as processes of its own: `python -m tests.serve.life SECONDS-A-BATCH [WORKERS]`.
+"""A server with a known opinion: `python -m tests.serve.life SECONDS-A-BATCH [WORKERS [ROOT-PATH]]`.
 
 It imports no torch, so that it is there at once.
 """
@@ -45,6 +45,8 @@ def load(number: int, seconds: float) -> Slow:
 if __name__ == "__main__":
     workers = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     listener = listen("127.0.0.1", 0)
-    with Workers(partial(load, seconds=float(sys.argv[1])), workers) as engine:
-        server = Server(engine, at_once=workers, up=engine.up)
-        serve(server, listener, "127.0.0.1", lambda address: print(address, flush=True))
+    how = partial(load, seconds=float(sys.argv[1]))
+    with Workers(how, workers) as engine:
+        server = Server(engine, at_once=workers, up=engine.up, root_path="".join(sys.argv[3:4]))
+        told = partial(print, flush=True)
+        serve(server, listener, "127.0.0.1", told, renew=lambda: engine.renew(how))

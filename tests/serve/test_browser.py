@@ -170,3 +170,20 @@ def test_examples_of_the_routes_run_and_so_does_the_code_as_printed(browser: Any
             answers.append(json.loads(subprocess.check_output([*command, code], cwd=tmp_path)))
         assert answers[0] == answers[1] and ("p_first" in answers[0] or "rewards" in answers[0])
     page.close()
+
+
+def test_below_a_path_the_page_and_the_code_as_printed_ask_there(browser: Any, tmp_path: Path) -> None:
+    with process(0.0, "1", "/ear/shot") as (_, netloc):
+        page = browser.new_page()
+        page.set_default_timeout(WAIT_MS)
+        asked: list[str] = []
+        page.on("request", lambda one: asked.append(one.url))
+        page.goto(f"http://{netloc}/ear/shot")
+        page.click("#example")
+        page.wait_for_selector("#verdict:not([hidden])")
+        page.click("text=for programs")
+        code = page.get_by_role("group", name="Python of POST /v1/compare").inner_text()
+        assert f'server = "http://{netloc}/ear/shot"' in code
+        assert "p_first" in json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path))
+        assert all("/ear/shot" in url for url in asked if not url.startswith("blob:"))
+        page.close()

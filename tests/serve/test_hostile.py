@@ -14,7 +14,7 @@ from earshot.judging.model import RewardModel
 from earshot.serve import Limits, Server
 from earshot.serve.calls import Call
 from tests.judging.opinions import Opinionated
-from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, png, refusal
+from tests.serve.conftest import ADDRESS, DARK, LIGHT, PAIR, b64, keys, png, refusal
 
 POSTS = ("/v1/compare", "/v1/rank", "/v1/score", "/v1/listen", "/compute", "/score")
 JSON = {"content-type": "application/json"}
@@ -210,18 +210,39 @@ def test_a_forged_host_is_refused_everywhere(client: TestClient, host: str) -> N
 
 
 def test_names_of_a_server_for_others_are_its_addresses_and_what_it_was_told() -> None:
-    server = Server(RewardModel(Opinionated()), host="0.0.0.0", names=("Rewards.example",), key=b"k" * 16)
+    server = Server(RewardModel(Opinionated()), host="0.0.0.0", names=("Rewards.example",))
     client = TestClient(server, base_url="http://10.1.2.3:80")
     for host, status in (("10.1.2.3", 200), ("rewards.example:1", 200), ("[fe80::1]", 200), ("evil.example", 403)):
         assert client.get("/livez", headers={"host": host}).status_code == status
 
 
 def test_another_sites_page_may_ask_nothing(client: TestClient) -> None:
-    refusal(client.post("/v1/compare", json=PAIR, headers={"sec-fetch-site": "cross-site"}), 403, "cross_site")
+    for header in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}, {"origin": "null"}):
+        refusal(client.post("/v1/compare", json=PAIR, headers=header), 403, "cross_site")
+    assert client.post("/v1/compare", json=PAIR, headers={"origin": ADDRESS}).status_code == 200
+
+
+def test_the_page_behind_a_proxy_that_renames_the_host_is_our_own() -> None:
+    client = TestClient(Server(RewardModel(Opinionated()), names=("Rewards.example",)), base_url=ADDRESS)
+    assert client.get("/page.js", headers={"origin": "https://rewards.example:8443"}).status_code == 200
+    refusal(client.get("/page.js", headers={"origin": "https://evil.example"}), 403, "cross_site")
+
+
+def test_a_proxy_may_have_it_below_a_path_and_take_the_path_off_or_not() -> None:
+    client = TestClient(Server(RewardModel(Opinionated()), root_path="/ear/shot"), base_url=ADDRESS)
+    for before in ("", "/ear/shot"):
+        assert client.get(f"{before}/livez").status_code == 200
+        assert client.get(f"{before}/openapi.json").json()["servers"] == [{"url": "/ear/shot/"}]
+        refusal(client.get(f"{before}/ear/livez"), 404, "no_route")
+        refusal(client.get(f"{before}/page.js", headers={"sec-fetch-site": "cross-site"}), 403, "cross_site")
+        assert client.get(f"{before}/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
+    refusal(client.get("/ear/shotgun/livez"), 404, "no_route")
+    there = client.get("/ear/shot", follow_redirects=False)
+    assert (there.status_code, there.headers["location"]) == (308, "/ear/shot/")
 
 
 def test_every_route_but_health_needs_the_key() -> None:
-    server = Server(RewardModel(Opinionated()), key=b"correct-horse-battery")
+    server = Server(RewardModel(Opinionated()), keys=lambda: keys(b"correct-horse-battery"))
     client = TestClient(server, base_url=ADDRESS)
     for path in ("/livez", "/readyz", "/health"):
         assert client.get(path).status_code in (200, 503)
@@ -241,8 +262,13 @@ def test_every_route_but_health_needs_the_key() -> None:
 
 def test_what_does_not_exist_is_told_in_the_same_form(client: TestClient) -> None:
     refusal(client.get("/v1/nothing"), 404, "no_route")
-    assert client.get("/v1/compare").headers["allow"] == "POST"
-    refusal(client.get("/v1/compare"), 405, "method")
+    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"):
+        assert client.request(method, "/v1/compare").headers["allow"] == "POST"
+        refusal(client.request(method, "/v1/compare"), 405, "method")
+        if method != "GET":
+            assert client.request(method, "/livez").headers["allow"] == "GET, HEAD"
+            refusal(client.request(method, "/livez"), 405, "method")
+    assert client.head("/v1/compare").status_code == 405 and client.head("/livez").status_code == 200
     for path in ("/../app.py", "/%2e%2e/%2e%2e/etc/passwd", "/static/app.py"):
         assert client.get(path).status_code == 404
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import random
 import signal
 import socket
@@ -22,8 +23,8 @@ import pytest
 
 from earshot.cli.main import main
 from earshot.cli.serve import elsewhere
-from earshot.errors import InputError
-from earshot.serve import read_key
+from earshot.errors import ModelError
+from earshot.serve.serving import _renew
 from tests.serve.conftest import PAIR
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,6 +178,44 @@ def with_kills(n: int, workers: int) -> None:
     assert seen.total() == n
 
 
+def test_sigusr1_replaces_the_processes_and_loses_nothing() -> None:
+    with process(0.1) as (server, address):
+        before = {one.pid for one in spawned(server.pid)}
+        server.send_signal(signal.SIGUSR1)
+        statuses = []
+
+        def replaced() -> bool:
+            statuses.append(ask(address, "/v1/compare", PAIR)[0])
+            now = {one.pid for one in spawned(server.pid)}
+            return len(now) == len(before) and not now & before
+
+        assert wait(replaced, 60)
+        assert ask(address, "/readyz")[0] == 200 and set(statuses) == {200}
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+
+
+def test_a_model_that_cannot_be_loaded_anew_is_told_and_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "earshot.serve")
+    again, told, asked = threading.Event(), threading.Event(), []
+
+    def renew() -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            again.set()  # asked for while it loads
+            raise ModelError("/models/new: the folder holds\nno config.json")
+        told.set()
+        again.set()
+
+    again.set()
+    counted: list[str] = []
+    _renew(renew, again, told, counted.append)
+    assert counted == ["failed", "replaced"]
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first == "the model is not replaced, the one of before goes on: /models/new: the folder holds no config.json"
+    assert second == "the model is replaced"
+
+
 def test_a_kill_of_the_only_process_costs_nobody_an_answer() -> None:
     with_kills(1, 1)
 
@@ -187,17 +226,39 @@ def test_fifty_kills_cost_nobody_an_answer() -> None:
     with_kills(25, 2)
 
 
-def test_what_is_no_http_harms_nothing() -> None:
-    with process(0.0) as (_, address):
+def test_whatever_comes_in_is_refused_in_one_form_and_harms_nothing() -> None:
+    """Also where uvicorn would answer in plain text."""
+    post = b"POST /v1/compare HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    broken = {
+        b"\0" * 1000 + b"\r\n\r\n": 400,
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n": 400,  # TLS
+        b"GET / HTTP/9\r\n\r\n": 400,
+        b"GET / HTTP/1.1\r\n\r\n": 400,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 70_000: 400,
+        b"POST /v1/compare HTTP/1.1\r\nContent-Length: -1\r\n\r\n": 400,
+        post + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n": 400,
+        b"GET / HTTP/1.0\r\n\r\n": 403,
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n": 404,
+        b"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n": 404,
+        b"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n": 405,
+        b"BREW /v1/compare HTTP/1.1\r\nHost: localhost\r\n\r\n": 405,
+    }
+    with process(0.0) as (server, address):
         host, _, port = address.partition(":")
-        import socket
-
-        for sent in (b"\0" * 1000, b"GET / HTTP/9\r\n\r\n", b"POST /v1/compare HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
-            with socket.create_connection((host, int(port)), timeout=10) as connection, suppress(OSError):
+        for sent, status in broken.items():
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
                 connection.sendall(sent)
-                connection.shutdown(socket.SHUT_WR)
-                assert b"200 OK" not in connection.recv(1000)
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                told = json.loads(answer.read())
+                assert (answer.status, set(told)) == (status, {"code", "message", "param", "request_id", "retryable"})
+                assert answer.headers["x-request-id"] == told["request_id"]
+                assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+                assert (told["code"] == "broken_http") == (status == 400)
         assert ask(address, "/v1/compare", PAIR)[0] == 200
+        server.kill()
+        assert server.stderr is not None
+        assert "Traceback" not in server.stderr.read()
 
 
 def test_others_are_told_how_to_reach_it() -> None:
@@ -205,14 +266,6 @@ def test_others_are_told_how_to_reach_it() -> None:
     assert f"http://{socket.gethostname()}:8379/ or http://rewards.example:8379/" in told and "--name" in told
 
 
-def test_a_host_that_others_reach_needs_a_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_host_that_others_reach_needs_a_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--model", "world:reasoner", "--host", "0.0.0.0"]) == 2
     assert "give --key-file" in capsys.readouterr().err
-    for content in ("", "short\n", "with spaces in it, many\n", "é" * 20):
-        (tmp_path / "key").write_text(content)
-        with pytest.raises(InputError, match="holds no key"):
-            read_key(tmp_path / "key")
-    (tmp_path / "key").write_text("correct-horse-battery\nsecond line\n")
-    assert read_key(tmp_path / "key") == b"correct-horse-battery"
-    with pytest.raises(InputError, match="cannot be read"):
-        read_key(tmp_path / "nowhere")

@@ -4,20 +4,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 
-from earshot.errors import ModelError
+from earshot.errors import ListenerUnavailable, ModelError
+from earshot.predictions.judgement import Judgement
 from earshot.serve import processes
 from earshot.serve.batching import Batcher
 from earshot.serve.engine import NoWorker, WorkerDied
 from earshot.serve.queueing import Hearing
 from earshot.serve.refusals import Refusal
-from earshot.serve.workers import Workers
+from earshot.serve.workers import DEVICE_LOST, Workers, device_lost
 from tests.judging.opinions import Hears, shade
 from tests.serve.engines import nowhere, odd, opinionated
 from tests.serve.test_batching import FAR, asked
@@ -96,6 +101,65 @@ def test_a_process_that_is_killed_over_a_question_costs_nobody_an_answer(tmp_pat
         assert wait(lambda: not engine.up())
         assert all(future.result(30) for future in futures) and engine.up()
         batcher.stop()
+
+
+def test_a_process_whose_device_breaks_ends_itself_and_another_answers(tmp_path: Path) -> None:
+    with Workers(partial(odd, folder=tmp_path)) as engine:
+        with pytest.raises(WorkerDied) as died:
+            engine.try_answer(asked("break"))
+        assert died.value.code == DEVICE_LOST
+        assert isinstance(engine.try_answer(asked("a"))[0], Judgement)
+        with pytest.raises(ListenerUnavailable):  # an error that leaves the device as it was
+            engine.try_answer(asked("fail"))
+        assert len((tmp_path / "pids").read_text().split()) == 2
+
+
+def test_a_device_that_does_not_answer_is_lost_whatever_the_failure_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cuda:
+        def is_initialized(self) -> bool:
+            return True
+
+        def synchronize(self) -> None:
+            if broken:
+                raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=Cuda()))
+    broken = False
+    assert not device_lost(ValueError("CUDA error"))
+    assert device_lost(RuntimeError("CUDA error: unspecified launch failure"))
+    broken = True
+    assert device_lost(ValueError("some index"))
+
+
+def test_another_model_takes_over_while_what_was_asked_of_the_last_is_answered_by_it(tmp_path: Path) -> None:
+    with Workers(partial(odd, folder=tmp_path), 2) as engine, ThreadPoolExecutor() as threads:
+        wanted = threading.Event()
+        wanted.set()
+        slow = threads.submit(engine.try_answer, asked("wait"), lambda k: wanted.is_set())
+        assert wait((tmp_path / "begun").exists)
+        engine.renew(partial(odd, folder=tmp_path, samples=3))
+        assert engine.samples == 3 and engine.up() == 2 and not slow.done()
+        first, second, *new = map(int, (tmp_path / "pids").read_text().split())
+        assert len(new) == 2
+        assert wait(
+            lambda: psutil.pid_exists(first) + psutil.pid_exists(second) == 1
+        )  # the one that had nothing in hand
+        assert isinstance(engine.try_answer(asked("a"))[0], Judgement)
+        wanted.clear()
+        assert isinstance(slow.result(20)[0], Judgement)
+        assert wait(lambda: not psutil.pid_exists(first) and not psutil.pid_exists(second))
+        os.kill(new[0], signal.SIGKILL)  # in whose place the new model comes, too
+        assert wait(lambda: len((tmp_path / "pids").read_text().split()) == 5 and engine.up() == 2, 30)
+
+
+def test_a_model_that_does_not_load_leaves_the_last_one_where_it_is(tmp_path: Path) -> None:
+    with Workers(partial(odd, folder=tmp_path), 2) as engine:
+        (tmp_path / "broken").touch()
+        with pytest.raises(ModelError, match="the files are gone"):
+            engine.renew(partial(odd, folder=tmp_path, samples=3))
+        assert engine.samples == 1 and engine.up() == 2
+        assert isinstance(engine.try_answer(asked("a"))[0], Judgement)
+        assert len((tmp_path / "pids").read_text().split()) == 2
 
 
 def test_an_idle_process_that_is_killed_is_missed_and_comes_back_unasked(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ INK = "#010203"
 # Before the ids of a chart that has no number yet.
 OWN = "chart-of-none"
 
+_STYLE = re.compile(r' style="([^"]+)"')
 _NOT_SHOWN = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", re.DOTALL)
 _ID = re.compile(r' id="([^"]*)"')
 _REFERENCE = re.compile(r'(?:url\(|href=")#([^")]+)')
@@ -78,12 +79,18 @@ def percent_axis(axis: Any) -> None:
     axis.set_major_formatter(lambda share, _: f"{100 * share:.6g} %")
 
 
+def _attributes(style: re.Match[str]) -> str:
+    """What an element's style says as attributes, of the same names in SVG: a page that lets no style in shows them."""
+    said = (one.partition(":") for one in style[1].split(";"))
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, _, value in said)
+
+
 def for_page(svg: str, title: str, meaning: str) -> str:
     """Matplotlib's file as an element of a page: named for screen readers, without what nobody sees.
 
     Only ids that something refers to are kept, under a prefix that `numbered` makes the chart's own.
     """
-    svg = _NOT_SHOWN.sub("", svg[svg.index("<svg") :])
+    svg = _STYLE.sub(_attributes, _NOT_SHOWN.sub("", svg[svg.index("<svg") :]))
     used = set(_REFERENCE.findall(svg))
     svg = _ID.sub(lambda found: f' id="{OWN}-{found[1]}"' if found[1] in used else "", svg)
     svg = _REFERENCE.sub(lambda found: found[0].replace("#", f"#{OWN}-"), svg)

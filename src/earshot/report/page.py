@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,7 @@ def render_page(runs: Sequence[Run]) -> str:
     )
     environment.filters["short"] = lambda text: shortened(str(text), MAX_NAME_CHARACTERS)
     environment.filters["fact"] = lambda text: shortened(str(text), MAX_FACT_CHARACTERS)
+    environment.filters["policy"] = lambda style: f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
     environment.filters["grouped"] = lambda number: f"{number:,}"
     environment.filters["numbered"] = numbered
     environment.globals["estimate_rows"] = estimate_rows

@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from earshot.serve.admission import Limits
     from earshot.serve.app import Server
     from earshot.serve.decoding import Decoders
-    from earshot.serve.serving import read_key, serve
+    from earshot.serve.secret_files import watch_keys, watch_tls
+    from earshot.serve.serving import serve
     from earshot.serve.workers import Workers
 
-__all__ = ["Decoders", "Limits", "Server", "Workers", "read_key", "serve"]
+__all__ = ["Decoders", "Limits", "Server", "Workers", "serve", "watch_keys", "watch_tls"]
 _PLACES: Final = {
     "Decoders": "decoding", "Limits": "admission", "Server": "app", "Workers": "workers",
-    "read_key": "serving", "serve": "serving",
+    "serve": "serving", "watch_keys": "secret_files", "watch_tls": "secret_files",
 }  # fmt: skip
 
 

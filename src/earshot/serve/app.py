@@ -34,7 +34,7 @@ from earshot.serve.engine import Engine, note_of
 from earshot.serve.guard import check_caller
 from earshot.serve.metrics import Metrics
 from earshot.serve.openapi import describe
-from earshot.serve.refusals import ClientGone, Refusal, internal, late
+from earshot.serve.refusals import POLICY, ClientGone, Refusal, internal, late
 from earshot.serve.requests import (
     PROMPT,
     STATIC,
@@ -46,11 +46,11 @@ from earshot.serve.requests import (
     RankRequest,
     ScoreRequest,
 )
-from earshot.web import Message, Receive, Send, content_policy, guarded, names_of
+from earshot.serve.secret_files import Keys
+from earshot.web import Message, Receive, Send, guarded, names_of
 
 log = logging.getLogger("earshot.serve")
 
-_POLICY = content_policy(images="'self' blob:")
 _STATES = {
     "/livez": "Whether it lives, or only another start will help.",
     "/readyz": "Whether it has made a first comparison, has a model, and is not going away.",
@@ -67,7 +67,8 @@ class Server:
         model: Who is asked.
         host: The address that clients will call, of which the names in Host headers follow.
         names: Further ones.
-        key: What a client must show; None asks for nothing.
+        root_path: What a proxy has before our paths, such as `/earshot`, whether it takes it off or not.
+        keys: Of which a client must show one, as they are now; None asks for nothing.
         limits: What is let in.
         batch: Comparisons that are made together.
         tokens: What they may come to; see `Queue`.
@@ -80,6 +81,7 @@ class Server:
     Attributes:
         admission: Close it to let nobody in.
         answered_s: The most that a request may take.
+        metrics: What Prometheus is told.
         ready: Whether a first comparison has been made.
     """
 
@@ -89,7 +91,8 @@ class Server:
         *,
         host: str = "127.0.0.1",
         names: tuple[str, ...] = (),
-        key: bytes | None = None,
+        root_path: str = "",
+        keys: Callable[[], Keys] | None = None,
         limits: Limits | None = None,
         batch: int = 16,
         tokens: int = 16 * 4096,
@@ -101,20 +104,26 @@ class Server:
     ) -> None:
         self._limits = limits = limits or Limits()
         self.answered_s = limits.timeout_s
-        self._names = names_of(host, names)
-        self._key = key
+        self._names, self._others = names_of(host, names), names
+        self.root_path = root_path
+        self._keys = keys
         self.admission = Admission(limits.together, lambda: self.batcher.retry_after_s())
         # Who is alive, told apart from who holds something, so that one can be held against the other.
         self._heard: dict[Hashable, None] = {}
         self._working: dict[Hashable, None] = {}
-        self._metrics = Metrics(self.admission, lost=self._lost, alive=lambda: len({*self._heard, *self._working}))
+        self.metrics = Metrics(
+            self.admission,
+            lost=self._lost,
+            alive=lambda: len({*self._heard, *self._working}),
+            up=lambda: self._up(),
+        )
         self.batcher = Batcher(
             model,
             batch=batch,
             tokens=tokens,
             at_once=at_once,
             up=up,
-            observe=self._metrics.batch,
+            observe=self.metrics.batch,
             let_in=lambda: self.admission.now.requests,
         )
         # A request waits in a thread of its own; there are never more of them than places.
@@ -130,14 +139,14 @@ class Server:
             "/compute": (ComputeRequest, answers.compute),
             "/score": (BatchScoreRequest, answers.score_batch),
         }
-        described = describe({path: body for path, (body, _) in self._posts.items()}, _STATES)
+        described = describe({path: body for path, (body, _) in self._posts.items()}, _STATES, root_path)
         self._gets: dict[str, Callable[[], Response]] = {
             "/livez": self._life,
             "/readyz": self._state,
             "/health": lambda: self._state(rewards={WIN_RATE: [WIN_RATE]}),
-            "/metrics": lambda: Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST),
+            "/metrics": lambda: Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST),
             "/openapi.json": lambda: _json(described),
-            "/": _front(note_of(model), who or {}, limits),
+            "/": lambda: _front(note_of(model), who or {}, limits),
             "/docs": _page(STATIC / "docs.html"),
             **{f"/{file.name}": _page(file) for file in STATIC.iterdir() if file.name != "index.html"},
         }
@@ -165,8 +174,10 @@ class Server:
         if scope["type"] != "http":
             return
         start = time.monotonic()
+        if self.root_path and f"{scope['path']}/".startswith(f"{self.root_path}/"):
+            scope = {**scope, "path": scope["path"].removeprefix(self.root_path)}
         request_id = secrets.token_hex(8)
-        send = guarded(send, _POLICY, {b"x-request-id": request_id.encode()})
+        send = guarded(send, POLICY, {b"x-request-id": request_id.encode()})
         client, _ = scope.get("client") or ("", None)
         call = Call(self.admission, start + self._limits.timeout_s, client)
         status = 0
@@ -178,7 +189,7 @@ class Server:
             call.let_go()
             self._heard.pop(call, None)
             path = scope["path"] if scope["path"] in {*self._posts, *self._gets} else "none"
-            self._metrics.request(path, status, time.monotonic() - start)
+            self.metrics.request(path, status, call.key, time.monotonic() - start)
 
     async def _respond(self, request: Request, request_id: str, call: Call, start: float) -> Response:
         """The answer to any request, or why there is none."""
@@ -189,22 +200,24 @@ class Server:
         except ClientGone:
             return Response(status_code=499)
         except Exception:
-            log.exception("request %s failed", request_id)
+            log.exception("request %s of key %r failed", request_id, call.key)
             refusal = internal()
         if request.method == "POST":
             await drain(request.receive, self._limits.drain_bytes)
         return _json(refusal.told(request_id).model_dump(), refusal.status, refusal.headers)
 
     async def _route(self, request: Request, call: Call, start: float) -> Response:
-        check_caller(request.scope, self._names, self._key)
+        call.key = check_caller(request.scope, self._names, self._others, self._keys() if self._keys else None)
         path = request.scope["path"]
-        method = "POST" if path in self._posts else "GET"
+        methods = ("POST",) if path in self._posts else ("GET", "HEAD")
+        if not path:  # a page's own addresses begin where it seems to lie
+            return Response(status_code=308, headers={"location": f"{self.root_path}/"})
         if path not in self._posts and path not in self._gets:
             raise Refusal(404, "no_route", "there is no such route; /docs lists them")
-        if request.method != method:
+        if request.method not in methods:
             text = "this route has another method; /docs lists them"
-            raise Refusal(405, "method", text, headers={"allow": method})
-        if method == "GET":
+            raise Refusal(405, "method", text, headers={"allow": ", ".join(methods)})
+        if path in self._gets:
             return self._gets[path]()
         self._heard[call] = None
         call.take(requests=1)
@@ -284,7 +297,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _front(note: str | None, who: Mapping[str, str], limits: Limits) -> Callable[[], Response]:
+def _front(note: str | None, who: Mapping[str, str], limits: Limits) -> Response:
     """The page, which says at its top who is asked and what to know of them."""
     named = " · ".join(f"{html.escape(role)} <strong>{html.escape(name)}</strong>" for role, name in who.items())
     text = Template((STATIC / "index.html").read_text(encoding="utf-8")).substitute(
@@ -293,7 +306,7 @@ def _front(note: str | None, who: Mapping[str, str], limits: Limits) -> Callable
         prompt=html.escape(PROMPT),
         most=limits.images,
     )
-    return partial(Response, text, media_type="text/html")
+    return Response(text, media_type="text/html")
 
 
 def _page(file: Path) -> Callable[[], Response]:

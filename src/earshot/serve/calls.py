@@ -27,11 +27,13 @@ class Call:
 
     Attributes:
         deadline: It may be brought forward.
+        key: The name of the key that was shown with it.
     """
 
     def __init__(self, admission: Admission, deadline: float, client: str = "") -> None:
         self.deadline = deadline
         self.client = client
+        self.key = ""
         self._admission = admission
         self._sides = 1
         self._over = False

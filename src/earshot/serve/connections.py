@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import secrets
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from earshot.serve.refusals import POLICY, Refusal
+from earshot.web import kept_to_itself
 
 HEAD_S = 10.0
 """How long a client may take from connecting to the end of its first request's head."""
@@ -15,6 +21,8 @@ IDLE_S = 30.0
 """How long it may keep quiet between requests."""
 TAKING_S = 15.0
 """How long it may take to take its answer, beyond the time that the answer itself may take."""
+HEAD_BYTES = 64 * 1024
+"""What a request's head may have."""
 _MOST = 1024
 _SPARE = 24  # descriptors, for processes that are begun again
 _LOOK_S = 1.0
@@ -58,6 +66,31 @@ class Connection(H11Protocol):
             quiet = [one for one in self.connections if isinstance(one, Connection) and not one.asks()]
             min(quiet, key=lambda one: one.since).transport.abort()  # this one is quiet, too
         self._look()
+
+    def send_400_response(self, msg: str) -> None:
+        """In the form that all refusals have, in place of uvicorn's text."""
+        if self.cycle is not None:  # what it may still answer goes nowhere
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is on its way, and ends here
+            self.transport.close()
+            return
+        text = f"this is no HTTP/1.1, or its head has more than {HEAD_BYTES // 1024} KiB; any HTTP library speaks it"
+        told = Refusal(400, "broken_http", text).told(secrets.token_hex(8))
+        body = json.dumps(told.model_dump()).encode()
+        headers = [
+            *{**kept_to_itself(POLICY), b"x-request-id": told.request_id.encode()}.items(),
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def asks(self) -> bool:
         """Whether a request of it is under way."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 from collections.abc import Collection
 
 from earshot.serve.refusals import Refusal
+from earshot.serve.secret_files import Keys
 from earshot.web import Message, stranger
 
 HEALTH = frozenset({"/livez", "/readyz", "/health"})
@@ -18,27 +18,32 @@ _STRANGERS = {
 }
 
 
-def check_caller(scope: Message, names: Collection[str], key: bytes | None) -> None:
+def check_caller(scope: Message, names: Collection[str], others: Collection[str], keys: Keys | None) -> str:
     """Passes whoever is answered, before anything of the request is read.
 
     Args:
         scope: Of the request.
         names: See `web.names_of`.
-        key: What a client must show; None asks for nothing.
+        others: See `web.stranger`.
+        keys: Of which a client must show one; None asks for nothing.
+
+    Returns:
+        The name of its key; nothing where none is asked for.
 
     Raises:
         Refusal: The request is not answered.
     """
-    if code := stranger(scope, names):
+    if code := stranger(scope, names, others):
         raise Refusal(403, code, _STRANGERS[code])
     shown = [value for name, value in scope["headers"] if name == b"authorization"]
-    if key is None or scope["path"] in HEALTH:
-        return
-    # As long as it takes for the right one, whatever is shown.
-    if not hmac.compare_digest(_shown_key(shown[0]) if len(shown) == 1 else b"", key):
+    if keys is None or scope["path"] in HEALTH:
+        return ""
+    name = keys.name(_shown_key(shown[0]) if len(shown) == 1 else b"")
+    if name is None:
         asks = 'Basic realm="Earshot: any name, the key as password", Bearer'
         message = "the key is missing or wrong; send Authorization: Bearer KEY"
         raise Refusal(401, "wrong_key", message, headers={"www-authenticate": asks})
+    return name
 
 
 def _shown_key(authorization: bytes) -> bytes:

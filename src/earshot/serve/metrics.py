@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -17,11 +18,17 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 class Metrics:
     """Counters of one server; routes are told by their pattern, so that no client can make up new ones."""
 
-    def __init__(self, admission: Admission, lost: Callable[[], int], alive: Callable[[], int]) -> None:
+    def __init__(
+        self, admission: Admission, lost: Callable[[], int], alive: Callable[[], int], up: Callable[[], int]
+    ) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "earshot_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
         )
+        self._of_keys = Counter(
+            "earshot_key_requests", "Requests by the name of the key that came with them.", ["key"],
+            registry=self._registry,
+        )  # fmt: skip
         self._seconds = Histogram(
             "earshot_request_seconds", "From the headers to the answer.", ["route"], buckets=_SECONDS,
             registry=self._registry,
@@ -42,12 +49,21 @@ class Metrics:
         ]
         for name, text, count in places:
             Gauge(f"earshot_places_{name}", text, registry=self._registry).set_function(count)
+        self._replaced = Counter(
+            "earshot_model_replacements", "How often another model was asked for.", ["outcome"], registry=self._registry
+        )
+        Gauge("earshot_model_processes", "Batches that can be asked about.", registry=self._registry).set_function(up)
         Gauge("earshot_requests_alive", "Requests that somebody sees to.", registry=self._registry).set_function(alive)
 
-    def request(self, route: str, status: int, seconds: float) -> None:
+    def request(self, route: str, status: int, key: str, seconds: float) -> None:
         """A request has been answered; status 0 is a client that left."""
         self._requests.labels(route, str(status)).inc()
+        self._of_keys.labels(key).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def replaced(self, outcome: Literal["replaced", "failed"]) -> None:
+        """Another model was asked for."""
+        self._replaced.labels(outcome).inc()
 
     def batch(self, kind: str, n: int, seconds: float) -> None:
         """A batch has been answered."""

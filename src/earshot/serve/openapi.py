@@ -38,12 +38,13 @@ print(json.dumps(json.load(urlopen(asked)), indent=2))
 """
 
 
-def describe(posts: Mapping[str, type[Body]], states: Mapping[str, str]) -> dict[str, Any]:
+def describe(posts: Mapping[str, type[Body]], states: Mapping[str, str], root_path: str = "") -> dict[str, Any]:
     """The document at /openapi.json.
 
     Args:
         posts: The body that each path takes.
         states: What is known of the server at each path that takes none.
+        root_path: What stands before all of them.
     """
     models: list[type[BaseModel]] = [*posts.values(), Refused]
     schemas, definitions = models_json_schema(
@@ -66,6 +67,7 @@ def describe(posts: Mapping[str, type[Body]], states: Mapping[str, str]) -> dict
     return {
         "openapi": "3.1.0",
         "info": {"title": "Earshot", "version": __version__},
+        "servers": [{"url": f"{root_path}/"}],
         "paths": paths,
         "components": {"schemas": definitions["$defs"]},
     }

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from earshot.errors import one_line
 from earshot.outcomes import pack, unpack
 from earshot.serve.engine import NoWorker, WorkerDied
 from earshot.types import Wanted
@@ -67,11 +68,12 @@ class Pool:
         patience_s: float | None = None,
     ) -> None:
         self._what = what
-        self._begin = partial(_Worker, what, load, describe)
+        self._load, self._begin = load, partial(_Worker, what, describe)
         self._n = n
         self._patience_s = patience_s
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
+        self._fresh: list[_Worker] = []  # that load to take the place of all
         self._ended = threading.Event()
         self._beginning = threading.Lock()
 
@@ -82,17 +84,57 @@ class Pool:
             Exception: What loading failed with.
         """
         try:
-            self._workers = [self._begin(k) for k in range(self._n)]  # they load side by side
+            self._workers = [self._begin(self._load, k) for k in range(self._n)]  # they load side by side
             told = [worker.told() for worker in self._workers]
         except BaseException:
             self._end(0.0)
             raise
         self.told = told[0]
-        for worker in self._workers:
+        self._open(self._workers)
+        return self
+
+    def renew(self, load: Loader) -> None:
+        """Puts other processes in the place of all at once; those of before end what they have in hand, and then end.
+
+        Args:
+            load: Makes what the new ones work with. There is room for both, or it fails.
+
+        Raises:
+            Exception: What loading failed with; then those of before go on.
+        """
+        with self._beginning:
+            if self._ended.is_set():
+                return
+            self._fresh = [self._begin(load, k) for k in range(self._n)]
+        try:
+            told = [worker.told() for worker in self._fresh]
+        except BaseException:
+            for worker in self._fresh:
+                worker.end(0.0)
+            raise
+        with self._beginning:
+            before, self._workers, self._load, self.told = self._workers, self._fresh, load, told[0]
+            self._fresh = []
+        self._open(self._workers)
+        for worker in before:
+            worker.retire()
+        with suppress(queue.Empty):
+            for _ in range(2 * self._n):  # those that are free now
+                self._put(self._free.get_nowait())
+
+    def _open(self, workers: list[_Worker]) -> None:
+        """Lets processes be asked, and sees to it that another takes the place of each that dies."""
+        for worker in workers:
             self._free.put(worker)
             name = f"earshot-serve-keep-{self._what}-{worker.number}"
-            threading.Thread(target=self._keep, args=(worker,), name=name, daemon=True).start()
-        return self
+            threading.Thread(target=self._keep, args=(worker, workers), name=name, daemon=True).start()
+
+    def _put(self, worker: _Worker) -> None:
+        """A process has nothing in hand."""
+        if worker.retired:
+            worker.hang_up()
+        else:
+            self._free.put(worker)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end(10.0 if error is None else 0.0)
@@ -115,9 +157,9 @@ class Pool:
         except WorkerDied:
             raise
         except BaseException:
-            self._free.put(worker)
+            self._put(worker)
             raise
-        self._free.put(worker)
+        self._put(worker)
         return result
 
     def _tell(self, task: Task, n: int, wanted: Wanted | None) -> _Worker:
@@ -132,32 +174,32 @@ class Pool:
                 return worker
         raise NoWorker(f"no process for the {self._what} has come up for {PATIENCE_S:g} s, or nobody waits any more")
 
-    def _keep(self, worker: _Worker) -> None:
-        """Puts another process in the place of one that dies, however often."""
+    def _keep(self, worker: _Worker, among: list[_Worker]) -> None:
+        """Puts another process in the place of one that dies, however often, unless all are replaced."""
         while True:
             worker.wait()
-            if self._ended.is_set():
+            if self._ended.is_set() or worker.retired:
                 return
             # Its line is not closed here: whoever has asked it something may just be listening.
             log.warning("%s has died; another begins", worker.name)
-            if (another := self._another(worker.number)) is None:
+            if (another := self._another(worker.number, among)) is None:
                 return
             worker = another
             self._free.put(worker)
 
-    def _another(self, number: int) -> _Worker | None:
-        """A new process that has loaded, however often it takes; None once there is to be none."""
+    def _another(self, number: int, among: list[_Worker]) -> _Worker | None:
+        """A new process that has loaded, however often it takes; None once there is to be none among those."""
         for attempt in itertools.count():
             self._ended.wait(_AGAIN_S[min(attempt, len(_AGAIN_S) - 1)])
             with self._beginning:
-                if self._ended.is_set():
+                if self._ended.is_set() or among is not self._workers:
                     break
-                worker = self._workers[number] = self._begin(number)
+                worker = among[number] = self._begin(self._load, number)
             try:
                 worker.told()
-            except Exception:
-                if not self._ended.is_set():
-                    log.exception("%s does not begin", worker.name)
+            except Exception as error:
+                if not self._ended.is_set() and not worker.retired:
+                    log.error("%s does not begin: %s", worker.name, one_line(error))
                 worker.end(0.0)
             else:
                 return worker
@@ -168,6 +210,8 @@ class Pool:
             self._ended.set()
         for worker in self._workers:
             worker.hang_up()
+        for worker in self._fresh:
+            worker.end(0.0)
         for worker in self._workers:
             worker.end(patience_s)
 
@@ -175,8 +219,10 @@ class Pool:
 class _Worker:
     """One process and the line to it, on which tasks go there and what came of them comes back."""
 
-    def __init__(self, what: str, load: Loader, describe: Callable[[Any], Any], number: int) -> None:
+    def __init__(self, what: str, describe: Callable[[Any], Any], load: Loader, number: int) -> None:
         self.number = number
+        self.retired = False
+        """Whether it ends once it has nothing in hand."""
         self.name = f"process {number} for the {what}"
         self._loaded = False
         self._looking = threading.Lock()  # the kernel tells one thread alone how a process ended
@@ -200,6 +246,12 @@ class _Worker:
         """Waits until the process ends."""
         wait([self._process.sentinel])
         self._code(1.0)
+
+    def retire(self) -> None:
+        """Lets it end what it has in hand, if it has loaded."""
+        self.retired = True
+        if not self._loaded:
+            self._process.kill()
 
     def tell(self, task: Task) -> None:
         """Sends a task.
@@ -255,7 +307,7 @@ class _Worker:
 def _work(line: Connection, load: Loader, describe: Callable[[Any], Any], number: int) -> None:
     """The whole life of a process."""
     # Whoever stops the server stops it alone: it lets this process end when the last answer is given.
-    for stop in (signal.SIGINT, signal.SIGTERM):
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(stop, signal.SIG_IGN)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the server has gone
         loaded: list[Any] = []

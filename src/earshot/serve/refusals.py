@@ -7,6 +7,10 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from earshot.web import content_policy
+
+POLICY: Final = content_policy(images="'self' blob:")
+"""Of every answer, refusals included."""
 RETRYABLE: Final = frozenset({408, 429, 503, 504})
 """Statuses after which the same request may succeed later."""
 

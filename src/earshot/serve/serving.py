@@ -4,45 +4,38 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import signal
 import socket
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
+from typing import Literal
 
 import uvicorn
 
-from earshot.errors import EarshotError, InputError
+from earshot.errors import EarshotError, one_line
 from earshot.serve.app import Server
-from earshot.serve.connections import IDLE_S, connections
+from earshot.serve.connections import HEAD_BYTES, IDLE_S, connections
 from earshot.serve.refusals import ClientGone, Refusal
+from earshot.serve.secret_files import following
 from earshot.web import address_of
 
-_MIN_KEY = 16
+log = logging.getLogger("earshot.serve")
 _MMAP_THRESHOLD = -3  # of glibc's mallopt
 
 
-def read_key(path: Path) -> bytes:
-    """The key in a file: its first line, of at least 16 visible ASCII characters.
-
-    Raises:
-        InputError: There is none.
-    """
-    try:
-        with path.open("rb") as file:
-            key = file.read(4096).partition(b"\n")[0].strip()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file with a key") from error
-    if len(key) < _MIN_KEY or not all(0x21 <= byte <= 0x7E for byte in key):
-        raise InputError(
-            f"{path}: holds no key, expected one line of at least {_MIN_KEY} ASCII characters without spaces; "
-            f"'openssl rand -hex 32 > {path}' makes one"
-        )
-    return key
-
-
-def serve(server: Server, listener: socket.socket, host: str, announce: Callable[[str], None]) -> None:
+def serve(
+    server: Server,
+    listener: socket.socket,
+    host: str,
+    announce: Callable[[str], None],
+    *,
+    renew: Callable[[], None] | None = None,
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    proxies: Sequence[str] = (),
+) -> None:
     """Serves until SIGTERM or SIGINT; a second one ends at once.
 
     What has been let in by then is answered; whoever comes later gets a 503 as long as others are waited for.
@@ -52,11 +45,14 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
         listener: From `web.listen`, before a model was loaded; it is closed.
         host: The address that it listens on.
         announce: Told the address once a first comparison has been made.
+        renew: Loads the model anew, on SIGUSR1; where that fails, the one of before goes on. None has nothing to load.
+        tls: What connections are encrypted with; None leaves them in the clear.
+        proxies: Addresses, or networks, of those whose word is taken for who their clients are.
 
     Raises:
         EarshotError: The model cannot make a first comparison.
     """
-    told = threading.Event()
+    told, again = threading.Event(), threading.Event()
     with suppress(AttributeError):  # of glibc: the memory of large pictures goes back as soon as they do
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 2**20)
 
@@ -67,24 +63,28 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
         told.set()
 
     with listener:
-        http = uvicorn.Server(
-            uvicorn.Config(
-                server,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                lifespan="off",
-                ws="none",
-                http=connections(server.answered_s),
-                timeout_keep_alive=int(IDLE_S),
-                timeout_graceful_shutdown=5,
-                h11_max_incomplete_event_size=64 * 1024,
-            )
+        config = uvicorn.Config(
+            server,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=[*proxies],
+            lifespan="off",
+            ws="none",
+            http=connections(server.answered_s),
+            timeout_keep_alive=int(IDLE_S),
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=HEAD_BYTES,
         )
+        config.load()
+        config.ssl = None if tls is None else following(tls)
+        http = uvicorn.Server(config)
         # Not in this thread, where uvicorn would take the signals, and end requests that wait.
         thread = threading.Thread(target=http.run, args=([listener],), name="earshot-serve-http", daemon=True)
         before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda number, frame: again.set())
         try:
             server.start()
             thread.start()
@@ -95,7 +95,14 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
             # What is there by now stays; a collection that looked through all of it would hold everybody up.
             gc.collect()
             gc.freeze()
-            announce(address_of(listener, host))
+            if renew is not None:  # in a thread, so that a signal to end is heard meanwhile
+                threading.Thread(
+                    target=_renew,
+                    args=(renew, again, told, server.metrics.replaced),
+                    name="earshot-serve-renew",
+                    daemon=True,
+                ).start()
+            announce(address_of(listener, host, "http" if tls is None else "https"))
             told.wait()
             server.admission.close()
             server.admission.wait_empty()
@@ -106,3 +113,24 @@ def serve(server: Server, listener: socket.socket, host: str, announce: Callable
             for number, handler in before.items():
                 signal.signal(number, handler)
     server.stop()
+
+
+def _renew(
+    renew: Callable[[], None],
+    again: threading.Event,
+    told: threading.Event,
+    count: Callable[[Literal["replaced", "failed"]], None],
+) -> None:
+    """Loads the model anew as often as it is asked for: what comes while it loads is one more time."""
+    while again.wait():
+        again.clear()
+        if told.is_set():
+            return
+        try:
+            renew()
+        except Exception as error:  # whatever a model's files may hold
+            log.error("the model is not replaced, the one of before goes on: %s", one_line(error))
+            count("failed")
+        else:
+            count("replaced")
+            log.info("the model is replaced")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -18,16 +21,53 @@ from earshot.serve.engine import Engine, note_of
 from earshot.serve.processes import Pool
 from earshot.types import Pair, Wanted
 
+log = logging.getLogger("earshot.serve")
+T = TypeVar("T")
+
+
+DEVICE_LOST = 70
+"""The exit code of a process whose device answers nobody any more."""
+
+
+def _or_end(work: Callable[[], T]) -> T:
+    """Does some work of the model. Where a device has broken, every later answer of the process would be an error, too,
+    so that it ends, and another takes its place and gets the question.
+    """
+    try:
+        return work()
+    except Exception as error:
+        if device_lost(error):
+            log.error("the device answers no more (%s); the process ends", type(error).__name__)
+            os._exit(DEVICE_LOST)
+        raise
+
+
+def device_lost(error: BaseException) -> bool:
+    """Whether a failure has taken the CUDA context of this process with it, as far as can be told."""
+    torch = sys.modules.get("torch")
+    told: BaseException | None = error
+    while told is not None:
+        if isinstance(told, RuntimeError) and "CUDA error" in str(told):
+            return True
+        told = told.__cause__ or told.__context__
+    try:
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
+
 
 def _compare(questions: Sequence[Question], model: Engine, wanted: Wanted) -> list[Judgement | InputError]:
-    return model.try_answer(questions, wanted)
+    return _or_end(lambda: model.try_answer(questions, wanted))
 
 
 def _hear(
     pairs: Sequence[Pair], traces: Sequence[str | None], model: Engine, wanted: Wanted
 ) -> Float[np.ndarray, " n"]:
-    assert model.listener is not None
-    return model.listener.p_first(pairs, traces)
+    listener = model.listener
+    assert listener is not None
+    return _or_end(lambda: listener.p_first(pairs, traces))
 
 
 class _Told(NamedTuple):
@@ -64,9 +104,21 @@ class Workers:
             Exception: What loading the model failed with.
         """
         self._pool.__enter__()
+        self._tell()
+        return self
+
+    def renew(self, load: Callable[[int], Engine]) -> None:
+        """See `Pool`.
+
+        Raises:
+            Exception: What loading the model failed with; that of before goes on.
+        """
+        self._pool.renew(load)
+        self._tell()
+
+    def _tell(self) -> None:
         self.samples, listener, self.note = self._pool.told
         self.listener = None if listener is None else _Listener(listener, self._pool)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

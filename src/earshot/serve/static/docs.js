@@ -2,6 +2,7 @@ import { element, table } from "./element.js";
 
 const described = await (await fetch("openapi.json")).json();
 const CODE_ASKS = "http://127.0.0.1:8379"; // openapi.py's, for which this server stands here
+const HERE = new URL(".", location).href.replace(/\/$/, "");
 const resolve = (schema) => (schema.$ref ? described.components.schemas[schema.$ref.split("/").pop()] : schema);
 
 // Of each field its name, its kind and what it is; fields within fields follow them.
@@ -46,7 +47,7 @@ function add(path, method, about) {
   section.lastChild.append(run);
   section.append(told);
   for (const { label, source } of about["x-codeSamples"] ?? []) {
-    const code = element("pre", source.replaceAll(CODE_ASKS, location.origin), { "aria-label": `${label} of ${title}`, role: "group" });
+    const code = element("pre", source.replaceAll(CODE_ASKS, HERE), { "aria-label": `${label} of ${title}`, role: "group" });
     section.append(element("h3", label), code);
   }
   document.getElementById("routes").append(section);
