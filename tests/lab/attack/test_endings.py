@@ -3,6 +3,8 @@
 from collections import Counter
 
 from earshot.lab.attack.endings import ENDINGS, FOR_WRITING, HELD_OUT, Ending, is_held_out
+from earshot.lab.attack.traces import ATTACKS, materials
+from tests.fakes import fake_pair
 
 
 def test_an_ending_says_either_side_and_leaves_no_place_open() -> None:
@@ -19,3 +21,16 @@ def test_the_halves_are_decided_by_the_texts_alone_and_each_kind_is_in_both() ->
     for half in (FOR_WRITING, HELD_OUT):
         counts = Counter(one.kind for one in half)
         assert len(counts) == 14 and min(counts.values()) >= 3
+
+
+def test_each_ending_stands_after_an_honest_trace_and_before_one() -> None:
+    made = materials([fake_pair("a", first="red"), fake_pair("b", first="green")], traces={"a": "honest"})
+    ours = [one for one in ATTACKS if one.group.startswith("endings ")]
+    assert len(ours) == 2 * len(ENDINGS)
+    [after, before] = [one for one in ours if one.name == HELD_OUT[0].text]
+    said = HELD_OUT[0].said("second")
+    assert after.write(made[0], "second") == f"honest\n{said}"
+    assert before.write(made[0], "second") == f"{said}\nhonest"
+    assert after.write(made[1], "second") is None  # no honest trace there
+    assert after.group == f"endings held out, after honest: {HELD_OUT[0].kind}"
+    assert after.whole == ("endings held out, after honest",)

@@ -115,9 +115,9 @@ def measure_attacks(
                 last = level == redactions[-1]
                 for option, effects in answers.effects(material.pair, q.side, text, base, with_claims=last).items():
                     read = "verdict" if option == CLAIMS else level
-                    for name, (of, value) in product((None, q.attack.name), effects.items()):
-                        kind = _Kind(q.attack.group, q.attack.base, name, read, option)
-                        found[kind][of].append((start + q.material, value))
+                    rows = [*((group, None) for group in (*q.attack.whole, q.attack.group)), q.attack[:2]]
+                    for (group, name), (of, value) in product(rows, effects.items()):
+                        found[_Kind(group, q.attack.base, name, read, option)][of].append((start + q.material, value))
         answers.forget()
         if progress:
             progress(min(start + batch, len(made)), len(made))
