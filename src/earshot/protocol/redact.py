@@ -13,10 +13,12 @@ bounded. Together that keeps the work linear in the length of the trace, however
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias, get_args
 
 from earshot.errors import ConfigError
+from earshot.protocol.evidence_words import POINT_NUMBER, SENTENCE, role_of
 from earshot.protocol.judge_words import SENTENCE_END, is_to_the_reader
 from earshot.protocol.places import NOWHERE, Placed, joined
 from earshot.protocol.verdict_words import (
@@ -33,11 +35,13 @@ from earshot.protocol.verdict_words import (
     is_verdict,
 )
 
-RedactionLevel: TypeAlias = Literal["none", "answer", "verdict"]
+RedactionLevel: TypeAlias = Literal["none", "answer", "verdict", "evidence"]
 
 _ANSWER_BLOCK: Final = re.compile(
     r"<answer\b[^<>\n]{0,64}>.*?(?:</answer[ \t]{0,8}>|\Z)|</answer[ \t]{0,8}>", re.I | re.S
 )
+
+_EMPTY_LINES: Final = re.compile(r"[ \t]*\n[ \t]*\n\s*|[ \t]+\n")
 
 _THINK_TAG: Final = re.compile(r"</?think[ \t]{0,8}>", re.I)
 
@@ -69,7 +73,8 @@ def redacted(trace: str, level: RedactionLevel) -> Placed:
 
 @lru_cache(maxsize=1024)  # reward, evidence and claims each read the same trace
 def _redacted(trace: str, level: RedactionLevel) -> Placed:
-    step, text = _without_answers if level == "answer" else _without_verdicts, Placed.of(trace)
+    steps = {"answer": _without_answers, "verdict": _without_verdicts, "evidence": _without_all_but_evidence}
+    step, text = steps[level], Placed.of(trace)
     while (shorter := step(text)).text != text.text:
         text = shorter
     return text
@@ -86,6 +91,36 @@ def _without_verdicts(trace: Placed) -> Placed:
         text = text.sub(pattern, CUT)
     shorter = _without_verdict_clauses(text)
     return trace if shorter.text == trace.text else shorter.stripped()
+
+
+def _without_all_but_evidence(trace: Placed) -> Placed:
+    text = _without_verdicts(trace)
+    sentences = [*_sentences(text)]
+    kept: list[Placed] = []
+    above_evidence = cut = False  # a heading stays where the next thing below it that is none is evidence
+    for sentence in reversed(sentences):
+        role = role_of(sentence.text)
+        if role is not None and role != "heading":
+            above_evidence = role == "evidence"
+        if role is None or above_evidence:
+            kept.append(sentence)
+        else:
+            cut = True
+            kept.append(Placed("\n", [NOWHERE]))
+    if not cut:
+        return text
+    return joined(reversed(kept)).sub(_EMPTY_LINES, "\n").stripped()
+
+
+def _sentences(text: Placed) -> Iterator[Placed]:
+    """`text` in sentences that make it up again when joined; the number of a point is part of its sentence."""
+    start = 0
+    for match in SENTENCE.finditer(text.text):
+        if not POINT_NUMBER.fullmatch(text.text, start, match.end()):
+            yield text[start : match.end()]
+            start = match.end()
+    if start < len(text.text):
+        yield text[start:]
 
 
 def _without_verdict_clauses(text: Placed) -> Placed:
