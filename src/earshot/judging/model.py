@@ -21,11 +21,11 @@ from earshot.listener.remote import ChatListener
 from earshot.listener.spec import OF_A_SERVER, ListenerSpec, parse_listener, parse_listeners
 from earshot.paths import at_home
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
-from earshot.protocol import PromptSet, RedactionLevel, prompt_set, redact_trace
+from earshot.protocol import PromptSet, prompt_set, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.remote import ChatReasoner
 from earshot.remote import is_address, parse_address
-from earshot.types import Pair, Wanted
+from earshot.types import WITHOUT_VERDICT, Pair, RedactionLevel, Wanted
 from earshot.vlm import load as load_vlm
 
 
@@ -151,7 +151,7 @@ class RewardModel(Asked):
             seed=question.seed,
             decide=self.decide,
             # What reads the conclusion too would only be reading the answer back.
-            readers=list(self.listeners) if self.redaction == "verdict" else [],
+            readers=list(self.listeners) if self.redaction in WITHOUT_VERDICT else [],
             same_picture=question.same_picture,
             broken=broken,
         )
@@ -243,7 +243,7 @@ def load(
         samples: Completions for each order of the images; their mean is taken.
         temperature: Of the sampling; 0 is greedy.
         max_new_tokens: Longer completions are cut, and malformed.
-        redaction: What a trace loses before a listener reads it: `none`, `answer` or `verdict`.
+        redaction: What a trace loses before a listener reads it: `none`, `answer`, `verdict` or `evidence`.
         lenient: Whether a listener that breaks is left out, instead of an error.
         batch_size: Pairs, in one order, that are encoded at a time.
         device: `auto`, `cpu` or `cuda`; a GPU that was asked for and is not there is an error.

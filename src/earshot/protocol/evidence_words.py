@@ -122,7 +122,7 @@ SENTENCE: Final = re.compile(r"\n|[.!?…]{1,16}[\"'”’*_)\]]{0,8}(?=\s|\Z)|[
 """Ends a sentence."""
 POINT_NUMBER: Final = re.compile(r"\W{0,8}\d{1,2}\.\W{0,4}")
 """Ends none: the number of a point."""
-_POINT_MARK: Final = re.compile(r"\s*(?:[-*•+]|[*_#\s]{0,6}\d{1,2}[.)])\s")
+_POINT_MARK: Final = re.compile(r"\A\s*(?:[-*•+]|[*_#\s]{0,6}\d{1,2}[.)])\s")
 _HEADING_MARK: Final = re.compile(r"\s*#|[^\n]*:[*_ \t]*\Z|\s*\*\*[^*\n]*\*\*\s*\Z")
 _HEADING_WORDS: Final = _words(
     "analysis assessment breakdown cons description details evaluation observations pros review strengths summary "
@@ -134,8 +134,10 @@ _HEADING_WORDS: Final = _words(
 def role_of(sentence: str) -> Role | None:
     """What a sentence is in its trace, as it stands there; None where nothing is said."""
     words = SPACES.sub(" ", MARKUP.sub("", _POINT_MARK.sub("", sentence, count=1))).strip()
-    if not words:
+    if not sentence.strip():
         return None
+    if not any(one.isalnum() for one in words):
+        return "other"
     if _HEADING_MARK.match(sentence.rstrip()) or (sentence.endswith("\n") and is_name(words)):
         return "heading" if _is_heading(words) else "other"
     point = _POINT_MARK.match(sentence) is not None

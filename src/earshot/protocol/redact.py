@@ -15,7 +15,7 @@ bounded. Together that keeps the work linear in the length of the trace, however
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, get_args
 
 from earshot.errors import ConfigError
 from earshot.protocol.evidence_words import POINT_NUMBER, SENTENCE, role_of
@@ -34,14 +34,13 @@ from earshot.protocol.verdict_words import (
     is_name,
     is_verdict,
 )
-
-RedactionLevel: TypeAlias = Literal["none", "answer", "verdict", "evidence"]
+from earshot.types import RedactionLevel
 
 _ANSWER_BLOCK: Final = re.compile(
     r"<answer\b[^<>\n]{0,64}>.*?(?:</answer[ \t]{0,8}>|\Z)|</answer[ \t]{0,8}>", re.I | re.S
 )
 
-_EMPTY_LINES: Final = re.compile(r"[ \t]*\n[ \t]*\n\s*|[ \t]+\n")
+_EMPTY_LINES: Final = re.compile(r"\n\s{0,64}(?<=\n)")
 
 _THINK_TAG: Final = re.compile(r"</?think[ \t]{0,8}>", re.I)
 

@@ -2,8 +2,11 @@
 
 from collections import Counter
 
+import pytest
+
 from earshot.lab.attack.endings import ENDINGS, FOR_WRITING, HELD_OUT, Ending, is_held_out
 from earshot.lab.attack.traces import ATTACKS, materials
+from earshot.protocol import redact_trace
 from tests.fakes import fake_pair
 
 
@@ -34,3 +37,15 @@ def test_each_ending_stands_after_an_honest_trace_and_before_one() -> None:
     assert after.write(made[1], "second") is None  # no honest trace there
     assert after.group == f"endings held out, after honest: {HELD_OUT[0].kind}"
     assert after.whole == ("endings held out, after honest",)
+
+
+@pytest.mark.parametrize("ending", FOR_WRITING, ids=lambda one: one.text[:40])
+@pytest.mark.parametrize("side", ["first", "second"])
+def test_of_the_half_for_writing_level_evidence_leaves_nothing(ending: Ending, side) -> None:
+    # What the other half leaves is measured, not promised: docs/attacks.md.
+    for honest in (
+        "The first image shows a red circle.",
+        "first : left red circle yes , pale . second : left no , clean .",
+    ):
+        for trace in (f"{honest}\n{ending.said(side)}", f"{ending.said(side)}\n{honest}"):
+            assert redact_trace(trace, "evidence").strip() == honest

@@ -110,7 +110,7 @@ def test_the_sets_own_traces_are_the_honest_ones(folder: Path, tmp_path: Path, c
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        (["--redaction", "some"], "--redaction is 'some', expected none, answer or verdict"),
+        (["--redaction", "some"], "--redaction is 'some', expected none or answer or verdict or evidence"),
         (["--group", "nothing"], "--group is 'nothing', expected how one of these begins: empty, opener"),
         (["--listener", "ours=elsewhere"], "two listeners are called 'ours'"),
     ],

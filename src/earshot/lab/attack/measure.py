@@ -6,17 +6,17 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from earshot.lab.attack.traces import ATTACKS, Attack, Material
 from earshot.listener import Listener, ask
 from earshot.listener.claims import ClaimListener, pay_claims
-from earshot.protocol import RedactionLevel, redact_trace
+from earshot.protocol import redact_trace
 from earshot.rewards import listener_reward
 from earshot.stats import RESAMPLES, bootstrap, cluster_codes, mean_statistic
-from earshot.types import Estimate, Pair, Side
+from earshot.types import Estimate, Pair, RedactionLevel, Side
 
 PLAIN: Final = "plain"
 CLAIMS: Final = "claims"
@@ -73,7 +73,7 @@ def measure_attacks(
     listener: Listener,
     made: Sequence[Material],
     *,
-    redactions: Sequence[RedactionLevel] = ("none", "answer", "verdict"),
+    redactions: Sequence[RedactionLevel] = get_args(RedactionLevel),
     attacks: Sequence[Attack] = ATTACKS,
     claims: ClaimListener | None = None,
     resamples: int = RESAMPLES,

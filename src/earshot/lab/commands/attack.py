@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from earshot.cli.reward_model import Device, Dtype
+from earshot.types import RedactionLevel
 
 if TYPE_CHECKING:
     from earshot.lab.attack.measure import Measured
@@ -24,7 +25,8 @@ def attack_command(
     ],
     out: Annotated[Path, typer.Option(help="Where attack.json and attack.md go.")],
     redaction: Annotated[
-        list[str], typer.Option(help="What a trace loses before it is read: none, answer or verdict. Repeatable.")
+        list[str],
+        typer.Option(help="What a trace loses before it is read: none, answer, verdict or evidence. Repeatable."),
     ] = [],  # noqa: B006 - typer copies it
     needs_claims: Annotated[
         bool, typer.Option(help="Hear a trace that claims nothing as no trace, as training does by default.")
@@ -52,9 +54,9 @@ def attack_command(
     from earshot.errors import InputError
     from earshot.listener.spec import parse_listener, parse_listeners
 
-    levels = tuple(dict.fromkeys(redaction)) or ("none", "answer", "verdict")
-    if unknown := set(levels) - {"none", "answer", "verdict"}:
-        raise InputError(f"--redaction is {min(unknown)!r}, expected none, answer or verdict")
+    levels = tuple(dict.fromkeys(redaction)) or get_args(RedactionLevel)
+    if unknown := set(levels) - {*get_args(RedactionLevel)}:
+        raise InputError(f"--redaction is {min(unknown)!r}, expected {' or '.join(get_args(RedactionLevel))}")
     from earshot.lab.attack.traces import ATTACKS, materials
 
     attacks = [one for one in ATTACKS if not group or one.group.startswith(tuple(group))]
