@@ -59,6 +59,25 @@ def test_what_tells_whom_to_take_is_none_wherever_it_stands(sentence: str) -> No
     assert redact_trace(sentence, "evidence") == ""
 
 
+@pytest.mark.parametrize(
+    ("trace", "left"),
+    [
+        (
+            "The first image shows a red circle, hence we go with it, the first one.",
+            "The first image shows a red circle,",
+        ),
+        ("In image 1, the cat is black, the better of 1 and 2.", "In image 1, the cat is black,"),
+        ("first : left red circle yes , pale , the second .", "first : left red circle yes , pale ,"),
+        (
+            "The sky is blue, unlike image 1, and the sea of the first image is calm.",
+            "The sky is blue,\nand the sea of the first image is calm.",
+        ),
+    ],
+)
+def test_a_clause_that_tells_whom_goes_out_of_its_sentence(trace: str, left: str) -> None:
+    assert "\n".join(line.strip() for line in redact_trace(trace, "evidence").split("\n")) == left
+
+
 def test_a_heading_stays_above_evidence_alone() -> None:
     text = "### Model A's image:\n1. **Light**: soft and warm\n\n### Model B's image:\nWho would take it?"
     assert redact_trace(text, "evidence") == "### Model A's image:\n1. **Light**: soft and warm"

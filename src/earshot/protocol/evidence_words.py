@@ -9,6 +9,7 @@ Sentences arrive plain: one space between words, no Markdown. Every repetition i
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
@@ -104,7 +105,7 @@ _DESCRIBES: Final = re.compile(
     r"|distort|blur|crop|cut|pixelate|oversaturate|saturate"
     r"|balance|compose|execute|give|lend|add|bring|make|set|leave|turn|read|spell|mention|describe|ask"
     r"|require|request|specif(?:y|ie)|expect|violate|contradict|exceed|support|express|generate|draw|combine|bear|boast"
-    r"|excel|deliver|achieve|handle|reproduce|see|notice|observe)(?:s|es|d|ed|ing|n|t)?|shown|drawn|kept|made|met|placed"
+    r"|excel|deliver|achieve|handle|reproduce|compare|see|notice|observe)(?:s|es|d|ed|ing|n|t)?|shown|drawn|kept|made|met|placed"
     r"|positioned|painted|coloured|colored|held|worn|given|gives|lit|seen)\b",
     re.IGNORECASE,
 )
@@ -118,6 +119,8 @@ _CONCLUDES: Final = re.compile(
 )
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 _TITLED: Final = re.compile(r"(?P<of>[^:.!?]{1,60}): ?(?=\S)")
+COMMA: Final = re.compile(r"[,;–—](?=\s)")
+"""Ends a clause that may be cut out of a sentence."""
 SENTENCE: Final = re.compile(r"\n|[.!?…]{1,16}[\"'”’*_)\]]{0,8}(?=\s|\Z)|[。！？]")
 """Ends a sentence."""
 POINT_NUMBER: Final = re.compile(r"\W{0,8}\d{1,2}\.\W{0,4}")
@@ -144,6 +147,18 @@ def role_of(sentence: str) -> Role | None:
     return "evidence" if _is_evidence(words, point=point) else "other"
 
 
+def tells_whom(clauses: Sequence[str]) -> list[bool]:
+    """Which clauses of a sentence of evidence name a side without describing, from its first words that describe on."""
+    words = [SPACES.sub(" ", MARKUP.sub("", clause)).strip(" ,;:–—.!") for clause in clauses]
+    titled = _TITLED.match(words[0]) is not None
+    told, begun = [], False
+    for clause in words:
+        named = begun and names_a_side(clause)
+        told.append(named and (_brings_in_judges(clause) or not _unnamed(clause) or not (titled or _describes(clause))))
+        begun = begun or bool(_unnamed(clause))
+    return told
+
+
 def _is_heading(words: str) -> bool:
     """Whether it only says what stands below: the name of an image, or what is looked at."""
     if _judges(words):
@@ -155,11 +170,8 @@ def _is_evidence(sentence: str, *, point: bool) -> bool:
     """Whether it tells what an image shows or how, and not which one to take; a point of a list needs no verb."""
     if "?" in sentence:
         return False
-    if names_a_side(sentence):
-        if _judges(sentence) or _CONCLUDES.search(sentence):
-            return False
-        if _PERSONS.search(sentence) and not _PERCEIVES.search(sentence):
-            return False
+    if names_a_side(sentence) and _brings_in_judges(sentence):
+        return False
     titled = _TITLED.match(sentence)
     said = sentence if titled is None else sentence[titled.end() :]
     listed = (point or titled is not None) and not names_a_side(said)
@@ -167,7 +179,20 @@ def _is_evidence(sentence: str, *, point: bool) -> bool:
         return point and listed and titled is not None and not any(one.isdigit() for one in said)
     if titled is not None and not _unnamed(titled["of"]):
         return True  # the name of an image, and what there is in it
-    return listed or _DESCRIBES.search(said) is not None
+    return listed or _describes(said)
+
+
+def _describes(words: str) -> bool:
+    return _DESCRIBES.search(words) is not None
+
+
+def _brings_in_judges(words: str) -> bool:
+    """Judges and their tools, a conclusion, or somebody who thinks of the images rather than sees them."""
+    return (
+        _judges(words)
+        or _CONCLUDES.search(words) is not None
+        or (_PERSONS.search(words) is not None and _PERCEIVES.search(words) is None)
+    )
 
 
 def _judges(words: str) -> bool:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Final, get_args
 
 from earshot.errors import ConfigError
-from earshot.protocol.evidence_words import POINT_NUMBER, SENTENCE, role_of
+from earshot.protocol.evidence_words import COMMA, POINT_NUMBER, SENTENCE, role_of, tells_whom
 from earshot.protocol.judge_words import SENTENCE_END, is_to_the_reader
 from earshot.protocol.places import NOWHERE, Placed, joined
 from earshot.protocol.verdict_words import (
@@ -101,7 +101,11 @@ def _without_all_but_evidence(trace: Placed) -> Placed:
         role = role_of(sentence.text)
         if role is not None and role != "heading":
             above_evidence = role == "evidence"
-        if role is None or above_evidence:
+        if role == "evidence":
+            described = _described(sentence)
+            cut |= len(described.text) < len(sentence.text)
+            kept.append(described)
+        elif role is None or above_evidence:
             kept.append(sentence)
         else:
             cut = True
@@ -109,6 +113,16 @@ def _without_all_but_evidence(trace: Placed) -> Placed:
     if not cut:
         return text
     return joined(reversed(kept)).sub(_EMPTY_LINES, "\n").stripped()
+
+
+def _described(sentence: Placed) -> Placed:
+    """A sentence of evidence less the clauses in it, a comma apart, that tell whom to take."""
+    ends = [match.end() for match in COMMA.finditer(sentence.text)]
+    clauses = [sentence[start:end] for start, end in zip([0, *ends], [*ends, len(sentence.text)], strict=True)]
+    told = tells_whom([clause.text for clause in clauses])
+    if not any(told):
+        return sentence
+    return joined(Placed("\n", [NOWHERE]) if out else clause for clause, out in zip(clauses, told, strict=True))
 
 
 def _sentences(text: Placed) -> Iterator[Placed]:
