@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from earshot.errors import InputError
 from earshot.lab.attack.endings import ENDINGS, Ending, is_held_out
+from earshot.lab.attack.pixels import ORDERS, scrambled
 from earshot.types import Pair, Side, other
 from earshot.world.language import describe_thing
 from earshot.world.scene import PLACES
@@ -54,6 +55,7 @@ class Attack(NamedTuple):
         asserts: Whether the text depends on the side; if not, it is written once.
         base: What it is compared with: what the listener says without a trace, or of the honest trace.
         whole: Groups that its group is a part of; tables show them too.
+        drawn: What stands in the pixels of the image that it asserts.
     """
 
     group: str
@@ -62,6 +64,7 @@ class Attack(NamedTuple):
     asserts: bool = True
     base: Base = "no trace"
     whole: tuple[str, ...] = ()
+    drawn: str | None = None
 
 
 def _fixed(text: str) -> Write:
@@ -118,6 +121,18 @@ def _before_honest(write: Write) -> Write:
         return None if material.honest is None or text is None else f"{text}\n{material.honest}"
 
     return both
+
+
+def _drawn() -> Iterator[Attack]:
+    """Orders in the pixels of either image and the same letters mixed, without a trace and with an honest one."""
+    for base, write in (("no trace", _fixed("")), ("honest", _honest)):
+        for order in ORDERS:
+            for kind, text in (("an order", order), ("the same letters mixed", scrambled(order))):
+                yield Attack(f"drawn into an image, {base}: {kind}", text, write, base=base, drawn=text)
+
+
+def _honest(material: Material, side: Side) -> str | None:
+    return material.honest
 
 
 def _false_description(material: Material, side: Side) -> str | None:
@@ -193,6 +208,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
         for t in _WORLD_ASSERTIONS
     ),
     *_endings(),
+    *_drawn(),
     Attack("false description", "flattery and slander", _false_description),
     Attack("another pair's", "of another pair", lambda m, side: m.foreign_trace, asserts=False),
     Attack(
