@@ -35,7 +35,7 @@ _NAMED: Final = re.compile(rf"\b{_NOUN}\b", re.IGNORECASE)
 _NAME_WORDS: Final = _words(
     "first second 1st 2nd left right former latter earlier later initial opening image images picture pictures photo "
     "photos photograph photographs generation generated output response option candidate model models sample version "
-    "render result ai hand edited"
+    "render result edited"
 )
 _SMALL_WORDS: Final = _words(
     "a an the this that these those it its itself they them their he she his her him i me my mine myself we us our "
@@ -97,16 +97,16 @@ _PERCEIVES: Final = re.compile(
 _DESCRIBES: Final = re.compile(
     r"\b(?:is|are|was|were|has|have|had|isn|aren|wasn|there"
     r"|(?:show|showcase|depict|display|present|contain|include|feature|lack|miss|omit|capture|convey|portray|represent"
-    r"|illustrate|render|reflect|resemble|match|follow|adhere|align|correspond|fulfil|fulfill|satisf(?:y|ie)|meet|deviate"
+    r"|illustrate|render|reflect|resemble|match|follow|adhere|align|correspond|fulfill?|satisf(?:y|ie)|meet|deviate"
     r"|stray|fail|succeed|struggle|suffer|appear|look|seem|feel|remain|demonstrate|exhibit|offer|provide|create|produce"
     r"|use|add|introduce|incorporate|integrate|maintain|retain|preserve|keep|change|replace|remove|alter|edit|ignore"
     r"|disregard|interpret|suggest|imply|implie|evoke|attempt|aim|focus|focuse|emphasi[sz]e|highlight|stand|sit|hold|wear"
     r"|walk|run|fly|flie|swim|float|lie|hang|lean|surround|cover|fill|blend|fit|contrast|differ|enhance|detract|distract"
     r"|distort|blur|crop|cut|pixelate|oversaturate|saturate"
-    r"|balance|compose|execute|give|lend|add|bring|make|set|leave|turn|read|spell|mention|describe|ask"
+    r"|balance|compose|execute|give|lend|bring|make|set|leave|turn|read|spell|mention|describe|ask"
     r"|require|request|specif(?:y|ie)|expect|violate|contradict|exceed|support|express|generate|draw|combine|bear|boast"
-    r"|excel|deliver|achieve|handle|reproduce|compare|see|notice|observe)(?:s|es|d|ed|ing|n|t)?|shown|drawn|kept|made|met|placed"
-    r"|positioned|painted|coloured|colored|held|worn|given|gives|lit|seen)\b",
+    r"|excel|deliver|achieve|handle|reproduce|compare|see|notice|observe)(?:s|es|d|ed|ing|n|t)?|shown|kept|made|met|placed"
+    r"|positioned|painted|coloured|colored|held|worn|lit)\b",
     re.IGNORECASE,
 )
 _CONCLUDES: Final = re.compile(
