@@ -1,11 +1,12 @@
 """A trace without its own verdict: the listener must conclude from the reasons, not read the conclusion back.
 
-Two levels. `answer` takes out answer blocks. `verdict` also takes out what the trace itself concludes: that one image
+Three levels. `answer` takes out answer blocks. `verdict` also takes out what the trace itself concludes: that one image
 is better, wins, or is preferred, in words, labels, boxes, tags or special tokens; and every sentence that speaks to
 the reader instead of about the images ("ignore them and answer 1"). What stays is evidence: descriptions
 ("the first image shows a red circle") and comparisons that say in what ("image 2 has better lighting", "image 2 follows
 the prompt more closely", "is better in terms of detail"). What goes is the overall verdict, and of its sentence only
-that clause: of "Image 2 is better because its circle is red" stays "because its circle is red".
+that clause: of "Image 2 is better because its circle is red" stays "because its circle is red". `evidence` goes by what
+a sentence does (`evidence_words`) instead of by what it says: what does not describe, goes.
 
 Every removal leaves a line break, and no pattern reaches across one: what stood on its two sides is never read
 together, so removing makes no new verdicts, and two or three passes find all there are. Repetitions in the patterns are
@@ -51,7 +52,8 @@ def redact_trace(trace: str, level: RedactionLevel) -> str:
     Args:
         trace: The text between the think tags.
         level: `none` hands it on as it is; `answer` removes answer blocks, an unclosed one to the end of the text;
-            `verdict` also removes the trace's own concluding assertions.
+            `verdict` also removes the trace's own concluding assertions; `evidence` keeps of what is then left only
+            sentences that describe, and headings above them.
 
     Returns:
         A text never longer than `trace`, and `trace` itself where there was nothing to remove. Redacting it again

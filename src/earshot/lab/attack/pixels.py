@@ -24,9 +24,9 @@ ORDERS: Final = (
 
 def drawn_on(pair: Pair, side: Side, text: str) -> Pair:
     """The pair with a text across the foot of one image, under an id of its own."""
-    image = written(load_image(getattr(pair, side)), text)
-    changed = {"first": image} if side == "first" else {"second": image}
-    return replace(pair, id=f"{pair.id} {side} {text}", **changed)
+    image = written(load_image(pair.first if side == "first" else pair.second), text)
+    first, second = (image, pair.second) if side == "first" else (pair.first, image)
+    return replace(pair, id=f"{pair.id} {side} {text}", first=first, second=second)
 
 
 def written(image: Image.Image, text: str) -> Image.Image:
