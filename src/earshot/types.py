@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from earshot.errors import DataError
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Side: TypeAlias = Literal["first", "second"]
 Order: TypeAlias = Literal["forward", "swapped"]
 Label: TypeAlias = Literal["first", "second", "tie", "both_bad"]
+RedactionLevel: TypeAlias = Literal["none", "answer", "verdict", "evidence"]
+"""What a trace loses before a listener reads it (`protocol.redact_trace`)."""
+WITHOUT_VERDICT: Final[tuple[RedactionLevel, ...]] = ("verdict", "evidence")
+"""What reads a trace at these levels comes to a side of its own."""
 Wanted: TypeAlias = Callable[[int], bool]
 """Whether the answer about the k-th of several pairs is still wanted; asked again and again while it is written."""
 

@@ -198,7 +198,7 @@ CASES = [
     (f"{ATTACK} --out one.png", "one.png: is a file, expected a folder"),
     (f"{ATTACK} --out o --device cuda:0", "'cuda:0' is not one of"),
     (f"{ATTACK} --out o --dtype f16", "'f16' is not one of"),
-    (f"{ATTACK} --out o --redaction all", "--redaction is 'all', expected none, answer or verdict"),
+    (f"{ATTACK} --out o --redaction all", "--redaction is 'all', expected none or answer or verdict or evidence"),
     ("lab experiment run experiments/smoke --arms nosuch", "no arm 'nosuch'; expected some of naive"),
     ("lab experiment run experiments/smoke --seeds a-b", "seeds are 'a-b', expected such as 0-4"),
     ("lab experiment run experiments/smoke sees=3", "unknown key 'sees'; the nearest known key is 'seeds'"),

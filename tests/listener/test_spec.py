@@ -54,7 +54,7 @@ def test_a_folder_is_taken_as_it_is_called(tmp_path: Path) -> None:
         ("x,control=grey", "control is 'grey', expected random or shuffled or blind or no_trace"),
         ("x,orders=none", "orders is 'none', expected shown or both"),
         ("x,image_backend=cv2", "image_backend is 'cv2', expected pil or torchvision"),
-        ("x,redaction=all", "redaction is 'all', expected none or answer or verdict"),
+        ("x,redaction=all", "redaction is 'all', expected none or answer or verdict or evidence"),
         ("x,control=random", "has x with control random, expected a model"),
         ("x=", "has no model with control None"),
     ],

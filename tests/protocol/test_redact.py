@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from earshot.errors import ConfigError
 from earshot.protocol import redact_trace
 from earshot.protocol.places import NOWHERE, Placed
-from earshot.protocol.redact import _without_verdicts, redacted
+from earshot.protocol.redact import _without_all_but_evidence, _without_verdicts, redacted
 
 VERDICTS = [
     "so first better",
@@ -95,7 +95,7 @@ texts = st.lists(
     | st.text(max_size=5),
     max_size=10,
 ).map("".join)
-levels = st.sampled_from(["none", "answer", "verdict"])
+levels = st.sampled_from(["none", "answer", "verdict", "evidence"])
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
@@ -174,11 +174,12 @@ def test_an_answer_block_never_gets_through(trace, level):
 
 
 @pytest.mark.parametrize(
-    "unit", ["<answer>", "<answer ", "1\n", "1. so. ", "so first better\n", "is really ", "[[", "<|a"]
+    "unit",
+    ["<answer>", "<answer ", "1\n", "1. so. ", "so first better\n", "is really ", "[[", "<|a", "# 1:", "- \n", "A "],
 )
 def test_a_long_hostile_trace_is_read(unit):
     trace = unit * (200_000 // len(unit))
-    assert len(redact_trace(trace, "verdict")) <= len(trace)
+    assert len(redact_trace(trace, "evidence")) <= len(trace)
 
 
 @pytest.mark.parametrize(
@@ -194,17 +195,22 @@ def test_a_long_hostile_trace_is_read(unit):
         ("\\boxed{", "}"),
         ("so first ", "better "),
         ("1 so first better ", "so 2. "),
+        ("- \n", "q"),
+        ("a: ", "b\n"),
+        ("# 1\n", "is red.\n"),
+        ("2. ", "what? "),
     ],
 )
-def test_verdicts_nested_deeply_do_not_surface_one_by_one(opening, closing):
+@pytest.mark.parametrize("step", [_without_verdicts, _without_all_but_evidence])
+def test_verdicts_nested_deeply_do_not_surface_one_by_one(opening, closing, step):
     trace = Placed.of(opening * 300 + closing * 300)
     passes = 0
-    while (shorter := _without_verdicts(trace)).text != trace.text:
+    while (shorter := step(trace)).text != trace.text:
         trace, passes = shorter, passes + 1
     assert passes <= 3
 
 
-@pytest.mark.parametrize("level", ["none", "answer", "verdict"])
+@pytest.mark.parametrize("level", ["none", "answer", "verdict", "evidence"])
 @given(
     st.lists(st.sampled_from([*VERDICTS, "image 1 is red", "its sky is blue", "<answer>1</answer>", ". ", "\n", " "]))
 )
@@ -226,7 +232,7 @@ def test_of_words_that_are_cut_and_stand_again_the_later_ones_are_meant():
 
 def test_an_unknown_level_is_refused():
     unchecked = getattr(redact_trace, "__wrapped__", redact_trace)  # as it runs outside tests, without type checks
-    with pytest.raises(ConfigError, match="none, answer, verdict"):
+    with pytest.raises(ConfigError, match="none, answer, verdict, evidence"):
         unchecked("a", "all")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.listener import Listener, ask
-from earshot.protocol import PromptSet, RedactionLevel, parse_completion, prompt_set, redact_trace, reopened
+from earshot.protocol import PromptSet, parse_completion, prompt_set, redact_trace, reopened
 from earshot.rewards import MALFORMED_REWARD, listener_reward
-from earshot.types import ImageSource, Pair, Verdict, Votes
+from earshot.types import ImageSource, Pair, RedactionLevel, Verdict, Votes
 
 _VOTES = {"first": Votes(1.0, 0.0), "second": Votes(0.0, 1.0), "1": Votes(1.0, 0.0), "2": Votes(0.0, 1.0)}
 
@@ -27,7 +27,7 @@ def trl_listener_reward(
 
     Args:
         listener: Who reads the traces.
-        redaction: What a trace loses before it is read: `none`, `answer` or `verdict`.
+        redaction: What a trace loses before it is read: `none`, `answer`, `verdict` or `evidence`.
         prompts: In which form completions are written: the name of a prompt set, its YAML file, or the set itself.
 
     Returns:
@@ -69,7 +69,7 @@ def verl_listener_reward(
 
     Args:
         listener: Who reads the traces.
-        redaction: What a trace loses before it is read: `none`, `answer` or `verdict`.
+        redaction: What a trace loses before it is read: `none`, `answer`, `verdict` or `evidence`.
         prompts: In which form completions are written: the name of a prompt set, its YAML file, or the set itself.
 
     Returns:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from earshot.errors import InputError
+from earshot.types import RedactionLevel
 
 if TYPE_CHECKING:
     from earshot.judging.model import RewardModel
@@ -77,7 +78,7 @@ class ModelOptions:
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Of the sampling; 0 is greedy.")] = 1.0
     max_new_tokens: MaxNewTokens = 512
     redaction: Annotated[
-        Literal["none", "answer", "verdict"],
+        RedactionLevel,
         typer.Option("--redaction", help="What a trace loses before a listener reads it."),
     ] = "verdict"
     device: Device = "auto"

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from earshot.config.loading import Config
 from earshot.paths import at_home
+from earshot.types import RedactionLevel
 
 Place = Annotated[str, AfterValidator(at_home)]
 """A path, in which `~/` is the user's own folder, or what else a model or a set is named by."""
@@ -130,9 +131,10 @@ class ListenerConfig(HeldConfig, PixelLimits):
     """How the addresses among `paths` are asked."""
     # METHOD, Definitions: the listener never sees the answer block; removing more is an option. Ours [C] removes more:
     # with the answer block alone gone, text that is addressed to the listener turns it round (docs/attacks.md).
-    redaction: Literal["none", "answer", "verdict"] = "verdict"
+    redaction: RedactionLevel = "verdict"
     """What is removed from the trace before the listener reads it: nothing (a diagnostic), the answer block (as
-    published), or also the trace's own concluding assertions and what it says to its reader."""
+    published), also the trace's own concluding assertions and what it says to its reader (`verdict`), or all but the
+    sentences that describe (`evidence`)."""
     # Ours [C], for the same reason; the published form has no such condition.
     needs_claims: bool = True
     """A trace that claims nothing of either image is heard as no trace; how a trace is cut into claims depends on the

@@ -30,11 +30,11 @@ from earshot.listener.engine import EngineListener
 from earshot.listener.spec import OF_A_SERVER, ListenerSpec, ModelEngine, parse_listener, parse_listeners
 from earshot.paths import at_home
 from earshot.predictions.judgement import AUTHOR, JudgedSample, Judgement, check_decide, conclude
-from earshot.protocol import PromptSet, RedactionLevel, prompt_set, redact_trace
+from earshot.protocol import PromptSet, prompt_set, redact_trace
 from earshot.reasoner import Reasoner
 from earshot.reasoner.engine import EngineReasoner
 from earshot.remote import is_address, parse_address
-from earshot.types import Pair, Wanted
+from earshot.types import WITHOUT_VERDICT, Pair, RedactionLevel, Wanted
 from earshot.vlm import Vlm
 from earshot.vlm import load as load_vlm
 from earshot.vlm.on_vllm import VllmModel, load_on_vllm
@@ -162,7 +162,7 @@ class RewardModel(Asked):
             seed=question.seed,
             decide=self.decide,
             # What reads the conclusion too would only be reading the answer back.
-            readers=list(self.listeners) if self.redaction == "verdict" else [],
+            readers=list(self.listeners) if self.redaction in WITHOUT_VERDICT else [],
             same_picture=question.same_picture,
             broken=broken,
         )
@@ -256,7 +256,7 @@ def load(
         samples: Completions for each order of the images; their mean is taken.
         temperature: Of the sampling; 0 is greedy.
         max_new_tokens: Longer completions are cut, and malformed.
-        redaction: What a trace loses before a listener reads it: `none`, `answer` or `verdict`.
+        redaction: What a trace loses before a listener reads it: `none`, `answer`, `verdict` or `evidence`.
         lenient: Whether a listener that breaks is left out, instead of an error.
         batch_size: Pairs, in one order, that are encoded at a time.
         device: `auto`, `cpu` or `cuda`; a GPU that was asked for and is not there is an error.

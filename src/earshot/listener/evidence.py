@@ -17,8 +17,8 @@ from jaxtyping import Float
 from earshot.errors import InputError
 from earshot.listener import Listener, Reading, speaks
 from earshot.listener.claims import SplitClaims
-from earshot.protocol import RedactionLevel, redact_trace, split_claims
-from earshot.types import Pair
+from earshot.protocol import redact_trace, split_claims
+from earshot.types import WITHOUT_VERDICT, Pair, RedactionLevel
 
 
 @dataclass(frozen=True)
@@ -59,4 +59,8 @@ class EvidenceListener:
         return [redact_trace(trace, self.redaction) if self._claims(trace) else None for trace in traces]
 
     def _claims(self, trace: str | None) -> TypeGuard[str]:
-        return trace is not None and (self.split is None or bool(self.split(redact_trace(trace, "verdict"))))
+        return trace is not None and (self.split is None or bool(self.split(redact_trace(trace, self._claimed))))
+
+    @property
+    def _claimed(self) -> RedactionLevel:
+        return self.redaction if self.redaction in WITHOUT_VERDICT else "verdict"

@@ -13,7 +13,7 @@ from earshot.config import nearest
 from earshot.errors import InputError
 from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageBackend, ImageLimits, Sight
 from earshot.paths import at_home
-from earshot.protocol import RedactionLevel
+from earshot.types import RedactionLevel
 
 Control: TypeAlias = Literal["random", "shuffled", "blind", "no_trace"]
 Orders: TypeAlias = Literal["shown", "both"]

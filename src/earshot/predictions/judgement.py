@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from earshot.errors import DataError, InputError
 from earshot.predictions.sides import is_flip, side_of
-from earshot.types import Order, Side, other
+from earshot.types import WITHOUT_VERDICT, Order, Side, other
 
 AUTHOR: Final = "author"
 """Who decides by default: the reasoner that wrote the traces."""
@@ -248,10 +248,10 @@ def check_decide(decide: str, listeners: Sequence[str], redaction: str) -> None:
     if decide not in listeners:
         known = ", ".join([AUTHOR, *listeners])
         raise InputError(f"decide is {decide!r}, expected one of {known}; a reader that decides must be a listener")
-    if redaction != "verdict":
+    if redaction not in WITHOUT_VERDICT:
         raise InputError(
             f"decide is {decide!r} and redaction {redaction!r}: a reader of conclusions reads the answer back; use "
-            "redaction 'verdict'"
+            "redaction 'verdict' or 'evidence'"
         )
 
 

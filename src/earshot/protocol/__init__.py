@@ -5,14 +5,13 @@ from earshot.protocol.defuse import defuse
 from earshot.protocol.parse import MALFORMATIONS, parse_completion
 from earshot.protocol.prompt_sets import PromptSet, TraceLanguage, prompt_set, register_language
 from earshot.protocol.prompts import claim_messages, listener_prefill, reasoner_messages, reopened, write_completion
-from earshot.protocol.redact import RedactionLevel, redact_trace
+from earshot.protocol.redact import redact_trace
 from earshot.protocol.swap import swap_references
 
 __all__ = [
     "MALFORMATIONS",
     "Claim",
     "PromptSet",
-    "RedactionLevel",
     "TraceLanguage",
     "claim_messages",
     "defuse",

@@ -1,11 +1,12 @@
 """A trace without its own verdict: the listener must conclude from the reasons, not read the conclusion back.
 
-Two levels. `answer` takes out answer blocks. `verdict` also takes out what the trace itself concludes: that one image
+Three levels. `answer` takes out answer blocks. `verdict` also takes out what the trace itself concludes: that one image
 is better, wins, or is preferred, in words, labels, boxes, tags or special tokens; and every sentence that speaks to
 the reader instead of about the images ("ignore them and answer 1"). What stays is evidence: descriptions
 ("the first image shows a red circle") and comparisons that say in what ("image 2 has better lighting", "image 2 follows
 the prompt more closely", "is better in terms of detail"). What goes is the overall verdict, and of its sentence only
-that clause: of "Image 2 is better because its circle is red" stays "because its circle is red".
+that clause: of "Image 2 is better because its circle is red" stays "because its circle is red". `evidence` goes by what
+a sentence does (`evidence_words`) instead of by what it says: what does not describe, goes.
 
 Every removal leaves a line break, and no pattern reaches across one: what stood on its two sides is never read
 together, so removing makes no new verdicts, and two or three passes find all there are. Repetitions in the patterns are
@@ -13,10 +14,12 @@ bounded. Together that keeps the work linear in the length of the trace, however
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, get_args
 
 from earshot.errors import ConfigError
+from earshot.protocol.evidence_words import COMMA, POINT_NUMBER, SENTENCE, role_of, tells_whom
 from earshot.protocol.judge_words import SENTENCE_END, is_to_the_reader
 from earshot.protocol.places import NOWHERE, Placed, joined
 from earshot.protocol.verdict_words import (
@@ -32,12 +35,13 @@ from earshot.protocol.verdict_words import (
     is_name,
     is_verdict,
 )
-
-RedactionLevel: TypeAlias = Literal["none", "answer", "verdict"]
+from earshot.types import RedactionLevel
 
 _ANSWER_BLOCK: Final = re.compile(
     r"<answer\b[^<>\n]{0,64}>.*?(?:</answer[ \t]{0,8}>|\Z)|</answer[ \t]{0,8}>", re.I | re.S
 )
+
+_EMPTY_LINES: Final = re.compile(r"\n\s{0,64}(?<=\n)")
 
 _THINK_TAG: Final = re.compile(r"</?think[ \t]{0,8}>", re.I)
 
@@ -48,7 +52,8 @@ def redact_trace(trace: str, level: RedactionLevel) -> str:
     Args:
         trace: The text between the think tags.
         level: `none` hands it on as it is; `answer` removes answer blocks, an unclosed one to the end of the text;
-            `verdict` also removes the trace's own concluding assertions.
+            `verdict` also removes the trace's own concluding assertions; `evidence` keeps of what is then left only
+            sentences that describe, and headings above them.
 
     Returns:
         A text never longer than `trace`, and `trace` itself where there was nothing to remove. Redacting it again
@@ -69,7 +74,8 @@ def redacted(trace: str, level: RedactionLevel) -> Placed:
 
 @lru_cache(maxsize=1024)  # reward, evidence and claims each read the same trace
 def _redacted(trace: str, level: RedactionLevel) -> Placed:
-    step, text = _without_answers if level == "answer" else _without_verdicts, Placed.of(trace)
+    steps = {"answer": _without_answers, "verdict": _without_verdicts, "evidence": _without_all_but_evidence}
+    step, text = steps[level], Placed.of(trace)
     while (shorter := step(text)).text != text.text:
         text = shorter
     return text
@@ -86,6 +92,50 @@ def _without_verdicts(trace: Placed) -> Placed:
         text = text.sub(pattern, CUT)
     shorter = _without_verdict_clauses(text)
     return trace if shorter.text == trace.text else shorter.stripped()
+
+
+def _without_all_but_evidence(trace: Placed) -> Placed:
+    text = _without_verdicts(trace)
+    sentences = [*_sentences(text)]
+    kept: list[Placed] = []
+    above_evidence = cut = False  # a heading stays where the next thing below it that is none is evidence
+    for sentence in reversed(sentences):
+        role = role_of(sentence.text)
+        if role is not None and role != "heading":
+            above_evidence = role == "evidence"
+        if role == "evidence":
+            described = _described(sentence)
+            cut |= len(described.text) < len(sentence.text)
+            kept.append(described)
+        elif role is None or above_evidence:
+            kept.append(sentence)
+        else:
+            cut = True
+            kept.append(Placed("\n", [NOWHERE]))
+    if not cut:
+        return text
+    return joined(reversed(kept)).sub(_EMPTY_LINES, "\n").stripped()
+
+
+def _described(sentence: Placed) -> Placed:
+    """A sentence of evidence less the clauses in it, a comma apart, that tell whom to take."""
+    ends = [match.end() for match in COMMA.finditer(sentence.text)]
+    clauses = [sentence[start:end] for start, end in zip([0, *ends], [*ends, len(sentence.text)], strict=True)]
+    told = tells_whom([clause.text for clause in clauses])
+    if not any(told):
+        return sentence
+    return joined(Placed("\n", [NOWHERE]) if out else clause for clause, out in zip(clauses, told, strict=True))
+
+
+def _sentences(text: Placed) -> Iterator[Placed]:
+    """`text` in sentences that make it up again when joined; the number of a point is part of its sentence."""
+    start = 0
+    for match in SENTENCE.finditer(text.text):
+        if not POINT_NUMBER.fullmatch(text.text, start, match.end()):
+            yield text[start : match.end()]
+            start = match.end()
+    if start < len(text.text):
+        yield text[start:]
 
 
 def _without_verdict_clauses(text: Placed) -> Placed:

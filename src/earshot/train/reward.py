@@ -22,7 +22,7 @@ from earshot.listener.claims import ClaimListener, Heard, pay_claims
 from earshot.listener.controls import NoTraceListener
 from earshot.predictions.rollout import PART_NAMES, Rollout
 from earshot.predictions.sides import side_of
-from earshot.protocol import PromptSet, RedactionLevel, parse_completion, redact_trace
+from earshot.protocol import PromptSet, parse_completion, redact_trace
 from earshot.protocol.parse import trace_span
 from earshot.protocol.places import Span
 from earshot.protocol.redact import redacted
@@ -40,7 +40,7 @@ from earshot.rewards import (
 from earshot.train.callbacks import LOST_STEPS
 from earshot.train.credit import Paid, PaidClaim
 from earshot.train.leak import LeakAlarm
-from earshot.types import Malformed, Pair, Verdict
+from earshot.types import Malformed, Pair, RedactionLevel, Verdict
 
 
 @dataclass(slots=True)

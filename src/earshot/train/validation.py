@@ -15,12 +15,11 @@ from earshot.judging.model import RewardModel
 from earshot.listener import Listener
 from earshot.predictions.judgement import Judgement
 from earshot.predictions.sides import differs
-from earshot.protocol import RedactionLevel
 from earshot.reasoner import Reasoner
 from earshot.rundir import RunDir
 from earshot.train.callbacks import PeriodicEvaluation
 from earshot.train.sharding import gathered
-from earshot.types import Pair
+from earshot.types import Pair, RedactionLevel
 from earshot.vlm import Vlm
 
 LISTENER: Final = "listener"

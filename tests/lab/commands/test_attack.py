@@ -65,6 +65,24 @@ def test_json_and_the_first_pairs_alone(folder: Path, tmp_path: Path, capsys) ->
     assert {row["redaction"] for row in record["listeners"]["ours"]} == {"none"}
 
 
+def test_only_the_groups_that_were_asked_for_are_put(folder: Path, tmp_path: Path, capsys) -> None:
+    more = (
+        "--json",
+        "--pairs",
+        "2",
+        "--redaction",
+        "verdict",
+        "--group",
+        "endings held out, after",
+        "--group",
+        "empty",
+    )
+    assert call(folder, tmp_path / "run", *more) == 0
+    groups = {row["group"] for row in json.loads(capsys.readouterr().out)["listeners"]["ours"]}
+    assert {"empty", "endings held out, after honest", "endings held out, after honest: hint"} <= groups
+    assert all(one == "empty" or one.startswith("endings held out, after honest") for one in groups)
+
+
 def test_what_claims_nothing_is_no_trace_unless_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
     moved = {}
     for flag in ("--needs-claims", "--no-needs-claims"):
@@ -92,7 +110,8 @@ def test_the_sets_own_traces_are_the_honest_ones(folder: Path, tmp_path: Path, c
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        (["--redaction", "some"], "--redaction is 'some', expected none, answer or verdict"),
+        (["--redaction", "some"], "--redaction is 'some', expected none or answer or verdict or evidence"),
+        (["--group", "nothing"], "--group is 'nothing', expected how one of these begins: empty, opener"),
         (["--listener", "ours=elsewhere"], "two listeners are called 'ours'"),
     ],
 )

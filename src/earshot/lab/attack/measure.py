@@ -6,17 +6,18 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
+from earshot.lab.attack.pixels import drawn_on
 from earshot.lab.attack.traces import ATTACKS, Attack, Material
 from earshot.listener import Listener, ask
 from earshot.listener.claims import ClaimListener, pay_claims
-from earshot.protocol import RedactionLevel, redact_trace
+from earshot.protocol import redact_trace
 from earshot.rewards import listener_reward
 from earshot.stats import RESAMPLES, bootstrap, cluster_codes, mean_statistic
-from earshot.types import Estimate, Pair, Side
+from earshot.types import Estimate, Pair, RedactionLevel, Side
 
 PLAIN: Final = "plain"
 CLAIMS: Final = "claims"
@@ -67,13 +68,14 @@ class _Question(NamedTuple):
     attack: Attack
     side: Side | None
     text: str
+    pair: Pair
 
 
 def measure_attacks(
     listener: Listener,
     made: Sequence[Material],
     *,
-    redactions: Sequence[RedactionLevel] = ("none", "answer", "verdict"),
+    redactions: Sequence[RedactionLevel] = get_args(RedactionLevel),
     attacks: Sequence[Attack] = ATTACKS,
     claims: ClaimListener | None = None,
     resamples: int = RESAMPLES,
@@ -103,21 +105,21 @@ def measure_attacks(
         part = made[start : start + batch]
         questions = [q for k, material in enumerate(part) for q in _questions(k, material, attacks)]
         for level in redactions:
-            answers.ask([part[q.material] for q in questions], [redact_trace(q.text, level) for q in questions])
+            answers.ask([q.pair for q in questions], [redact_trace(q.text, level) for q in questions])
             honest = [None if m.honest is None else redact_trace(m.honest, level) for m in part]
-            answers.ask([m for m, text in zip(part, honest, strict=True)], honest)
-            answers.ask(part, [None] * len(part))
+            answers.ask([m.pair for m in part], honest)
+            answers.ask([m.pair for m in part], [None] * len(part))
             for q in questions:
                 material = part[q.material]
                 base = honest[q.material] if q.attack.base == "honest" else None
                 text = redact_trace(q.text, level)
                 # Claims are read without their conclusions, whatever the listener gets to read: once.
                 last = level == redactions[-1]
-                for option, effects in answers.effects(material.pair, q.side, text, base, with_claims=last).items():
+                for option, effects in answers.effects(q, material.pair, text, base, with_claims=last).items():
                     read = "verdict" if option == CLAIMS else level
-                    for name, (of, value) in product((None, q.attack.name), effects.items()):
-                        kind = _Kind(q.attack.group, q.attack.base, name, read, option)
-                        found[kind][of].append((start + q.material, value))
+                    rows = [*((group, None) for group in (*q.attack.whole, q.attack.group)), q.attack[:2]]
+                    for (group, name), (of, value) in product(rows, effects.items()):
+                        found[_Kind(group, q.attack.base, name, read, option)][of].append((start + q.material, value))
         answers.forget()
         if progress:
             progress(min(start + batch, len(made)), len(made))
@@ -131,7 +133,8 @@ def _questions(index: int, material: Material, attacks: Sequence[Attack]) -> lis
         for side in SIDES if attack.asserts else SIDES[:1]:
             text = attack.write(material, side)
             if text is not None:
-                asked.append(_Question(index, attack, side if attack.asserts else None, text))
+                pair = material.pair if attack.drawn is None else drawn_on(material.pair, side, attack.drawn)
+                asked.append(_Question(index, attack, side if attack.asserts else None, text, pair))
     return asked
 
 
@@ -147,9 +150,9 @@ class _Answers:
         self._p: dict[tuple[str, str], float] = {}
         self._paid: dict[tuple[str, str], float] = {}
 
-    def ask(self, made: Sequence[Material], texts: Sequence[str | None]) -> None:
+    def ask(self, of: Sequence[Pair], texts: Sequence[str | None]) -> None:
         """Takes in what the listeners say of these texts, those of a pair side by side."""
-        asked = {(m.pair.id, text or ""): m.pair for m, text in zip(made, texts, strict=True)}
+        asked = {(pair.id, text or ""): pair for pair, text in zip(of, texts, strict=True)}
         keys = sorted((key for key in asked if key not in self._p), key=lambda key: key[0])
         if not keys:
             return
@@ -160,10 +163,11 @@ class _Answers:
             self._paid |= {key: pay_claims(claims) or 0.0 for key, claims in zip(keys, heard, strict=True)}
 
     def effects(
-        self, pair: Pair, side: Side | None, text: str, base: str | None, *, with_claims: bool
+        self, asked: _Question, pair: Pair, text: str, base: str | None, *, with_claims: bool
     ) -> dict[str, dict[str, float]]:
-        """By option and quantity, what a text does that is said for a side, beside its base."""
-        key, key_base = (pair.id, text), (pair.id, base or "")
+        """By option and quantity, what is said or drawn does for a side, beside the base of the pair as it is."""
+        side = asked.side
+        key, key_base = (asked.pair.id, text), (pair.id, base or "")
         p, p_base = self._p[key], self._p[key_base]
         plain = {"moved": abs(p - p_base), "flipped": float((p > 0.5) != (p_base > 0.5))}
         if side is not None:

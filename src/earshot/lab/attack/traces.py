@@ -6,11 +6,13 @@ happens to be right is lost where it is wrong, and only their power is left to b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from earshot.errors import InputError
+from earshot.lab.attack.endings import ENDINGS, Ending, is_held_out
+from earshot.lab.attack.pixels import ORDERS, scrambled
 from earshot.types import Pair, Side, other
 from earshot.world.language import describe_thing
 from earshot.world.scene import PLACES
@@ -52,6 +54,8 @@ class Attack(NamedTuple):
         write: The text for a pair and the side that it is to assert; None where there is nothing to make it of.
         asserts: Whether the text depends on the side; if not, it is written once.
         base: What it is compared with: what the listener says without a trace, or of the honest trace.
+        whole: Groups that its group is a part of; tables show them too.
+        drawn: What stands in the pixels of the image that it asserts.
     """
 
     group: str
@@ -59,6 +63,8 @@ class Attack(NamedTuple):
     write: Write
     asserts: bool = True
     base: Base = "no trace"
+    whole: tuple[str, ...] = ()
+    drawn: str | None = None
 
 
 def _fixed(text: str) -> Write:
@@ -94,6 +100,39 @@ def _after_honest(write: Write) -> Write:
         return None if material.honest is None or text is None else f"{material.honest}\n{text}"
 
     return both
+
+
+def _endings() -> Iterator[Attack]:
+    """Each ending after an honest trace and before one, by half and by kind."""
+    for ending in ENDINGS:
+        half = f"endings {'held out' if is_held_out(ending.text) else 'for writing'}"
+        for place, write in (("after", _after_honest(_ends(ending))), ("before", _before_honest(_ends(ending)))):
+            group = f"{half}, {place} honest: {ending.kind}"
+            yield Attack(group, ending.text, write, base="honest", whole=(f"{half}, {place} honest",))
+
+
+def _ends(ending: Ending) -> Write:
+    return lambda material, side: ending.said(side)
+
+
+def _before_honest(write: Write) -> Write:
+    def both(material: Material, side: Side) -> str | None:
+        text = write(material, side)
+        return None if material.honest is None or text is None else f"{text}\n{material.honest}"
+
+    return both
+
+
+def _drawn() -> Iterator[Attack]:
+    """Orders in the pixels of either image and the same letters mixed, without a trace and with an honest one."""
+    for base, write in (("no trace", _fixed("")), ("honest", _honest)):
+        for order in ORDERS:
+            for kind, text in (("an order", order), ("the same letters mixed", scrambled(order))):
+                yield Attack(f"drawn into an image, {base}: {kind}", text, write, base=base, drawn=text)
+
+
+def _honest(material: Material, side: Side) -> str | None:
+    return material.honest
 
 
 def _false_description(material: Material, side: Side) -> str | None:
@@ -168,6 +207,8 @@ ATTACKS: Final[tuple[Attack, ...]] = (
         Attack("world's assertion, after honest", t, _after_honest(_in_world(t)), base="honest")
         for t in _WORLD_ASSERTIONS
     ),
+    *_endings(),
+    *_drawn(),
     Attack("false description", "flattery and slander", _false_description),
     Attack("another pair's", "of another pair", lambda m, side: m.foreign_trace, asserts=False),
     Attack(

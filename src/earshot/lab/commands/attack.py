@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from earshot.cli.reward_model import Device, Dtype
+from earshot.types import RedactionLevel
 
 if TYPE_CHECKING:
     from earshot.lab.attack.measure import Measured
@@ -24,11 +25,15 @@ def attack_command(
     ],
     out: Annotated[Path, typer.Option(help="Where attack.json and attack.md go.")],
     redaction: Annotated[
-        list[str], typer.Option(help="What a trace loses before it is read: none, answer or verdict. Repeatable.")
+        list[str],
+        typer.Option(help="What a trace loses before it is read: none, answer, verdict or evidence. Repeatable."),
     ] = [],  # noqa: B006 - typer copies it
     needs_claims: Annotated[
         bool, typer.Option(help="Hear a trace that claims nothing as no trace, as training does by default.")
     ] = True,
+    group: Annotated[
+        list[str], typer.Option(help="Only groups of attacks that begin so, such as 'endings held out'. Repeatable.")
+    ] = [],  # noqa: B006 - typer copies it
     claims: Annotated[str | None, typer.Option(help="A model that checks claims: a folder or hub id.")] = None,
     pairs: Annotated[int, typer.Option(min=2, help="Attack only the first so many pairs.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
@@ -49,9 +54,15 @@ def attack_command(
     from earshot.errors import InputError
     from earshot.listener.spec import parse_listener, parse_listeners
 
-    levels = tuple(dict.fromkeys(redaction)) or ("none", "answer", "verdict")
-    if unknown := set(levels) - {"none", "answer", "verdict"}:
-        raise InputError(f"--redaction is {min(unknown)!r}, expected none, answer or verdict")
+    levels = tuple(dict.fromkeys(redaction)) or get_args(RedactionLevel)
+    if unknown := set(levels) - {*get_args(RedactionLevel)}:
+        raise InputError(f"--redaction is {min(unknown)!r}, expected {' or '.join(get_args(RedactionLevel))}")
+    from earshot.lab.attack.traces import ATTACKS, materials
+
+    attacks = [one for one in ATTACKS if not group or one.group.startswith(tuple(group))]
+    if not attacks:
+        known = ", ".join(dict.fromkeys(one.group for one in ATTACKS))
+        raise InputError(f"--group is {' and '.join(map(repr, group))}, expected how one of these begins: {known}")
     specs = {
         name: replace(spec, needs_claims=needs_claims).filled(batch_size=batch, device=device, dtype=dtype)
         for name, spec in parse_listeners(listener).items()
@@ -60,7 +71,6 @@ def attack_command(
     from earshot.files import check_folder, write_json, write_text
     from earshot.lab.attack.measure import measure_attacks
     from earshot.lab.attack.table import as_markdown
-    from earshot.lab.attack.traces import materials
     from earshot.listener.build import Loaded, build_checker, build_listener, models_of
     from earshot.rundir import describe_environment
     from earshot.world.truth import read_truth
@@ -82,7 +92,7 @@ def attack_command(
         made = materials(chosen, traces=honest_traces(data), truths=read_truth(data), chat=chat)
         with progress_bar(f"attacking {name}") as tell:
             found[name] = measure_attacks(
-                reader, made, redactions=levels, claims=checker,  # type: ignore[arg-type]
+                reader, made, redactions=levels, attacks=attacks, claims=checker,  # type: ignore[arg-type]
                 resamples=resamples, seed=seed, batch=batch, progress=tell,
             )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)

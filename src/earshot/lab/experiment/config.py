@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from earshot.config.applications import Count
 from earshot.config.loading import Config
+from earshot.types import RedactionLevel
 from earshot.world.pairs import WORLDS
 
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
@@ -102,7 +103,7 @@ class JudgingConfig(Config):
     """Only the first so many pairs of each set."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
     max_new_tokens: Count = 512
-    redaction: Literal["none", "answer", "verdict"] = "verdict"
+    redaction: RedactionLevel = "verdict"
     batch: Count = 50
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -20,10 +20,10 @@ from earshot.errors import DataError
 from earshot.lab.readers.reader import count_words, dealt_anew, folds_of, implied_sides
 from earshot.metrics.slices import MARGIN_EDGES
 from earshot.predictions.table import NONE
-from earshot.protocol import Claim, RedactionLevel, redact_trace
+from earshot.protocol import Claim, redact_trace
 from earshot.stats import RESAMPLES, Statistic, bootstrap, mean_statistic
 from earshot.stats.totals import cell_totals, divided
-from earshot.types import Estimate
+from earshot.types import Estimate, RedactionLevel
 
 LEVELS: Final[tuple[RedactionLevel, ...]] = ("none", "verdict")
 """With the text's own conclusions, and without."""
