@@ -1,6 +1,7 @@
 """`earshot serve`: a reward model over HTTP."""
 
 import re
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +92,7 @@ def serve_command(
         one = replace(asked, model=where).load
         return partial(load_share, of=workers, load=partial(one, batch_size=2 * batch))  # both orders of each
 
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nothing to load anew until there is a model
     # Before the model, so that an address that cannot be had is told at once.
     with (
         listen(host, port) as listener,
