@@ -23,6 +23,7 @@ class SamplingParams:
     seed: int | None = None
     stop_token_ids: list[int] | None = None
     logit_bias: dict[int, float] | None = None
+    allowed_token_ids: list[int] | None = None
     logprobs: int | None = None
     logprob_token_ids: list[int] | None = None
     top_p: float = 1.0
@@ -52,6 +53,7 @@ class LLM:
     enable_prefix_caching: bool = False
     seed: int = 0
     kv_cache_memory_bytes: int = 0
+    mm_processor_cache_gb: float = 4.0
     asked: list[tuple[Any, SamplingParams]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -61,6 +63,9 @@ class LLM:
         self.vlm: Vlm = load(whole, dtype=self.dtype).freeze()
         room = self.vlm.context_tokens if self.max_model_len == -1 else self.max_model_len
         self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=room, dtype=torch.float32))
+
+    def reset_prefix_cache(self) -> None:
+        self.asked.clear()
 
     def generate(self, prompts: list[Any], sampling_params: list[SamplingParams], use_tqdm: bool) -> list[Any]:
         return [self._one(prompt, params) for prompt, params in zip(prompts, sampling_params, strict=True)]
@@ -94,6 +99,10 @@ class LLM:
                 logits = self.vlm.model(**row).logits[0, -1].double()
             for banned, by in (params.logit_bias or {}).items():
                 logits[banned] += by
+            if params.allowed_token_ids is not None:
+                logits += torch.full_like(logits, -torch.inf).index_fill_(
+                    0, torch.tensor(params.allowed_token_ids), 0.0
+                )
             logps = (logits / (params.temperature or 1.0)).log_softmax(-1)
             token = int(logps.exp().multinomial(1, generator=drawn) if params.temperature else logps.argmax())
             told = {i: SimpleNamespace(logprob=float(logps[i])) for i in {token, *(params.logprob_token_ids or ())}}

@@ -85,15 +85,22 @@ def sampling(vlm: Vlm, *, n: int, temperature: float, max_new_tokens: int, seed:
     """vLLM's parameters for completions that end, and hold no token that must not be sampled, as ours do."""
     from vllm import SamplingParams
 
+    banned, ids = vlm.forbidden_ids, range(vlm.model.get_output_embeddings().weight.size(0))
+    # vLLM has no ban of tokens by their ids: this is its largest penalty. Where few are left, these can be named.
+    few = len(banned) > len(ids) / 2
+    only: dict[str, Any] = (
+        {"allowed_token_ids": sorted({*ids} - {*banned})}
+        if few
+        else {"logit_bias": dict.fromkeys(banned, -100.0) or None}
+    )
     return SamplingParams(
         n=n,
         temperature=temperature,
         max_tokens=max_new_tokens,
         seed=seed,
         stop_token_ids=vlm.stop_ids,
-        # vLLM has no ban of tokens by their ids; this is its largest penalty.
-        logit_bias=dict.fromkeys(vlm.forbidden_ids, -100.0) or None,
         detokenize=False,
+        **only,
         **more,
     )
 

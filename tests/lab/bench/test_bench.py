@@ -15,11 +15,13 @@ from earshot.lab.bench.paired import by_turns, in_turns, ratio_of
 from earshot.lab.bench.rewards import AGAINST, ARMS, completions, measure_rewards
 from earshot.lab.bench.shape import Shape, repeated, shape_of
 from earshot.lab.bench.stock import plain_generate, plain_listener
+from earshot.lab.bench.vllm import measure_against_vllm
 from earshot.lab.bench.work import Work, counted, ideal_ratio
 from earshot.listener.local import LocalListener
 from earshot.protocol import parse_completion, split_claims
 from earshot.train.reward import CombinedReward
 from earshot.types import Verdict
+from tests.vlm import fake_vllm
 
 SIZES = {"pixels": 56, "new_tokens": 5, "group": 3, "hidden": 64, "layers": 2, "vision_hidden": 32, "vision_layers": 1}
 SMALL = Shape(**SIZES)
@@ -220,3 +222,18 @@ def test_the_command_prints_a_table_for_people(capsys: pytest.CaptureFixture[str
     assert "stock / ours" in text
     assert "work of listener: ours 4 images" in text
     assert main(["lab", "bench", "listener", "pixels=57"]) == 2
+
+
+@pytest.mark.parametrize("name", ["sample", "listener", "judge"])
+def test_against_vllm_both_answer_the_same_questions_by_turns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_vllm.install(monkeypatch)
+    monkeypatch.setattr("earshot.listener.engine.LEAST_MASS", 0.0)
+    shape = Shape(**{**SIZES, "new_tokens": 3, "group": 2, "groups": 2})
+    turns: list[None] = []
+    result = measure_against_vllm(name, shape, 1, lambda: turns.append(None))
+    assert len(turns) == 4  # two of each, the first of which does not count
+    assert result["ratio"] == pytest.approx(result["stock"] / result["ours"])
+    texts = 2 * 2 * (2 if name == "judge" else 1)
+    assert result["tokens_per_s"]["vllm"] == pytest.approx(texts * 3 / result["stock"])
+    assert result["pairs_per_s"]["ours"] == pytest.approx(2 / result["ours"])
+    assert result["against"] == "0.fake"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,10 +21,20 @@ Sizes = Annotated[
     ),
 ]
 Runs = Annotated[int, typer.Option(min=1, help="Pairs of runs, after one that does not count.")]
+Against = Annotated[
+    Literal["stock", "vllm"],
+    typer.Option(help="Whom to run by turns with; vllm in an environment that has it (docs/scale.md)."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
-_WAYS = {"step": 2, "listener": 2, "judge": 2, "rewards": 7}  # that run by turns
-_MORE = {"step": 4, "listener": 2, "judge": 2, "rewards": 0}  # runs, to count the work and to measure memory
+_WAYS = {"step": 2, "listener": 2, "judge": 2, "sample": 2, "rewards": 7}  # that run by turns
+_MORE = {
+    "step": 4,
+    "listener": 2,
+    "judge": 2,
+    "sample": 0,
+    "rewards": 0,
+}  # runs, to count the work and to measure memory
 
 
 @app.command()
@@ -33,15 +44,21 @@ def step(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
 
 
 @app.command()
-def listener(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+def listener(sizes: Sizes = None, runs: Runs = 5, against: Against = "stock", as_json: Json = False) -> None:
     """The listener on the traces of each pair, against a batch in which each has its own images."""
-    _run("listener", sizes, runs, as_json=as_json)
+    _run("listener", sizes, runs, against, as_json=as_json)
 
 
 @app.command()
-def judge(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+def judge(sizes: Sizes = None, runs: Runs = 5, against: Against = "stock", as_json: Json = False) -> None:
     """Completions of each pair in both orders, against plain 'generate'."""
-    _run("judge", sizes, runs, as_json=as_json)
+    _run("judge", sizes, runs, against, as_json=as_json)
+
+
+@app.command()
+def sample(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+    """A step's completions, several of each pair, against vLLM's."""
+    _run("sample", sizes, runs, "vllm", as_json=as_json)
 
 
 @app.command()
@@ -50,12 +67,13 @@ def rewards(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
     _run("rewards", sizes, runs, as_json=as_json)
 
 
-def _run(name: str, sizes: list[str] | None, runs: int, *, as_json: bool) -> None:
+def _run(name: str, sizes: list[str] | None, runs: int, against: str = "stock", *, as_json: bool) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's profiler tells of memory that it saw only half of
     from earshot.cli.progress import progress, quiet_loading
     from earshot.lab.bench import measure
     from earshot.lab.bench.rewards import measure_rewards
     from earshot.lab.bench.shape import shape_of
+    from earshot.lab.bench.vllm import measure_against_vllm
     from earshot.vlm.model import resolve_device
 
     quiet_loading()
@@ -63,10 +81,12 @@ def _run(name: str, sizes: list[str] | None, runs: int, *, as_json: bool) -> Non
         **{"step": measure.measure_step, "listener": measure.measure_listener, "judge": measure.measure_judge},
         "rewards": measure_rewards,
     }
+    if against == "vllm":
+        measures[name] = partial(measure_against_vllm, name)
     shape = shape_of(sizes or [])
     resolve_device(shape.device)
     with progress() as bar:
-        task = bar.add_task(f"bench {name}", total=_WAYS[name] * (runs + 1) + _MORE[name])
+        task = bar.add_task(f"bench {name}", total=_WAYS[name] * (runs + 1) + (0 if against == "vllm" else _MORE[name]))
         result = measures[name](shape, runs, lambda: bar.advance(task))
     if as_json:
         print(json.dumps(result))
@@ -78,6 +98,11 @@ def _print_table(name: str, result: dict[str, Any]) -> None:
     from earshot.cli.table import table
 
     print(f"bench {name}: " + ", ".join(f"{key} {value}" for key, value in result["shape"].items()))
+    if "against" in result:
+        sizes = [f"{result[k]['ours']:.3g}, {result[k]['vllm']:.3g}" for k in ("tokens_per_s", "pairs_per_s")]
+        heads = ("", f"vLLM {result['against']} / ours", "tokens/s: ours, vLLM", "pairs/s: ours, vLLM")
+        print(table(heads, [[name, _ratio(result), *sizes]]))
+        return
     if name == "rewards":
         rows = [[one["arm"], one["against"], _ratio(one), _size(one["seconds"])] for one in result["ratios"]]
         print(table(("step with", "against", "ratio", "seconds"), rows))
