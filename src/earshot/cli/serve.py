@@ -37,6 +37,9 @@ def serve_command(
         help="Processes with the model, each on a GPU or its part of the cores; 0 is 2 for a small one on a CPU.",
     ),
     max_requests: int = typer.Option(64, min=1, help="Let in at a time; the next one is told to come later."),
+    pickle: bool = typer.Option(
+        False, "--pickle", help="Also answer pickles of plain values at /pickle, as verl-omni and Flow-GRPO send them."
+    ),
     log_prompts: bool = typer.Option(
         False,
         "--log-prompts",
@@ -112,6 +115,7 @@ def serve_command(
             at_once=workers,
             max_new_tokens=asked.max_new_tokens,
             decode=decoders,
+            pickles=pickle,
             up=lambda: engine.up() if decoders.up() else 0,
             who=who,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from earshot.serve.requests import (
     CompareRequest,
     ComputeRequest,
     ListenRequest,
+    PickledRequest,
     RankRequest,
     ScoreItem,
     ScoreRequest,
@@ -93,12 +95,32 @@ class Answers:
 
     def compute(self, asked: ComputeRequest, call: Call) -> dict[str, Any]:
         """Flow-Factory: `src/flow_factory/rewards/my_reward_remote.py` in X-GenGroup/Flow-Factory (commit 696af07)."""
-        if len(asked.prompt) != len(asked.image):
-            raise Refusal(422, "invalid_request", "there are not as many prompts as images", param="image")
-        rates = self._win_rates(call, asked.prompt, _numbered("image", asked.image), asked.prompt)
-        if lonely := [k for k in range(len(asked.image)) if k not in rates]:
-            raise Refusal(422, "group_of_one", _LONELY, param=f"image.{lonely[0]}")
-        return {"rewards": [rates[k] for k in range(len(asked.image))]}
+        return {"rewards": self._all_rates(call, asked.prompt, _numbered("image", asked.image))}
+
+    def pickled(self, asked: PickledRequest, call: Call) -> dict[str, Any]:
+        """verl-omni: `examples/reward_servers/pickscore_http_server.py` (scores); Flow-GRPO's servers (outputs).
+
+        Where no comparison came out there is NaN: a number that trainers would take for a score is none.
+        """
+        rates = self._all_rates(call, asked.prompts, _numbered("images", asked.images))
+        scores = [math.nan if rate is None else float(rate) for rate in rates]
+        return {"scores": scores, "outputs": scores}
+
+    def _all_rates(
+        self, call: Call, prompts: Sequence[str], images: list[tuple[str, str | bytes]]
+    ) -> list[float | None]:
+        """The win rate of each image among those of its prompt.
+
+        Raises:
+            Refusal: There are not as many prompts as images, or an image is alone.
+        """
+        if len(prompts) != len(images):
+            name = images[0][0].partition(".")[0]
+            raise Refusal(422, "invalid_request", "there are not as many prompts as images", param=name)
+        rates = self._win_rates(call, prompts, images, prompts)
+        if lonely := [name for k, (name, _) in enumerate(images) if k not in rates]:
+            raise Refusal(422, "group_of_one", _LONELY, param=lonely[0])
+        return [rates[k] for k in range(len(images))]
 
     def score_batch(self, asked: BatchScoreRequest, call: Call) -> dict[str, Any]:
         """UniRL: `unirl/reward/remote.py` in Tencent-Hunyuan/UniRL (commit 0e713d6)."""

@@ -34,6 +34,7 @@ from earshot.serve.engine import Engine, note_of
 from earshot.serve.guard import check_caller
 from earshot.serve.metrics import Metrics
 from earshot.serve.openapi import describe
+from earshot.serve.pickles import MEDIA_TYPE, pickled
 from earshot.serve.refusals import POLICY, ClientGone, Refusal, internal, late
 from earshot.serve.requests import (
     PROMPT,
@@ -43,6 +44,7 @@ from earshot.serve.requests import (
     CompareRequest,
     ComputeRequest,
     ListenRequest,
+    PickledRequest,
     RankRequest,
     ScoreRequest,
 )
@@ -99,6 +101,7 @@ class Server:
         at_once: int = 1,
         max_new_tokens: int = 512,
         decode: Decode = decode_here,
+        pickles: bool = False,
         up: Callable[[], int] | None = None,
         who: Mapping[str, str] | None = None,
     ) -> None:
@@ -138,6 +141,7 @@ class Server:
             "/v1/listen": (ListenRequest, answers.listen),
             "/compute": (ComputeRequest, answers.compute),
             "/score": (BatchScoreRequest, answers.score_batch),
+            **({"/pickle": (PickledRequest, answers.pickled)} if pickles else {}),
         }
         described = describe({path: body for path, (body, _) in self._posts.items()}, _STATES, root_path)
         self._gets: dict[str, Callable[[], Response]] = {
@@ -221,7 +225,9 @@ class Server:
             return self._gets[path]()
         self._heard[call] = None
         call.take(requests=1)
-        return _json(await self._work(request, call, start))
+        told = await self._work(request, call, start)
+        pickles = self._posts[path][0].pickled
+        return Response(pickled(told), media_type=MEDIA_TYPE) if pickles else _json(told)
 
     async def _work(self, request: Request, call: Call, start: float) -> dict[str, Any]:
         model, answer = self._posts[request.scope["path"]]

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from earshot import __version__
+from earshot.serve.pickles import MEDIA_TYPE
 from earshot.serve.refusals import Refused
 from earshot.serve.requests import PICTURES, Body
 
@@ -56,11 +57,16 @@ def describe(posts: Mapping[str, type[Body]], states: Mapping[str, str], root_pa
     for path, body in posts.items():
         content = {"schema": schemas[body, "validation"], "example": body.example}
         operation = _operation(path, (body.__doc__ or "").partition("\n")[0], body.answer, refused)
-        operation["x-codeSamples"] = [
-            {"lang": "shell", "label": "curl", "source": _curl(path, body)},
-            {"lang": "python", "label": "Python", "source": _python(path, body)},
-        ]
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        if body.pickled:
+            binary = {MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": MEDIA_TYPE}}}
+            operation["requestBody"] = {"required": True, "content": binary}
+            operation["responses"]["200"] = {"description": body.answer, "content": binary}
+        else:
+            operation["x-codeSamples"] = [
+                {"lang": "shell", "label": "curl", "source": _curl(path, body)},
+                {"lang": "python", "label": "Python", "source": _python(path, body)},
+            ]
+            operation["requestBody"] = {"required": True, "content": {"application/json": content}}
         paths[path] = {"post": operation}
     for path, text in states.items():
         paths[path] = {"get": _operation(path, text, "The answer", {"503": _answer("Not now")})}

@@ -42,6 +42,8 @@ class Body(BaseModel):
     """The fields of what comes back."""
     multipart: ClassVar[bool] = True
     """Whether it may be a form, with files for images."""
+    pickled: ClassVar[bool] = False
+    """Whether it comes and is answered as a pickle, in which nothing but plain values is read."""
 
 
 class _Asked(Body):
@@ -106,6 +108,18 @@ class ComputeRequest(Body):
     video: None = None
     condition_images: None = None
     condition_videos: None = None
+
+
+class PickledRequest(Body):
+    """verl-omni's and Flow-GRPO's, a pickle: images and, for each, its prompt; those of one prompt are compared."""
+
+    model_config = ConfigDict(extra="ignore")
+    multipart = False
+    pickled = True
+    answer = "a pickle of scores and, with the same values, outputs: win rates among the images of a prompt"
+    example = {"prompts": [PROMPT, PROMPT], "images": [FIRST, SECOND], "metadata": {}}
+    prompts: Annotated[list[Prompt], Field(min_length=1)]
+    images: Annotated[list[bytes], Field(min_length=1)]
 
 
 class Turn(BaseModel):
