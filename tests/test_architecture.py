@@ -49,6 +49,7 @@ OUTSIDE: dict[int, set[str]] = {
         "fastapi",
         "starlette",
         "uvicorn",
+        "h11",
         "matplotlib",
         "rich",
         "prometheus_client",

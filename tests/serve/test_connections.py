@@ -139,3 +139,19 @@ def test_silent_connections_beyond_the_descriptors_keep_nobody_out() -> None:
             assert ask(address, "/livez")[0] == 200
         assert ask(address, "/v1/compare", PAIR)[0] == 200
         assert metric(address, "earshot_places_in_use") <= 1
+
+
+def test_of_many_that_come_at_once_no_more_stay_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_MOST", 6)
+    held = threading.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        held.set()
+        time.sleep(1)  # the whole loop: whoever connects meanwhile is let in at once
+        await hello(scope, receive, send)
+
+    with listening(slow) as address, ExitStack() as opened:
+        opened.enter_context(connect(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+        assert held.wait(5)
+        quiet = [opened.enter_context(connect(address, HALF_A_HEAD)) for _ in range(30)]
+        assert wait(lambda: sum(not closed(one) for one in quiet) <= 6)

@@ -14,7 +14,15 @@ PROMPT = "a secret prompt"
 def as_before() -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("earshot.serve")
     before, level = [*root.handlers], ours.level
+    theirs = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.error")]
+    kept = [(one.propagate, [*one.handlers], one.level) for one in theirs]
+    for one in theirs:  # as they are in a process of the server's; servers of other tests have set up their own
+        one.propagate, one.handlers[:] = True, []
+        one.setLevel(logging.NOTSET)
     yield
+    for one, (propagates, handlers, theirs_level) in zip(theirs, kept, strict=True):
+        one.propagate, one.handlers[:] = propagates, handlers
+        one.setLevel(theirs_level)
     root.handlers[:] = before
     ours.setLevel(level)
 

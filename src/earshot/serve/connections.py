@@ -62,8 +62,10 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > self._most:
-            quiet = [one for one in self.connections if isinstance(one, Connection) and not one.asks()]
+        # Of several that come at once each must find another: one that is closed is among them for another moment.
+        there = [one for one in self.connections if isinstance(one, Connection) and not one.transport.is_closing()]
+        if len(there) > self._most:
+            quiet = [one for one in there if not one.asks()]
             min(quiet, key=lambda one: one.since).transport.abort()  # this one is quiet, too
         self._look()
 
