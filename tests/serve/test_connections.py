@@ -21,9 +21,10 @@ HALF_A_HEAD = b"POST /v1/compare HTTP/1.1\r\nHost: localhost\r\nX-A: "
 
 
 @contextmanager
-def listening(app: Any, answered_s: float = 60.0) -> Iterator[str]:
+def listening(app: Any, answered_s: float = 60.0, loop: str = "auto") -> Iterator[str]:
     """The address of an application behind our connections."""
-    config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", http=connections.connections(answered_s))
+    ours = connections.connections(answered_s)
+    config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", http=ours, loop=loop)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -141,7 +142,8 @@ def test_silent_connections_beyond_the_descriptors_keep_nobody_out() -> None:
         assert metric(address, "earshot_places_in_use") <= 1
 
 
-def test_of_many_that_come_at_once_no_more_stay_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loop", ["auto", "asyncio"])
+def test_of_many_that_come_at_once_no_more_stay_than_there_may_be(monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
     monkeypatch.setattr(connections, "_MOST", 6)
     held = threading.Event()
 
@@ -150,7 +152,7 @@ def test_of_many_that_come_at_once_no_more_stay_than_there_may_be(monkeypatch: p
         time.sleep(1)  # the whole loop: whoever connects meanwhile is let in at once
         await hello(scope, receive, send)
 
-    with listening(slow) as address, ExitStack() as opened:
+    with listening(slow, loop=loop) as address, ExitStack() as opened:
         opened.enter_context(connect(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
         assert held.wait(5)
         quiet = [opened.enter_context(connect(address, HALF_A_HEAD)) for _ in range(30)]
