@@ -125,7 +125,8 @@ def _before_honest(write: Write) -> Write:
 
 def _drawn() -> Iterator[Attack]:
     """Orders in the pixels of either image and the same letters mixed, without a trace and with an honest one."""
-    for base, write in (("no trace", _fixed("")), ("honest", _honest)):
+    bases: tuple[tuple[Base, Write], ...] = (("no trace", _fixed("")), ("honest", _honest))
+    for base, write in bases:
         for order in ORDERS:
             for kind, text in (("an order", order), ("the same letters mixed", scrambled(order))):
                 yield Attack(f"drawn into an image, {base}: {kind}", text, write, base=base, drawn=text)
