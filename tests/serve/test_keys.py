@@ -34,7 +34,7 @@ def shown(key: str) -> dict[str, str]:
     [
         ("", "holds no keys"),
         ("# nobody\n\n", "holds no keys"),
-        (f"{FIRST}\n", ":1: no name and key"),
+        (f"{FIRST[:15]}\n", ":1: no name and key"),
         (f"\nme {FIRST[:15]}\n", ":2: no name and key"),
         (f"me {FIRST} more\n", ":1: no name and key"),
         (f"me {'é' * 20}\n", ":1: no name and key"),
@@ -49,6 +49,11 @@ def test_a_file_without_names_and_keys_is_refused_and_the_message_holds_none(
     with pytest.raises(InputError) as error:
         watch_keys(written(tmp_path / "keys", text))
     assert told in str(error.value) and FIRST not in str(error.value)
+
+
+def test_a_key_without_a_name_is_called_key(tmp_path: Path) -> None:
+    found = watch_keys(written(tmp_path / "keys", f"{FIRST}\nme {SECOND}\n"))()
+    assert [found.name(key.encode()) for key in (FIRST, SECOND, THIRD)] == ["key", "me", None]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o777])
@@ -75,7 +80,7 @@ def test_keys_change_without_a_restart_and_what_is_wrong_changes_nothing(
     assert answered() == [200, 200, 200]
     written(file, f"ana {SECOND}\n")
     assert answered() == [401, 200, 401]
-    for text, mode in ((f"{FIRST}\n", 0o600), (f"bo {THIRD}\n", 0o644)):
+    for text, mode in ((f"{FIRST[:9]}\n", 0o600), (f"bo {THIRD}\n", 0o644)):
         written(file, text, mode)
         assert answered() == answered() == [401, 200, 401]
     file.unlink()

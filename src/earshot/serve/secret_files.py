@@ -20,7 +20,8 @@ T = TypeVar("T")
 _LOOK_S = 1.0
 _MOST_BYTES: Final = 2**16
 _MOST_KEYS: Final = 64
-_LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,32})[ \t]+(?P<key>[\x21-\x7e]{16,256})")
+_LINE = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]{1,32})[ \t]+)?(?P<key>[\x21-\x7e]{16,256})")
+_NAMELESS: Final = "key"
 _HOW: Final = """expected lines of 'NAME KEY' with keys of 16 to 256 ASCII characters; \
 'echo "me $(openssl rand -hex 32)" >> {path}' adds one"""
 
@@ -84,7 +85,7 @@ class Keys:
 
 
 def watch_keys(path: Path) -> Watched[Keys]:
-    """The keys in a file, a line `NAME KEY` each; blank ones and those that begin with # are left out.
+    """The keys in a file, a line `NAME KEY` each, or KEY, called `key`; blank lines and comments (#) are left out.
 
     A name may stand in several lines, so that its next key is there before the last is taken away.
 
@@ -107,7 +108,7 @@ def _keys(path: Path, text: bytes) -> Iterator[tuple[bytes, str]]:
         key = sha256(found["key"].encode()).digest()
         if seen.setdefault(key, k) != k:
             raise InputError(f"{path}:{k}: the key of line {seen[key]} again; give each line its own")
-        yield key, found["name"]
+        yield key, found["name"] or _NAMELESS
 
 
 def read_private(path: Path, what: str) -> bytes:
