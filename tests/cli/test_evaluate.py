@@ -129,7 +129,7 @@ def test_a_reasoner_on_a_server_is_evaluated_in_shards_with_two_listeners_as_in_
     models: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What is there is as untrained as it comes, and hardly ever answers.
-    monkeypatch.setattr("earshot.listener.remote.LEAST_MASS", 0.0)
+    monkeypatch.setattr("earshot.listener.engine.LEAST_MASS", 0.0)
 
     def listens(path: str, body: dict[str, list[str]], headers: object) -> Reply:
         return Reply({"p_first": [0.75] * len(body["traces"])})

@@ -122,7 +122,7 @@ def test_prompts_that_are_not_there_are_an_error_before_anything_is_judged(folde
 
 
 def test_answers_part_where_a_servers_tokenizer_says(hers, monkeypatch):
-    monkeypatch.setattr("earshot.listener.remote.LEAST_MASS", 0.0)  # of an untrained model
+    monkeypatch.setattr("earshot.listener.engine.LEAST_MASS", 0.0)  # of an untrained model
     vlm = tiny("qwen2_5_vl").asked(HERS)
     fake = FakeVllm(vlm)
     with answering(fake) as url:
@@ -152,7 +152,7 @@ def test_answers_that_begin_alike_are_refused_where_nobody_tells_where_they_part
     ],
 )
 def test_a_completion_is_whole_whatever_a_server_has_taken_out_of_it(message, monkeypatch):
-    monkeypatch.setattr("earshot.listener.remote.LEAST_MASS", 0.0)
+    monkeypatch.setattr("earshot.listener.engine.LEAST_MASS", 0.0)
     fake = FakeVllm(tiny("qwen2_5_vl").asked(HERS), says=message)
     with answering(fake) as url:
         model = load(f"{url}/v1", prompts=HERS.model_copy(update={"template": {"enable_thinking": True}}))

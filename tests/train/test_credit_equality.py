@@ -18,7 +18,7 @@ from tokenizers import AddedToken
 from earshot.config import GrpoConfig
 from earshot.data.pairset import PairSet
 from earshot.rundir import RunDir
-from earshot.train import trainer as trainer_module
+from earshot.train import drawing
 from earshot.train.grpo import train_grpo
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.types import Pair
@@ -148,9 +148,7 @@ def one_step(
     policy = load(cast.policy, device="cpu")
     end = policy.tokenizer.eos_token_id
     ids = [[*policy.tokenizer(one.text, add_special_tokens=False)["input_ids"], end] for one in COMPLETIONS]
-    monkeypatch.setattr(
-        trainer_module, "sample", lambda model, prefix, owners, *_: [ids[k] for k in range(len(owners))]
-    )
+    monkeypatch.setattr(drawing, "sample", lambda model, prefix, owners, *_: [ids[k] for k in range(len(owners))])
     gradients: dict[str, torch.Tensor] = {}
     step = ListenerGrpoTrainer.training_step
 

@@ -23,7 +23,7 @@ from earshot.listener.controls import RandomListener
 from earshot.protocol import prompt_set
 from earshot.rewards import group_advantages
 from earshot.rundir import RunDir
-from earshot.train import trainer as trainer_module
+from earshot.train import drawing
 from earshot.train.checkpoints import latest_checkpoint
 from earshot.train.credit import Written
 from earshot.train.grpo import checker_spec, listener_spec, train_grpo
@@ -311,7 +311,7 @@ def test_a_server_that_refuses_a_step_costs_its_rewards_and_no_others(
     talker: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
-    stock = trainer_module.sample
+    stock = drawing.sample
 
     def counted(*args: Any) -> list[list[int]]:
         steps.append(len(steps))
@@ -320,7 +320,7 @@ def test_a_server_that_refuses_a_step_costs_its_rewards_and_no_others(
     def refuses_the_second(path: str, body: Any, headers: Any) -> Reply:
         return Reply({}, 422) if len(steps) == 2 else Reply({"p_first": [0.75] * len(body["traces"])})
 
-    monkeypatch.setattr(trainer_module, "sample", counted)
+    monkeypatch.setattr(drawing, "sample", counted)
     with answering(refuses_the_second) as url:
         listener = {"paths": url, "remote": {"patience_s": 0.5}, "needs_claims": False}
         run = RunDir(

@@ -113,7 +113,7 @@ class ClaimQuestion:
 
     def prompts(self, vlm: Vlm, images: Sequence[Image.Image]) -> BatchFeature:
         """The heads of these images, one a row, padded on the left, on the model's device."""
-        return vlm.processed([self.head] * len(images), [[image] for image in images]).to(vlm.device)
+        return vlm.processed([self.head] * len(images), vlm.seen([[image] for image in images])).to(vlm.device)
 
     def suffixes(self, vlm: Vlm, claims: Sequence[str]) -> list[list[int]]:
         """Token ids of each claim, defused, with the tail: what continues a head."""

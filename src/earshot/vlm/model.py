@@ -235,7 +235,11 @@ class Vlm:
             if (places := _image_places(messages)) != len(pictures):
                 raise ModelError(f"row {row} has {len(pictures)} images for {places} places in its messages")
         texts = [self.rendered(messages) for messages in conversations]
-        return texts, [[scaled(image, self.before) for image in row] for row in images]
+        return texts, self.seen(images)
+
+    def seen(self, images: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Images as its processor takes them: scaled, where it keeps no limits itself."""
+        return [[scaled(image, self.before) for image in row] for row in images]
 
     def processed(self, texts: Sequence[str], images: Sequence[Any]) -> BatchFeature:
         """What `asked_in` gives as a left-padded batch."""
