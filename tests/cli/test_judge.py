@@ -77,7 +77,10 @@ def test_the_tables_are_for_people(folder: Path, capsys: pytest.CaptureFixture[s
         (["judge", *OPTIONS, "gone.parquet", "out.parquet"], "gone.parquet: is no file"),
         (["judge", *OPTIONS, "gone.parquet", "out.parquet", "--shard", "3/2"], "--shard is '3/2'"),
         (["judge", *OPTIONS, "gone.parquet", "out.parquet", "--shard", "-1/2"], "--shard is '-1/2'"),
-        (["judge", *OPTIONS, "in.jsonl", "out.parquet", "--engine", "spark"], "'spark' is not one of 'local', 'ray'"),
+        (
+            ["judge", *OPTIONS, "in.jsonl", "out.parquet", "--engine", "spark"],
+            "'spark' is not one of 'local', 'vllm', 'ray', 'ray-vllm'",
+        ),
         (["judge", *OPTIONS, "in.jsonl", "out.parquet", "--workers", "2"], "are for --engine ray"),
     ],
 )

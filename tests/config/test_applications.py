@@ -140,7 +140,7 @@ def test_a_listener_needs_a_model_unless_it_is_random(load):
         ("rewards.format=-1", "'rewards.format' is -1, expected greater than or equal to 0"),
         ("rewards.format=.inf", "'rewards.format' is inf, expected a finite number"),
         ("listener.temperature=0", "'listener.temperature' is 0, expected greater than 0"),
-        ("listener.redaction=all", "'listener.redaction' is 'all', expected 'none', 'answer' or 'verdict'"),
+        ("listener.redaction=all", "'listener.redaction' is 'all', expected 'none', 'answer', 'verdict' or 'evidence'"),
         ("data.max_pairs=0", "'data.max_pairs' is 0, expected greater than or equal to 1"),
         ("model.device=gpu", "'model.device' is 'gpu', expected 'auto', 'cpu' or 'cuda'"),
         ("seed=-1", "'seed' is -1, expected greater than or equal to 0"),

@@ -78,6 +78,25 @@ def test_an_evaluation_by_vllm_has_the_words_and_the_numbers_of_one_without(pair
     assert len(gaps) > 24 * 4 and max(gaps) < 1e-3
 
 
+def test_many_questions_are_sampled_with_seeds_of_their_own(pairs: Path, tmp_path: Path) -> None:
+    # More tokens than vLLM computes at a time: what it does with a part of a prompt must not need its seed.
+    how = [
+        "--model",
+        "world:reasoner",
+        "--data",
+        pairs / "train",
+        "--samples",
+        4,
+        "--max-new-tokens",
+        8,
+        "--batch",
+        256,
+    ]
+    earshot("eval", *how, "--out", tmp_path / "run", "--engine", "vllm", "--shard", "1/1")
+    texts = [sample["trace"] for row in predictions(tmp_path / "run").values() for sample in row["samples"]]
+    assert len(texts) == 480 * 8 and len({*texts}) > 8
+
+
 def test_grpo_learns_from_vllms_completions_as_from_its_own(pairs: Path, tmp_path: Path) -> None:
     config = {
         "model": {"path": "world:reasoner", "dtype": "float32"},

@@ -54,6 +54,8 @@ class LLM:
     seed: int = 0
     kv_cache_memory_bytes: int = 0
     mm_processor_cache_gb: float = 4.0
+    enable_chunked_prefill: bool = True
+    max_num_batched_tokens: int = 0
     asked: list[tuple[Any, SamplingParams]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

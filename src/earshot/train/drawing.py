@@ -154,7 +154,7 @@ class PolicyOnVllm(vllm_generation.VLLMGeneration):
         )
         with TemporaryDirectory(prefix="earshot-vllm-") as folder:
             lay_out(self.vlm, self.vlm.model.name_or_path, Path(folder))
-            ours = own_options(dtype) | {"model": folder}
+            ours = own_options(self.vlm, dtype, self.max_model_length) | {"model": folder}
             try:
                 vllm_generation.LLM = lambda **given: stock(**{**given, **ours})
                 with weights_kept():

@@ -36,6 +36,7 @@ from earshot.vlm.model import Vlm, answer_tokens, load
 # Of the two images that an engine is tried with: neither square, nor of one size, nor within any usual limits.
 _TRIED_SIZES: Final = ((23, 41), (1900, 310))
 _CPU_CACHE_BYTES: Final = 2**30
+_CPU_ROOM: Final = 8192
 
 
 class Drawn(NamedTuple):
@@ -289,10 +290,9 @@ def load_on_vllm(
     if dtype == "auto":
         dtype = "float32" if kind == "cpu" else "bfloat16"
     given = {
-        "max_model_len": -1,  # what the model was made for, or what the memory holds
         "enable_prefix_caching": True,
         "seed": 0,
-        **own_options(dtype),
+        **own_options(vlm, dtype, dict(options or {}).get("max_model_len")),
         **(options or {}),
     }
     with TemporaryDirectory(prefix="earshot-vllm-") as folder:
@@ -308,12 +308,26 @@ def load_on_vllm(
     return model
 
 
-def own_options(dtype: str) -> dict[str, Any]:
-    """Arguments of `vllm.LLM` for two images a prompt; on a CPU, whose memory is others' too, with a bound."""
+def own_options(vlm: Vlm, dtype: str, room: int | None = None) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` for two images a prompt.
+
+    On a CPU the memory is others' too, and gets a bound; and prompts are not computed in parts, for after a part vLLM
+    0.32 takes back a number that it has drawn with the request's seed, which a CPU's generator cannot.
+
+    Args:
+        vlm: The model.
+        dtype: In which it is computed.
+        room: Tokens of a prompt and what follows; None is what the model was made for, or what the memory holds, and
+            on a CPU at most 8,192.
+    """
     from vllm.platforms import current_platform
 
-    bound = {"kv_cache_memory_bytes": _CPU_CACHE_BYTES} if current_platform.device_type == "cpu" else {}
-    return {"dtype": dtype, "limit_mm_per_prompt": {"image": 2}, **bound}
+    options = {"dtype": dtype, "limit_mm_per_prompt": {"image": 2}, "max_model_len": room or -1}
+    if current_platform.device_type == "cpu":
+        room = room or min(_CPU_ROOM, vlm.context_tokens or _CPU_ROOM)
+        whole = {"enable_chunked_prefill": False, "max_model_len": room, "max_num_batched_tokens": max(room, _CPU_ROOM)}
+        options |= whole | {"kv_cache_memory_bytes": _CPU_CACHE_BYTES}
+    return options
 
 
 @contextmanager
