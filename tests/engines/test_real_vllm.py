@@ -137,7 +137,9 @@ def vllm_serve(model: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [Path(sys.executable).parent / "vllm", "serve", model, "--port", port, "--served-model-name", "m"]
+    # Not the script: it asks for the version of a package that has another name where it was built for CPUs.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", port]
+    command += ["--served-model-name", "m", "--host", "127.0.0.1"]
     command += [
         "--dtype",
         "float32",
@@ -179,7 +181,7 @@ def test_a_real_server_reads_and_writes_as_the_model_here_and_may_be_away_for_ha
         config = {
             "model": {"path": "world:reasoner", "dtype": "float32"},
             "data": {"train": str(pairs / "train")},
-            "listener": {"paths": f"{url}/v1#m", "prompts": "brief", "remote": {"timeout_s": 10, "patience_s": 15}},
+            "listener": {"paths": f"{url}/v1#m", "prompts": "brief", "remote": {"timeout_s": 10}},
             "trl": {
                 **{"max_steps": 20, "per_device_train_batch_size": 32, "num_generations": 8, "save_strategy": "no"},
                 **{"max_completion_length": 60, "learning_rate": 5e-5},
@@ -199,4 +201,5 @@ def test_a_real_server_reads_and_writes_as_the_model_here_and_may_be_away_for_ha
     rows = [row for row in read_jsonl(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
     missing = [row["rewards_missing"] for row in rows]
     print("share of rewards missing by step", missing)
-    assert len(rows) == 20 and missing[0] == 0.0 and missing[-1] == 0.0 and max(missing) > 0.5
+    # It is waited for: a reward comes late, and none is made up. Longer than our patience, and the run ends by itself.
+    assert len(rows) == 20 and max(missing) == 0.0
