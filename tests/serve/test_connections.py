@@ -13,6 +13,7 @@ import uvicorn
 
 from earshot.judging.model import RewardModel
 from earshot.serve import Limits, Server, bodies, connections
+from earshot.serve.secret_files import following
 from tests.judging.opinions import Opinionated
 from tests.serve.conftest import PAIR
 from tests.serve.test_life import ask, metric, process, wait
@@ -21,10 +22,12 @@ HALF_A_HEAD = b"POST /v1/compare HTTP/1.1\r\nHost: localhost\r\nX-A: "
 
 
 @contextmanager
-def listening(app: Any, answered_s: float = 60.0, loop: str = "auto") -> Iterator[str]:
-    """The address of an application behind our connections."""
+def listening(app: Any, answered_s: float = 60.0, *, tls: Any = None, **more: Any) -> Iterator[str]:
+    """The address of an application behind our connections; further options are uvicorn's."""
     ours = connections.connections(answered_s)
-    config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", http=ours, loop=loop)
+    config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", http=ours, **more)
+    config.load()
+    config.ssl = None if tls is None else following(tls)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -4,20 +4,16 @@ import json
 import socket
 import ssl
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-import uvicorn
 
 from earshot.errors import InputError
-from earshot.serve import connections, secret_files, watch_tls
-from earshot.serve.secret_files import following
-from tests.serve.test_connections import hello
+from earshot.serve import secret_files, watch_tls
+from tests.serve.test_connections import hello, listening
 
 
 def pair(folder: Path, name: str) -> tuple[Path, Path]:
@@ -28,27 +24,6 @@ def pair(folder: Path, name: str) -> tuple[Path, Path]:
     subprocess.run([*made.split(), *extra], check=True, capture_output=True)
     key.chmod(0o600)
     return certificate, key
-
-
-@contextmanager
-def listening(app: Any, tls: Any = None, proxies: list[str] | None = None) -> Iterator[int]:
-    config = uvicorn.Config(
-        app, port=0, log_level="error", lifespan="off", http=connections.connections(60.0),
-        proxy_headers=bool(proxies), forwarded_allow_ips=proxies or [],
-    )  # fmt: skip
-    config.load()
-    config.ssl = None if tls is None else following(tls)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 def get(port: int, certificate: Path, **headers: str) -> bytes:
@@ -86,7 +61,8 @@ def test_it_speaks_https_and_a_new_certificate_is_taken_without_a_restart(
     monkeypatch.setattr(secret_files, "_LOOK_S", 0.0)
     certificate, key = pair(tmp_path, "now")
     next_certificate, next_key = pair(tmp_path, "next")
-    with listening(hello, watch_tls(certificate, key)) as port:
+    with listening(hello, tls=watch_tls(certificate, key)) as address:
+        port = int(address.rpartition(":")[2])
         assert get(port, certificate) == b"hi"
         with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
             get(port, next_certificate)
@@ -125,7 +101,8 @@ async def who(scope: Any, receive: Any, send: Any) -> None:
 def test_a_client_is_who_a_named_proxy_says_and_nobody_elses_word_is_taken(
     proxies: list[str], forwarded: str, client: str
 ) -> None:
-    with listening(who, proxies=proxies) as port:
+    with listening(who, proxy_headers=bool(proxies), forwarded_allow_ips=proxies) as address:
+        port = int(address.rpartition(":")[2])
         asked = Request(f"http://127.0.0.1:{port}/", headers={"x-forwarded-for": forwarded})
         with urlopen(asked, timeout=20) as answer:
             assert json.load(answer) == client
