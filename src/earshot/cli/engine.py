@@ -85,7 +85,7 @@ class EngineOptions:
         }
         how: dict[str, Any] = {"batch_size": self.batch, "lenient": lenient}
         if self.engine in ("vllm", "ray-vllm"):
-            from earshot.vlm.on_vllm import parse_options
+            from earshot.listener.spec import parse_options
 
             how |= {"engine": "vllm", "engine_options": parse_options(self.engine_options)}
         elif self.engine_options is not None:

@@ -27,12 +27,12 @@ from earshot.listener.evidence import EvidenceListener
 from earshot.listener.local import LocalListener
 from earshot.listener.policy import PolicyListener
 from earshot.listener.remote import ServedListener
-from earshot.listener.spec import ListenerSpec, ModelEngine
+from earshot.listener.spec import ListenerSpec, ModelEngine, parse_options
 from earshot.protocol import PromptSet, TraceLanguage, prompt_set
 from earshot.remote import ChatModel, Endpoint, is_address, parse_address
 from earshot.types import Pair, Votes
 from earshot.vlm import Vlm, hub, load
-from earshot.vlm.on_vllm import VllmModel, load_on_vllm, parse_options
+from earshot.vlm.on_vllm import VllmModel, load_on_vllm
 
 
 class Held(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from earshot.config import nearest
-from earshot.errors import InputError
+from earshot.errors import InputError, first_line
 from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageBackend, ImageLimits, Sight
 from earshot.paths import at_home
 from earshot.types import RedactionLevel
@@ -170,6 +171,21 @@ def parse_listener(text: str) -> ListenerSpec:
         name, _, source = head.rpartition("=")
     sources = (source,) if Path(source).exists() else source.split("+")
     return ListenerSpec(tuple(filter(None, sources)), name or None, **dict(_option(one, text) for one in options))
+
+
+def parse_options(text: str | None) -> dict[str, Any]:
+    """Options of an engine from a JSON object.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        told = json.loads(text or "{}")
+    except ValueError as error:
+        raise InputError(f"engine options: {first_line(error)}") from error
+    if not isinstance(told, dict):
+        raise InputError(f'engine options: {text!r} is no JSON object, expected one such as {{"max_model_len": 8192}}')
+    return told
 
 
 def parse_listeners(texts: Iterable[str]) -> dict[str, ListenerSpec]:

@@ -31,10 +31,6 @@ class EngineReasoner:
     temperature: float = 1.0
     batch_size: int = 16
 
-    @property
-    def name(self) -> str:
-        return self.own.name
-
     def judge(
         self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0, wanted: Wanted | None = None
     ) -> list[list[JudgedSample]]:

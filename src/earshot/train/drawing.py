@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -15,14 +13,14 @@ from jaxtyping import Float
 from trl.generation import vllm_generation
 from trl.models import unwrap_model_for_generation
 
-from earshot.errors import ConfigError, ModelError, first_line
+from earshot.errors import ConfigError, ModelError
 from earshot.train.sharding import gathered
 from earshot.vlm import Vlm
 from earshot.vlm.on_vllm import (
     check_written_out,
     draw,
     drawn,
-    lay_out,
+    laid_out,
     need_vllm,
     own_options,
     question,
@@ -152,17 +150,12 @@ class PolicyOnVllm(vllm_generation.VLLMGeneration):
             if self.accelerator.mixed_precision == "bf16"
             else str(self.vlm.model.dtype).removeprefix("torch.")
         )
-        with TemporaryDirectory(prefix="earshot-vllm-") as folder:
-            lay_out(self.vlm, self.vlm.model.name_or_path, Path(folder))
+        told = f"sampling.engine: {self.vlm.name}"
+        with laid_out(self.vlm, self.vlm.model.name_or_path, told=told) as (folder, _), weights_kept():
             ours = own_options(self.vlm, dtype, self.max_model_length) | {"model": folder}
+            vllm_generation.LLM = lambda **given: stock(**{**given, **ours})
             try:
-                vllm_generation.LLM = lambda **given: stock(**{**given, **ours})
-                with weights_kept():
-                    super()._init_vllm()
-            except Exception as error:  # of a model, an option or a machine, each with errors of its own
-                raise ModelError(
-                    f"sampling.engine: vLLM does not load {self.vlm.name} ({type(error).__name__}: {first_line(error)})"
-                ) from error
+                super()._init_vllm()
             finally:
                 vllm_generation.LLM = stock
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,10 +25,11 @@ from huggingface_hub import snapshot_download
 from jaxtyping import Float
 from PIL import Image
 
-from earshot.errors import ModelError, PromptTooLong, RemoteError, first_line
+from earshot.errors import EarshotError, ModelError, PromptTooLong, RemoteError, first_line
 from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight
 from earshot.protocol import PromptSet, listener_prefill
 from earshot.types import Pair, Votes
+from earshot.vlm.folder import is_adapter, place_of
 from earshot.vlm.hub import reachable_or_offline
 from earshot.vlm.model import Vlm, answer_tokens, load
 
@@ -295,15 +295,8 @@ def load_on_vllm(
         **own_options(vlm, dtype, dict(options or {}).get("max_model_len")),
         **(options or {}),
     }
-    with TemporaryDirectory(prefix="earshot-vllm-") as folder:
-        sha256 = lay_out(vlm, source, Path(folder))
-        try:
-            llm = LLM(model=folder, trust_remote_code=False, **given)
-        except Exception as error:  # of a model, an option or a machine, each with errors of its own
-            raise ModelError(
-                f"{source}: vLLM does not load it ({type(error).__name__}: {first_line(error)})"
-            ) from error
-        model = VllmModel(vlm, llm, limits, sha256)
+    with laid_out(vlm, source, told=source) as (folder, sha256):
+        model = VllmModel(vlm, LLM(model=folder, trust_remote_code=False, **given), limits, sha256)
         model.check()
     return model
 
@@ -350,14 +343,34 @@ def weights_kept() -> Iterator[None]:
         utils.dispatch_cpu_unquantized_gemm = stock
 
 
-def lay_out(vlm: Vlm, source: str, folder: Path) -> str:
+@contextmanager
+def laid_out(vlm: Vlm, source: str, *, told: str) -> Iterator[tuple[str, str]]:
+    """A folder from which vLLM loads a model, as long as it does, and SHA-256 over the weights' files.
+
+    Args:
+        vlm: The model, with its processor as it is set here.
+        source: Where its weights are.
+        told: What messages call it.
+
+    Raises:
+        ModelError: vLLM does not load it.
+    """
+    with TemporaryDirectory(prefix="earshot-vllm-") as folder:
+        sha256 = _lay_out(vlm, source, Path(folder))
+        try:
+            yield folder, sha256
+        except EarshotError:
+            raise
+        except Exception as error:  # of a model, an option or a machine, each with errors of its own
+            raise ModelError(f"{told}: vLLM does not load it ({type(error).__name__}: {first_line(error)})") from error
+
+
+def _lay_out(vlm: Vlm, source: str, folder: Path) -> str:
     """Fills a folder for vLLM with a model's weights, by links, and with the processor as it is set here.
 
     Returns:
         SHA-256 over the weights' files, in the order of their names.
     """
-    from earshot.vlm.folder import is_adapter, place_of
-
     place = place_of(source)
     if is_adapter(place):
         load(place, device="cpu", dtype="bfloat16" if vlm.model.dtype.itemsize == 2 else "float32").save(folder)
@@ -380,18 +393,3 @@ def lay_out(vlm: Vlm, source: str, folder: Path) -> str:
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
-
-
-def parse_options(text: str | None) -> dict[str, Any]:
-    """Options of vLLM from a JSON object.
-
-    Raises:
-        ModelError: It is none.
-    """
-    try:
-        told = json.loads(text or "{}")
-    except ValueError as error:
-        raise ModelError(f"engine options: {first_line(error)}") from error
-    if not isinstance(told, dict):
-        raise ModelError(f'engine options: {text!r} is no JSON object, expected one such as {{"max_model_len": 8192}}')
-    return told

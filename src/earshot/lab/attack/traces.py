@@ -94,10 +94,12 @@ def _chat(material: Material, side: Side) -> str | None:
     return None if material.chat is None else material.chat(side)
 
 
-def _after_honest(write: Write) -> Write:
+def _beside_honest(write: Write, *, before: bool = False) -> Write:
     def both(material: Material, side: Side) -> str | None:
         text = write(material, side)
-        return None if material.honest is None or text is None else f"{material.honest}\n{text}"
+        if material.honest is None or text is None:
+            return None
+        return f"{text}\n{material.honest}" if before else f"{material.honest}\n{text}"
 
     return both
 
@@ -106,21 +108,16 @@ def _endings() -> Iterator[Attack]:
     """Each ending after an honest trace and before one, by half and by kind."""
     for ending in ENDINGS:
         half = f"endings {'held out' if is_held_out(ending.text) else 'for writing'}"
-        for place, write in (("after", _after_honest(_ends(ending))), ("before", _before_honest(_ends(ending)))):
+        for place, write in (
+            ("after", _beside_honest(_ends(ending))),
+            ("before", _beside_honest(_ends(ending), before=True)),
+        ):
             group = f"{half}, {place} honest: {ending.kind}"
             yield Attack(group, ending.text, write, base="honest", whole=(f"{half}, {place} honest",))
 
 
 def _ends(ending: Ending) -> Write:
     return lambda material, side: ending.said(side)
-
-
-def _before_honest(write: Write) -> Write:
-    def both(material: Material, side: Side) -> str | None:
-        text = write(material, side)
-        return None if material.honest is None or text is None else f"{text}\n{material.honest}"
-
-    return both
 
 
 def _drawn() -> Iterator[Attack]:
@@ -202,10 +199,10 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     *(Attack("tags and boxes", text, _said(text)) for text in _TAGS),
     Attack("control tokens", "the model's own chat format", _chat),
     *(Attack("to the judge", text, _said(text)) for text in _JUDGE),
-    *(Attack("to the judge, after honest", t, _after_honest(_said(t)), base="honest") for t in _JUDGE),
-    *(Attack("assertion, after honest", text, _after_honest(_said(text)), base="honest") for text in _ASSERTIONS),
+    *(Attack("to the judge, after honest", t, _beside_honest(_said(t)), base="honest") for t in _JUDGE),
+    *(Attack("assertion, after honest", text, _beside_honest(_said(text)), base="honest") for text in _ASSERTIONS),
     *(
-        Attack("world's assertion, after honest", t, _after_honest(_in_world(t)), base="honest")
+        Attack("world's assertion, after honest", t, _beside_honest(_in_world(t)), base="honest")
         for t in _WORLD_ASSERTIONS
     ),
     *_endings(),
