@@ -36,6 +36,7 @@ from earshot.vlm.limits import beyond_limits
 from earshot.vlm.mechanisms import check_config, check_inputs
 from earshot.vlm.prefix.pictures import layout_is_known
 from earshot.vlm.processors import load_processor
+from earshot.vlm.runs import attend_by_runs
 from earshot.vlm.weights import merged, read_weights
 
 _LONG_PROMPT = 16_384  # characters: what a template makes of a prompt may grow with it
@@ -437,6 +438,7 @@ def _read_model(source: str, config: Any, dtype: torch.dtype) -> Any:
             f"{source}: {len(missing)} weights are missing, the first is {missing[0]!r}; expected all weights of a "
             f"{model.config.model_type} model, so copy or save the folder again"
         )
+    attend_by_runs(model)
     return model
 
 

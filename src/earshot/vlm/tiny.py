@@ -30,6 +30,7 @@ from earshot.errors import ModelError
 from earshot.protocol import prompt_set
 from earshot.vlm.model import Vlm
 from earshot.vlm.processors import images_and_text, videos_like
+from earshot.vlm.runs import attend_by_runs
 
 _QWEN_SPECIAL = (
     "<|endoftext|>",
@@ -98,6 +99,7 @@ def build_tiny(
     torch.manual_seed(seed)
     model, processor = _BUILDERS[family](corpus, size or TinySize(), vocab_size)
     draw_weights(model)
+    attend_by_runs(model)
     return Vlm(model=model, processor=processor, prompts=prompt_set(prompts), name=f"tiny-{family}")
 
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from earshot.protocol import listener_prefill
 from earshot.types import Pair
 from earshot.vlm import Vlm, answer_tokens
+from earshot.vlm.runs import attend_by_runs
+
+
+@contextmanager
+def stock_attention(model: Any) -> Iterator[None]:
+    """Within, every part of the model attends as transformers has it."""
+    model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        attend_by_runs(model)
 
 
 def plain_listener(vlm: Vlm, pairs: Sequence[Pair], traces: Sequence[str]) -> list[float]:
@@ -19,7 +32,7 @@ def plain_listener(vlm: Vlm, pairs: Sequence[Pair], traces: Sequence[str]) -> li
         [[pair.first, pair.second] for pair in pairs],
         prefills=[vlm.continuation(listener_prefill(trace, vlm.prompts)) + answers.begun for trace in traces],
     ).to(vlm.device)
-    with torch.no_grad():
+    with torch.no_grad(), stock_attention(vlm.model):
         logits = vlm.model(**inputs, logits_to_keep=1).logits[:, -1]
     return torch.softmax(logits[:, list(answers.ids)].double(), dim=-1)[:, 0].tolist()
 
@@ -31,7 +44,7 @@ def plain_generate(vlm: Vlm, pairs: Sequence[Pair], *, samples: int, new_tokens:
         [vlm.messages(pair.prompt) for pair in shown],
         [[pair.first, pair.second] for pair in shown],
     ).to(vlm.device)
-    with torch.no_grad():
+    with torch.no_grad(), stock_attention(vlm.model):
         ids = vlm.model.generate(
             **inputs,
             do_sample=True,

@@ -143,6 +143,7 @@ def both_trainers(shape: Shape, out: str) -> dict[str, Stepper]:
             trainer = ListenerGrpoTrainer(vlm=vlm, reward_funcs=[reward], **shared)
         else:
             reward = _reward(shape, partial(plain_listener, listener))
+            vlm.model.set_attn_implementation("sdpa")
             trainer = GRPOTrainer(model=vlm.model, processing_class=vlm.processor, reward_funcs=[reward], **shared)
         steppers[side] = Stepper(trainer, [vlm.model, listener.model])
     return steppers
