@@ -2,28 +2,55 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from earshot.errors import ModelError
 from earshot.vlm.mechanisms import attention_of
 from earshot.vlm.prefix import Sampling, continued, encode_prefix, sample, suffix_logits
-from earshot.vlm.prefix.attention import can_share_prompts, sharing_attention
+from earshot.vlm.prefix.attention import sharing_attention
 from earshot.vlm.prefix.pictures import Pictures, _distinct
+from earshot.vlm.prefix.sampling import _rows_of
 from tests.vlm.models import FAMILIES, any_size, fresh, images_of, mixed_prompts, plain_row, text_prompts, tiny
 
 OWNERS = [0, 0, 0, 1, 2, 2]  # unequal groups, one of a single row
 SUFFIXES = [[7, 9, 11], [30], [12, 13, 14, 15, 16, 17], [40, 41], [8], [9, 10, 11, 12]]
 
 
-@pytest.fixture(params=["shared", "copied"])
+SAMPLING = "earshot.vlm.prefix.sampling"
+
+
+@pytest.fixture(params=["shared", "copied", "captured"])
 def either_way(request, monkeypatch):
-    """Prompts that lie in memory once, and copies of them for each row."""
-    shared = request.param == "shared"
-    monkeypatch.setattr("earshot.vlm.prefix.sampling.can_share_prompts", lambda model, cache, owners: shared)
+    """Prompts that lie in memory once, copies of them for each row, and a GPU's form, but for the graph."""
+    shared, captured = request.param != "copied", request.param == "captured"
+    monkeypatch.setattr(f"{SAMPLING}.can_share_prompts", lambda model, cache: shared)
+    if captured:
+        monkeypatch.setattr(f"{SAMPLING}.can_capture", lambda model, device: True)
+        monkeypatch.setattr(f"{SAMPLING}._WORTH_CAPTURING", 1)
+        monkeypatch.setattr(f"{SAMPLING}._tokens_unseen", lambda device: 8)
 
 
 def sampling_of(vlm, **changes):
     given = {"max_new_tokens": 12, "temperature": 1.0, "stop_ids": vlm.stop_ids, "forbidden_ids": vlm.forbidden_ids}
     return Sampling(**{**given, "pad_id": vlm.tokenizer.pad_token_id, **changes})
+
+
+class Questions(TorchDispatchMode):
+    """Counts what a GPU would have to finish its work for: numbers read from tensors, and sizes that hang on values."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.asked += func.overloadpacket.__name__ in {
+            "_local_scalar_dense",
+            "nonzero",
+            "equal",
+            "_unique2",
+            "bincount",
+        }
+        return func(*args, **(kwargs or {}))
 
 
 def uniforms_of(rows, length, seed=0):
@@ -206,6 +233,39 @@ def test_a_stop_token_ends_its_row_and_is_kept():
         assert text[-1] in stops or len(text) == 12
 
 
+@pytest.mark.parametrize("captured", [True, False])
+@pytest.mark.parametrize(("few", "many", "more"), [(2, 8, 0), (8, 9, 2), (9, 16, 0), (2, 40, 4 * 2)])
+def test_a_gpu_is_asked_which_rows_have_ended_every_eighth_token_and_nothing_else(
+    few, many, more, captured, monkeypatch
+):
+    monkeypatch.setattr(f"{SAMPLING}.can_capture", lambda model, device: captured)
+    monkeypatch.setattr(f"{SAMPLING}._WORTH_CAPTURING", 1)
+    monkeypatch.setattr(f"{SAMPLING}._tokens_unseen", lambda device: 8)
+    vlm = tiny("qwen2_5_vl")
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    asked = []
+    for tokens in (few, many):
+        with Questions() as questions:
+            sample(
+                vlm.model, prefix, OWNERS, uniforms_of(6, tokens), sampling_of(vlm, max_new_tokens=tokens, stop_ids=[])
+            )
+        asked.append(questions.asked)
+    assert asked[1] - asked[0] == more  # whether all was finite, and which rows go on
+
+
+@pytest.mark.usefixtures("either_way")
+def test_words_are_the_same_however_seldom_the_device_is_asked(monkeypatch):
+    vlm = tiny("qwen2_5_vl")
+    prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
+    given = (OWNERS * 4, uniforms_of(24, 30), sampling_of(vlm, max_new_tokens=30, stop_ids=list(range(5, 30))))
+    words = []
+    for unseen in (1, 3, 8, 100):
+        monkeypatch.setattr(f"{SAMPLING}._tokens_unseen", lambda device, unseen=unseen: unseen)
+        words.append(sample(vlm.model, prefix, *given))
+    assert len({len(row) for row in words[0]}) > 5
+    assert words == [words[0]] * 4
+
+
 def test_rows_in_any_order_are_those_in_order(either_way):
     vlm = any_size(fresh("qwen2_5_vl"))
     prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
@@ -215,13 +275,25 @@ def test_rows_in_any_order_are_those_in_order(either_way):
     assert mixed == [texts[k] for k in order]
 
 
-def test_prompts_are_shared_where_two_rows_have_one_and_attention_is_plainly_causal(monkeypatch):
+@pytest.mark.parametrize(
+    ("owners", "plainly_causal", "on_gpu", "form"),
+    [
+        ([0, 1, 2, 1], True, False, "_SharedRows"),
+        ([2, 0, 1], True, False, "_CopiedRows"),
+        ([0, 1, 2, 1], False, False, "_CopiedRows"),
+        ([2, 0, 1], True, True, "CapturedRows"),
+        ([0, 1, 2, 1], False, True, "_CopiedRows"),
+    ],
+)
+def test_prompts_are_shared_where_two_rows_have_one_and_attention_is_plainly_causal(
+    owners, plainly_causal, on_gpu, form, monkeypatch
+):
     vlm = tiny("qwen2_5_vl")
     prefix = encode_prefix(vlm.model.eval(), mixed_prompts(vlm))
-    assert can_share_prompts(vlm.model, prefix.cache, torch.tensor([0, 1, 2, 1]))
-    assert not can_share_prompts(vlm.model, prefix.cache, torch.tensor([2, 0, 1]))
-    monkeypatch.setattr("earshot.vlm.prefix.attention.takes_own_mask", lambda model: False)
-    assert not can_share_prompts(vlm.model, prefix.cache, torch.tensor([0, 1, 2, 1]))
+    monkeypatch.setattr("earshot.vlm.prefix.attention.takes_own_mask", lambda model: plainly_causal)
+    monkeypatch.setattr(f"{SAMPLING}.can_capture", lambda model, device: on_gpu)
+    with _rows_of(vlm.model, prefix, torch.tensor(owners), 32) as rows:
+        assert type(rows).__name__ == form
 
 
 def test_sampling_leaves_the_models_attention_as_it_was():

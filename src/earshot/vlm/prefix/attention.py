@@ -37,12 +37,14 @@ class SharedPrompts(NamedTuple):
         owners: The prompt of each row, and the row's number among those of its prompt; None where every prompt has as
             many rows and they stand in order.
         rows: The inverse of `owners`; any row where a prompt has fewer than the most.
+        unwritten: True at places for the rows' own tokens that hold none yet; None where there are no such places.
     """
 
     layers: list[Any]
     hidden: Bool[torch.Tensor, "n 1 1 p"] | None
     owners: tuple[Int[torch.Tensor, " r"], Int[torch.Tensor, " r"]] | None
     rows: Int[torch.Tensor, "n l"]
+    unwritten: Bool[torch.Tensor, "1 1 1 t"] | None = None
 
     def by_prompt(self, values: Float[torch.Tensor, "r ..."]) -> Float[torch.Tensor, "n l ..."]:
         """The rows' values, prompt by prompt."""
@@ -53,14 +55,9 @@ class SharedPrompts(NamedTuple):
         return values.flatten(0, 1) if self.owners is None else values[self.owners]
 
 
-def can_share_prompts(model: Any, cache: Any, owners: Int[torch.Tensor, " r"]) -> bool:
-    """Whether rows with these owners share a prompt, in a model whose attention `shared_prompt_attention` computes.
-
-    Where they can, it was never slower than copies; docs/decisions/shared-prefix.md has the measurements.
-    """
-    if not takes_own_mask(model) or not all(type(layer) is DynamicLayer for layer in cache.layers):
-        return False
-    return owners.unique().numel() < owners.numel()
+def can_share_prompts(model: Any, cache: Any) -> bool:
+    """Whether rows can share this cache's prompts: whether `shared_prompt_attention` computes the model's attention."""
+    return takes_own_mask(model) and all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
 def share_prompts(cache: Any, mask: Int[torch.Tensor, "n p"], owners: Int[torch.Tensor, " r"]) -> SharedPrompts:
@@ -168,6 +165,8 @@ def shared_prompt_attention(
         far = far.masked_fill(prompts.hidden, -torch.inf)
     far_RKQP = prompts.by_row(far.view(n, k, -1, h // k, p).transpose(1, 2))
     near_RKQT = query_RKQD @ key.transpose(2, 3)
+    if prompts.unwritten is not None:
+        near_RKQT = near_RKQT.masked_fill(prompts.unwritten, -torch.inf)
     weights = torch.cat([far_RKQP, near_RKQT], dim=3).softmax(dim=3, dtype=torch.float32).to(query.dtype)
     far_NKLQP = prompts.by_prompt(weights[..., :p]).transpose(1, 2)
     seen_NKLQD = (far_NKLQP.reshape(n, k, -1, p) @ values_NKPD).view(n, k, -1, h // k, d)

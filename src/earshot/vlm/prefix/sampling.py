@@ -23,12 +23,13 @@ from earshot.errors import ModelError
 from earshot.types import Wanted
 from earshot.vlm.mechanisms import OF_TEXT, base_of, in_all_axes
 from earshot.vlm.prefix.attention import can_share_prompts, share_prompts, sharing_attention
+from earshot.vlm.prefix.captured import CapturedRows, can_capture
 from earshot.vlm.prefix.encode import Prefix
 from earshot.vlm.prefix.growing import growing_cache
 from earshot.vlm.prefix.pictures import layout_is_known, split_pictures
 from earshot.vlm.prefix.whole import repeated_images, rows_at_once
 
-_WORTH_DROPPING = 0.75  # copying the cache without the ended rows pays once they are a quarter
+_WORTH_CAPTURING = 32  # tokens; a graph takes as long to make as some of them
 
 
 class Sampling(NamedTuple):
@@ -80,11 +81,12 @@ def sample(
     device = prefix.mask.device
     rows, length = torch.tensor(owners, device=device), sampling.max_new_tokens
     drawing = _Drawing(sampling, prefix.logits)
-    position, logits, uniforms = prefix.next_position[rows], prefix.logits[rows], uniforms.to(device)
+    logits, uniforms = prefix.logits[rows], uniforms.to(device)
     texts = torch.full((len(owners), length), sampling.pad_id, device=device)
     lengths = torch.full((len(owners),), length, device=device)
     live = torch.arange(len(owners), device=device)  # the rows of the pass, by their place in `texts`
-    with torch.no_grad(), _rows_of(model, prefix, rows) as continued:
+    unseen = _tokens_unseen(device)
+    with torch.no_grad(), _rows_of(model, prefix, rows, length) as continued:
         for step in range(length):
             drawn = drawing(logits, uniforms[live, step])
             texts[live, step] = drawn.masked_fill(lengths[live] <= step, sampling.pad_id)
@@ -93,21 +95,24 @@ def sample(
             if wanted is not None and (gone := [k for k in range(prefix.mask.shape[0]) if not wanted(k)]):
                 left = torch.isin(rows[live], torch.tensor(gone, device=device))
                 lengths[live] = torch.where(left, lengths[live].clamp(max=step + 1), lengths[live])
-            kept = (lengths[live] > step + 1).nonzero()[:, 0]
-            if kept.numel() == 0 or step + 1 == length:
+            if step + 1 == length:
                 break
-            if kept.numel() <= _WORTH_DROPPING * live.numel():
-                continued.keep(kept)
-                live, position = live[kept], position[kept]
-            output = model(
-                input_ids=texts[live, step][:, None],
-                position_ids=in_all_axes(model, position[:, None] + step),
-                past_key_values=continued.cache,
-                use_cache=True,
-                **continued.arguments(step + 1),
-            )
-            logits = output.logits[:, -1]
+            if (step + 1) % unseen == 0:
+                drawing.check()
+                kept = (lengths[live] > step + 1).nonzero()[:, 0]
+                if kept.numel() == 0:
+                    break
+                if kept.numel() <= continued.worth_dropping * live.numel():
+                    continued.keep(kept)
+                    live = live[kept]
+            logits = continued.logits(texts[live, step])
+    drawing.check()
     return [row[:n] for row, n in zip(texts.tolist(), lengths.tolist(), strict=True)]
+
+
+def _tokens_unseen(device: torch.device) -> int:
+    """How many tokens are drawn before the device is asked which rows have ended: a GPU must finish for it."""
+    return 1 if device.type == "cpu" else 8
 
 
 def _stock_samples(
@@ -163,6 +168,7 @@ class _Drawn(LogitsProcessor):
         if self._drawing is None:
             self._drawing = _Drawing(self._sampling, scores)
         drawn = self._drawing(scores, self._uniforms[:, input_ids.size(1) - self._width])
+        self._drawing.check()
         return torch.full_like(scores, -torch.inf).scatter(1, drawn[:, None], 0.0)
 
 
@@ -177,49 +183,84 @@ class _Unwanted(StoppingCriteria):
 
 
 @contextmanager
-def _rows_of(model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> Iterator[_SharedRows | _CopiedRows]:
-    """The rows that continue a prefix, in the form that is faster for so many of them."""
-    if can_share_prompts(model, prefix.cache, owners):
-        with sharing_attention(model):
-            yield _SharedRows(prefix, owners)
-    else:
-        yield _CopiedRows(prefix, owners)
+def _rows_of(
+    model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"], length: int
+) -> Iterator[_Rows | CapturedRows]:
+    """The rows that continue a prefix, in the form that is faster for so many of them and so many tokens."""
+    shareable = can_share_prompts(model, prefix.cache)
+    captured = shareable and length >= _WORTH_CAPTURING and can_capture(model, owners.device)
+    if not captured and not (shareable and owners.unique().numel() < owners.numel()):
+        yield _CopiedRows(model, prefix, owners)
+        return
+    # Where prompts have several rows each it was never slower than copies: docs/decisions/shared-prefix.md.
+    with sharing_attention(model):
+        yield CapturedRows(model, prefix, owners, length) if captured else _SharedRows(model, prefix, owners)
 
 
-class _SharedRows:
+class _Rows:
+    """Rows that continue a prefix, and grow by a token at a time."""
+
+    worth_dropping = 0.75  # copying the cache without the ended rows pays once they are a quarter
+
+    def __init__(self, model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"], *, own_tokens: bool) -> None:
+        assert prefix.next_position is not None
+        self._model, self._position = model, prefix.next_position[owners][:, None]
+        self._cache = growing_cache(prefix.cache, owners, tokens=0 if own_tokens else None)
+        self._drawn = 0
+
+    def logits(self, ids: Int[torch.Tensor, " r"]) -> Float[torch.Tensor, "r v"]:
+        """Next-token logits after one more token of each row."""
+        position, self._drawn = self._position + self._drawn, self._drawn + 1
+        output = self._model(
+            input_ids=ids[:, None],
+            position_ids=in_all_axes(self._model, position),
+            past_key_values=self._cache,
+            use_cache=True,
+            **self._arguments(),
+        )
+        return output.logits[:, -1]
+
+    def keep(self, rows: Int[torch.Tensor, " k"]) -> None:
+        """Leaves out the other rows, and prompts that none continues any more."""
+        self._cache.batch_select_indices(rows)
+        self._position = self._position[rows]
+
+    def _arguments(self) -> dict[str, Any]:
+        """What a pass is told of the rows."""
+        raise NotImplementedError
+
+
+class _SharedRows(_Rows):
     """Rows whose cache holds their own tokens, beside prompts that are there once."""
 
-    def __init__(self, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> None:
-        self.cache = growing_cache(prefix.cache, owners, tokens=0)
+    def __init__(self, model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> None:
+        super().__init__(model, prefix, owners, own_tokens=True)
         self._prefix, self._owners = prefix, owners
         self._prompts = share_prompts(prefix.cache, prefix.mask, owners)
 
     def keep(self, rows: Int[torch.Tensor, " k"]) -> None:
-        """Leaves out the other rows, and prompts that none continues any more."""
-        self.cache.batch_select_indices(rows)
+        super().keep(rows)
         self._owners = self._owners[rows]
         self._prompts = share_prompts(self._prefix.cache, self._prefix.mask, self._owners)
 
-    def arguments(self, drawn: int) -> dict[str, Any]:
-        """What a pass is told of the rows, once so many tokens are drawn."""
+    def _arguments(self) -> dict[str, Any]:
         return {"shared_prompts": self._prompts}
 
 
-class _CopiedRows:
+class _CopiedRows(_Rows):
     """Rows whose cache holds a copy of their prompt, for attention that may be of any kind."""
 
-    def __init__(self, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> None:
-        self.cache = growing_cache(prefix.cache, owners)
+    def __init__(self, model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> None:
+        super().__init__(model, prefix, owners, own_tokens=False)
         self._mask = prefix.mask[owners]
 
     def keep(self, rows: Int[torch.Tensor, " k"]) -> None:
-        """Leaves out the other rows."""
-        self.cache.batch_select_indices(rows)
+        super().keep(rows)
         self._mask = self._mask[rows]
 
-    def arguments(self, drawn: int) -> dict[str, Any]:
-        """What a pass is told of the rows, once so many tokens are drawn; rows that have ended are never read."""
-        return {"attention_mask": torch.nn.functional.pad(self._mask, (0, drawn), value=1)}
+    def _arguments(self) -> dict[str, Any]:
+        # Rows that have ended are never read.
+        return {"attention_mask": torch.nn.functional.pad(self._mask, (0, self._drawn), value=1)}
 
 
 class _Drawing:
@@ -231,19 +272,29 @@ class _Drawing:
         self._forbidden[list(sampling.forbidden_ids)] = True
         self._stops = torch.zeros_like(self._forbidden)
         self._stops[list(sampling.stop_ids)] = True
+        self._finite = torch.ones((), dtype=torch.bool, device=logits.device)
 
     def __call__(self, logits: Float[torch.Tensor, "r v"], uniform: Float[torch.Tensor, " r"]) -> torch.Tensor:
         logits = logits.float().masked_fill(self._forbidden, -torch.inf)
-        if not bool(torch.isfinite(logits.amax(dim=-1)).all()):  # NaN is the largest of any row that holds one
-            raise ModelError(
-                "sampling: the model's logits are not finite; its weights are broken, or its dtype too narrow"
-            )
+        # NaN is the largest of any row that holds one.
+        self._finite = self._finite & torch.isfinite(logits.amax(dim=-1)).all()
         if self._temperature == 0:
             return logits.argmax(dim=-1)
         cumulative = (logits / self._temperature).softmax(dim=-1).cumsum(dim=-1)
         # Scaled by the last value: rounding leaves the sum a little off 1, and no token lies beyond it.
         drawn = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
         return drawn[:, 0].clamp(max=logits.size(-1) - 1)
+
+    def check(self) -> None:
+        """Sees that all logits so far were finite, for which a GPU must finish what it has begun.
+
+        Raises:
+            ModelError: They were not.
+        """
+        if not bool(self._finite):
+            raise ModelError(
+                "sampling: the model's logits are not finite; its weights are broken, or its dtype too narrow"
+            )
 
     def ends(self, drawn: Int[torch.Tensor, " r"]) -> torch.Tensor:
         """Whether each token ends its row."""
