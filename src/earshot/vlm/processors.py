@@ -24,6 +24,7 @@ from transformers.utils import cached_file, is_torchvision_available
 
 from earshot.errors import ModelError, first_line
 from earshot.images import ImageBackend
+from earshot.vlm.prepared import remembering
 
 _PROCESSOR_FILE: Final = "processor_config.json"
 _VIDEO_FILE: Final = "video_preprocessor_config.json"
@@ -133,7 +134,7 @@ def _part(name: str, stock: type[ProcessorMixin], source: str, backend: ImageBac
     if backend == "torchvision" and not is_torchvision_available():  # transformers would take Pillow
         raise ImportError("its images are to be scaled by torchvision")
     try:
-        return AutoImageProcessor.from_pretrained(source, backend=backend, trust_remote_code=False)
+        return remembering(AutoImageProcessor.from_pretrained(source, backend=backend, trust_remote_code=False))
     except ValueError as error:
         if "Missing optional dependencies: torchvision" not in str(error):
             raise

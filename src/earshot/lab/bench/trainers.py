@@ -22,6 +22,7 @@ from earshot.listener.local import LocalListener
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.types import Pair
 from earshot.vlm import Vlm
+from earshot.vlm.prepared import PREPARED, remembering
 
 PARTS = ("generate", "listener", "train_pass")
 
@@ -56,6 +57,7 @@ class Stepper(TrainerCallback):
         Args:
             watched: `work` counts the work by part and `memory` measures the step's peak; both take time.
         """
+        PREPARED.forget()  # every step shows the same pictures here
         self._watched, self.seconds, self.work = watched, dict.fromkeys(PARTS, 0.0), {}
         # Not a thread each: OpenMP gives every thread workers of its own, and once these are more than the cores they
         # no longer wait awake, which slows small operations by half.
@@ -139,6 +141,8 @@ def both_trainers(shape: Shape, out: str) -> dict[str, Stepper]:
         data = dataset(shape, vlm, pairs)
         shared: dict[str, Any] = {"args": arguments(shape, vlm, out), "train_dataset": data}
         if side == "ours":
+            for model in (vlm, listener):
+                remembering(model.processor.image_processor)
             reward = _reward(shape, LocalListener(listener).p_first)
             trainer = ListenerGrpoTrainer(vlm=vlm, reward_funcs=[reward], **shared)
         else:
