@@ -54,6 +54,18 @@ def with_policy(spec: ListenerSpec, policy: Vlm) -> Loaded:
     return {_held(spec, SELF): policy}
 
 
+def with_base(source: str, base: Vlm, device: str, dtype: str) -> Loaded:
+    """A model on which adapters are trained, as the frozen one that it is without these.
+
+    Args:
+        source: As it was asked for.
+        base: The model, asked in its folder's own prompt set.
+        device: As it was asked for.
+        dtype: Likewise.
+    """
+    return {Held(source, device, dtype, base.sight): replace(base, under_adapters=True)}
+
+
 def build_listener(spec: ListenerSpec, loaded: Loaded | None = None) -> Listener:
     """The listener of a description; of a server nothing is asked yet.
 

@@ -171,9 +171,7 @@ class LocalChecker:
         vlm, question = self.vlm, self._question
         inputs = question.prompts(vlm, [load_image(image, limits=self.limits, where="claims") for image in images])
         suffixes = question.suffixes(vlm, [claim for _, claim in questions])
-        training = vlm.model.training
-        vlm.model.eval()
-        try:
+        with vlm.reading():
             prefix = encode_prefix(vlm.model, inputs)
             logits = []
             for start in range(0, len(questions), rows := 8 * self.batch_size):
@@ -183,8 +181,6 @@ class LocalChecker:
                         vlm.model, prefix, owners, suffixes[start : start + rows], pad_id=vlm.tokenizer.pad_token_id
                     )[:, list(question.answers)]
                 )
-        finally:
-            vlm.model.train(training)
         return torch.softmax(torch.cat(logits).double(), dim=-1)[:, 0].cpu().numpy()
 
 

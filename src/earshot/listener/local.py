@@ -107,19 +107,16 @@ class LocalListener:
     ) -> Reading:
         vlm = self.vlm
         suffixes = self._suffixes(traces)
-        training = vlm.model.training
-        vlm.model.eval()
+        longest = [0] * len(pairs)
+        for owner, suffix in zip(owners, suffixes, strict=True):
+            longest[owner] = max(longest[owner], len(suffix))
         try:
-            longest = [0] * len(pairs)
-            for owner, suffix in zip(owners, suffixes, strict=True):
-                longest[owner] = max(longest[owner], len(suffix))
             prompts = vlm.encode_pairs(pairs, self.limits, longest)
-            pad_id = vlm.tokenizer.pad_token_id
-            read = continued(vlm.model, prompts, owners, suffixes, pad_id=pad_id, spoken=spoken)
         except PromptTooLong as error:
             raise ListenerUnavailable(f"listener '{self.name}': the prompt {error}") from error
-        finally:
-            vlm.model.train(training)
+        with vlm.reading():
+            pad_id = vlm.tokenizer.pad_token_id
+            read = continued(vlm.model, prompts, owners, suffixes, pad_id=pad_id, spoken=spoken)
         return Reading(self._p_first(read.logits), self._likelihood(traces, read.logps))
 
     def _likelihood(self, traces: Sequence[str | None], logps: torch.Tensor | None) -> np.ndarray:

@@ -6,10 +6,9 @@ other model adds is measured against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from earshot.listener import Reading
 from earshot.listener.local import LocalListener
 from earshot.types import Pair
+from earshot.vlm.alone import as_loaded
 
 NAME: Final = "self (weights not frozen)"
 
@@ -38,21 +38,10 @@ class PolicyListener:
 
     def p_first(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Float[np.ndarray, " n"]:
         """See `Listener.p_first`."""
-        with _as_loaded(self.base.vlm.model):
+        with as_loaded(self.base.vlm.model):
             return self.base.p_first(pairs, traces)
 
     def read(self, pairs: Sequence[Pair], traces: Sequence[str | None]) -> Reading:
         """See `Speaker.read`."""
-        with _as_loaded(self.base.vlm.model):
+        with as_loaded(self.base.vlm.model):
             return self.base.read(pairs, traces)
-
-
-@contextmanager
-def _as_loaded(model: Any) -> Iterator[None]:
-    """Without what accelerate puts in the place of a model's `forward`: its autocast, whose numbers are others."""
-    wrapped = model.__dict__.pop("forward", None)
-    try:
-        yield
-    finally:
-        if wrapped is not None:
-            model.forward = wrapped

@@ -15,6 +15,7 @@ from earshot.config import SELF, GrpoConfig, TrainingConfig
 from earshot.config.applications import HeldConfig
 from earshot.images import Sight
 from earshot.remote import is_address
+from earshot.train.run import has_frozen_base
 from earshot.train.validation import MAX_NEW_TOKENS
 from earshot.vlm import Vlm, load
 from earshot.vlm.memory import Training, Work, estimate_memory, largest_prompt
@@ -50,6 +51,14 @@ def footprint(config: TrainingConfig, models: Sequence[tuple[str, str, Vlm | Non
             continue
         read = _reading(asked.batch_size, work)
         needed = estimate_memory(real.model.config, read, dtype=_dtype(asked))
+        if (path, asked.device, asked.dtype) == (config.model.path, config.model.device, config.model.dtype) and (
+            has_frozen_base(config, sharded=bool(config.trl.get("fsdp")))
+        ):
+            at_once = max(at_once, needed.cache + needed.prefill)
+            parts.append(
+                f"{path}, frozen, is the model without its adapter, and {_gib(needed.cache + needed.prefill)} to read"
+            )
+            continue
         frozen, at_once = frozen + needed.weights, max(at_once, needed.cache + needed.prefill)
         parts.append(f"{path}, frozen, {_gib(needed.weights)}, and {_gib(needed.cache + needed.prefill)} to read")
     total = own.weights + own.optimizer + frozen + max(own.total - own.weights - own.optimizer, at_once)

@@ -16,7 +16,7 @@ from earshot.data.pairset import PairSet
 from earshot.errors import ConfigError, InputError
 from earshot.files import read_jsonl
 from earshot.images import AS_IT_IS, Sight
-from earshot.listener.build import Loaded, build_checker, build_listener, look, models_of, with_policy
+from earshot.listener.build import Loaded, build_checker, build_listener, look, models_of, with_base, with_policy
 from earshot.listener.spec import ListenerSpec
 from earshot.remote import is_address
 from earshot.rundir import RunDir
@@ -30,6 +30,7 @@ from earshot.train.rows import PairRows, as_dataset, open_pairs, tolerance_of
 from earshot.train.run import (
     begin_run,
     carry_out,
+    has_frozen_base,
     load_model,
     lora_config,
     told_as_ours,
@@ -118,6 +119,8 @@ def _train(config: GrpoConfig, run: RunDir, console: Console, *, aloud: bool = F
     vlm = load_model(config)
     arguments.generation_kwargs = never_sampling(vlm, arguments)
     loaded: Loaded = {}
+    if has_frozen_base(config, sharded=shards_are_asked(arguments)):
+        loaded |= with_base(config.model.path, vlm, config.model.device, config.model.dtype)
     listener = checker = alarm = None
     models: dict[str, Vlm | dict[str, str]] = {"reasoner": vlm}
     if config.listener:

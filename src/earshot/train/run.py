@@ -37,6 +37,7 @@ from earshot.train.checkpoints import Checkpoint, Checkpoints, latest_checkpoint
 from earshot.train.resuming import check_same, contents_of, record
 from earshot.train.sharding import check_strategy, plain_model, whole_weights
 from earshot.vlm import Vlm, load
+from earshot.vlm.alone import leaves_base
 from earshot.vlm.mechanisms import check_trainable
 from earshot.vlm.model import resolve_device
 
@@ -133,6 +134,17 @@ def lora_config(table: Mapping[str, Any] | None) -> Any:
     from peft import LoraConfig
 
     return _of_a_library(LoraConfig, "lora", table, {"task_type": "CAUSAL_LM", **table})
+
+
+def has_frozen_base(config: TrainingConfig, *, sharded: bool) -> bool:
+    """Whether the model below the adapter that is trained can be had back, as a listener that is the same model.
+
+    That is where the adapter leaves its weights alone, where all of them are on each process, and where nothing but the
+    model's folder says in which words it is asked.
+    """
+    return config.lora is not None and (
+        leaves_base(lora_config(config.lora)) and not sharded and config.model.prompts is None
+    )
 
 
 def _of_a_library(cls: type, name: str, table: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
@@ -266,9 +278,12 @@ def begin_run(
     """
     checkpoint = None
     if arguments.process_index == 0:
-        distinct = {id(one): one for one in models.values()}
-        records = {key: one.record() if isinstance(one, Vlm) else one for key, one in distinct.items()}
-        contents = contents_of(config, {role: records[id(one)] for role, one in models.items()}, arguments)
+        weights = {id(one.model): one for one in models.values() if isinstance(one, Vlm)}
+        hashes = {key: one.fingerprint() for key, one in weights.items()}
+        records = {
+            role: one.record(hashes[id(one.model)]) if isinstance(one, Vlm) else one for role, one in models.items()
+        }
+        contents = contents_of(config, records, arguments)
         changed = check_same(run, config, contents) if has_begun(run) else None
         RunDir.create(run.path, resume=True)  # repairs what a crash has left half-written
         for folder in (run.path, run.rollouts):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from earshot.images import AS_IT_IS, DEFAULT_LIMITS, ImageLimits, Sight, load_im
 from earshot.protocol import PromptSet, listener_prefill, prompt_set, reasoner_messages
 from earshot.protocol.answers import AnswerPlace, answer_place
 from earshot.types import Pair
+from earshot.vlm.alone import as_loaded, without_adapters
 from earshot.vlm.card import SIDECAR, read_prompts, read_sight, read_taught_on
 from earshot.vlm.folder import base_of, check, is_adapter, place_of
 from earshot.vlm.hub import reachable_or_offline
@@ -54,6 +55,7 @@ class Vlm:
         name: For logs and results: the hub id, or the folder's name.
         before: How images are scaled before the processor sees them, where it keeps no limits itself.
         taught_on: All the pictures that it, or the model it was trained from, has ever seen, in words; None of others.
+        under_adapters: Whether adapters are trained on it, without which it reads.
     """
 
     model: Any
@@ -62,6 +64,7 @@ class Vlm:
     name: str
     before: Sight = AS_IT_IS
     taught_on: str | None = None
+    under_adapters: bool = False
 
     @property
     def tokenizer(self) -> Any:
@@ -201,6 +204,20 @@ class Vlm:
             if len({self.rendered([*before, one]) for one in fewer}) < 3:
                 raise ModelError(f"{self.name}: its chat template has no place for two images; choose another model")
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Within, the model is in evaluation mode, and one that lies under adapters in training is what it was."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with ExitStack() as alone:
+                if self.under_adapters:
+                    alone.enter_context(as_loaded(self.model))
+                    alone.enter_context(without_adapters(self.model))
+                yield
+        finally:
+            self.model.train(training)
+
     def freeze(self) -> Vlm:
         """The same model in evaluation mode with gradients off: a listener is never trained."""
         self.model.eval().requires_grad_(False)
@@ -329,9 +346,16 @@ class Vlm:
         Raises:
             ImageError: An image is refused; the message names the pair.
         """
-        images = [
-            [load_image(source, limits=limits, where=f"pair {p.id!r}") for source in (p.first, p.second)] for p in pairs
-        ]
+        opened: dict[
+            Path | int, Image.Image
+        ] = {}  # a pair that stands here in both orders shows two pictures, not four
+        images: list[list[Image.Image]] = [[] for _ in pairs]
+        for row, pair in zip(images, pairs, strict=True):
+            for source in (pair.first, pair.second):
+                key = source if isinstance(source, Path) else id(source)
+                if key not in opened:
+                    opened[key] = load_image(source, limits=limits, where=f"pair {pair.id!r}")
+                row.append(opened[key])
         return self.asked_in([self.messages(pair.prompt) for pair in pairs], images)
 
     def _check_lengths(self, prompts: Sequence[int], after: Sequence[int] | int) -> None:
@@ -368,10 +392,14 @@ class Vlm:
         for file in folder.rglob("*.safetensors"):
             file.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read what it writes
 
-    def record(self) -> dict[str, Any]:
-        """What its numbers depend on, for the records of a run or a job; hashing large weights takes some seconds."""
+    def record(self, sha256: str | None = None) -> dict[str, Any]:
+        """What its numbers depend on, for the records of a run or a job; hashing large weights takes some seconds.
+
+        Args:
+            sha256: Its `fingerprint`, where that is known.
+        """
         asked = {"prompts": self.prompts.fingerprint, **self.sight.told()}
-        return {"name": self.name, "sha256": self.fingerprint(), **asked}
+        return {"name": self.name, "sha256": sha256 or self.fingerprint(), **asked}
 
     def fingerprint(self) -> str:
         """SHA-256 over all weights."""
