@@ -38,6 +38,7 @@ COMMANDS = {
     "compare": Command("earshot.cli.compare:compare_command", "Which of two images people prefer, and why."),
     "rank": Command("earshot.cli.rank:rank_command", "Several images of one prompt, best first."),
     "judge": Command("earshot.cli.judge:judge_command", "Every row of a file of any size, resumable, in shards."),
+    "prefer": Command("earshot.cli.prefer:prefer_command", "Preference data for trainers, from ranked pictures."),
     "serve": Command("earshot.cli.serve:serve_command", "Compare, rank and score over HTTP, and a page to try it."),
     "report": Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
     "view": Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),
