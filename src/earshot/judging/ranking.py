@@ -110,9 +110,16 @@ def score_images(
     prompt: str, images: Sequence[Picture], references: Sequence[Picture], answer: Answer, *, seed: int
 ) -> list[float | None]:
     """For each image the mean probability of being preferred to a reference; None where no comparison came out."""
-    answers = iter(answer([Question.of(prompt, a, b, seed) for a in images for b in references]))
-    known = [[p for _ in references if (p := next(answers).p_first) is not None] for _ in images]
+    known = p_against(prompt, images, references, answer, seed=seed)
     return [sum(row) / len(row) if row else None for row in known]
+
+
+def p_against(
+    prompt: str, images: Sequence[Picture], references: Sequence[Picture], answer: Answer, *, seed: int
+) -> list[list[float]]:
+    """For each image its probabilities of being preferred to the references, those that came out."""
+    answers = iter(answer([Question.of(prompt, a, b, seed) for a in images for b in references]))
+    return [[p for _ in references if (p := next(answers).p_first) is not None] for _ in images]
 
 
 def rank_images(prompt: str, images: Sequence[Picture], answer: Answer, *, seed: int) -> ImageRanking:
