@@ -13,7 +13,7 @@ from earshot.data.writer import PairSetWriter
 from earshot.errors import DataError, InputError
 from earshot.judging.model import RewardModel
 from earshot.judging.pictures import take_picture
-from earshot.judging.points import WORLD, Reference, Scale, find_scale, fit_scale, load_reference, log_odds, meaning
+from earshot.judging.points import WORLD, Reference, Scale, check_scale, fit_scale, load_reference, log_odds, meaning
 from earshot.types import Estimate, Pair, Votes
 from tests.judging.opinions import Opinionated, shade
 
@@ -142,11 +142,10 @@ def test_a_scale_is_of_one_model_and_one_reference():
     with pytest.raises(InputError, match="was fitted with reference"):
         MODEL.points(PROMPT, [shade(120)], against=other, scale=scale_of(one))
     with pytest.raises(InputError, match="was fitted with model"):
-        find_scale(one, {"name": "another"}, scale_of(one))
+        check_scale(scale_of(one), one, {"name": "another"})
     (told,) = MODEL.points(PROMPT, [shade(120)], against=one)
     assert told.scale is None and told.points.value is None and "no scale was fitted" in told.as_dict()["meaning"]
-    shipped = replace(one, scales=(scale_of(one),))
-    (told,) = MODEL.points(PROMPT, [shade(120)], against=shipped)
+    (told,) = MODEL.points(PROMPT, [shade(120)], against=one, scale=scale_of(one))
     assert told.points.value is not None and json.loads(json.dumps(told.as_dict()))["scale"]["n"] == 40
 
 

@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from earshot.errors import InputError
 from earshot.judging.pictures import PictureLike, take_picture
-from earshot.judging.points import Points, Reference, Scale, find_scale, load_reference, points_of
+from earshot.judging.points import Points, Reference, Scale, check_scale, load_reference, points_of
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images, score_images
 from earshot.predictions.judgement import Judgement
@@ -133,8 +133,7 @@ class Asked(Protocol):
             images: Any number; one does not change another's points.
             against: A reference, a pair set, a folder of images, or `world`, which ships with Earshot and measures
                 pictures of the synthetic world.
-            scale: What points are worth to people (`earshot scale`); None takes one that ships with the reference, and
-                gives win rates alone where there is none.
+            scale: What points are worth to people (`earshot scale`); None gives win rates alone.
             seed: Of the sampling.
 
         Raises:
@@ -144,9 +143,10 @@ class Asked(Protocol):
             ListenerUnavailable: A listener broke.
         """
         reference = against if isinstance(against, Reference) else load_reference(against)
-        fitting = None if scale is None and not reference.scales else find_scale(reference, self.identity(), scale)
+        if scale is not None:
+            check_scale(scale, reference, self.identity())
         pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
-        return points_of(prompt, pictures, reference, self.answer, scale=fitting, seed=seed)
+        return points_of(prompt, pictures, reference, self.answer, scale=scale, seed=seed)
 
     def question(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Question:
         """A question that has been checked and decoded, for `answer`; no model is asked yet.

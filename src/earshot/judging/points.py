@@ -31,7 +31,6 @@ WORLD: Final = "world"
 PICTURES: Final = 16
 """Of a reference, unless another number is asked for: an image costs as many comparisons."""
 _SHIPPED: Final = Path(__file__).with_name("references")
-_SCALES: Final = "scales.json"
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,10 @@ class Reference:
     Attributes:
         name: What results call it: a folder's name, or `world`.
         pictures: Different ones.
-        scales: What is known of the points by it, for some models.
     """
 
     name: str
     pictures: tuple[Picture, ...]
-    scales: tuple[Scale, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -165,9 +162,7 @@ def load_reference(source: str | Path, *, pictures: int = PICTURES) -> Reference
             break
     if len(found) < 2:
         raise DataError(f"{source}: holds {len(found)} different pictures, expected at least 2 to measure by")
-    scales = folder / _SCALES
-    known = read_json_object(scales, what="scales")["scales"] if folder.parent == _SHIPPED else []
-    return Reference(folder.name, tuple(found.values()), tuple(Scale.of(one, scales) for one in known))
+    return Reference(folder.name, tuple(found.values()))
 
 
 def load_scale(path: Path) -> Scale:
@@ -180,24 +175,20 @@ def load_scale(path: Path) -> Scale:
     return Scale.of(read_json_object(path, what="a scale"), path)
 
 
-def find_scale(reference: Reference, model: Mapping[str, Any], given: Scale | None = None) -> Scale | None:
-    """The scale for a model and a reference: the one given, or one that ships with the reference.
+def check_scale(scale: Scale, reference: Reference, model: Mapping[str, Any]) -> None:
+    """Lets a scale pass that was fitted for a model and a reference.
 
     Raises:
-        InputError: The one given is of another model or another reference.
+        InputError: It is of another model or another reference.
     """
-    if given is None:
-        fits = (one for one in reference.scales if one.model == model and one.reference == reference.fingerprint)
-        return next(fits, None)
     for what, found, expected in (
-        ("reference", given.reference, reference.fingerprint),
-        ("model", dict(given.model), dict(model)),
+        ("reference", scale.reference, reference.fingerprint),
+        ("model", dict(scale.model), dict(model)),
     ):
         if found != expected:
             raise InputError(
                 f"the scale was fitted with {what} {found}, and this is {expected}; 'earshot scale' fits it anew"
             )
-    return given
 
 
 def points_of(
@@ -216,7 +207,7 @@ def points_of(
         images: Any number.
         reference: What to measure by.
         answer: Who is asked.
-        scale: As `find_scale` gives it.
+        scale: Of this reference and whoever is asked; None gives win rates alone.
         seed: Of the sampling.
     """
     told = []
