@@ -20,6 +20,7 @@ LAYERS: dict[int, set[str]] = {
         "protocol",
         "rewards",
         "predictions",
+        "preferences",
         "metrics",
         "benchmarks",
         "stats",

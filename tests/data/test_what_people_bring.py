@@ -155,7 +155,7 @@ def test_a_name_in_a_struct_that_is_not_utf8_leaves_its_bytes(folder: Path) -> N
     for column in (image, lists):
         pq.write_table(pa.table({"prompt": ["a"] * 3, "first": column, "second": column}), folder / "rows.parquet")
         rows = list(RowFile(folder / "rows.parquet").read(0, 3))
-        assert all(isinstance(row, Row) and row.first == picture for row in rows)
+        assert all(isinstance(row, Row) and row.images[0] == picture for row in rows)
 
 
 def test_a_text_that_stands_in_every_row_is_in_memory_once(folder: Path) -> None:
@@ -233,7 +233,7 @@ def test_embedded_images_count_whatever_their_path_says(folder: Path, hub_row: d
     for row in (hub_row, both, ones):
         pq.write_table(pa.Table.from_pylist([row]), folder / "rows.parquet")
         (found,) = judged(folder / "rows.parquet")
-        assert (found.first, found.second) == expected
+        assert found.images == expected
 
 
 def test_paths_in_structs_and_lists_are_found_in_the_folder_or_a_declared_one(folder: Path) -> None:
@@ -244,7 +244,7 @@ def test_paths_in_structs_and_lists_are_found_in_the_folder_or_a_declared_one(fo
             rows[0].get("first", names["first"])["path"] = str(folder / "images" / "a.png")  # type: ignore[index]
             (place / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
             (found,) = judged(place / "rows.jsonl", roots=roots)
-            assert found.first == folder / "images" / "a.png"
+            assert found.images[0] == folder / "images" / "a.png"
     (bad,) = RowFile(folder.parent / "away" / "rows.jsonl").read(0, 1)
     assert isinstance(bad, BadRow) and "absolute path" in bad.error and "--root DIR" in bad.error
 

@@ -23,9 +23,11 @@ from earshot.judging import to_file
 from earshot.judging.model import RewardModel
 from earshot.judging.parts import Local, Parts, share
 from earshot.judging.rows import Columns
-from earshot.judging.to_file import judge_file, schema_of
+from earshot.judging.to_file import judge_file, ranking_schema_of, schema_of
 from tests.judging.constant import SETTINGS, Constant
 from tests.judging.opinions import Opinionated, shade
+from tests.preferences.ranked import SETTINGS as SETTINGS_RANKED
+from tests.preferences.ranked import rank, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -366,3 +368,48 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_written(tmp_path):
 
 def test_image_errors_are_input_errors():
     assert issubclass(ImageError, InputError)
+
+
+def test_ranked_rows_are_those_of_rank_and_hold_their_pictures(tmp_path):
+    source = write_rows(tmp_path, [[100, 140, 120], [30, 90]])
+    out, model = tmp_path / "out.parquet", RewardModel(Opinionated(noise=0.3), samples=2)
+    rank(source, out, model, seed=4)
+    rows = rows_of(out)
+    for k, (row, group) in enumerate(zip(rows, [[100, 140, 120], [30, 90]], strict=True)):
+        told = model.rank(f"grey {k}", [shade(brightness, 56) for brightness in group], seed=4).as_row()
+        assert row["prompt"] == f"grey {k}" and row["error"] is None
+        assert row["ranking"] == told["images"] and row["order"] == told["order"]
+        for game, expected in zip(row["comparisons"], told["comparisons"], strict=True):
+            assert game["p_first"] == expected["p_first"] and len(game["samples"]) == 4
+        assert [image["bytes"] for image in row["images"]] == [(tmp_path / f"{b}.png").read_bytes() for b in group]
+    assert pq.read_schema(out).names == ranking_schema_of().names
+
+
+def test_a_row_to_rank_needs_two_pictures_and_a_list_of_them(tmp_path):
+    bad = {"row0": {"images": ["100.png"]}, "row1": {"images": ["100.png", "gone.png"]}}
+    source, out = write_rows(tmp_path, [[100, 140]] * 3, **bad), tmp_path / "out.parquet"
+    with pytest.raises(DataError, match=r"row 0 'r0': images is a list of 1, expected a list of two or more images"):
+        rank(source, out)
+    rank(source, out, tolerate=2)
+    _, two, three = rows_of(out)
+    assert "gone.png is missing" in two["error"] and two["images"] is None and three["error"] is None
+    with pytest.raises(DataError, match=r"expected prompt and pictures, a list of images.*--rank"):
+        rank(source, tmp_path / "other.parquet", groups="pictures")
+    with pytest.raises(InputError, match=r"was made with|not from 'earshot judge'"):
+        judge(make(tmp_path / "pairs", 3), out)
+
+
+def test_stopped_while_it_ranks_it_ends_alike_and_a_picture_that_changed_is_told(tmp_path):
+    source = write_rows(tmp_path, [[100 + k, 140, 180] for k in range(6)])
+    rank(source, tmp_path / "undisturbed.parquet")
+    with pytest.raises(Stop):
+        judge_file(
+            *(source, tmp_path / "out.parquet", Shuffled(RewardModel(Opinionated()), after=2)),
+            **{"groups": "images", "batch": 4, "part_rows": 2, "settings": SETTINGS_RANKED},
+        )
+    (tmp_path / "101.png").write_bytes((tmp_path / "180.png").read_bytes())
+    with pytest.raises(DataError, match=r"row 1 'r1' has changed since it was ranked"):
+        rank(source, tmp_path / "out.parquet")
+    shade(101, 56).save(tmp_path / "101.png")
+    rank(source, tmp_path / "out.parquet")
+    assert (tmp_path / "out.parquet").read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()

@@ -24,19 +24,30 @@ def judge_command(
         None, help="The column with the first image; 'first_file_name' or 'first' are found without."
     ),
     second_column: str | None = typer.Option(None, help="The column with the second image."),
+    rank: str | None = typer.Option(
+        None,
+        metavar="COLUMN",
+        help="Rank instead: a row is a prompt with two or more images, in lists in this column; for 'earshot prefer'.",
+    ),
     split: str | None = typer.Option(None, help="Which split, where IN is a folder with the shards of several."),
     root: Roots = None,
 ) -> None:
     """Judge every row of a pair set, parquet or JSON Lines file into a parquet file, in both orders of the images.
 
-    Images are paths relative to IN, or embedded. Bad rows are errors, or counted and written with their error.
+    Images are paths relative to IN, or embedded. Bad rows are errors, or counted and written with their error. With
+    --rank each row is ranked as 'earshot rank' does it, and OUT holds the pictures too.
     """
+    from earshot.errors import InputError
     from earshot.judging.rows import Columns, RowFile
 
     columns = Columns(prompt_column, first_column, second_column)
+    if rank is not None and (first_column, second_column) != (None, None):
+        raise InputError(
+            "--first-column and --second-column are of pairs, and --rank ranks lists; leave out one of them"
+        )
     shard = among.share()
     # Looked at before anything slow, so that a wrong file fails at once.
-    rows = RowFile(source, columns, split=split, roots=root or ())
+    rows = RowFile(source, columns, groups=rank, split=split, roots=root or ())
     if not among.tolerate:
         rows.check_first()
     from earshot.cli.progress import progress_bar
@@ -55,6 +66,7 @@ def judge_command(
             split=split,
             roots=root or (),
             columns=columns,
+            groups=rank,
             settings=settings,
             part_rows=part_rows,
             progress=tell,

@@ -37,7 +37,12 @@ COMMANDS = {
     "metrics": Command("earshot.cli.metrics:metrics_command", "Anybody's scores under the published protocols."),
     "compare": Command("earshot.cli.compare:compare_command", "Which of two images people prefer, and why."),
     "rank": Command("earshot.cli.rank:rank_command", "Several images of one prompt, best first."),
+    "score": Command(
+        "earshot.cli.score:score_command", "One number for a picture, against a set of reference pictures."
+    ),
+    "scale": Command("earshot.cli.score:scale_command", "What a point of 'score' is worth to people."),
     "judge": Command("earshot.cli.judge:judge_command", "Every row of a file of any size, resumable, in shards."),
+    "prefer": Command("earshot.cli.prefer:prefer_command", "Preference data for trainers, from ranked pictures."),
     "serve": Command("earshot.cli.serve:serve_command", "Compare, rank and score over HTTP, and a page to try it."),
     "report": Command("earshot.cli.report:report_command", "Write the report of one or more run directories."),
     "view": Command("earshot.cli.view:view_command", "Browse a run's judged pairs and rollouts in a browser."),

@@ -255,3 +255,56 @@ def _parquet(path: Path, columns: Collection[str] | None) -> Iterator[Row]:
     with open_parquet(path, "make it again") as file:
         present = file.schema_arrow.names
         yield from parquet_rows(file, [one for one in present if columns is None or one in columns], name=path)
+
+
+class RowWriter:
+    """Writes rows to a parquet file; what is held at a time, so many or so many bytes of pictures, is a row group.
+
+    A context manager; the caller sees to it that half a file does not get its name (`files.whole`).
+
+    Args:
+        path: The file.
+        schema: Its columns, and the metadata.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer, self._schema = pq.ParquetWriter(path, schema), schema
+        self._rows: list[Row] = []
+        self._bytes = 0
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        with self._writer:
+            if kind is None:
+                self._flush()
+
+    def add(self, row: Row, n_bytes: int = 0) -> None:
+        """Adds a row.
+
+        Args:
+            row: What is in none of the columns is left out.
+            n_bytes: Of the pictures in it.
+        """
+        self._rows.append(row)
+        self._bytes += n_bytes
+        if len(self._rows) == _ROWS or self._bytes >= _MOST_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
+        self._rows, self._bytes = [], 0
+
+
+def image_features(**columns: str) -> dict[str | bytes, str | bytes]:
+    """Metadata of a parquet file by which `datasets` decodes columns as images.
+
+    Args:
+        **columns: `image` or `images`, a list of them, by the name of the column; each image is a struct of its file's
+            `bytes` and `path`.
+    """
+    image = {"_type": "Image"}
+    features = {name: image if kind == "image" else [image] for name, kind in columns.items()}
+    return {"huggingface": json.dumps({"info": {"features": features}})}

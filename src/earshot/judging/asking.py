@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from PIL.Image import Image
 
 from earshot.errors import InputError
 from earshot.judging.pictures import PictureLike, take_picture
+from earshot.judging.points import Points, Reference, Scale, check_scale, load_reference, points_of
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images, score_images
 from earshot.predictions.judgement import Judgement
@@ -20,6 +22,10 @@ class Asked(Protocol):
 
     def answer(self, questions: Sequence[Question]) -> list[Judgement]:
         """Judges questions together; they may differ in their seeds."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Which model it is, for a scale that was fitted for it."""
         ...
 
     def compare(self, prompt: str, first: PictureLike, second: PictureLike, *, seed: int = 0) -> Judgement:
@@ -106,6 +112,41 @@ class Asked(Protocol):
         mine = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
         theirs = [take_picture(x, argument=f"references[{k}]") for k, x in enumerate(references)]
         return score_images(prompt, mine, theirs, self.answer, seed=seed)
+
+    def points(
+        self,
+        prompt: str,
+        images: Sequence[PictureLike],
+        *,
+        against: Reference | str | Path,
+        scale: Scale | None = None,
+        seed: int = 0,
+    ) -> list[Points]:
+        """One number for each image by itself, with an interval: how it does against the pictures of a reference.
+
+        Each image is compared with each picture of the reference, in both orders, always for the image's own prompt,
+        whatever the reference's pictures were made from. Points of different calls can be compared as far as model and
+        reference are the same.
+
+        Args:
+            prompt: What the images were made from.
+            images: Any number; one does not change another's points.
+            against: A reference, a pair set, a folder of images, or `world`, which ships with Earshot and measures
+                pictures of the synthetic world.
+            scale: What points are worth to people (`earshot scale`); None gives win rates alone.
+            seed: Of the sampling.
+
+        Raises:
+            InputError: The prompt is no text or too long, there is no such reference, or the scale is of another model
+                or reference.
+            ImageError: An image is refused.
+            ListenerUnavailable: A listener broke.
+        """
+        reference = against if isinstance(against, Reference) else load_reference(against)
+        if scale is not None:
+            check_scale(scale, reference, self.identity())
+        pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
+        return points_of(prompt, pictures, reference, self.answer, scale=scale, seed=seed)
 
     def question(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Question:
         """A question that has been checked and decoded, for `answer`; no model is asked yet.

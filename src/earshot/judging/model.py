@@ -100,6 +100,17 @@ class RewardModel(Asked):
         nothing = "of photographs and art the verdicts mean nothing (docs/models.md names models for those)"
         return f"{names}: taught on {pictures} alone; {nothing}"
 
+    def identity(self) -> dict[str, Any]:
+        """Which model it is, for a scale that was fitted for it: weights, words, sampling and who decides.
+
+        Hashing the weights of a large model takes some seconds.
+        """
+        who = {name: one for name, one in self.listeners.items() if name == self.decide}
+        told = describe(replace(self, listeners=who, checkers={}))
+        named = {name: told[name] for name in ("decide", "listeners", "samples", "temperature") if name in told}
+        # In another precision it is the same model.
+        return named | {name: value for name, value in told.get("model", {}).items() if name != "dtype"}
+
     def answer(self, questions: Sequence[Question], wanted: Wanted | None = None) -> list[Judgement]:
         """Judges questions together; they may differ in their seeds.
 
@@ -402,7 +413,7 @@ def describe(model: RewardModel | Client) -> dict[str, Any]:
     Models are named, not placed: no path is in it. Hashing the weights of a large model takes some seconds.
     """
     if isinstance(model, Client):
-        return {"model": {"name": "earshot serve", "version": model.version}}
+        return {"model": model.identity()}
     reasoner = model.reasoner
     told: dict[str, Any] = {"samples": model.samples, "redaction": model.redaction, "decide": model.decide}
     if isinstance(reasoner, Reasoner):

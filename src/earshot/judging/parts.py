@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -19,7 +20,9 @@ from PIL.Image import Image
 
 from earshot.errors import DataError, InputError
 from earshot.files import read_json_object, read_jsonl, write_json, write_jsonl
+from earshot.judging.pictures import take_picture
 from earshot.judging.question import Question
+from earshot.judging.ranking import rank_images
 from earshot.judging.rows import BadRow, Row, RowFile
 from earshot.locks import locked
 from earshot.measured import compared
@@ -68,7 +71,8 @@ class Part(NamedTuple):
 
     bounds: Bounds
     rows: list[Json]
-    """`Judgement.as_dict()` with the number of the `row` and its own `id`; of a bad one also `error`, `sha256`."""
+    """`Judgement.as_dict()`, or of groups `ImageRanking.as_row()` and `sha256`, with the number of the `row` and its
+    own `id`; of a bad one also `error`, `sha256`."""
 
 
 @runtime_checkable
@@ -249,7 +253,7 @@ def judge_part(job: Job, model: Answers, rows: Iterator[Row | BadRow], bounds: B
             raise DataError(
                 f"{job.rows.path}: ends before row {bounds.stop}; it has changed, so start anew in another place"
             )
-        for record in _judged(job, model, chunk):
+        for record in (_judged if job.rows.groups is None else _ranked)(job, model, chunk):
             records.append(record)
             n_bad += "error" in record
             if n_bad > job.tolerate:  # it stops short, for the whole job tolerates no more, whatever other parts hold
@@ -267,10 +271,36 @@ def _judged(job: Job, model: Answers, chunk: Sequence[Row | BadRow]) -> Iterator
         if isinstance(answer, Judgement):
             known: Json = {}
             if job.with_content and isinstance(row, Row) and isinstance(question, Question):
-                known = {"content": content_of(row.prompt, row.first, row.second), **_measured(question)}
+                known = {"content": content_of(row.prompt, *row.images), **_measured(question)}
             yield answer.as_dict() | place | known
         else:
             yield place | (answer if isinstance(answer, BadRow) else _refused(row, str(answer))).fault()
+
+
+def _ranked(job: Job, model: Answers, chunk: Sequence[Row | BadRow]) -> Iterator[Json]:
+    """The same of rows with all pictures of a prompt; each is a tournament of its own."""
+    for row in chunk:
+        place = {"row": row.number, "id": row.id}
+        yield place | (row.fault() if isinstance(row, BadRow) else _rank(job, model, row))
+
+
+def _rank(job: Job, model: Answers, row: Row) -> Json:
+    try:
+        pictures = [take_picture(image, argument=f"images[{k}]") for k, image in enumerate(row.images)]
+        ranking = rank_images(row.prompt, pictures, partial(_all_of, model), seed=job.seed)
+    except InputError as error:
+        return _refused(row, job.rows.placeless(str(error))).fault()
+    return ranking.as_row() | {"sha256": sha256_of(row.prompt, *row.images)}
+
+
+def _all_of(model: Answers, questions: Sequence[Question]) -> list[Judgement]:
+    """The answers; the first question that cannot be asked is an error."""
+    answers = []
+    for answer in model.try_answer(questions):
+        if isinstance(answer, InputError):
+            raise answer
+        answers.append(answer)
+    return answers
 
 
 def _measured(question: Question) -> Json:
@@ -283,14 +313,14 @@ def _ask(job: Job, model: Answers, row: Row | BadRow) -> Question | BadRow:
     if isinstance(row, BadRow):
         return row
     try:
-        return model.question(prompt=row.prompt, first=row.first, second=row.second, seed=job.seed)
+        return model.question(prompt=row.prompt, first=row.images[0], second=row.images[1], seed=job.seed)
     except InputError as error:
         return _refused(row, job.rows.placeless(str(error)))
 
 
 def _refused(row: Row | BadRow, error: str) -> BadRow:
     assert isinstance(row, Row)
-    return BadRow(row.number, row.id, error, sha256_of(row.prompt, row.first, row.second))
+    return BadRow(row.number, row.id, error, sha256_of(row.prompt, *row.images))
 
 
 def _within(errors: int, job: Job, last: str) -> None:

@@ -51,6 +51,7 @@ class ImageRanking:
             circle for each group that no single order fits.
         games: The couples that were compared, in order, with what came out.
         n_missing: How many of them came to nothing, because an order had no well-formed sample.
+        digests: The hash of each image's pixels: the same picture has the same one.
         pictures: The images where `RewardModel.rank` was asked, for a notebook; no part of equality or `as_dict`.
     """
 
@@ -59,6 +60,7 @@ class ImageRanking:
     cycles: tuple[tuple[int, ...], ...]
     games: tuple[tuple[int, int, Judgement], ...]
     n_missing: int
+    digests: tuple[str, ...]
     pictures: tuple[Image, ...] | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -86,16 +88,21 @@ class ImageRanking:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the comparisons without their traces."""
-        games = [
-            {"first": i, "second": j, **{k: v for k, v in game.as_dict().items() if k != "samples"}}
-            for i, j, game in self.games
-        ]
+        told = self.as_row()
+        games = [{name: value for name, value in game.items() if name != "samples"} for game in told["comparisons"]]
+        images = [{name: value for name, value in image.items() if name != "digest"} for image in told["images"]]
+        return told | {"images": images, "comparisons": games}
+
+    def as_row(self) -> dict[str, Any]:
+        """All of it, for a file: comparisons with their traces, and by its pixels which picture an image is."""
         return {
-            "images": [asdict(image) for image in self.images],
+            "images": [
+                {**asdict(image), "digest": digest} for image, digest in zip(self.images, self.digests, strict=True)
+            ],
             "order": list(self.order),
             "cycles": [list(cycle) for cycle in self.cycles],
             "n_missing": self.n_missing,
-            "comparisons": games,
+            "comparisons": [{"first": i, "second": j, **game.as_dict()} for i, j, game in self.games],
         }
 
 
@@ -103,9 +110,16 @@ def score_images(
     prompt: str, images: Sequence[Picture], references: Sequence[Picture], answer: Answer, *, seed: int
 ) -> list[float | None]:
     """For each image the mean probability of being preferred to a reference; None where no comparison came out."""
-    answers = iter(answer([Question.of(prompt, a, b, seed) for a in images for b in references]))
-    known = [[p for _ in references if (p := next(answers).p_first) is not None] for _ in images]
+    known = p_against(prompt, images, references, answer, seed=seed)
     return [sum(row) / len(row) if row else None for row in known]
+
+
+def p_against(
+    prompt: str, images: Sequence[Picture], references: Sequence[Picture], answer: Answer, *, seed: int
+) -> list[list[float]]:
+    """For each image its probabilities of being preferred to the references, those that came out."""
+    answers = iter(answer([Question.of(prompt, a, b, seed) for a in images for b in references]))
+    return [[p for _ in references if (p := next(answers).p_first) is not None] for _ in images]
 
 
 def rank_images(prompt: str, images: Sequence[Picture], answer: Answer, *, seed: int) -> ImageRanking:
@@ -140,6 +154,7 @@ def rank_images(prompt: str, images: Sequence[Picture], answer: Answer, *, seed:
         cycles=tuple(tuple(places[player] for player in circle) for circle in cycles(wins > wins.T)),
         games=tuple(games),
         n_missing=sum(game.p_first is None for _, _, game in games),
+        digests=tuple(digests),
     )
 
 

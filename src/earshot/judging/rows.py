@@ -43,8 +43,8 @@ class Row(NamedTuple):
     id: str
     """Its own id, or its number where it has none."""
     prompt: str
-    first: Path | bytes
-    second: Path | bytes
+    images: tuple[Path | bytes, ...]
+    """Two, the first and the second; of a file of groups two or more."""
 
 
 class BadRow(NamedTuple):
@@ -73,6 +73,7 @@ class RowFile:
             (`data/train-00000-of-00003.parquet`).
         columns: What its columns are called.
         whole_pairs: Whether it is a pair set, of which a row without proper votes is a bad one too.
+        groups: The column of lists of two or more images, where a row is a prompt with all of its pictures and no pair.
         split: Which split, where a folder holds the shards of several.
         roots: Further folders in which images may lie, behind links or by absolute paths.
 
@@ -87,9 +88,11 @@ class RowFile:
         columns: Columns = COLUMNS,
         *,
         whole_pairs: bool = False,
+        groups: str | None = None,
         split: str | None = None,
         roots: Sequence[str | Path] = (),
     ) -> None:
+        self.groups = groups
         paths = [find_metadata(source)] if whole_pairs and source.is_dir() else find_files(source, split)
         self.path = paths[0] if len(paths) == 1 else source
         self._columns = columns
@@ -157,10 +160,10 @@ class RowFile:
         if fault is not None or not isinstance(prompt, str):
             return BadRow(number, name, str(fault), _sha256_of(row))
         try:
-            first, second = (self._image(value, column) for value, column in self._image_values(row))
+            images = tuple(self._image(value, column) for value, column in self._image_values(row))
         except DataError as error:
             return BadRow(number, name, self.placeless(str(error)), _sha256_of(row))
-        return Row(number, name, prompt, first, second)
+        return Row(number, name, prompt, images)
 
     def _pair(self, number: int, row: Mapping[str, Any]) -> Row | BadRow:
         try:
@@ -168,17 +171,19 @@ class RowFile:
         except DataError as error:
             return BadRow(number, str(row.get("id", number)), self.placeless(str(error)), _sha256_of(row))
         assert not isinstance(pair.first, Image) and not isinstance(pair.second, Image)
-        return Row(number, pair.id, pair.prompt, pair.first, pair.second)
+        return Row(number, pair.id, pair.prompt, (pair.first, pair.second))
 
     def _image_values(self, row: Mapping[str, Any]) -> list[tuple[Any, str]]:
         if len(self._image_columns) == 2:
             return [(row.get(column), column) for column in self._image_columns]
         (column,) = self._image_columns
-        both = row.get(column)
-        if not isinstance(both, list) or len(both) != 2:
-            held = f"a list of {len(both)}" if isinstance(both, list) else short(both)
-            raise DataError(f"{column} is {held}, expected a list of two images")
-        return [(value, f"{column}[{k}]") for k, value in enumerate(both)]
+        all_of_it = row.get(column)
+        n = len(all_of_it) if isinstance(all_of_it, list) else 0
+        if not isinstance(all_of_it, list) or n < 2 or (n > 2 and self.groups is None):
+            held = f"a list of {n}" if isinstance(all_of_it, list) else short(all_of_it)
+            expected = "two images" if self.groups is None else "two or more images: a rank is a place among others"
+            raise DataError(f"{column} is {held}, expected a list of {expected}")
+        return [(value, f"{column}[{k}]") for k, value in enumerate(all_of_it)]
 
     def _image(self, value: Any, column: str) -> Path | bytes:
         if isinstance(value, list) and len(value) == 1:
@@ -192,7 +197,14 @@ class RowFile:
         raise DataError(f"{column} is {short(value)}, expected a path relative to {self.path.name}, or bytes")
 
     def _find_columns(self, names: list[str], place: Path) -> tuple[str, ...]:
-        """The image columns, or the one that holds both, where they and the prompt's are there."""
+        """The image columns, or the one that holds all, where they and the prompt's are there."""
+        if self.groups is not None:
+            if self.groups in names and self._columns.prompt in names:
+                return (self.groups,)
+            raise DataError(
+                f"{place}: has columns {', '.join(names)}; expected {self._columns.prompt} and {self.groups}, a list "
+                "of images, so name the columns (--prompt-column, --rank)"
+            )
         given = (self._columns.first, self._columns.second)
         if (given[0] is None) != (given[1] is None):
             raise InputError(f"{place}: one image column is named and the other is not; name both")

@@ -17,6 +17,7 @@ from earshot import __version__
 from earshot.errors import InputError, RemoteError
 from earshot.judging.asking import Asked
 from earshot.judging.pictures import PictureLike
+from earshot.judging.points import Points, Reference, Scale
 from earshot.judging.question import Question
 from earshot.judging.ranking import ImageRanking
 from earshot.predictions.judgement import JudgedSample, Judgement
@@ -70,6 +71,10 @@ class Client(Asked):
         self._endpoint = Endpoint(
             self.url, key=key, concurrency=concurrency, timeout_s=timeout_s, patience_s=patience_s
         )
+
+    def identity(self) -> dict[str, Any]:
+        """What is known of the server's model: the version of its Earshot."""
+        return {"name": "earshot serve", "version": self.version}
 
     def answer(self, questions: Sequence[Question]) -> list[Judgement]:
         """Judges questions; the first one that is refused ends all.
@@ -154,6 +159,19 @@ class AsyncClient:
     ) -> list[float | None]:
         """See `Client.score`."""
         ask = partial(self.client.score, prompt, images, references=references, seed=seed)
+        return await asyncio.to_thread(ask)
+
+    async def points(
+        self,
+        prompt: str,
+        images: Sequence[PictureLike],
+        *,
+        against: Reference | str | Path,
+        scale: Scale | None = None,
+        seed: int = 0,
+    ) -> list[Points]:
+        """See `Client.points`."""
+        ask = partial(self.client.points, prompt, images, against=against, scale=scale, seed=seed)
         return await asyncio.to_thread(ask)
 
 

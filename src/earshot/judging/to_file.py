@@ -1,26 +1,29 @@
-"""Judging a file into a parquet file, without votes."""
+"""Judging a file into a parquet file, without votes: pairs, or all the pictures of a prompt ranked."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.errors import InputError
+from earshot.data.row_files import RowWriter, image_features
+from earshot.errors import DataError, InputError
 from earshot.files import check_folder, plain, whole
-from earshot.judging.parts import Engine, Job, Parts, cut, same_settings, share
-from earshot.judging.rows import COLUMNS, Columns, RowFile
+from earshot.images import read_file
+from earshot.judging.parts import Engine, Job, Json, Parts, cut, same_settings, share
+from earshot.judging.rows import COLUMNS, BadRow, Columns, RowFile
+from earshot.predictions.people import sha256_of
+from earshot.predictions.ranked import SETTINGS_KEY
 
 PART_ROWS = 512
 """What a kill can cost: the work on so many rows."""
 
-_SETTINGS_KEY, _ERRORS_KEY = b"earshot.judge", b"earshot.errors"
-_GROUP_ROWS = 4096  # rows of a row group of OUT
+_JUDGED_KEY, _ERRORS_KEY = b"earshot.judge", b"earshot.errors"
 
 
 class Tally(NamedTuple):
@@ -33,6 +36,41 @@ class Tally(NamedTuple):
 
 def schema_of(listeners: Sequence[str] = (), checkers: Sequence[str] = ()) -> pa.Schema:
     """The columns of OUT: the row of IN from 0, its id, the fields of `Judgement`, and why a bad row is bad."""
+    text, count = pa.string(), pa.int64()
+    answer = _answer_fields(listeners, checkers)
+    return pa.schema([("row", count), ("id", text), *answer, ("error", text), ("sha256", text)])
+
+
+def ranking_schema_of(listeners: Sequence[str] = (), checkers: Sequence[str] = ()) -> pa.Schema:
+    """The same of a file of rankings, which holds the pictures too.
+
+    `images` are the files as they stood in IN, in the form of `datasets`' images; `ranking` says of each what
+    `RankedImage` does, `comparisons` has the places of two images beside the fields of `Judgement`.
+    """
+    text, number, count = pa.string(), pa.float64(), pa.int64()
+    image = pa.struct([("bytes", pa.binary()), ("path", text)])
+    strength = pa.struct([("value", number), ("low", number), ("high", number), ("n", count)])
+    ranked = pa.struct([("rank", count), ("strength", strength), ("win_rate", number), ("digest", text)])
+    game = pa.struct([("first", count), ("second", count), *_answer_fields(listeners, checkers)])
+    return pa.schema(
+        [
+            ("row", count),
+            ("id", text),
+            ("prompt", text),
+            ("images", pa.list_(image)),
+            ("ranking", pa.list_(ranked)),
+            ("order", pa.list_(count)),
+            ("cycles", pa.list_(pa.list_(count))),
+            ("n_missing", count),
+            ("comparisons", pa.list_(game)),
+            ("error", text),
+            ("sha256", text),
+        ]
+    )
+
+
+def _answer_fields(listeners: Sequence[str], checkers: Sequence[str]) -> list[tuple[str, pa.DataType]]:
+    """The columns of a `Judgement`, but for its id."""
     text, number, count = pa.string(), pa.float64(), pa.int64()
 
     def by_name(column: str, names: Sequence[str]) -> list[tuple[str, pa.DataType]]:
@@ -50,27 +88,21 @@ def schema_of(listeners: Sequence[str] = (), checkers: Sequence[str] = ()) -> pa
             *by_name("believed", checkers),
         ]
     )
-    return pa.schema(
-        [
-            ("row", count),
-            ("id", text),
-            ("verdict", text),
-            ("p_first", number),
-            ("p_first_forward", number),
-            ("p_first_swapped", number),
-            ("orders_agree", pa.bool_()),
-            ("p_author", number),
-            *by_name("p_read", listeners),
-            ("decided_by", text),
-            ("reason", text),
-            ("malformed", count),
-            ("question", text),
-            ("seed", count),
-            ("samples", pa.list_(sample)),
-            ("error", text),
-            ("sha256", text),
-        ]
-    )
+    return [
+        ("verdict", text),
+        ("p_first", number),
+        ("p_first_forward", number),
+        ("p_first_swapped", number),
+        ("orders_agree", pa.bool_()),
+        ("p_author", number),
+        *by_name("p_read", listeners),
+        ("decided_by", text),
+        ("reason", text),
+        ("malformed", count),
+        ("question", text),
+        ("seed", count),
+        ("samples", pa.list_(sample)),
+    ]
 
 
 def judge_file(
@@ -85,11 +117,14 @@ def judge_file(
     split: str | None = None,
     roots: Sequence[str | Path] = (),
     columns: Columns = COLUMNS,
+    groups: str | None = None,
     settings: Mapping[str, Any] | None = None,
     part_rows: int = PART_ROWS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tally:
     """Judge every row of a file into a parquet file of `schema_of` who reads, rows in their order.
+
+    With `groups` a row is a prompt with all of its pictures, which are ranked (`ranking_schema_of`).
 
     Called again after it was stopped, it goes on; called again when OUT is done, it does nothing.
 
@@ -104,6 +139,7 @@ def judge_file(
         split: Which split, where `source` is a folder that holds the shards of several.
         roots: Further folders in which images may lie, behind links or by absolute paths.
         columns: What the columns of `source` are called.
+        groups: The column of lists of images to rank; None where a row is a pair.
         settings: What else the numbers depend on (`model.describe`); a job is only continued with the same.
         part_rows: Rows of a part.
         progress: Called with the rows done and the rows of the shard.
@@ -116,7 +152,7 @@ def judge_file(
     check_name(out)
     if batch < 1 or part_rows < 1:
         raise InputError(f"batch is {batch} and part_rows {part_rows}, expected at least 1 of either")
-    rows, out = RowFile(Path(source), columns, split=split, roots=roots), Path(out)
+    rows, out = RowFile(Path(source), columns, groups=groups, split=split, roots=roots), Path(out)
     start, stop = share(rows.n_rows, *shard)
     job = Job(rows, rows.fingerprint(), seed, batch, tolerate)
     record = plain(
@@ -128,6 +164,7 @@ def judge_file(
             "batch": batch,
             "seed": seed,
             "model": dict(settings or {}),
+            **({} if groups is None else {"groups": groups}),
         }
     )
     parts = Parts(out.with_name(f"{out.name}.parts"), cut(start, stop, part_rows))
@@ -138,7 +175,7 @@ def judge_file(
             return _finished(out, record, parts)
         parts.claim(record)
         errors = parts.judge(job, engine, parts.bounds, progress=progress)
-        _put_together(parts, out, record, errors)
+        _put_together(parts, out, record, errors, rows)
     return Tally(stop - start, errors)
 
 
@@ -158,26 +195,56 @@ def _finished(out: Path, record: dict[str, Any], parts: Parts) -> Tally:
     """OUT is there already: by this very job, or the call is wrong."""
     try:
         metadata = pq.read_schema(out).metadata or {}
-        found = json.loads(metadata[_SETTINGS_KEY])
+        found = json.loads(metadata[SETTINGS_KEY if "groups" in record else _JUDGED_KEY])
         tally = Tally(pq.read_metadata(out).num_rows, int(metadata[_ERRORS_KEY]))
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{out}: is there already and not from 'earshot judge'; choose another name") from error
+        command = "judge --rank" if "groups" in record else "judge"
+        raise InputError(f"{out}: is there already and not from 'earshot {command}'; choose another name") from error
     same_settings(out, found, record)
     shutil.rmtree(parts.folder, ignore_errors=True)
     return tally
 
 
-def _put_together(parts: Parts, out: Path, record: dict[str, Any], errors: int) -> None:
+def _put_together(parts: Parts, out: Path, record: dict[str, Any], errors: int, source: RowFile) -> None:
     """Parts to OUT, several of them to a row group; then the parts go."""
     model = record["model"]
-    schema = schema_of([*model.get("listeners", ())], [*model.get("checkers", ())])
-    metadata = {_SETTINGS_KEY: json.dumps(record), _ERRORS_KEY: str(errors)}
+    readers = [*model.get("listeners", ())], [*model.get("checkers", ())]
+    judged: Iterator[Json] = (row for bounds in parts.bounds for row in parts.read(bounds))
+    metadata: dict[str | bytes, str | bytes] = {_ERRORS_KEY: str(errors)}
+    if source.groups is None:
+        schema = schema_of(*readers)
+        metadata |= {_JUDGED_KEY: json.dumps(record)}
+    else:
+        schema = ranking_schema_of(*readers)
+        metadata |= {SETTINGS_KEY: json.dumps(record)}
+        judged = _with_pictures(judged, source, *record["rows"])
+        metadata |= image_features(images="images")
     complete = parts.folder / "complete.parquet"
-    with whole(complete) as temporary, pq.ParquetWriter(temporary, schema.with_metadata(metadata)) as writer:
-        at_once = max(1, _GROUP_ROWS // record["part_rows"])
-        for k in range(0, len(parts.bounds), at_once):
-            rows = [row for one in parts.bounds[k : k + at_once] for row in parts.read(one)]
-            writer.write_table(pa.Table.from_pylist(rows, schema).replace_schema_metadata(metadata))
+    with whole(complete) as temporary, RowWriter(temporary, schema.with_metadata(metadata)) as writer:
+        for row in judged:
+            writer.add(row, sum(len(image["bytes"]) for image in row.get("images", ())))
     with whole(out) as renamed:  # one rename on one file system, and the folder is synced
         complete.rename(renamed)
     shutil.rmtree(parts.folder, ignore_errors=True)
+
+
+def _with_pictures(ranked: Iterable[Json], source: RowFile, start: int, stop: int) -> Iterator[Json]:
+    """Rankings with their prompts and the files of their pictures, as they still stand in IN.
+
+    Raises:
+        DataError: A row has changed since it was ranked.
+    """
+    for told, row in zip(ranked, source.read(start, stop), strict=True):
+        if "error" in told:
+            yield told | ({} if isinstance(row, BadRow) else {"prompt": row.prompt})
+            continue
+        files = () if isinstance(row, BadRow) else row.images
+        held = [image if isinstance(image, bytes) else read_file(image) for image in files]
+        if isinstance(row, BadRow) or sha256_of(row.prompt, *held) != told["sha256"]:
+            raise DataError(
+                f"{source.path}: row {told['row']} '{told['id']}' has changed since it was ranked; start anew in "
+                "another place"
+            )
+        names = [image.name if isinstance(image, Path) else None for image in files]
+        images = [{"bytes": data, "path": name} for data, name in zip(held, names, strict=True)]
+        yield told | {"prompt": row.prompt, "ranking": told["images"], "images": images}

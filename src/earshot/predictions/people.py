@@ -60,15 +60,15 @@ def by_side(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {f"{side}_{name}": value for side, values in sides for name, value in values.items()}
 
 
-def content_of(prompt: str, first: Path | bytes, second: Path | bytes) -> str:
+def content_of(prompt: str, *images: Path | bytes) -> str:
     """Half of `sha256_of`: what a judgement keeps of its question."""
-    return sha256_of(prompt, first, second)[:32]
+    return sha256_of(prompt, *images)[:32]
 
 
-def sha256_of(prompt: str, first: Path | bytes, second: Path | bytes) -> str:
-    """Hash of a prompt and of two image files, or their bytes; a file that is no image by its size counts as empty."""
+def sha256_of(prompt: str, *images: Path | bytes) -> str:
+    """Hash of a prompt and of its image files, or their bytes; a file that is no image by its size counts as empty."""
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass"))
-    for source in (first, second):
+    for source in images:
         digest.update(hashlib.sha256(source if isinstance(source, bytes) else _bytes_of(source)).digest() + b"\0")
     return digest.hexdigest()
 
