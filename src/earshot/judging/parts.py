@@ -33,7 +33,7 @@ Json = dict[str, Any]
 class Answers(Protocol):
     """Who is asked; `model.RewardModel` is one."""
 
-    def question(self, *, prompt: str, first: Any, second: Any, seed: int = 0) -> Question:
+    def question(self, *, prompt: str, first: Any, second: Any, original: Any = None, seed: int = 0) -> Question:
         """Checks and decodes; raises an InputError for a bad row."""
         ...
 
@@ -267,7 +267,7 @@ def _judged(job: Job, model: Answers, chunk: Sequence[Row | BadRow]) -> Iterator
         if isinstance(answer, Judgement):
             known: Json = {}
             if job.with_content and isinstance(row, Row) and isinstance(question, Question):
-                known = {"content": content_of(row.prompt, row.first, row.second), **_measured(question)}
+                known = {"content": content_of(row.prompt, *row.images), **_measured(question)}
             yield answer.as_dict() | place | known
         else:
             yield place | (answer if isinstance(answer, BadRow) else _refused(row, str(answer))).fault()
@@ -283,14 +283,15 @@ def _ask(job: Job, model: Answers, row: Row | BadRow) -> Question | BadRow:
     if isinstance(row, BadRow):
         return row
     try:
-        return model.question(prompt=row.prompt, first=row.first, second=row.second, seed=job.seed)
+        images = {"first": row.first, "second": row.second, "original": row.original}
+        return model.question(prompt=row.prompt, **images, seed=job.seed)
     except InputError as error:
         return _refused(row, job.rows.placeless(str(error)))
 
 
 def _refused(row: Row | BadRow, error: str) -> BadRow:
     assert isinstance(row, Row)
-    return BadRow(row.number, row.id, error, sha256_of(row.prompt, row.first, row.second))
+    return BadRow(row.number, row.id, error, sha256_of(row.prompt, *row.images))
 
 
 def _within(errors: int, job: Job, last: str) -> None:

@@ -106,6 +106,9 @@ class Client(Asked):
         assert isinstance(pair.first, Image.Image)
         assert isinstance(pair.second, Image.Image)
         body = {"prompt": pair.prompt, "first": _png(pair.first), "second": _png(pair.second), "seed": question.seed}
+        if pair.original is not None:
+            assert isinstance(pair.original, Image.Image)
+            body["original"] = _png(pair.original)
         try:
             told = self._endpoint.post("/v1/compare", body)
         except RemoteError as error:

@@ -153,6 +153,11 @@ class VllmModel:
 
     def __post_init__(self) -> None:
         self.prompts = self.vlm.prompts
+        if self.prompts.edits:
+            raise ModelError(
+                f"{self.vlm.name}: is asked about edits (prompt set '{self.prompts.name}'), and engine vllm is given "
+                "room for two images a prompt; use engine local"
+            )
         self._answers = answer_tokens(self.vlm)
 
     @property
@@ -168,7 +173,12 @@ class VllmModel:
         return self.vlm.taught_on
 
     def asked(self, prompts: PromptSet | str | Path | None) -> VllmModel:
-        """The same engine, asked in another prompt set."""
+        """The same engine, asked in another prompt set.
+
+        Raises:
+            ConfigError: As `Vlm.asked`.
+            ModelError: As `Vlm.asked`; or the set asks about edits, whose three images the engine has no room for.
+        """
         return self if prompts is None else VllmModel(self.vlm.asked(prompts), self.llm, self.limits, self.sha256)
 
     def record(self) -> dict[str, Any]:
