@@ -24,6 +24,9 @@ def judge_command(
         None, help="The column with the first image; 'first_file_name' or 'first' are found without."
     ),
     second_column: str | None = typer.Option(None, help="The column with the second image."),
+    original_column: str | None = typer.Option(
+        None, help="The column with the originals of edits; 'original_file_name' is found without."
+    ),
     split: str | None = typer.Option(None, help="Which split, where IN is a folder with the shards of several."),
     root: Roots = None,
 ) -> None:
@@ -33,7 +36,7 @@ def judge_command(
     """
     from earshot.judging.rows import Columns, RowFile
 
-    columns = Columns(prompt_column, first_column, second_column)
+    columns = Columns(prompt_column, first_column, second_column, original=original_column)
     shard = among.share()
     # Looked at before anything slow, so that a wrong file fails at once.
     rows = RowFile(source, columns, split=split, roots=root or ())
