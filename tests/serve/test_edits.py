@@ -1,5 +1,6 @@
 """A server whose model is asked about edits: the original comes with every question, and is refused by any other."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +11,9 @@ import earshot
 from earshot.errors import InputError, ListenerUnavailable
 from earshot.files import plain
 from earshot.judging.model import RewardModel
+from earshot.listener.build import look
 from earshot.listener.remote import ServedListener
+from earshot.listener.spec import parse_listener
 from earshot.predictions.judgement import JudgedSample
 from earshot.protocol import PromptSet, prompt_set
 from earshot.remote import Endpoint
@@ -102,9 +105,14 @@ def test_clients_and_listeners_elsewhere_send_the_original(of_edits: RewardModel
         client = earshot.Client(url)
         told = client.compare(pair.prompt, pair.first, pair.second, original=pair.original)
         assert told == of_edits.compare(pair.prompt, pair.first, pair.second, original=pair.original)
+        later = earshot.AsyncClient(url).compare(pair.prompt, pair.first, pair.second, original=pair.original)
+        assert asyncio.run(later) == told
         with pytest.raises(InputError, match="asked about edits, so send their original"):
             client.compare(pair.prompt, pair.first, pair.second)
         listener = ServedListener(Endpoint(url, key=None, concurrency=1, timeout_s=20.0, patience_s=1.0))
         assert listener.p_first([pair], ["the first is darker"]).size == 1
+        look(parse_listener(f"{url},prompts=brief-edit,patience_s=0.2"))
+        with pytest.raises(InputError, match=r"original.*it was asked one question before anything else"):
+            look(parse_listener(f"{url},patience_s=0.2"))
         with pytest.raises(ListenerUnavailable, match="original"):
             listener.p_first([Pair("q", "a", shade(1), shade(2), Votes(0.0, 0.0))], [None])

@@ -139,13 +139,23 @@ class AsyncClient:
     def __init__(self, url: str, **options: Any) -> None:
         self.client = Client(url, **options)
 
-    async def compare(self, prompt: str, first: PictureLike, second: PictureLike, *, seed: int = 0) -> Judgement:
+    async def compare(
+        self,
+        prompt: str,
+        first: PictureLike,
+        second: PictureLike,
+        *,
+        original: PictureLike | None = None,
+        seed: int = 0,
+    ) -> Judgement:
         """See `Client.compare`."""
-        return await asyncio.to_thread(self.client.compare, prompt, first, second, seed=seed)
+        return await asyncio.to_thread(self.client.compare, prompt, first, second, original=original, seed=seed)
 
-    async def rank(self, prompt: str, images: Sequence[PictureLike], *, seed: int = 0) -> ImageRanking:
+    async def rank(
+        self, prompt: str, images: Sequence[PictureLike], *, original: PictureLike | None = None, seed: int = 0
+    ) -> ImageRanking:
         """See `Client.rank`."""
-        return await asyncio.to_thread(self.client.rank, prompt, images, seed=seed)
+        return await asyncio.to_thread(self.client.rank, prompt, images, original=original, seed=seed)
 
     async def score(
         self,
@@ -153,10 +163,11 @@ class AsyncClient:
         images: Sequence[PictureLike],
         *,
         references: Sequence[PictureLike] | None = None,
+        original: PictureLike | None = None,
         seed: int = 0,
     ) -> list[float | None]:
         """See `Client.score`."""
-        ask = partial(self.client.score, prompt, images, references=references, seed=seed)
+        ask = partial(self.client.score, prompt, images, references=references, original=original, seed=seed)
         return await asyncio.to_thread(ask)
 
 

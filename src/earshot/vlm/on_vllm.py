@@ -153,11 +153,7 @@ class VllmModel:
 
     def __post_init__(self) -> None:
         self.prompts = self.vlm.prompts
-        if self.prompts.edits:
-            raise ModelError(
-                f"{self.vlm.name}: is asked about edits (prompt set '{self.prompts.name}'), and engine vllm is given "
-                "room for two images a prompt; use engine local"
-            )
+        _check_room(self.vlm)
         self._answers = answer_tokens(self.vlm)
 
     @property
@@ -311,6 +307,17 @@ def load_on_vllm(
     return model
 
 
+def _check_room(vlm: Vlm) -> None:
+    """Raises:
+    ModelError: The model is asked about more images than an engine is given room for.
+    """
+    if vlm.prompts.edits:
+        raise ModelError(
+            f"{vlm.name}: is asked about edits (prompt set '{vlm.prompts.name}'), and engine vllm is given room for "
+            "two images a prompt; use engine local"
+        )
+
+
 def own_options(vlm: Vlm, dtype: str, room: int | None = None) -> dict[str, Any]:
     """Arguments of `vllm.LLM` for two images a prompt.
 
@@ -322,7 +329,11 @@ def own_options(vlm: Vlm, dtype: str, room: int | None = None) -> dict[str, Any]
         dtype: In which it is computed.
         room: Tokens of a prompt and what follows; None is what the model was made for, or what the memory holds, and
             on a CPU at most 8,192.
+
+    Raises:
+        ModelError: It is asked about edits.
     """
+    _check_room(vlm)
     from vllm.platforms import current_platform
 
     options = {"dtype": dtype, "limit_mm_per_prompt": {"image": 2}, "max_model_len": room or -1}
