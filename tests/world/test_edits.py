@@ -10,6 +10,7 @@ from earshot.data.pairset import read_pairs
 from earshot.errors import DataError
 from earshot.files import read_jsonl
 from earshot.images import load_image
+from earshot.world.ceilings import _edited
 from earshot.world.checker import check_trace
 from earshot.world.edits import Edit, attempt_edit, draw_edit
 from earshot.world.language import Corruption, write_trace
@@ -114,3 +115,18 @@ def test_an_edit_that_does_not_leave_what_is_wanted_is_no_truth(tmp_path: Path) 
     file.write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match="does not leave what is wanted"):
         read_truth(tmp_path / "set")
+
+
+def test_attempts_are_of_the_kinds_that_ceilings_reckon_with() -> None:
+    rng, n = np.random.default_rng(0), 8_000
+    found = np.zeros((3, 3))
+    for edit in (draw_edit(rng, held_out=False) for _ in range(n)):
+        shown, beside = attempt_edit(edit, rng).scene, next(place for place in PLACES if place != edit.place)
+        edited, kept = (
+            int(getattr(shown, place) != getattr(edit.wanted, place)) * (1 if getattr(shown, place) is not None else 2)
+            for place in (edit.place, beside)
+        )
+        found[edited, kept] += 1 / n
+    expected = _edited().reshape(3, 3, 3, 3).sum(axis=(1, 3))  # of the first of two
+    np.testing.assert_allclose(found, expected, atol=0.012)
+    assert expected[2].sum() == pytest.approx(0.2 * 0.25)  # what was to come and did not
