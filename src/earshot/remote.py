@@ -248,9 +248,11 @@ class ChatModel:
         """The conversation about a pair, its images in it as they decode, without loss.
 
         Raises:
+            InputError: The set asks about edits, and the pair has no original, or the other way round.
             ImageError: An image is refused.
         """
-        encoded = [base64.b64encode(png(source, self._limits)).decode() for source in (pair.first, pair.second)]
+        self.prompts.check_pair(pair)
+        encoded = [base64.b64encode(png(source, self._limits)).decode() for source in pair.images]
         urls = [f"data:image/png;base64,{text}" for text in encoded]
         return [
             {**turn, "content": turn["content"][0]["text"]}

@@ -81,6 +81,9 @@ class Pair:
     `first` and `second` say where an image is shown, not which one people prefer. Each is a path, the bytes of an
     image file, or a decoded Pillow image; `images.load_image` takes all three.
 
+    `original` is the picture that was to be edited: the prompt is then an instruction, and `first` and `second` are two
+    results. It is None where the images were made from the prompt alone.
+
     `label` is the publisher's own verdict where votes do not say it: the order of mean ranks, "both are bad".
     `category` is the publisher's kind of prompt.
     """
@@ -98,6 +101,13 @@ class Pair:
     source: str | None = None
     label: Label | None = None
     category: str | None = None
+    original: ImageSource | None = None
+
+    @property
+    def images(self) -> tuple[ImageSource, ...]:
+        """All its images, in the order in which they are shown: the original where there is one, first, second."""
+        results = (self.first, self.second)
+        return results if self.original is None else (self.original, *results)
 
     @property
     def cluster(self) -> str:
@@ -105,7 +115,7 @@ class Pair:
         return self.prompt_id if self.prompt_id is not None else self.prompt
 
     def swapped(self) -> Pair:
-        """The same pair with the images shown in the other order."""
+        """The same pair with the images shown in the other order; an original stays where it is."""
         return replace(
             self,
             first=self.second,

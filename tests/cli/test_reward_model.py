@@ -116,3 +116,19 @@ def test_a_folder_that_says_nothing_is_not_called_a_toy(tmp_path: Path) -> None:
     (tmp_path / "other" / "earshot.json").write_text('{"prompts": "brief", "taught_on": ["x"]}')
     with pytest.raises(ModelError, match=r"earshot\.json: 'taught_on' is .*expected a line"):
         earshot.load(tmp_path / "other")
+
+
+def test_two_edits_are_compared_with_their_original(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [tmp_path / f"{name}.png" for name in ("first", "second", "original")]
+    for image, colour in zip(images, ("red", "blue", "green"), strict=True):
+        Image.new("RGB", (56, 56), colour).save(image)
+    first, second, original = map(str, images)
+    asked = ["compare", "--model", "world:reasoner", "--max-new-tokens", "8", "--prompt", "left small red circle"]
+    assert main([*asked, "--prompts", "brief-edit", "--original", original, "--json", first, second]) == 0
+    told = json.loads(capsys.readouterr().out)
+    python = earshot.load("world:reasoner", max_new_tokens=8, prompts="brief-edit")
+    assert told["question"] == python.compare("left small red circle", first, second, original=original).question
+    assert main([*asked, "--original", original, first, second]) == 2
+    assert "prompt set 'brief' asks about two images of a prompt" in capsys.readouterr().err
+    assert main([*asked, "--prompts", "brief-edit", first, second]) == 2
+    assert "prompt set 'brief-edit' asks about edits" in capsys.readouterr().err

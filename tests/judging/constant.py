@@ -35,7 +35,7 @@ class Constant:
     seconds: float = 0.0
     refused: frozenset[str] = frozenset()
 
-    def question(self, *, prompt: str, first: Any, second: Any, seed: int = 0) -> Question:
+    def question(self, *, prompt: str, first: Any, second: Any, original: Any = None, seed: int = 0) -> Question:
         if prompt in self.refused:
             raise ImageError("first: is damaged")
         return Question(Pair(f"{prompt} {seed}", prompt, first, second, Votes(0.0, 0.0)), False, seed)

@@ -124,3 +124,8 @@ def test_a_taught_model_writes_completions_that_parse() -> None:
     vlm = load("world:reasoner").freeze()
     (check,) = [check for check in self_check(vlm, new_tokens=256) if check.name == PARSES]
     assert not check.found.startswith("0 of 4")
+
+
+def test_a_model_of_edits_is_checked_on_edits() -> None:
+    found = checked(tiny("qwen2_5_vl").asked("brief-edit"))
+    assert {found[name][0] for name in (PROMPT, EXCHANGE, ALONE, STOCK)} == {"ok"}

@@ -199,6 +199,17 @@ def test_in_the_selective_world_traces_are_written_and_read_that_tell_some_of_th
     assert told(TRAINING) == {6}
 
 
+@pytest.mark.parametrize("name", [name for name in LESSONS if name != "describe one"])
+def test_in_the_world_of_edits_a_lesson_has_the_original_before_both_results(name: str) -> None:
+    of, rng = WORLDS["edit"]["edit_train"], np.random.default_rng(0)
+    asked = {} if name == "describe both" else {"prompts": prompt_set(of.prompts)}
+    known = {word for text in corpus(of=of) for word in text.split()}
+    for example in (LESSONS[name](rng, 16, of=of, **asked) for _ in range(40)):
+        assert placeholders(example) == len(example.images) == 3
+        assert re.match(r"edit : (make|remove|add) (left|right)\b", text_of(example))
+        assert {*text_of(example).split(), *re.split(r"<[^>]*>|\s", example.completion)} <= known | {"", "1", "2"}
+
+
 def test_descriptions_name_the_images_they_stand_beside() -> None:
     rng = np.random.default_rng(0)
     example = describe_both(rng, 16)

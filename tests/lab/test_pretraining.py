@@ -201,3 +201,8 @@ def test_a_listeners_other_trades_begin_with_the_listener_beside_them(tmp_path: 
 def test_another_model_is_refused_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["world", "pretrain", str(tmp_path), "--models", "listner"]) == 2
     assert "no warm model 'listner', did you mean 'listener'?" in capsys.readouterr().err
+
+
+def test_models_of_the_world_of_edits_are_asked_about_edits(tmp_path: Path) -> None:
+    make_warm_models(tmp_path, ["reasoner"], scale=0.001, size=SMALL, world="edit")
+    assert load(tmp_path / "reasoner").prompts.name == "brief-edit"

@@ -18,6 +18,8 @@ GOOD = {"name": "mine", "question": "{prompt} ?"}
         ({"question": "{prompt} or {prompt}?"}, "2 times, expected once"),
         ({"question": "{first} {prompt}"}, "expected '{first}' and after it '{second}'"),
         ({"question": "{second} {first} {prompt}"}, "expected '{first}' and after it '{second}'"),
+        ({"question": "{original} {prompt}"}, "or both after '{original}'"),
+        ({"question": "{first} {second} {original} {prompt}"}, "or both after '{original}'"),
         ({"question": "{first} {second} {first} {prompt}"}, r"'\{first\}' 2 times"),
         ({"claims": {"question": "is it?"}}, r"claims.question holds .* 0 times"),
         ({"think": {"open": " < "}}, "think.open is ' < ', expected a tag of two characters"),
@@ -42,7 +44,10 @@ def test_a_set_is_a_name_a_file_or_what_a_folder_holds(tmp_path):
     file.write_text("name: mine\nquestion: '{prompt} ?'\nanswer: {first: 1, second: 2}\n")
     mine = prompt_set(file)
     assert mine == prompt_set(str(file)) == prompt_set(mine.model_dump()) == prompt_set(mine) == prompt_set(GOOD)
-    with pytest.raises(ConfigError, match=r"prompts 'hers': no such file, expected one or a name: brief, standard"):
+    with pytest.raises(
+        ConfigError,
+        match="prompts 'hers': no such file, expected one or a name: brief, brief-edit, edit, st",
+    ):
         prompt_set("hers")
     file.write_text("name: mine\nquestion: no place\n")
     with pytest.raises(ConfigError, match=rf"{file}.*question holds"):
@@ -54,7 +59,7 @@ def test_every_shipped_set_is_called_as_its_file_and_says_where_it_was_published
     for name in shipped_sets():
         prompts = prompt_set(name)
         assert prompts.name == name
-        assert (prompts.source is None) == (name in ("brief", "standard"))
+        assert (prompts.source is None) == (name in ("brief", "brief-edit", "edit", "standard"))
 
 
 def test_a_fingerprint_tells_words_apart_and_not_files():

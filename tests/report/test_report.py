@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError, InputError
-from earshot.files import append_jsonl, write_text
+from earshot.files import append_jsonl, write_jsonl, write_text
 from earshot.predictions.run import Curve, read_runs
 from earshot.report import write_report
 from earshot.report.charts import MAX_POINTS, smoothed, thinned, training_charts
@@ -22,7 +22,7 @@ from earshot.report.drawing import line_style
 from earshot.report.examples import Budget, Chooser, Pictures, confident_mistake, listener_gap, order_flip, shortened
 from earshot.report.tables import format_estimate, summary_rows
 from earshot.types import Estimate
-from tests.report.conftest import make_three_runs
+from tests.report.conftest import make_pair_set, make_three_runs
 
 
 class Page(HTMLParser):
@@ -94,6 +94,14 @@ def test_every_example_has_both_pictures_once(page: Page) -> None:
     assert "img" in page.tags
     assert page.tags.count("img") == 2 * page.tags.count("article")
     assert len(set(pictures)) <= 24  # 12 pairs of one set, however often they are shown
+
+
+def test_an_edit_is_shown_with_its_original(new_run: Callable[..., Path], tmp_path: Path) -> None:
+    data = make_pair_set(tmp_path / "data")
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    write_jsonl(data / "metadata.jsonl", [row | {"original_file_name": row["first_file_name"]} for row in rows])
+    page = Page(write_report([new_run(tmp_path / "run", data=data)], tmp_path / "report.html").read_text())
+    assert page.tags.count("img") == 3 * page.tags.count("article") > 0
 
 
 @pytest.mark.slow

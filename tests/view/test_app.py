@@ -1,15 +1,18 @@
 """The HTTP side: who is answered, what is never sent, and the headers that keep the page to itself."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("httpx2", reason="the HTTP tests need httpx2: pip install 'earshot-rm[train]'")
 
 from fastapi.testclient import TestClient
 
-from earshot.files import append_jsonl
+from earshot.files import append_jsonl, write_jsonl
+from earshot.images import load_image
 from earshot.view import Library, create_app
 from tests.view.runs import HOSTILE, LONG, PAIRS, prediction
 
@@ -167,3 +170,18 @@ def test_a_missing_pair_set_is_said_and_everything_else_is_shown(run: Path, data
     assert detail["prompt"]["text"] == "prompt a"
     assert "the pair set cannot be read" in detail["fault"]
     assert client.get("/image/judged/0/first").status_code == 404
+
+
+def test_an_edit_is_shown_with_its_original(run: Path, data: Path) -> None:
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    Image.new("RGB", (40, 24), (0, 200, 0)).save(data / "images" / "original.png")
+    rows[0]["original_file_name"] = "images/original.png"
+    write_jsonl(data / "metadata.jsonl", rows)
+    library = Library([run])
+    library.refresh()
+    client = TestClient(create_app(library), base_url="http://127.0.0.1:8378")
+    shown = [client.get(f"/api/row/judged/{row}").json()["original"] for row in (0, 1)]
+    assert shown == [True, False]
+    found = client.get("/image/judged/0/original")
+    assert load_image(found.content).getpixel((0, 0)) == (0, 200, 0)
+    assert client.get("/image/judged/1/original").status_code == 404

@@ -175,6 +175,8 @@ def accuracies(name: str, n_pairs: int) -> dict[str, float]:
             "sees rendering and mark": lambda pair: by_chances([UNSEEN, UNSEEN], pair, mark=True),
             "sees all but the prompt": lambda pair: without_prompt(pair, mark=True),
         }
+    if population.edits:  # what is left without the original or the instruction is not told
+        del judges["does not read the prompt"]
     pairs = [draw_pair(pair_generator(1, "ceiling", index), population) for index in range(n_pairs)]
     label = np.array([1.0 if pair.votes.majority == "first" else -1.0 for pair in pairs])
     right = {
@@ -193,7 +195,9 @@ def compared(name: str, n_pairs: int) -> None:
         assert drawn[judge] == pytest.approx(right, abs=bound), judge
 
 
-@pytest.mark.parametrize("name", ["test", "ood_combinations", "ood_raters", "shortcut_with", "selective_test"])
+@pytest.mark.parametrize(
+    "name", ["test", "ood_combinations", "ood_raters", "shortcut_with", "selective_test", "edit_test", "edit_raters"]
+)
 def test_who_judges_drawn_pairs_is_right_as_often_as_all_pairs_say(name: str) -> None:
     compared(name, PAIRS)
 

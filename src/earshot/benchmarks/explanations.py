@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from earshot.benchmarks.answers import Judged
 from earshot.benchmarks.forms import form_of, iter_answers, told
+from earshot.benchmarks.genai_bench_text import agreed_choice
 from earshot.benchmarks.scores import read_judged, with_people
 from earshot.data.row_files import first_row
 from earshot.errors import DataError
@@ -31,7 +32,8 @@ class Explanations:
     pair: Int[np.ndarray, " n"]
     """The row of `judged` that a text is about."""
     choice: Int[np.ndarray, " n"]
-    """What its own author answered, as in `Judged.choice`, in the pair's own sides."""
+    """What its own author answered, as in `Judged.choice`, in the pair's own sides; a text with several verdicts has
+    none."""
     turned: Bool[np.ndarray, " n"]
     """Whether it speaks of the images in the other order: what it calls the first is the pair's second."""
     margin: Float[np.ndarray, " p"]
@@ -50,13 +52,13 @@ def read_explanations(path: Path) -> Explanations:
     """
     kind = form_of(path).kind
     if kind == "judgements":
-        judged = read_judged(path)
+        judged, texts = read_judged(path), tuple(row["response"] for row in iter_answers(path))
         return Explanations(
             name=str(path),
             judged=judged,
-            texts=tuple(row["response"] for row in iter_answers(path)),
+            texts=texts,
             pair=np.arange(len(judged)),
-            choice=judged.choice,
+            choice=np.array([agreed_choice(text) for text in texts], dtype=np.int8),
             turned=np.zeros(len(judged), dtype=bool),
             margin=np.full(len(judged), np.nan),
         )

@@ -229,6 +229,23 @@ _ALL = (
         _WRONG, three_way, tunes=(),
     ),
     Protocol(
+        "genai-bench-edit-four-way", published.GENAI_BENCH_EDIT, "of edits: left, right, both good or both bad",
+        "TIGER-Lab GenAI-Bench (arXiv 2406.04485), inference.py `parse_response`",
+        "as genai-bench-four-way", "as genai-bench-four-way", _WRONG,
+        four_way,
+    ),
+    Protocol(
+        "genai-bench-edit-diff", published.GENAI_BENCH_EDIT, "for scorers of edits: pairs in order, ties left out",
+        "as genai-bench-diff, of the edits", _STRICT, _WRONG, _WRONG,
+        strict_by_verdict,
+    ),
+    Protocol(
+        "editreward-bench", published.EDITREWARD_BENCH, "share of pairs in order, ties included",
+        "EditReward (arXiv 2509.26346), evaluate/inference_2pair_hf.py: its answers are first, second or tie",
+        "all pairs; first, second or tie", "right of a tie alone", _WRONG,
+        four_way,
+    ),
+    Protocol(
         "mmrb2", published.MMRB2, "share of answers in order, both orders asked; no answer is wrong",
         "Multimodal RewardBench 2, evaluate/compute_scores/compute_accuracy.py, but for what is missing",
         "both orders of every pair with a preferred side", _WRONG, _WRONG,

@@ -60,6 +60,12 @@ GENAI_BENCH = Benchmark(
     {"id": "test_v1-00000-1", "score_first": 1.3, "score_second": 0.4},
     "genai-bench-tiger", None, 1_735,
 )  # fmt: skip
+GENAI_BENCH_EDIT = Benchmark(
+    "TIGER-Lab's GenAI-Bench, edits",
+    {"id": "test_v1-00000-1", "score_first": 1.3, "score_second": 0.4},
+    "genai-bench-tiger-edit", None, 919,
+)  # fmt: skip
+EDITREWARD_BENCH = Benchmark("EditReward-Bench", {"id": "2pair-0001", "p_first": 0.81}, "editreward-bench", None, 1_524)
 MMRB2 = Benchmark(
     "Multimodal RewardBench 2, text-to-image",
     {"id": "t2i-0001", "choice_forward": "first", "choice_swapped": "second"},
@@ -87,8 +93,8 @@ _NOTES = "PROTOCOLS.md"
 _TEXTS = "the judges' texts in TIGER-Lab's repository"
 
 
-def _judges(gpt4o: float, gemini: float, llava: float) -> tuple[Figure, ...]:
-    percents = {"gpt4o": gpt4o, "gemini-1.5-pro": gemini, "llava": llava}
+def _judges(gpt4o: float, gemini: float, **others: float) -> tuple[Figure, ...]:
+    percents = {"gpt4o": gpt4o, "gemini-1.5-pro": gemini, **others}
     return tuple(Figure(who, percent, _TEXTS, recounted=True) for who, percent in percents.items())
 
 
@@ -108,12 +114,14 @@ FIGURES: Mapping[str, tuple[Figure, ...]] = {
         Figure("PickScore", 79.8, _NOTES),
     ),
     "hpdv3": (Figure("HPSv3", 76.9, _NOTES),),
-    "genai-bench-four-way": _judges(45.6, 44.7, 37.0),
+    "genai-bench-four-way": _judges(45.6, 44.7, llava=37.0),
+    "genai-bench-edit-four-way": _judges(53.5, 55.9, qwenVL=14.9),
+    "genai-bench-edit-diff": _judges(72.2, 65.2, qwenVL=25.6),
     "genai-bench-diff": (
         Figure("UnifiedReward-Flex", 73.4, _NOTES),
         Figure("UnifiedReward-Think", 72.5, _NOTES),
         Figure("HPSv3", 70.9, _NOTES),
-        *_judges(55.4, 56.4, 49.2),
+        *_judges(55.4, 56.2, llava=49.2),
     ),
     "mmrb2-reference": (
         Figure("Gemini 3 Pro", 74.4, _NOTES),

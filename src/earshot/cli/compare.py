@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from earshot.cli.options import with_options
-from earshot.cli.reward_model import AsJson, ModelOptions, Prompt, Seed, print_lines
+from earshot.cli.reward_model import AsJson, ModelOptions, Original, Prompt, Seed, print_lines
 from earshot.cli.table import table
 
 if TYPE_CHECKING:
@@ -17,10 +17,14 @@ def compare_command(
     asked: ModelOptions,
     prompt: Prompt,
     images: list[str] = typer.Argument(metavar="FIRST SECOND", help="Two image files."),
+    original: Original = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Say which of two images people prefer for a prompt, judged in both orders of the images."""
+    """Say which of two images people prefer for a prompt, judged in both orders of the images.
+
+    With --original they are two edits of it, and the model must be one that is asked about edits.
+    """
     import json
 
     from earshot.errors import InputError
@@ -35,9 +39,10 @@ def compare_command(
     one, other = (
         take_picture(path, argument=name).image for path, name in zip(images, ("FIRST", "SECOND"), strict=True)
     )
+    edited = None if original is None else take_picture(original, argument="--original").image
     beside = side_by_side(one, other)
     reward_model = asked.load_aloud()
-    told = reward_model.compare(prompt=prompt, first=one, second=other, seed=seed)
+    told = reward_model.compare(prompt=prompt, first=one, second=other, original=edited, seed=seed)
     if as_json:
         typer.echo(json.dumps(told.as_dict() | {"note": reward_model.note, "measured": beside}, indent=2))
     else:

@@ -29,6 +29,9 @@ def judge_command(
         metavar="COLUMN",
         help="Rank instead: a row is a prompt with two or more images, in lists in this column; for 'earshot prefer'.",
     ),
+    original_column: str | None = typer.Option(
+        None, help="The column with the originals of edits; 'original_file_name' is found without."
+    ),
     split: str | None = typer.Option(None, help="Which split, where IN is a folder with the shards of several."),
     root: Roots = None,
 ) -> None:
@@ -40,10 +43,11 @@ def judge_command(
     from earshot.errors import InputError
     from earshot.judging.rows import Columns, RowFile
 
-    columns = Columns(prompt_column, first_column, second_column)
-    if rank is not None and (first_column, second_column) != (None, None):
+    columns = Columns(prompt_column, first_column, second_column, original=original_column)
+    if rank is not None and (first_column, second_column, original_column) != (None, None, None):
         raise InputError(
-            "--first-column and --second-column are of pairs, and --rank ranks lists; leave out one of them"
+            "--first-column, --second-column and --original-column are of pairs, and --rank ranks lists; leave out one "
+            "of them"
         )
     shard = among.share()
     # Looked at before anything slow, so that a wrong file fails at once.

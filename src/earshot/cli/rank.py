@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from earshot.cli.options import with_options
-from earshot.cli.reward_model import AsJson, ModelOptions, Prompt, Seed
+from earshot.cli.reward_model import AsJson, ModelOptions, Original, Prompt, Seed
 
 if TYPE_CHECKING:
     from earshot.judging.ranking import ImageRanking
@@ -16,6 +16,7 @@ def rank_command(
     asked: ModelOptions,
     prompt: Prompt,
     images: list[str] = typer.Argument(help="Image files, two or more."),
+    original: Original = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -30,8 +31,9 @@ def rank_command(
         raise InputError(f"{len(images)} image given, expected at least 2: a rank is a place among others")
     check_prompt(prompt)
     pictures = [take_picture(path, argument=f"IMAGE {k}").image for k, path in enumerate(images, start=1)]
+    edited = None if original is None else take_picture(original, argument="--original").image
     reward_model = asked.load_aloud()
-    ranking = reward_model.rank(prompt=prompt, images=pictures, seed=seed)
+    ranking = reward_model.rank(prompt=prompt, images=pictures, original=edited, seed=seed)
     if as_json:
         told = ranking.as_dict() | {"note": reward_model.note}
         for name, image in zip(images, told["images"], strict=True):

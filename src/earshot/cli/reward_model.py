@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from earshot.listener.spec import ListenerSpec
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling.")]
-Prompt = Annotated[str, typer.Option("--prompt", help="What the images were made from.")]
+Prompt = Annotated[
+    str, typer.Option("--prompt", help="What the images were made from, or how the original was to be edited.")
+]
+Original = Annotated[
+    str | None, typer.Option("--original", help="The image file of which all are edits; the prompt is the instruction.")
+]
 MaxNewTokens = Annotated[
     int, typer.Option("--max-new-tokens", min=1, help="Longer completions are cut, and malformed.")
 ]

@@ -21,6 +21,7 @@ from earshot.data.rows import (
     INFO,
     JSONL,
     PARQUET,
+    RESULT_COLUMNS,
     VOTE_COLUMNS,
     find_metadata,
     is_count,
@@ -130,7 +131,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self.ids = array("q")
-        self._first, self._second, self._prompt = array("q"), array("q"), array("q")
+        self._first, self._second, self._original, self._prompt = (array("q") for _ in range(4))
         self._majority = array("b")
         """1 for the first side, -1 for the second."""
         self._without_images = array("q")
@@ -138,15 +139,16 @@ class _Seen:
     def add(self, number: int, row: dict[str, Any] | str, pictures: dict[str, _Picture]) -> None:
         values = row if isinstance(row, dict) else {}
         names = [values.get(name) for name in IMAGE_COLUMNS]
-        if values and names == [None, None]:
+        if values and names == [None] * len(names):
             self._without_images.append(number)
-        first, second = (pictures[name].pixels if isinstance(name, str) else _BLANK for name in names)
+        first, second, original = (pictures[name].pixels if isinstance(name, str) else _BLANK for name in names)
         prompt, votes = values.get("prompt"), [values.get(name) for name in VOTE_COLUMNS]
-        compared = [_BLANK] * 4
+        compared = [_BLANK] * 5
         if isinstance(prompt, str) and all(map(is_count, votes)) and _BLANK not in (first, second):
             in_favour = float(votes[0]) - float(votes[1])  # type: ignore[arg-type]
-            compared = [first, second, hash_of(normalised_prompt(prompt)), (in_favour > 0) - (in_favour < 0)]
-        columns = (self.ids, self._first, self._second, self._prompt, self._majority)
+            asked = hash_of(normalised_prompt(prompt))
+            compared = [first, second, original, asked, (in_favour > 0) - (in_favour < 0)]
+        columns = (self.ids, self._first, self._second, self._original, self._prompt, self._majority)
         for column, value in zip(columns, (hash_of(repr(_id_of(row))), *compared), strict=True):
             column.extend([_BLANK] * (number - 1 - len(column)))
             column.append(value)
@@ -155,8 +157,8 @@ class _Seen:
         if self._without_images:
             reason = "no images: what looks at pictures needs an import without --no-images"
             yield Note("no_images", reason, len(self._without_images), self._without_images[:_LISTED].tolist(), [])
-        columns = (self._first, self._second, self._prompt)
-        first, second, prompt = (np.frombuffer(column, dtype=np.int64) for column in columns)
+        columns = (self._first, self._second, self._original, self._prompt)
+        first, second, original, prompt = (np.frombuffer(column, dtype=np.int64) for column in columns)
         sound = np.flatnonzero(first)
         low, high = np.minimum(first, second), np.maximum(first, second)
         same = sound[first[sound] == second[sound]]
@@ -164,7 +166,7 @@ class _Seen:
             reason = "the same picture on both sides"
             yield Note("same_picture", reason, same.size, (same[:_LISTED] + 1).tolist(), [])
         repeated, opposite = list[tuple[int, int]](), list[tuple[int, int]]()
-        for rows in _groups(sound, np.stack([prompt, low, high])):
+        for rows in _groups(sound, np.stack([prompt, original, low, high])):
             repeated += ((row, rows[0]) for row in rows[1:])
             won: dict[int, int] = {}  # the first row in which the picture with the smaller hash won, or lost
             for row in rows if low[rows[0]] != high[rows[0]] else ():
@@ -173,7 +175,7 @@ class _Seen:
                     opposite.append((row, won[-side]))
                 won.setdefault(side, row)
         if repeated:
-            yield _like_earlier("repeated_pair", "the prompt and both pictures of an earlier row", repeated)
+            yield _like_earlier("repeated_pair", "the prompt and all pictures of an earlier row", repeated)
         if opposite:
             yield _like_earlier(
                 "opposite_votes", "a majority against that of an earlier row of the same pair", opposite
@@ -213,7 +215,7 @@ def _row_problems(
                     yield Problem(_place(metadata, number, row), reason, number)
                 if on_pair is not None and not reasons and isinstance(row, dict):
                     pair = pair_of(row, images, _place(metadata, number, row), require_images=False)
-                    files = (row.get(column) for column in IMAGE_COLUMNS)
+                    files = (row.get(column) for column in RESULT_COLUMNS)
                     on_pair(pair, [pictures[file].measured for file in files if file is not None])
 
 

@@ -34,6 +34,7 @@ def equalise_set(
 ) -> Counts:
     """Writes the set with both pictures of each pair taken through the same scaling and the same JPEG (`equalised`).
 
+    The original of an edit, which both results are held against, stays as it is.
     Ids, prompts, sides and votes are kept; reference traces and ground truth go along as they are, though what they say
     of noise and blur may no longer be seen. The pairs' `source` says that they are equalised, so that numbers which are
     published for the set are not taken for theirs.

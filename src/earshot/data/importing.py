@@ -162,7 +162,7 @@ def _counted(pairs: Iterable[Pair], what: str, on_pair: Callable[[str, int], Non
 
 
 def _missing_images(pair: Pair) -> list[Path]:
-    return [image for image in (pair.first, pair.second) if isinstance(image, Path) and not image.exists()]
+    return [image for image in pair.images if isinstance(image, Path) and not image.exists()]
 
 
 def _refuse_missing(pairs: Iterable[Pair], sample: Sample | None, tolerate: int) -> None:

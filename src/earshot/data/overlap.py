@@ -38,16 +38,16 @@ DISTANCE = 6
 MOST_MATCHES = 5
 """Of one kind and image, that are listed of a pair; all are counted."""
 
-_SIDES = ("first", "second")
+_SIDES = ("first", "second", "original")
 
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """A set's images and prompts as 64-bit keys, two images a pair."""
+    """A set's images and prompts as 64-bit keys."""
 
     ids: Sequence[str]
-    image: Int[np.ndarray, " two p"]
-    """The number of each pair's first and second image, below; -1 where the pair has none."""
+    image: Int[np.ndarray, "three p"]
+    """The number of each pair's first and second image and of its original, below; -1 where the pair has none."""
     sha256: UInt64[np.ndarray, " i"]
     looks: UInt64[np.ndarray, " i"]
     prompt: UInt64[np.ndarray, " p"]
@@ -111,13 +111,13 @@ def fingerprint(
         DataError: It holds no pair set, or an image is refused.
     """
     ids: list[str] = []
-    prompts, sides = array("Q"), (array("q"), array("q"))
+    prompts, sides = array("Q"), [array("q") for _ in _SIDES]
     numbers: dict[Path, int] = {}
     with_images = "image" in kinds or "near" in kinds
     for pair in read_pairs(folder, require_images=False, roots=roots):
         ids.append(pair.id)
         prompts.append(_first_64_bits(normalised_prompt(pair.prompt).encode("utf-8", "surrogatepass")))
-        for numbers_of_side, source in zip(sides, (pair.first, pair.second), strict=True):
+        for numbers_of_side, source in zip(sides, (pair.first, pair.second, pair.original), strict=True):
             known = with_images and isinstance(source, Path)
             numbers_of_side.append(numbers.setdefault(source, len(numbers)) if known else -1)  # type: ignore[arg-type]
     sha256, looks = array("Q"), array("Q")

@@ -17,11 +17,14 @@ from earshot.types import Label, Pair, Side, Votes
 
 PARQUET, JSONL, INFO = "metadata.parquet", "metadata.jsonl", "dataset.json"
 TRACES_FILE, TRUTH_FILE = "traces.jsonl", "truth.jsonl"
-IMAGE_COLUMNS = ("first_file_name", "second_file_name")
+RESULT_COLUMNS = ("first_file_name", "second_file_name")
+ORIGINAL_COLUMN = "original_file_name"
+"""The picture that was to be edited; of a set of edits alone."""
+IMAGE_COLUMNS = (*RESULT_COLUMNS, ORIGINAL_COLUMN)
 VOTE_COLUMNS = ("votes_first", "votes_second")
 OPTIONAL_COLUMNS = ("prompt_id", "axis", "split", "model_first", "model_second", "source", "label", "category")
-COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS, *OPTIONAL_COLUMNS)
-REQUIRED_COLUMNS = ("id", "prompt", *IMAGE_COLUMNS, *VOTE_COLUMNS)
+REQUIRED_COLUMNS = ("id", "prompt", *RESULT_COLUMNS, *VOTE_COLUMNS)
+COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, ORIGINAL_COLUMN)
 AXES = ("preference", "style", "coherence", "alignment")
 LABELS = get_args(Label)
 MAX_TEXT = 100_000
@@ -120,13 +123,14 @@ def row_faults(row: Mapping[str, Any], *, require_images: bool = True) -> Iterat
     """Each thing that is wrong with a row by itself; whether its images exist is another question."""
     for name in ("id", "prompt"):
         yield from text_faults(name, row.get(name))
-    files = [row.get(name) for name in IMAGE_COLUMNS]
-    if files == [None, None]:
+    original = row.get(ORIGINAL_COLUMN)
+    files = [row.get(name) for name in RESULT_COLUMNS]
+    if files == [None, None] and original is None:
         if require_images:
             yield "has no images, and none were to be left out; import the set without --no-images"
     else:
-        for name, value in zip(IMAGE_COLUMNS, files, strict=True):
-            if not _is_text(value):
+        for name, value in zip(IMAGE_COLUMNS, (*files, original), strict=True):
+            if not _is_text(value) and (name in RESULT_COLUMNS or value is not None):
                 yield f"{name} is {short(value)}, expected a file name"
     for name in VOTE_COLUMNS:
         value = row.get(name)
@@ -189,6 +193,9 @@ def pair_of(row: Mapping[str, Any], images: ImageFolder, place: str, *, require_
         ImageError: An image is missing or outside the folder.
     """
     check_row(row, place, require_images=require_images)
-    first, second = (NO_IMAGE if row[name] is None else images.find(row[name], where=place) for name in IMAGE_COLUMNS)
+    first, second = (NO_IMAGE if row[name] is None else images.find(row[name], where=place) for name in RESULT_COLUMNS)
+    named = row.get(ORIGINAL_COLUMN)
+    original = None if named is None else images.find(named, where=place)
     votes = Votes(float(row["votes_first"]), float(row["votes_second"]))
-    return Pair(row["id"], row["prompt"], first, second, votes, **{name: row.get(name) for name in OPTIONAL_COLUMNS})
+    rest = {name: row.get(name) for name in OPTIONAL_COLUMNS}
+    return Pair(row["id"], row["prompt"], first, second, votes, **rest, original=original)

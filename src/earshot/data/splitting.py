@@ -124,14 +124,17 @@ def _keys(prints: Fingerprints, by: By) -> Int[np.ndarray, " p"]:
         return prints.prompt.astype(np.int64)
     if by == "pair":
         return np.array([hash_of(identity) for identity in prints.ids], dtype=np.int64)
-    if (prints.image < 0).any():
+    if (prints.image[:2] < 0).any():
         raise InputError(
             "the set has no images, or not of all pairs, and cannot be split by them; expected --by prompt"
         )
     _, picture = np.unique(prints.sha256, return_inverse=True)
-    first, second = picture[prints.image[0]], picture[prints.image[1]]
+    first = picture[prints.image[0]]
+    # A pair without an original is connected by its results alone.
+    second, original = (picture[np.where(other < 0, prints.image[0], other)] for other in prints.image[1:])
     size = int(picture.max()) + 1
-    edges = coo_array((np.ones(first.size, dtype=bool), (first, second)), shape=(size, size))
+    ends = np.concatenate([first, first]), np.concatenate([second, original])
+    edges = coo_array((np.ones(2 * first.size, dtype=bool), ends), shape=(size, size))
     _, group = connected_components(edges, directed=False)
     smallest = np.full(group.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(smallest, group[picture], prints.sha256)

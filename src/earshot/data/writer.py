@@ -23,6 +23,7 @@ from PIL import Image
 
 from earshot import __version__
 from earshot.data.rows import (
+    IMAGE_COLUMNS,
     INFO,
     JSONL,
     OPTIONAL_COLUMNS,
@@ -180,15 +181,19 @@ class PairSetWriter:
         """
         place = f"pair {pair.id!r}"
         row: dict[str, Any] = {"id": pair.id, "prompt": pair.prompt}
-        row |= {"first_file_name": None, "second_file_name": None}
+        row |= dict.fromkeys(IMAGE_COLUMNS)
         row |= {"votes_first": float(pair.votes.first), "votes_second": float(pair.votes.second)}
         row |= {name: getattr(pair, name) for name in OPTIONAL_COLUMNS}
         check_row(row, place, require_images=False)
         if self._store_images:
-            first = self._prepare(pair.first, f"{place}, first image")
-            second = self._prepare(pair.second, f"{place}, second image")
+            sources = zip(IMAGE_COLUMNS, (pair.first, pair.second, pair.original), strict=True)
+            prepared = {
+                column: self._prepare(source, f"{place}, {column.removesuffix('_file_name')} image")
+                for column, source in sources
+                if source is not None
+            }
             with writing(self.folder):
-                row["first_file_name"], row["second_file_name"] = self._store(first), self._store(second)
+                row |= {column: self._store(image) for column, image in prepared.items()}
         self.counts.add(pair)
         self._rows.append(row)
         # 8 bytes a pair: the ids themselves would take a hundred megabytes of a million pairs.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from PIL.Image import Image
 
 from earshot.errors import InputError
-from earshot.judging.pictures import PictureLike, take_picture
+from earshot.judging.pictures import Picture, PictureLike, take_picture
 from earshot.judging.points import Points, Reference, Scale, check_scale, load_reference, points_of
 from earshot.judging.question import Question, check_prompt, check_seed
 from earshot.judging.ranking import ImageRanking, rank_images, score_images
@@ -28,26 +28,38 @@ class Asked(Protocol):
         """Which model it is, for a scale that was fitted for it."""
         ...
 
-    def compare(self, prompt: str, first: PictureLike, second: PictureLike, *, seed: int = 0) -> Judgement:
+    def compare(
+        self,
+        prompt: str,
+        first: PictureLike,
+        second: PictureLike,
+        *,
+        original: PictureLike | None = None,
+        seed: int = 0,
+    ) -> Judgement:
         """Which of two images people prefer for a prompt, judged in both orders.
 
         Args:
-            prompt: What the images were made from.
+            prompt: What the images were made from; with an original, how it was to be edited.
             first: An image: a path, bytes, a Pillow image or a uint8 array (height, width, 3).
             second: The other. The same picture twice is one half, without a side, and nobody is asked.
+            original: The picture of which both are edits, for a model that is asked about edits.
             seed: Of the sampling.
 
         Raises:
-            InputError: The prompt is no text, or longer than the model's context.
+            InputError: The prompt is no text, or longer than the model's context; or the model is asked about edits,
+                and there is no original, or the other way round.
             ImageError: An image is refused; the message says which.
             ListenerUnavailable: A listener broke.
         """
-        question = self.question(prompt=prompt, first=first, second=second, seed=seed)
+        question = self.question(prompt=prompt, first=first, second=second, original=original, seed=seed)
         one, two = question.pair.first, question.pair.second
         assert isinstance(one, Image) and isinstance(two, Image)
         return replace(self.answer([question])[0], pictures=(two, one) if question.turned else (one, two))
 
-    def rank(self, prompt: str, images: Sequence[PictureLike], *, seed: int = 0) -> ImageRanking:
+    def rank(
+        self, prompt: str, images: Sequence[PictureLike], *, original: PictureLike | None = None, seed: int = 0
+    ) -> ImageRanking:
         """Ranks images of one prompt, 1 for the best, with Bradley–Terry strengths.
 
         Up to eight images meet each other once; more play Swiss rounds of at most n⌈log2 n⌉ comparisons in all.
@@ -55,6 +67,7 @@ class Asked(Protocol):
         Args:
             prompt: What the images were made from.
             images: Two or more. Equal pictures share a rank.
+            original: The picture of which all are edits, for a model that is asked about edits.
             seed: Of the sampling and of the schedule.
 
         Raises:
@@ -67,7 +80,7 @@ class Asked(Protocol):
         check_prompt(prompt)
         check_seed(seed)
         pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
-        ranking = rank_images(prompt, pictures, self.answer, seed=seed)
+        ranking = rank_images(prompt, pictures, self.answer, seed=seed, original=_original(original))
         return replace(ranking, pictures=tuple(picture.image for picture in pictures))
 
     def score(
@@ -76,6 +89,7 @@ class Asked(Protocol):
         images: Sequence[PictureLike],
         *,
         references: Sequence[PictureLike] | None = None,
+        original: PictureLike | None = None,
         seed: int = 0,
     ) -> list[float | None]:
         """A number for each image, higher for what people prefer.
@@ -89,6 +103,7 @@ class Asked(Protocol):
             prompt: What the images were made from.
             images: Two or more, or any number with references.
             references: Images of the same prompt to measure by.
+            original: The picture of which all are edits, for a model that is asked about edits.
             seed: Of the sampling.
 
         Returns:
@@ -106,12 +121,13 @@ class Asked(Protocol):
                     "at least 2 images of the prompt, or references=[...] to measure by, as in ImageRewardStyle(model, "
                     "references=[...])"
                 )
-            return [image.strength.value for image in self.rank(prompt=prompt, images=images, seed=seed).images]
+            ranking = self.rank(prompt=prompt, images=images, original=original, seed=seed)
+            return [image.strength.value for image in ranking.images]
         if not references:
             raise InputError("references: none given, expected at least 1 image of the prompt")
         mine = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
         theirs = [take_picture(x, argument=f"references[{k}]") for k, x in enumerate(references)]
-        return score_images(prompt, mine, theirs, self.answer, seed=seed)
+        return score_images(prompt, mine, theirs, self.answer, seed=seed, original=_original(original))
 
     def points(
         self,
@@ -148,13 +164,22 @@ class Asked(Protocol):
         pictures = [take_picture(x, argument=f"images[{k}]") for k, x in enumerate(images)]
         return points_of(prompt, pictures, reference, self.answer, scale=scale, seed=seed)
 
-    def question(self, *, prompt: str, first: PictureLike, second: PictureLike, seed: int = 0) -> Question:
+    def question(
+        self,
+        *,
+        prompt: str,
+        first: PictureLike,
+        second: PictureLike,
+        original: PictureLike | None = None,
+        seed: int = 0,
+    ) -> Question:
         """A question that has been checked and decoded, for `answer`; no model is asked yet.
 
         Args:
             prompt: What the images were made from.
             first: An image, as for `compare`.
             second: The other.
+            original: The picture of which both are edits.
             seed: Of the sampling.
 
         Raises:
@@ -162,4 +187,9 @@ class Asked(Protocol):
             ImageError: An image is refused; the message says which.
         """
         one = take_picture(first, argument="first")
-        return Question.of(prompt, one, take_picture(second, argument="second"), seed)
+        two = take_picture(second, argument="second")
+        return Question.of(prompt, one, two, seed, _original(original))
+
+
+def _original(source: PictureLike | None) -> Picture | None:
+    return None if source is None else take_picture(source, argument="original")

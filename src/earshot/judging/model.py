@@ -24,6 +24,7 @@ from earshot.listener.build import (
     describe_checker,
     describe_listener,
     look,
+    prompts_of,
 )
 from earshot.listener.claims import ClaimListener
 from earshot.listener.engine import EngineListener
@@ -85,6 +86,12 @@ class RewardModel(Asked):
         if self.samples < 1:
             raise InputError(f"samples is {self.samples}, expected at least 1")
         check_decide(self.decide, list(self.listeners), self.redaction)
+
+    @property
+    def edits(self) -> bool:
+        """Whether it is asked about two edits of an image, which every question must then have with them."""
+        prompts: PromptSet | None = getattr(self.reasoner, "prompts", None)
+        return prompts is not None and prompts.edits
 
     @property
     def listener(self) -> Listener | None:
@@ -304,7 +311,7 @@ def load(
     for spec in (*(one for _, one in named), *checked.values()):
         if isinstance(spec, ListenerSpec):
             look(spec)
-    reasoner: Judges
+    reasoner: Reasoner | EngineReasoner
     loaded: Loaded = {}
     shared: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "sight": sight}
     if remote is not None:
@@ -326,6 +333,7 @@ def load(
         loaded[Held(model, device, dtype, sight, engine)] = base  # as a listener, in the words of its own folder
         shared |= {"sight": sight, "engine": engine, "engine_options": json.dumps(of_engine) if of_engine else None}
     listeners = _listeners(named, loaded, **shared)
+    _check_originals(reasoner, named, checked, loaded, shared)
     shared |= {"engine": "local", "engine_options": None}
     checkers = {name: build_checker(spec.filled(**shared), loaded) for name, spec in checked.items()}
     return RewardModel(
@@ -405,6 +413,33 @@ def _listeners(
             raise InputError(f"two listeners are called '{name}'; tell them apart with NAME=MODEL")
         found[name] = one
     return found
+
+
+def _check_originals(
+    reasoner: Reasoner | EngineReasoner,
+    named: Sequence[tuple[str | None, ListenerSpec | Listener]],
+    checked: Mapping[str, ListenerSpec],
+    loaded: Loaded,
+    shared: Mapping[str, Any],
+) -> None:
+    """Sees that whoever reads along is asked about as many images as the reasoner.
+
+    Raises:
+        InputError: One is asked about edits and the other is not, or somebody is to check claims about edits.
+    """
+    own = reasoner.prompts
+    for spec in (one.filled(**shared) for _, one in named if isinstance(one, ListenerSpec)):
+        for read in prompts_of(spec, loaded):
+            if read.edits != own.edits:
+                raise InputError(
+                    f"listener {spec.label}: is asked in prompt set '{read.name}' and the reasoner in '{own.name}', of "
+                    "which one alone asks about edits; give the listener another with ,prompts=NAME"
+                )
+    if own.edits and checked:
+        raise InputError(
+            f"checker {next(iter(checked))}: checkers know claims about two images alone, and prompt set '{own.name}' "
+            "asks about edits; leave it out"
+        )
 
 
 def describe(model: RewardModel | Client) -> dict[str, Any]:

@@ -36,7 +36,7 @@ Json = dict[str, Any]
 class Answers(Protocol):
     """Who is asked; `model.RewardModel` is one."""
 
-    def question(self, *, prompt: str, first: Any, second: Any, seed: int = 0) -> Question:
+    def question(self, *, prompt: str, first: Any, second: Any, original: Any = None, seed: int = 0) -> Question:
         """Checks and decodes; raises an InputError for a bad row."""
         ...
 
@@ -271,7 +271,7 @@ def _judged(job: Job, model: Answers, chunk: Sequence[Row | BadRow]) -> Iterator
         if isinstance(answer, Judgement):
             known: Json = {}
             if job.with_content and isinstance(row, Row) and isinstance(question, Question):
-                known = {"content": content_of(row.prompt, *row.images), **_measured(question)}
+                known = {"content": content_of(row.prompt, *row.files), **_measured(question)}
             yield answer.as_dict() | place | known
         else:
             yield place | (answer if isinstance(answer, BadRow) else _refused(row, str(answer))).fault()
@@ -290,7 +290,7 @@ def _rank(job: Job, model: Answers, row: Row) -> Json:
         ranking = rank_images(row.prompt, pictures, partial(_all_of, model), seed=job.seed)
     except InputError as error:
         return _refused(row, job.rows.placeless(str(error))).fault()
-    return ranking.as_row() | {"sha256": sha256_of(row.prompt, *row.images)}
+    return ranking.as_row() | {"sha256": sha256_of(row.prompt, *row.files)}
 
 
 def _all_of(model: Answers, questions: Sequence[Question]) -> list[Judgement]:
@@ -313,14 +313,15 @@ def _ask(job: Job, model: Answers, row: Row | BadRow) -> Question | BadRow:
     if isinstance(row, BadRow):
         return row
     try:
-        return model.question(prompt=row.prompt, first=row.images[0], second=row.images[1], seed=job.seed)
+        first, second = row.images
+        return model.question(prompt=row.prompt, first=first, second=second, original=row.original, seed=job.seed)
     except InputError as error:
         return _refused(row, job.rows.placeless(str(error)))
 
 
 def _refused(row: Row | BadRow, error: str) -> BadRow:
     assert isinstance(row, Row)
-    return BadRow(row.number, row.id, error, sha256_of(row.prompt, *row.images))
+    return BadRow(row.number, row.id, error, sha256_of(row.prompt, *row.files))
 
 
 def _within(errors: int, job: Job, last: str) -> None:

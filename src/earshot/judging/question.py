@@ -1,4 +1,4 @@
-"""A question about two pictures, and its fingerprint."""
+"""A question about two pictures, or two edits of one, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Question:
     """
 
     pair: Pair
-    """In the order of the digests. Its id is a hash of prompt, pixels and seed, from which the reasoner's random
-    numbers follow: questions with different seeds may be judged together."""
+    """In the order of the digests. Its id is a hash of prompt, pixels (an original's too) and seed, from which the
+    reasoner's random numbers follow: questions with different seeds may be judged together."""
     turned: bool
     """Whether the caller's first picture is the pair's second."""
     seed: int
@@ -30,15 +30,23 @@ class Question:
     """Whether both pictures are one, of which there is nothing to ask."""
 
     @classmethod
-    def of(cls, prompt: str, first: Picture, second: Picture, seed: int) -> Question:
+    def of(cls, prompt: str, first: Picture, second: Picture, seed: int, original: Picture | None = None) -> Question:
         """Raises:
         InputError: The prompt is no text, or blank, or the seed no number of at least 0.
         """
         check_seed(seed)
         turned = first.digest > second.digest
         one, two = (second, first) if turned else (first, second)
-        key = "\0".join([check_prompt(prompt), one.digest, two.digest, str(seed)])
-        pair = Pair(hashlib.sha256(key.encode()).hexdigest()[:32], prompt, one.image, two.image, _NO_VOTES)
+        edited = () if original is None else (original.digest,)
+        key = "\0".join([check_prompt(prompt), one.digest, two.digest, str(seed), *edited])
+        pair = Pair(
+            hashlib.sha256(key.encode()).hexdigest()[:32],
+            prompt,
+            one.image,
+            two.image,
+            _NO_VOTES,
+            original=None if original is None else original.image,
+        )
         return cls(pair, turned, seed, one.digest == two.digest)
 
 

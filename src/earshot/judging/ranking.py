@@ -107,22 +107,36 @@ class ImageRanking:
 
 
 def score_images(
-    prompt: str, images: Sequence[Picture], references: Sequence[Picture], answer: Answer, *, seed: int
+    prompt: str,
+    images: Sequence[Picture],
+    references: Sequence[Picture],
+    answer: Answer,
+    *,
+    seed: int,
+    original: Picture | None = None,
 ) -> list[float | None]:
     """For each image the mean probability of being preferred to a reference; None where no comparison came out."""
-    known = p_against(prompt, images, references, answer, seed=seed)
+    known = p_against(prompt, images, references, answer, seed=seed, original=original)
     return [sum(row) / len(row) if row else None for row in known]
 
 
 def p_against(
-    prompt: str, images: Sequence[Picture], references: Sequence[Picture], answer: Answer, *, seed: int
+    prompt: str,
+    images: Sequence[Picture],
+    references: Sequence[Picture],
+    answer: Answer,
+    *,
+    seed: int,
+    original: Picture | None = None,
 ) -> list[list[float]]:
     """For each image its probabilities of being preferred to the references, those that came out."""
-    answers = iter(answer([Question.of(prompt, a, b, seed) for a in images for b in references]))
+    answers = iter(answer([Question.of(prompt, a, b, seed, original) for a in images for b in references]))
     return [[p for _ in references if (p := next(answers).p_first) is not None] for _ in images]
 
 
-def rank_images(prompt: str, images: Sequence[Picture], answer: Answer, *, seed: int) -> ImageRanking:
+def rank_images(
+    prompt: str, images: Sequence[Picture], answer: Answer, *, seed: int, original: Picture | None = None
+) -> ImageRanking:
     """Rank images by what comes out of comparing them.
 
     Up to eight meet each other once; more play 2⌈log2 n⌉ Swiss rounds, neighbours by strength, each couple at most
@@ -134,6 +148,7 @@ def rank_images(prompt: str, images: Sequence[Picture], answer: Answer, *, seed:
         images: Two or more.
         answer: Who is asked.
         seed: Of the sampling, and of the schedule among equals.
+        original: The picture of which all are edits.
     """
     digests = [image.digest for image in images]
     players = sorted(set(digests))
@@ -142,7 +157,8 @@ def rank_images(prompt: str, images: Sequence[Picture], answer: Answer, *, seed:
     met = np.zeros(wins.shape, dtype=np.int64)
     games: list[tuple[int, int, Judgement]] = []
     for couples in _schedule(wins, met, seed):
-        asked = [Question.of(prompt, images[places[i]], images[places[j]], seed) for i, j in couples.tolist()]
+        met_now = [(images[places[i]], images[places[j]]) for i, j in couples.tolist()]
+        asked = [Question.of(prompt, one, other, seed, original) for one, other in met_now]
         for (i, j), game in zip(couples.tolist(), answer(asked), strict=True):
             games.append((places[i], places[j], game))
             met[i, j] = met[j, i] = 1

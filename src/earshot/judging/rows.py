@@ -12,23 +12,24 @@ from typing import Any, NamedTuple
 from PIL.Image import Image
 
 from earshot.data.rows import COLUMNS as SET_COLUMNS
-from earshot.data.rows import find_metadata, pair_of, place_of, text_faults
+from earshot.data.rows import ORIGINAL_COLUMN, RESULT_COLUMNS, find_metadata, pair_of, place_of, text_faults
 from earshot.errors import DataError, InputError, short
 from earshot.images import ImageFolder, printable
 from earshot.judging.files import JsonLinesFile, NoRow, ParquetFile, RawRow, find_files, fingerprint_of
 from earshot.paths import at_home
 
-IMAGE_COLUMNS = (("first_file_name", "second_file_name"), ("first", "second"), ("images",))
+IMAGE_COLUMNS = (RESULT_COLUMNS, ("first", "second"), ("images",))
 """How the image columns may be called where the caller does not say; one of them alone holds lists of two."""
 
 
 class Columns(NamedTuple):
-    """The names of the columns; None finds the images' among `IMAGE_COLUMNS`."""
+    """The names of the columns; None finds the images' among `IMAGE_COLUMNS`, and an original as a pair set has it."""
 
     prompt: str = "prompt"
     first: str | None = None
     second: str | None = None
     id: str = "id"
+    original: str | None = None
 
 
 COLUMNS = Columns()
@@ -45,6 +46,13 @@ class Row(NamedTuple):
     prompt: str
     images: tuple[Path | bytes, ...]
     """Two, the first and the second; of a file of groups two or more."""
+    original: Path | bytes | None = None
+    """Of which all are edits."""
+
+    @property
+    def files(self) -> tuple[Path | bytes | None, ...]:
+        """As `people.sha256_of` takes them."""
+        return *self.images, self.original
 
 
 class BadRow(NamedTuple):
@@ -106,11 +114,14 @@ class RowFile:
             file = (ParquetFile if path.suffix == ".parquet" else JsonLinesFile)(path, name)
             self._files.append(file)
             self._image_columns = self._find_columns(file.columns, name)
+            self._original_column = self._find_original(file.columns, name)
+        self._refuse_ranked_edits()
         self.n_rows = sum(file.n_rows for file in self._files)
         self._wanted = (
             columns.id,
             columns.prompt,
             *self._image_columns,
+            *self._original_column,
             *(SET_COLUMNS if whole_pairs else ()),
         )
 
@@ -161,9 +172,10 @@ class RowFile:
             return BadRow(number, name, str(fault), _sha256_of(row))
         try:
             images = tuple(self._image(value, column) for value, column in self._image_values(row))
+            original = self._original(row)
         except DataError as error:
             return BadRow(number, name, self.placeless(str(error)), _sha256_of(row))
-        return Row(number, name, prompt, images)
+        return Row(number, name, prompt, images, original)
 
     def _pair(self, number: int, row: Mapping[str, Any]) -> Row | BadRow:
         try:
@@ -171,7 +183,14 @@ class RowFile:
         except DataError as error:
             return BadRow(number, str(row.get("id", number)), self.placeless(str(error)), _sha256_of(row))
         assert not isinstance(pair.first, Image) and not isinstance(pair.second, Image)
-        return Row(number, pair.id, pair.prompt, (pair.first, pair.second))
+        assert not isinstance(pair.original, Image)
+        return Row(number, pair.id, pair.prompt, (pair.first, pair.second), pair.original)
+
+    def _original(self, row: Mapping[str, Any]) -> Path | bytes | None:
+        """The original of a row: in a pair set's own column it may be missing, and in one that was named it may not."""
+        named = self._columns.original
+        given = [(row.get(column), column) for column in self._original_column]
+        return next((self._image(value, column) for value, column in given if value is not None or named), None)
 
     def _image_values(self, row: Mapping[str, Any]) -> list[tuple[Any, str]]:
         if len(self._image_columns) == 2:
@@ -217,6 +236,24 @@ class RowFile:
                 "the columns (--prompt-column, --first-column, --second-column)"
             )
         return tuple(map(str, found))
+
+    def _find_original(self, names: list[str], place: Path) -> tuple[str, ...]:
+        """The column with the originals of edits: the one that is named, or a pair set's own where it is there."""
+        if self._columns.original is None:
+            return (ORIGINAL_COLUMN,) if ORIGINAL_COLUMN in names else ()
+        if self._columns.original not in names:
+            raise DataError(
+                f"{place}: has columns {', '.join(names)}; expected {self._columns.original} (--original-column)"
+            )
+        return (self._columns.original,)
+
+    def _refuse_ranked_edits(self) -> None:
+        """A ranking is written with its pictures, and has no place for what they are edits of."""
+        if self.groups is not None and self._original_column:
+            raise InputError(
+                f"{self.path}: has originals ({', '.join(self._original_column)}), and rankings of edits cannot be "
+                "written to a file; rank them one prompt at a time ('earshot rank --original'), or take the column out"
+            )
 
 
 def _sha256_of(row: Mapping[str, Any]) -> str:

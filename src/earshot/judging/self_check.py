@@ -68,8 +68,9 @@ def _found(check: Callable[[], Found]) -> Found:
 
 
 def _prompt(vlm: Vlm) -> Found:
-    ours = vlm.encode([vlm.messages(_PAIR.prompt)], [[_PAIR.first, _PAIR.second]])
-    right, wrong = (_by_processor(vlm, pair) for pair in (_PAIR, _EXCHANGED))
+    pair, exchanged = _for(vlm, _PAIR), _for(vlm, _EXCHANGED)
+    ours = vlm.encode([vlm.asked_about(pair)], [pair.images])
+    right, wrong = (_by_processor(vlm, one) for one in (pair, exchanged))
     if other := [name for name in right if not torch.equal(ours[name], right[name])]:
         return "failed", f"{' and '.join(other)} differ from what its apply_chat_template makes"
     if all(torch.equal(ours[name], wrong[name]) for name in wrong):
@@ -78,7 +79,7 @@ def _prompt(vlm: Vlm) -> Found:
 
 
 def _by_processor(vlm: Vlm, pair: Pair) -> dict[str, torch.Tensor]:
-    images = [scaled(load_image(source), vlm.before) for source in (pair.first, pair.second)]
+    images = [scaled(load_image(source), vlm.before) for source in pair.images]
     made = vlm.processor.apply_chat_template(
         [
             *vlm.messages(pair.prompt)[:-1],
@@ -97,23 +98,33 @@ def _by_processor(vlm: Vlm, pair: Pair) -> dict[str, torch.Tensor]:
 def _exchange(vlm: Vlm) -> Found:
     """Two pictures of one size, in either order: the logits of the next token are not the same."""
     with torch.no_grad():
-        shown, turned = (vlm.model(**vlm.encode_pairs([pair])).logits[0, -1] for pair in (_PAIR, _EXCHANGED))
+        shown, turned = (vlm.model(**vlm.encode_pairs([_for(vlm, pair)])).logits[0, -1] for pair in (_PAIR, _EXCHANGED))
     apart = float((shown - turned).abs().max())
     return "ok" if apart > 0 else "failed", f"logits of the next token are up to {apart:.1e} apart"
 
 
 def _alone(vlm: Vlm) -> Found:
     listener = LocalListener(vlm)
-    return _near(vlm, _together(listener), (listener.p_first([pair], [trace])[0] for pair, trace in _ROWS))
+    return _near(vlm, _together(listener), (listener.p_first([pair], [trace])[0] for pair, trace in _rows(vlm)))
 
 
 def _stock(vlm: Vlm) -> Found:
     listener = LocalListener(vlm)
-    return _near(vlm, _together(listener), (listener.p_first_stock(pair, trace) for pair, trace in _ROWS))
+    return _near(vlm, _together(listener), (listener.p_first_stock(pair, trace) for pair, trace in _rows(vlm)))
 
 
 def _together(listener: LocalListener) -> Any:
-    return listener.p_first([pair for pair, _ in _ROWS], [trace for _, trace in _ROWS])
+    rows = _rows(listener.vlm)
+    return listener.p_first([pair for pair, _ in rows], [trace for _, trace in rows])
+
+
+def _rows(vlm: Vlm) -> list[tuple[Pair, str | None]]:
+    return [(_for(vlm, pair), trace) for pair, trace in _ROWS]
+
+
+def _for(vlm: Vlm, pair: Pair) -> Pair:
+    """The pair as two edits of a picture, where that is what the model is asked about."""
+    return replace(pair, original=_OTHER.first) if vlm.prompts.edits else pair
 
 
 def _near(vlm: Vlm, ours: Iterable[float], theirs: Iterable[float]) -> Found:
@@ -124,7 +135,7 @@ def _near(vlm: Vlm, ours: Iterable[float], theirs: Iterable[float]) -> Found:
 
 def _parses(vlm: Vlm, new_tokens: int) -> Found:
     """A model that is not taught to answer in this form may be used all the same: to teach it."""
-    (judged,) = Reasoner(vlm, max_new_tokens=new_tokens).judge([_PAIR], samples=SAMPLES)
+    (judged,) = Reasoner(vlm, max_new_tokens=new_tokens).judge([_for(vlm, _PAIR)], samples=SAMPLES)
     malformed = [sample for sample in judged if sample.malformed is not None]
     formed = len(judged) - len(malformed)
     found = f"{formed} of {len(judged)} sampled in both orders, up to {new_tokens} tokens each"

@@ -111,6 +111,9 @@ class Client(Asked):
         assert isinstance(pair.first, Image.Image)
         assert isinstance(pair.second, Image.Image)
         body = {"prompt": pair.prompt, "first": _png(pair.first), "second": _png(pair.second), "seed": question.seed}
+        if pair.original is not None:
+            assert isinstance(pair.original, Image.Image)
+            body["original"] = _png(pair.original)
         try:
             told = self._endpoint.post("/v1/compare", body)
         except RemoteError as error:
@@ -141,13 +144,23 @@ class AsyncClient:
     def __init__(self, url: str, **options: Any) -> None:
         self.client = Client(url, **options)
 
-    async def compare(self, prompt: str, first: PictureLike, second: PictureLike, *, seed: int = 0) -> Judgement:
+    async def compare(
+        self,
+        prompt: str,
+        first: PictureLike,
+        second: PictureLike,
+        *,
+        original: PictureLike | None = None,
+        seed: int = 0,
+    ) -> Judgement:
         """See `Client.compare`."""
-        return await asyncio.to_thread(self.client.compare, prompt, first, second, seed=seed)
+        return await asyncio.to_thread(self.client.compare, prompt, first, second, original=original, seed=seed)
 
-    async def rank(self, prompt: str, images: Sequence[PictureLike], *, seed: int = 0) -> ImageRanking:
+    async def rank(
+        self, prompt: str, images: Sequence[PictureLike], *, original: PictureLike | None = None, seed: int = 0
+    ) -> ImageRanking:
         """See `Client.rank`."""
-        return await asyncio.to_thread(self.client.rank, prompt, images, seed=seed)
+        return await asyncio.to_thread(self.client.rank, prompt, images, original=original, seed=seed)
 
     async def score(
         self,
@@ -155,10 +168,11 @@ class AsyncClient:
         images: Sequence[PictureLike],
         *,
         references: Sequence[PictureLike] | None = None,
+        original: PictureLike | None = None,
         seed: int = 0,
     ) -> list[float | None]:
         """See `Client.score`."""
-        ask = partial(self.client.score, prompt, images, references=references, seed=seed)
+        ask = partial(self.client.score, prompt, images, references=references, original=original, seed=seed)
         return await asyncio.to_thread(ask)
 
     async def points(

@@ -28,13 +28,14 @@ from earshot.world.language import Corruption, describe_picture, write_trace
 from earshot.world.pairs import LESSONS, MIN_ADVANTAGE, Population, WorldPair, draw_pair, render_pair
 from earshot.world.raters import RATERS, Raters, utility
 from earshot.world.render import render
-from earshot.world.scene import FAULTS, PLACES, Picture, Scene, draw_thing, prompt_text, spoil_thing
+from earshot.world.scene import FAULTS, PLACES, Picture, Scene, draw_thing, spoil_thing
 from earshot.world.truth import Truth
 
 _FLAWS = tuple(fault for fault in FAULTS if fault != "clean")
 FLIP_BLOCK = 20  # pairs of which an exact share has flipped votes
 COLOURS = LESSONS["colours"]
 DESCRIBE = PromptSet(name="describe", question="prompt : {prompt} . describe")
+DESCRIBE_EDITS = PromptSet(name="describe-edits", question="{original}{first}{second}edit : {prompt} . describe")
 
 
 class Example(NamedTuple):
@@ -66,7 +67,7 @@ def describe_both(rng: np.random.Generator, size_px: int, of: Population = COLOU
     pair = draw_pair(rng, of)
     images = render_pair(pair, rng, of, size_px)
     text = f" first : {describe_picture(pair.truth.first)} . second : {describe_picture(pair.truth.second)}"
-    return Example(_messages(pair, DESCRIBE), list(images), text)
+    return Example(_messages(pair, DESCRIBE_EDITS if of.edits else DESCRIBE), list(images), text)
 
 
 def compare(
@@ -227,4 +228,4 @@ def _preferred(pair: WorldPair, taste: Raters | None, rng: np.random.Generator, 
 
 
 def _messages(pair: WorldPair, prompts: PromptSet) -> list[dict[str, Any]]:
-    return reasoner_messages(prompt_text(pair.truth.wanted), prompts)
+    return reasoner_messages(pair.truth.prompt, prompts)

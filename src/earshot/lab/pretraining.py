@@ -234,9 +234,10 @@ def make_warm_models(
             continue
         if recipe.trade in BEGIN_AS_LISTENERS:
             beside = out / "listener"
-            vlm = load(beside if beside.exists() else "world:listener", dtype="float32")
+            vlm = load(beside if beside.exists() else "world:listener", dtype="float32").asked(LESSONS[world].prompts)
         else:
-            vlm = build_tiny(recipe.family, corpus(), size=size, seed=seed)
+            of = LESSONS[world]
+            vlm = build_tiny(recipe.family, corpus(of=of), size=size, seed=seed, prompts=of.prompts)
             sight = recipe.family, _shown(recipe, LESSONS[world])
             if sight not in seen:
                 teach(vlm, _sight(recipe, seed, LESSONS[world]))

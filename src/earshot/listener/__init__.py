@@ -111,5 +111,5 @@ def runs_of_pairs(pairs: Sequence[Pair]) -> Iterator[list[int]]:
 
 def _identity(pair: Pair) -> tuple[object, ...]:
     """What makes two rows the same question; decoded images are told apart by identity, never compared."""
-    sources = (source if isinstance(source, Path | bytes) else id(source) for source in (pair.first, pair.second))
+    sources = (source if isinstance(source, Path | bytes) else id(source) for source in pair.images)
     return (pair.id, pair.prompt, *sources)

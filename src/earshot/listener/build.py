@@ -105,9 +105,9 @@ def look(spec: ListenerSpec, *, training: bool = False) -> None:
         ModelError: A model cannot be had, or brings what it must not.
     """
     grey = Image.new("RGB", (64, 64), (128, 128, 128))
-    pair = Pair("grey", "two grey squares", grey, grey, Votes(0.0, 0.0))
-    if spec.prompts is not None:
-        prompt_set(spec.prompts)
+    prompts = prompt_set(spec.prompts or "standard")  # a server's own set is not known here
+    original = grey if prompts.edits else None
+    pair = Pair("grey", "two grey squares", grey, grey, Votes(0.0, 0.0), original=original)
     for source in spec.sources if spec.control != "random" else ():
         if source == SELF and training:
             continue
@@ -150,13 +150,18 @@ def models_of(spec: ListenerSpec, loaded: Loaded) -> dict[str, Vlm]:
     return {source: _model(spec, source, loaded) for source in sources}
 
 
+def prompts_of(spec: ListenerSpec, loaded: Loaded) -> list[PromptSet]:
+    """How each of the models of a description is asked."""
+    return [_prompts(spec, source, loaded) for source in spec.sources]
+
+
 def language_of(spec: ListenerSpec, loaded: Loaded) -> TraceLanguage:
     """The one language of traces that all models of a description read.
 
     Raises:
         ModelError: They read several.
     """
-    read = {one.traces: one for one in (_prompts(spec, source, loaded) for source in spec.sources)}
+    read = {one.traces: one for one in prompts_of(spec, loaded)}
     if len(read) > 1:
         asked = " and ".join(sorted(f"'{one.name}'" for one in read.values()))
         raise ModelError(

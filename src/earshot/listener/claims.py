@@ -210,12 +210,18 @@ class ClaimListener:
             traces: Without their conclusions (`redact_trace(trace, "verdict")`).
 
         Raises:
-            InputError: There are not as many traces as pairs.
+            InputError: There are not as many traces as pairs, or a pair is one of edits, of whose traces it is not
+                known which claims are about the original.
             ListenerUnavailable: A checker broke.
             ImageError: An image is refused.
         """
         if len(pairs) != len(traces):
             raise InputError(f"claims: {len(traces)} traces for {len(pairs)} pairs, expected as many")
+        if edit := next((pair for pair in pairs if pair.original is not None), None):
+            raise InputError(
+                f"claims: pair '{edit.id}' has an original image, and checkers know claims about two images alone; "
+                "leave the checker out"
+            )
         # A claim that is made twice is one claim: repeating what is surely believed must not pay.
         rows = [(row, claim) for row, trace in enumerate(traces) for claim in dict.fromkeys(self.split(trace))]
         images = [pairs[row].first if claim.image == "first" else pairs[row].second for row, claim in rows]

@@ -198,7 +198,8 @@ def _each_once(pairs: Sequence[Pair], change: Callable[[Pair], Pair]) -> list[Pa
 
 
 def _greyed(pair: Pair) -> Pair:
-    return replace(pair, first=grey_like(pair.first), second=grey_like(pair.second))
+    original = None if pair.original is None else grey_like(pair.original)
+    return replace(pair, first=grey_like(pair.first), second=grey_like(pair.second), original=original)
 
 
 def grey_like(source: ImageSource) -> Image.Image:

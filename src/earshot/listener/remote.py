@@ -57,6 +57,8 @@ class ServedListener:
 
     def _ask(self, pair: Pair, traces: Sequence[str | None]) -> list[float]:
         images = {"first": self._sent(pair.first), "second": self._sent(pair.second)}
+        if pair.original is not None:
+            images["original"] = self._sent(pair.original)
         told = self.endpoint.post("/v1/listen", {"prompt": pair.prompt, **images, "traces": [*traces]})
         found = told.get("p_first") if isinstance(told, dict) else None
         if not isinstance(found, list) or len(found) != len(traces):

@@ -27,7 +27,8 @@ _NOT_JUDGED = {"p_first": None, "p_first_forward": None, "p_first_swapped": None
 def people_row(pair: Pair) -> dict[str, Any]:
     """A row of people.jsonl, of a pair of a set, whose images are files."""
     assert isinstance(pair.first, Path) and isinstance(pair.second, Path)
-    return set_row(pair) | {"content": content_of(pair.prompt, pair.first, pair.second)}
+    assert pair.original is None or isinstance(pair.original, Path)
+    return set_row(pair) | {"content": content_of(pair.prompt, pair.first, pair.second, pair.original)}
 
 
 def set_row(pair: Pair) -> dict[str, Any]:
@@ -60,15 +61,22 @@ def by_side(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {f"{side}_{name}": value for side, values in sides for name, value in values.items()}
 
 
-def content_of(prompt: str, *images: Path | bytes) -> str:
+def content_of(prompt: str, *images: Path | bytes | None) -> str:
     """Half of `sha256_of`: what a judgement keeps of its question."""
     return sha256_of(prompt, *images)[:32]
 
 
-def sha256_of(prompt: str, *images: Path | bytes) -> str:
-    """Hash of a prompt and of its image files, or their bytes; a file that is no image by its size counts as empty."""
+def sha256_of(prompt: str, *images: Path | bytes | None) -> str:
+    """Hash of a prompt and of image files, or their bytes; a file that is no image by its size counts as empty.
+
+    Args:
+        prompt: Of the pair.
+        images: The first, the second, and the original where there is one.
+    """
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass"))
     for source in images:
+        if source is None:
+            continue
         digest.update(hashlib.sha256(source if isinstance(source, bytes) else _bytes_of(source)).digest() + b"\0")
     return digest.hexdigest()
 

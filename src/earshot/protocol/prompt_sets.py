@@ -16,13 +16,14 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, model_validator
 
 from earshot.config import Config, build_config, load_config
-from earshot.errors import ConfigError
+from earshot.errors import ConfigError, InputError
 from earshot.protocol.claims import Claim, split_claims
 from earshot.protocol.swap import swap_references
-from earshot.types import Side
+from earshot.types import Pair, Side
 
 _SETS: Final = Path(__file__).parent / "sets"
 
+ORIGINAL_IMAGE: Final = "{original}"
 FIRST_IMAGE: Final = "{first}"
 SECOND_IMAGE: Final = "{second}"
 
@@ -120,7 +121,7 @@ class PromptSet(Config):
     """Options of the chat template, such as `enable_thinking: true`."""
     question: str
     """`{prompt}` stands where the pair's prompt goes. The images come before the words, or where `{first}` and
-    `{second}` stand."""
+    `{second}` stand. A set that asks about edits has `{original}` before these."""
     think: Think | None = Think()
     """None where a model writes its reasons without tags: a trace is then all that stands before the answer."""
     answer: Answer = Answer()
@@ -131,12 +132,14 @@ class PromptSet(Config):
     @model_validator(mode="after")
     def _can_be_read(self) -> "PromptSet":
         _once(self.question, "{prompt}", "question")
-        places = [self.question.find(place) for place in (FIRST_IMAGE, SECOND_IMAGE)]
-        if max(places) >= 0 and (min(places) < 0 or places[0] > places[1]):
-            raise ValueError("question: expected '{first}' and after it '{second}', or neither")
-        if places[0] >= 0:
-            _once(self.question, FIRST_IMAGE, "question")
-            _once(self.question, SECOND_IMAGE, "question")
+        images = (ORIGINAL_IMAGE, FIRST_IMAGE, SECOND_IMAGE)
+        found = [place for place in images if place in self.question]
+        if found not in ([], [*images[1:]], [*images]) or found != sorted(found, key=self.question.find):
+            raise ValueError(
+                "question: expected '{first}' and after it '{second}', or neither, or both after '{original}'"
+            )
+        for place in found:
+            _once(self.question, place, "question")
         blocks = {"answer.open": self.answer.open, "answer.close": self.answer.close}
         if self.think is not None:
             blocks |= {"think.open": self.think.open, "think.close": self.think.close}
@@ -161,6 +164,25 @@ class PromptSet(Config):
         if self.think is not None:
             tags += [self.think.open, self.think.close]
         return frozenset(tag.strip() for tag in tags if len(tag.strip()) > 1)
+
+    @property
+    def edits(self) -> bool:
+        """Whether it asks about two results of an edit, with the original before them."""
+        return ORIGINAL_IMAGE in self.question
+
+    def check_pair(self, pair: Pair) -> None:
+        """Lets a pair pass that it can ask about, with all its images.
+
+        Raises:
+            InputError: The pair has an original, and the set does not ask about edits; or the other way round.
+        """
+        if self.edits != (pair.original is not None):
+            asks = "edits" if self.edits else "two images of a prompt"
+            has = "no original image" if self.edits else "an original image, which it would not see"
+            raise InputError(
+                f"prompt set '{self.name}' asks about {asks}, and pair '{pair.id}' has {has}; ask a model of the other "
+                "kind, or in another set (--prompts)"
+            )
 
     @property
     def trace_end(self) -> str:

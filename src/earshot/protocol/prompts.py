@@ -5,40 +5,36 @@ from collections.abc import Collection
 from typing import Any
 
 from earshot.protocol.defuse import defuse
-from earshot.protocol.prompt_sets import FIRST_IMAGE, SECOND_IMAGE, PromptSet, prompt_set
+from earshot.protocol.prompt_sets import FIRST_IMAGE, ORIGINAL_IMAGE, SECOND_IMAGE, PromptSet, prompt_set
 from earshot.types import Verdict
 
 
 def reasoner_messages(
-    prompt: str,
-    prompts: PromptSet,
-    first: Any = None,
-    second: Any = None,
-    *,
-    control_tokens: Collection[str] = (),
+    prompt: str, prompts: PromptSet, *images: Any, control_tokens: Collection[str] = ()
 ) -> list[dict[str, Any]]:
     """The conversation that asks about one pair, in the Hugging Face chat form; the listener gets it too.
 
     Args:
-        prompt: What the images were made from. The set's own tags and `control_tokens` in it are defused.
+        prompt: What the images were made from, or how the original was to be edited. The set's own tags and
+            `control_tokens` in it are defused.
         prompts: How to ask.
-        first: The image shown first, as the caller's processor takes it; None leaves a bare placeholder.
-        second: The image shown second.
+        images: Those of the pair (`Pair.images`), as the caller's processor takes them; none leave bare placeholders.
         control_tokens: The tokenizer's special tokens, as text.
     """
     safe = defuse(prompt, {*prompts.tags, *control_tokens})
     question = prompts.question
     if FIRST_IMAGE not in question:
         question = f"{FIRST_IMAGE}{SECOND_IMAGE}{question}"
-    images = {FIRST_IMAGE: first, SECOND_IMAGE: second}
+    places = (ORIGINAL_IMAGE, FIRST_IMAGE, SECOND_IMAGE)
+    shown = dict(zip(places if prompts.edits else places[1:], images, strict=True)) if images else {}
     content: list[dict[str, Any]] = []
-    for part in re.split(f"({re.escape(FIRST_IMAGE)}|{re.escape(SECOND_IMAGE)})", question):
-        if part not in images:
+    for part in re.split(f"({'|'.join(map(re.escape, places))})", question):
+        if part not in places:
             content += [{"type": "text", "text": part.replace("{prompt}", safe)}] if part else []
-        elif images[part] is None:
-            content.append({"type": "image"})
+        elif part in shown:
+            content.append({"type": "image", "image": shown[part]})
         else:
-            content.append({"type": "image", "image": images[part]})
+            content.append({"type": "image"})
     system = [] if prompts.system is None else [{"type": "text", "text": prompts.system}]
     return [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": content}]
 

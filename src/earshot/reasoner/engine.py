@@ -11,6 +11,7 @@ import numpy as np
 from earshot.errors import PromptTooLong
 from earshot.listener.engine import EngineListener
 from earshot.predictions.judgement import JudgedSample
+from earshot.protocol import PromptSet
 from earshot.reasoner.orders import as_samples, in_both_orders, own_seed
 from earshot.types import Pair, Wanted
 
@@ -31,6 +32,11 @@ class EngineReasoner:
     temperature: float = 1.0
     batch_size: int = 16
 
+    @property
+    def prompts(self) -> PromptSet:
+        """How it is asked."""
+        return self.own.model.prompts
+
     def judge(
         self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0, wanted: Wanted | None = None
     ) -> list[list[JudgedSample]]:
@@ -40,6 +46,7 @@ class EngineReasoner:
         not `wanted` when its turn comes, nothing is asked.
 
         Raises:
+            InputError: The model is asked about edits, and a pair has no original, or the other way round.
             RemoteError: The engine gave no completions.
             ListenerUnavailable: It gave no probabilities of the answers.
             ImageError: An image is refused.
@@ -64,7 +71,7 @@ class EngineReasoner:
             texts = dict(zip(asked, told, strict=True))
             own = partial(self._own, [pair for pair, _ in batch])
             every = [text for k in range(len(batch)) for text in texts.get(k, [""] * samples)]
-            judged += as_samples(batch, every, own, self.own.model.prompts)
+            judged += as_samples(batch, every, own, self.prompts)
         return [judged[k] + judged[k + 1] for k in range(0, len(judged), 2)]
 
     def _own(self, pairs: Sequence[Pair], places: Sequence[int], traces: Sequence[str]) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 from earshot.errors import PromptTooLong
 from earshot.listener.local import LocalListener
 from earshot.predictions.judgement import JudgedSample
+from earshot.protocol import PromptSet
 from earshot.reasoner.orders import as_samples, in_both_orders, own_key
 from earshot.types import Order, Pair, Wanted
 from earshot.vlm import Vlm
@@ -34,6 +35,11 @@ class Reasoner:
     temperature: float = 1.0
     batch_size: int = 16
 
+    @property
+    def prompts(self) -> PromptSet:
+        """How it is asked."""
+        return self.vlm.prompts
+
     def judge(
         self, pairs: Sequence[Pair], *, samples: int = 1, seed: int = 0, wanted: Wanted | None = None
     ) -> list[list[JudgedSample]]:
@@ -43,6 +49,7 @@ class Reasoner:
         no longer `wanted` are cut where they are, and are not to be used.
 
         Raises:
+            InputError: The model is asked about edits, and a pair has no original, or the other way round.
             ImageError: An image is refused.
             PromptTooLong: Prompts do not fit into the model's context.
         """

@@ -163,12 +163,12 @@ class ExampleViews:
         size = sum(len(escape(text).encode("utf-8", "replace")) for text in words)
         if not self.text.takes(size):
             return None
-        urls: dict[str, str | None] = {"first": None, "second": None}
+        urls: dict[str, str | None] = {"original": None, "first": None, "second": None}
         if pair is not None:
             # Runs are judged on the same sets: a picture of the same pair is embedded once for all of them.
             place = str(member.evaluation.data_folder)
-            urls["first"] = self.pictures.url((place, f"{pair.id}/first"), pair.first)
-            urls["second"] = self.pictures.url((place, f"{pair.id}/second"), pair.second)
+            for name, image in (("original", pair.original), ("first", pair.first), ("second", pair.second)):
+                urls[name] = None if image is None else self.pictures.url((place, f"{pair.id}/{name}"), image)
         return {
             "id": str(row["id"]),
             "prompt": prompt,
@@ -178,5 +178,6 @@ class ExampleViews:
             "p_forward": row["p_first_forward"],
             "p_swapped": row["p_first_swapped"],
             "urls": urls,
+            "edit": pair is not None and pair.original is not None,
             "samples": samples,
         }

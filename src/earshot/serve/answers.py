@@ -20,7 +20,7 @@ from earshot.serve.batching import Batcher
 from earshot.serve.bodies import check_prompt, check_text, decode_images
 from earshot.serve.calls import Call
 from earshot.serve.decoding import Decode, decode_here
-from earshot.serve.engine import Engine, note_of
+from earshot.serve.engine import Engine, asks_about_edits, note_of
 from earshot.serve.queueing import Hearing
 from earshot.serve.refusals import Refusal
 from earshot.serve.requests import (
@@ -51,15 +51,14 @@ class Answers:
 
     def compare(self, asked: CompareRequest, call: Call) -> dict[str, Any]:
         images = [("first", asked.first), ("second", asked.second)]
-        first, second = self._pictures(call, asked.prompt, images, games=1)
-        told = self._ask(call, [Question.of(asked.prompt, first, second, asked.seed)])[0]
+        (first, second), original = self._pictures(call, asked.prompt, images, asked.original, games=1)
+        told = self._ask(call, [Question.of(asked.prompt, first, second, asked.seed, original)])[0]
         beside = side_by_side(first.image, second.image)
         return told.as_dict() | {"note": note_of(self.model), "measured": beside}
 
     def rank(self, asked: RankRequest, call: Call) -> dict[str, Any]:
-        return self._rank(call, asked.prompt, _numbered("images", asked.images), asked.seed).as_dict() | {
-            "note": note_of(self.model)
-        }
+        ranking = self._rank(call, asked.prompt, _numbered("images", asked.images), asked.seed, asked.original)
+        return ranking.as_dict() | {"note": note_of(self.model)}
 
     def score(self, asked: ScoreRequest, call: Call) -> dict[str, Any]:
         images = _numbered("images", asked.images)
@@ -71,13 +70,14 @@ class Answers:
                     "one image without references has no score, for the model compares; send at least 2, or references",
                     param="images",
                 )
-            ranking = self._rank(call, asked.prompt, images, asked.seed)
+            ranking = self._rank(call, asked.prompt, images, asked.seed, asked.original)
             return {"scores": [image.strength.value for image in ranking.images]}
         theirs = _numbered("references", asked.references)
-        pictures = self._pictures(call, asked.prompt, [*images, *theirs], games=len(images) * len(theirs))
+        games = len(images) * len(theirs)
+        pictures, original = self._pictures(call, asked.prompt, [*images, *theirs], asked.original, games=games)
         mine, references = pictures[: len(images)], pictures[len(images) :]
         ask = partial(self._ask, call)
-        return {"scores": score_images(asked.prompt, mine, references, ask, seed=asked.seed)}
+        return {"scores": score_images(asked.prompt, mine, references, ask, seed=asked.seed, original=original)}
 
     def listen(self, asked: ListenRequest, call: Call) -> dict[str, Any]:
         if self.model.listener is None:
@@ -86,8 +86,8 @@ class Answers:
         check_prompt(asked.prompt, self.limits)
         call.take(tokens=sum(len(asked.prompt.encode()) + len(trace.encode()) for trace in traces))
         sources: list[tuple[str, str | bytes]] = [("first", asked.first), ("second", asked.second)]
-        first, second = decode_images(sources, self.limits, call, self.decode)
-        question = Question.of(asked.prompt, first, second, seed=0)
+        (first, second), original = self._decoded(call, sources, asked.original)
+        question = Question.of(asked.prompt, first, second, seed=0, original=original)
         pair = question.pair.swapped() if question.turned else question.pair  # the images as given
         hearings = [Hearing(pair, trace) for trace in asked.traces]
         p_first = call.wait(lambda: self.batcher.listen(hearings, call.deadline, call.client))
@@ -154,18 +154,49 @@ class Answers:
                 rates |= zip(places, (image.win_rate for image in ranking.images), strict=True)
         return rates
 
-    def _rank(self, call: Call, prompt: str, images: list[tuple[str, str | bytes]], seed: int) -> ImageRanking:
+    def _rank(
+        self,
+        call: Call,
+        prompt: str,
+        images: list[tuple[str, str | bytes]],
+        seed: int,
+        original: str | bytes | None = None,
+    ) -> ImageRanking:
         n = len(images)
         games = n * (n - 1) // 2 if n <= ALL_PAIRS_UP_TO else n_rounds(n) * (n // 2)
-        pictures = self._pictures(call, prompt, images, games=games)
-        return rank_images(prompt, pictures, partial(self._ask, call), seed=seed)
+        pictures, edited = self._pictures(call, prompt, images, original, games=games)
+        return rank_images(prompt, pictures, partial(self._ask, call), seed=seed, original=edited)
 
-    def _pictures(self, call: Call, prompt: str, images: list[tuple[str, str | bytes]], *, games: int) -> list[Picture]:
+    def _pictures(
+        self,
+        call: Call,
+        prompt: str,
+        images: list[tuple[str, str | bytes]],
+        original: str | bytes | None,
+        *,
+        games: int,
+    ) -> tuple[list[Picture], Picture | None]:
         """Checks and decodes, once there is room for so many comparisons."""
         check_prompt(prompt, self.limits)
         in_an_order = len(prompt.encode()) + self.model.samples * self.max_new_tokens
         call.take(tokens=2 * games * in_an_order)
-        return decode_images(images, self.limits, call, self.decode)
+        return self._decoded(call, images, original)
+
+    def _decoded(
+        self, call: Call, images: list[tuple[str, str | bytes]], original: str | bytes | None
+    ) -> tuple[list[Picture], Picture | None]:
+        """Images, and the original of which they are edits.
+
+        Raises:
+            Refusal: There is one, and the model is not asked about edits, or the other way round.
+        """
+        if asks_about_edits(self.model) != (original is not None):
+            asks = "edits, so send their original" if original is None else "images of a prompt, without an original"
+            raise Refusal(422, "original", f"this server's model is asked about {asks}", param="original")
+        if original is None:
+            return decode_images(images, self.limits, call, self.decode), None
+        *pictures, edited = decode_images([*images, ("original", original)], self.limits, call, self.decode)
+        return pictures, edited
 
     def _ask(self, call: Call, questions: Sequence[Question]) -> list[Judgement]:
         return call.wait(lambda: self.batcher.compare(questions, call.deadline, call.client))

@@ -30,7 +30,7 @@ from earshot.serve.batching import Batcher
 from earshot.serve.bodies import drain, read_body, understand
 from earshot.serve.calls import Call
 from earshot.serve.decoding import Decode, decode_here
-from earshot.serve.engine import Engine, note_of
+from earshot.serve.engine import Engine, asks_about_edits, note_of
 from earshot.serve.guard import check_caller
 from earshot.serve.metrics import Metrics
 from earshot.serve.openapi import describe
@@ -39,6 +39,7 @@ from earshot.serve.refusals import POLICY, ClientGone, Refusal, internal, late
 from earshot.serve.requests import (
     PROMPT,
     STATIC,
+    THIRD,
     BatchScoreRequest,
     Body,
     CompareRequest,
@@ -165,7 +166,8 @@ class Server:
         Raises:
             Refusal: The model gives none.
         """
-        asked = CompareRequest.model_validate(CompareRequest.example)
+        original = {"original": THIRD} if asks_about_edits(self._answers.model) else {}
+        asked = CompareRequest.model_validate(CompareRequest.example | original)
         self._answers.compare(asked, Call(Admission(self._limits.together), time.monotonic() + 600))
         self.ready.set()
 

@@ -31,6 +31,11 @@ def note_of(model: Engine) -> str | None:
     return note
 
 
+def asks_about_edits(model: Engine) -> bool:
+    """Whether it is asked about two edits of an image, if it says so (`RewardModel.edits`)."""
+    return bool(getattr(model, "edits", False))
+
+
 class WorkerDied(EarshotError):
     """A process ended before it had answered what it had been asked.
 

@@ -76,7 +76,7 @@ class Job:
 
 def _tokens(item: Question | Hearing) -> int:
     pair, trace = item.pair, "" if isinstance(item, Question) else item.trace or ""
-    pixels = [image.width * image.height for image in (pair.first, pair.second) if isinstance(image, Image.Image)]
+    pixels = [image.width * image.height for image in pair.images if isinstance(image, Image.Image)]
     return max(1, len(pair.prompt.encode()) + len(trace.encode()) + sum(pixels) // _PIXELS_A_TOKEN)
 
 

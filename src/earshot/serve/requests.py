@@ -27,8 +27,15 @@ Image: TypeAlias = Annotated[
         {"type": "string", "contentEncoding": "base64", "description": "A JPEG, PNG or WebP file in base64; no link."}
     ),
 ]
-Prompt: TypeAlias = Annotated[str, Field(min_length=1, description="What the images were made from.")]
+Prompt: TypeAlias = Annotated[
+    str, Field(min_length=1, description="What the images were made from, or how the original was to be edited.")
+]
 Seed: TypeAlias = Annotated[int, Field(ge=0, le=MAX_SEED, description="Of the sampling.")]
+
+
+ORIGINAL: Final = Field(
+    description="The image of which all others are edits: needed by a model of edits, and refused by any other."
+)
 
 
 class Body(BaseModel):
@@ -48,6 +55,7 @@ class Body(BaseModel):
 
 class _Asked(Body):
     prompt: Prompt
+    original: Annotated[Image, ORIGINAL] | None = None
     seed: Seed = 0
 
 
@@ -93,6 +101,7 @@ class ListenRequest(Body):
     prompt: Prompt
     first: Image
     second: Image
+    original: Annotated[Image, ORIGINAL] | None = None
     traces: Annotated[list[str | None], Field(min_length=1, max_length=256, description="Already redacted, or null.")]
 
 

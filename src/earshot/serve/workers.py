@@ -17,7 +17,7 @@ from jaxtyping import Float
 from earshot.errors import InputError
 from earshot.judging.question import Question
 from earshot.predictions.judgement import Judgement
-from earshot.serve.engine import Engine, note_of
+from earshot.serve.engine import Engine, asks_about_edits, note_of
 from earshot.serve.processes import Pool
 from earshot.types import Pair, Wanted
 
@@ -76,10 +76,12 @@ class _Told(NamedTuple):
     samples: int
     listener: str | None
     note: str | None
+    edits: bool
 
 
 def _describe(model: Engine) -> _Told:
-    return _Told(model.samples, None if model.listener is None else model.listener.name, note_of(model))
+    listener = None if model.listener is None else model.listener.name
+    return _Told(model.samples, listener, note_of(model), asks_about_edits(model))
 
 
 class Workers:
@@ -93,6 +95,7 @@ class Workers:
     samples: int
     listener: _Listener | None
     note: str | None
+    edits: bool
 
     def __init__(self, load: Callable[[int], Engine], n: int = 1) -> None:
         self._pool = Pool("model", load, n, describe=_describe)
@@ -117,7 +120,7 @@ class Workers:
         self._tell()
 
     def _tell(self) -> None:
-        self.samples, listener, self.note = self._pool.told
+        self.samples, listener, self.note, self.edits = self._pool.told
         self.listener = None if listener is None else _Listener(listener, self._pool)
 
     def __exit__(

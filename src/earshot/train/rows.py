@@ -82,8 +82,9 @@ class PairRows:
     def _decode(self, pair: Pair) -> Row:
         where = f"pair {pair.id!r}"
         first, second = (load_image(source, where=where) for source in (pair.first, pair.second))
+        original = None if pair.original is None else load_image(pair.original, where=where)
         files = tuple(source.name if isinstance(source, Path) else "" for source in (pair.first, pair.second))
-        return Row(replace(pair, first=first, second=second), (files[0], files[1]))
+        return Row(replace(pair, first=first, second=second, original=original), (files[0], files[1]))
 
 
 def tolerance_of(data: DataConfig, refused: Sequence[DataError], run: RunDir) -> Tolerance:
@@ -119,8 +120,8 @@ def as_dataset(rows: PairRows, vlm: Vlm, *, limit: int | None) -> Dataset:
         decoded = {index: rows[index] for index in dict.fromkeys(batch["index"])}
         taken = [decoded[index] for index in batch["index"]]
         return {
-            "prompt": [vlm.messages(row.pair.prompt) for row in taken],
-            "images": [[row.pair.first, row.pair.second] for row in taken],
+            "prompt": [vlm.asked_about(row.pair) for row in taken],
+            "images": [[*row.pair.images] for row in taken],
             "pair": [row.pair for row in taken],
             "files": [row.files for row in taken],
         }

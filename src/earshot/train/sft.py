@@ -89,8 +89,8 @@ class PairCollator:
         pairs = [row.pair for _, row in taken]
         return supervised_batch(
             vlm,
-            [vlm.messages(pair.prompt) for pair in pairs],
-            [[p.first, p.second] for p in pairs],
+            [vlm.asked_about(pair) for pair in pairs],
+            [pair.images for pair in pairs],
             [vlm.continuation(write_completion(self._target(index), vlm.prompts)) for index, _ in taken],
         )
 

@@ -76,7 +76,10 @@ def validation(
             lenient=True,
         )
         questions = [
-            judge.question(prompt=pair.prompt, first=pair.first, second=pair.second, seed=config.seed) for pair in held
+            judge.question(
+                prompt=pair.prompt, first=pair.first, second=pair.second, original=pair.original, seed=config.seed
+            )
+            for pair in held
         ]
         with gathered(model, trainer.accelerator):
             judged = judge.answer(questions)

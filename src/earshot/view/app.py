@@ -14,9 +14,8 @@ from fastapi.staticfiles import StaticFiles
 
 from earshot.errors import DataError
 from earshot.files import plain
-from earshot.types import Side
 from earshot.view.library import PAGE_ROWS, Kind, Library
-from earshot.view.pictures import Size, picture
+from earshot.view.pictures import Shown, Size, picture
 from earshot.view.query import Query
 from earshot.web import Message, Receive, Send, address_of, content_policy, guarded, listen, names_of, stranger
 
@@ -71,10 +70,10 @@ def create_app(library: Library) -> FastAPI:
             what = "there is no such row, or its file was written again; reload the page"
             raise HTTPException(404, what) from error
 
-    @app.get("/image/{kind}/{row}/{side}")
-    def image(kind: Kind, row: int, side: Side, size: Size = "small") -> Response:
+    @app.get("/image/{kind}/{row}/{shown}")
+    def image(kind: Kind, row: int, shown: Shown, size: Size = "small") -> Response:
         try:
-            content = picture(library.image(kind, row, side), size)
+            content = picture(library.image(kind, row, shown), size)
         except (LookupError, DataError) as error:  # what was wrong with the file, and no path of this machine
             raise HTTPException(404, f"the image cannot be shown ({type(error).__name__})") from error
         # The page's addresses of images hold the session: a later server's rows are other rows.

@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 from earshot.errors import InputError
 from earshot.predictions.run import hint_of_runs_below, read_runs
 from earshot.rundir import RunDir
-from earshot.types import Side
 from earshot.view.judged import JudgedSource
-from earshot.view.pictures import Pairs
+from earshot.view.pictures import Pairs, Shown
 from earshot.view.query import Query, select
 from earshot.view.rollouts import RolloutSource
 from earshot.view.rows import MAX_LIST_CHARACTERS, Rows, Source
@@ -112,8 +111,9 @@ class Library:
         """
         row, source = self._find(kind, index)
         place = {"run": source.run, "set": source.name, "fault": source.pairs.fault}
+        shown = {"original": source.pairs.has_original(row["id"])}
         beside = self._elsewhere(row) if kind == "judged" else []
-        return listed(kind, row) | place | {"beside": beside} | source.detail(row)
+        return listed(kind, row) | place | shown | {"beside": beside} | source.detail(row)
 
     def _elsewhere(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of other runs that judged the same pair of the same set, each with the name of its run."""
@@ -144,7 +144,7 @@ class Library:
             for k, source in enumerate(rows.sources)
         ]
 
-    def image(self, kind: Kind, index: int, side: Side) -> Path:
+    def image(self, kind: Kind, index: int, shown: Shown) -> Path:
         """The file of one image of a row's pair.
 
         Raises:
@@ -153,7 +153,7 @@ class Library:
             ImageError: The image is missing or outside the set's folder.
         """
         row, source = self._find(kind, index)
-        return source.pairs.image(row["id"], side)
+        return source.pairs.image(row["id"], shown)
 
     def _find(self, kind: Kind, index: int) -> tuple[dict[str, Any], Source]:
         table = self.rows[kind].table()

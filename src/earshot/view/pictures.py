@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from earshot.data.pairset import PairSet
+from earshot.data.rows import ORIGINAL_COLUMN
 from earshot.errors import DataError
 from earshot.images import ImageFolder, load_image
-from earshot.types import Side
 
+Shown = Literal["first", "second", "original"]
+"""An image of a pair."""
 Size = Literal["small", "large"]
 SIDES_PX: dict[Size, int] = {"small": 160, "large": 1024}
 """Longest side of a picture that is sent."""
@@ -55,22 +57,38 @@ class Pairs:
         ids, prompts = (self._opened.column(name).to_pylist() for name in ("id", "prompt"))
         return dict(zip(ids, prompts, strict=True))
 
-    def image(self, pair_id: str, side: Side) -> Path:
+    def has_original(self, pair_id: str) -> bool:
+        """Whether the images of a pair are edits of another, which is shown with them."""
+        try:
+            return self._row(pair_id, ORIGINAL_COLUMN) is not None
+        except DataError:  # told where the images are asked for
+            return False
+
+    def image(self, pair_id: str, shown: Shown) -> Path:
         """The file of one image of a pair, by the pair's id alone.
 
         Raises:
             DataError: The set cannot be read, or does not have the pair, or not its images.
             ImageError: The image is missing or outside the set's folder.
         """
+        name = self._row(pair_id, f"{shown}_file_name")
+        if name is None or self._opened is None:
+            raise DataError(f"pair {pair_id[:60]!r} has no such image; import the set without --no-images")
+        return ImageFolder(self._opened.folder).find(name, where=pair_id)
+
+    def _row(self, pair_id: str, column: str) -> str | None:
+        """What stands in a column of a pair.
+
+        Raises:
+            DataError: The set cannot be read, or does not have the pair.
+        """
         if self._opened is None:
             raise DataError(self.fault or "the pair set has not been opened yet")
         position = pc.index(self._opened.column("id"), pa.scalar(pair_id)).as_py()
         if position < 0:
             raise DataError(f"pair {pair_id[:60]!r} is not in the pair set; it is not the one that was judged")
-        name = self._opened.column(f"{side}_file_name")[position].as_py()
-        if name is None:
-            raise DataError(f"pair {pair_id[:60]!r} has no images; import the set without --no-images")
-        return ImageFolder(self._opened.folder).find(name, where=pair_id)
+        value: str | None = self._opened.column(column)[position].as_py()
+        return value
 
 
 def picture(file: Path, size: Size) -> bytes:

@@ -26,11 +26,11 @@ _COPIES_OF_LOGITS = 4  # a block as it is, in float32, its logarithms, and its g
 
 
 class Prompt(NamedTuple):
-    """A prompt with its two images, as a model takes it.
+    """A prompt with its images, as a model takes it.
 
     Attributes:
         tokens: Its length, images included.
-        patches: Of both images, as the vision tower takes them.
+        patches: Of all of them, as the vision tower takes them.
         inputs: What the processor makes of it, by name.
     """
 
@@ -99,7 +99,7 @@ class Memory(NamedTuple):
 
 
 def largest_prompt(vlm: Vlm) -> Prompt:
-    """A short question about two square images as large as the model sees them; weights are not looked at."""
+    """A short question about square images as large as the model sees them; weights are not looked at."""
     side = int((vlm.sight.max_pixels or UNLIMITED_PX**2) ** 0.5)
     inputs = vlm.grey_question(side)
     patches = inputs["pixel_values"].numel() // _Parts(vlm.model).numbers_of_a_patch

@@ -124,9 +124,9 @@ class Vlm:
         return layout_is_known(self.model, inputs)
 
     def grey_question(self, side_px: int = 64) -> BatchFeature:
-        """A short question about two grey squares: what the processor makes of any prompt."""
+        """A short question about grey squares: what the processor makes of any prompt."""
         grey = Image.new("RGB", (side_px, side_px), (128, 128, 128))
-        return self.encode([self.messages("a")], [[grey, grey]])
+        return self.encode([self.messages("a")], [[grey] * _image_places(self.messages("a"))])
 
     @cached_property
     def opened(self) -> str:
@@ -181,7 +181,7 @@ class Vlm:
         """Sees, without the model, that questions can be asked: the chat template first runs in a process with limits.
 
         Raises:
-            ModelError: It takes too much time or memory, breaks, or has no place for two images or the system turn.
+            ModelError: It takes too much time or memory, breaks, or has no place for the images or the system turn.
         """
         self._start, self.control_tokens  # noqa: B018 - of the tokenizer, whose threads are in no copy of a process
         if (limit := beyond_limits(self._write_questions)) is not None:
@@ -200,9 +200,10 @@ class Vlm:
     def _write_questions(self) -> None:
         for prompt in ("a" * _LONG_PROMPT, "a"):
             *before, question = self.messages(prompt)
-            fewer = [{**question, "content": _with_images(question["content"], n)} for n in range(3)]
-            if len({self.rendered([*before, one]) for one in fewer}) < 3:
-                raise ModelError(f"{self.name}: its chat template has no place for two images; choose another model")
+            n = _image_places([question])
+            fewer = [{**question, "content": _with_images(question["content"], k)} for k in range(n + 1)]
+            if len({self.rendered([*before, one]) for one in fewer}) <= n:
+                raise ModelError(f"{self.name}: its chat template has no place for {n} images; choose another model")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -323,7 +324,7 @@ class Vlm:
     def encode_pairs(
         self, pairs: Sequence[Pair], limits: ImageLimits = DEFAULT_LIMITS, after: Sequence[int] | int = 0
     ) -> BatchFeature:
-        """The question about each pair (`messages`), its two images decoded, on the model's device.
+        """The question about each pair (`messages`), its images decoded, on the model's device.
 
         Args:
             pairs: As they are shown.
@@ -331,6 +332,7 @@ class Vlm:
             after: Tokens that will follow each prompt, one number for all or one for each.
 
         Raises:
+            InputError: It is asked about edits, and a pair has no original, or the other way round.
             ImageError: An image is refused; the message names the pair.
             PromptTooLong: Prompts, with what follows them, do not fit into the model's context.
         """
@@ -344,19 +346,29 @@ class Vlm:
         """The question about each pair, as `asked_in` gives it, its images decoded.
 
         Raises:
+            InputError: It is asked about edits, and a pair has no original, or the other way round.
             ImageError: An image is refused; the message names the pair.
         """
-        opened: dict[
-            Path | int, Image.Image
-        ] = {}  # a pair that stands here in both orders shows two pictures, not four
+        asked = [self.asked_about(pair) for pair in pairs]
+        # A pair that stands here in both orders shows two pictures, not four.
+        opened: dict[Path | int, Image.Image] = {}
         images: list[list[Image.Image]] = [[] for _ in pairs]
         for row, pair in zip(images, pairs, strict=True):
-            for source in (pair.first, pair.second):
+            for source in pair.images:
                 key = source if isinstance(source, Path) else id(source)
                 if key not in opened:
                     opened[key] = load_image(source, limits=limits, where=f"pair {pair.id!r}")
                 row.append(opened[key])
-        return self.asked_in([self.messages(pair.prompt) for pair in pairs], images)
+        return self.asked_in(asked, images)
+
+    def asked_about(self, pair: Pair) -> list[dict[str, Any]]:
+        """The question about a pair (`messages`), with a place for each of its images.
+
+        Raises:
+            InputError: It is asked about edits, and the pair has no original, or the other way round.
+        """
+        self.prompts.check_pair(pair)
+        return self.messages(pair.prompt)
 
     def _check_lengths(self, prompts: Sequence[int], after: Sequence[int] | int) -> None:
         context = self.context_tokens

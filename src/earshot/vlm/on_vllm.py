@@ -153,6 +153,7 @@ class VllmModel:
 
     def __post_init__(self) -> None:
         self.prompts = self.vlm.prompts
+        _check_room(self.vlm)
         self._answers = answer_tokens(self.vlm)
 
     @property
@@ -168,7 +169,12 @@ class VllmModel:
         return self.vlm.taught_on
 
     def asked(self, prompts: PromptSet | str | Path | None) -> VllmModel:
-        """The same engine, asked in another prompt set."""
+        """The same engine, asked in another prompt set.
+
+        Raises:
+            ConfigError: As `Vlm.asked`.
+            ModelError: As `Vlm.asked`; or the set asks about edits, whose three images the engine has no room for.
+        """
         return self if prompts is None else VllmModel(self.vlm.asked(prompts), self.llm, self.limits, self.sha256)
 
     def record(self) -> dict[str, Any]:
@@ -301,6 +307,17 @@ def load_on_vllm(
     return model
 
 
+def _check_room(vlm: Vlm) -> None:
+    """Raises:
+    ModelError: The model is asked about more images than an engine is given room for.
+    """
+    if vlm.prompts.edits:
+        raise ModelError(
+            f"{vlm.name}: is asked about edits (prompt set '{vlm.prompts.name}'), and engine vllm is given room for "
+            "two images a prompt; use engine local"
+        )
+
+
 def own_options(vlm: Vlm, dtype: str, room: int | None = None) -> dict[str, Any]:
     """Arguments of `vllm.LLM` for two images a prompt.
 
@@ -312,7 +329,11 @@ def own_options(vlm: Vlm, dtype: str, room: int | None = None) -> dict[str, Any]
         dtype: In which it is computed.
         room: Tokens of a prompt and what follows; None is what the model was made for, or what the memory holds, and
             on a CPU at most 8,192.
+
+    Raises:
+        ModelError: It is asked about edits.
     """
+    _check_room(vlm)
     from vllm.platforms import current_platform
 
     options = {"dtype": dtype, "limit_mm_per_prompt": {"image": 2}, "max_model_len": room or -1}

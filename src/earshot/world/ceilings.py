@@ -13,18 +13,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from itertools import combinations
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import binom
 
+from earshot.world import edits
+from earshot.world.edits import OUTCOME_CHANCES, SIDE_EFFECT, Outcome
 from earshot.world.pairs import MIN_ADVANTAGE, SETS, SOURCE, WORLDS, Population
 from earshot.world.raters import PROMPT_ALONE, RATERS, Raters, utility
 from earshot.world.scene import (
     COLOURS,
     FAULT_CHANCES,
     FAULTS,
+    KIND_CHANCES,
     SHAPES,
     SIZES,
     Picture,
@@ -94,12 +97,14 @@ def ceilings(population: Population, trained_on: Population) -> dict[str, float]
 
     Returns:
         By judge; of those who see a mark where images of the population have one, and of those who read a trace alone
-        where traces tell some of the facts.
+        where traces tell some of the facts. What an edit is worth without its original, or its instruction, is not
+        told.
     """
+    accuracy = _accuracy_of_edits if population.edits else _accuracy
     right = {
-        name: _accuracy(judge, population, population if judge.knows_raters else trained_on)
+        name: accuracy(judge, population, population if judge.knows_raters else trained_on)
         for name, judge in JUDGES.items()
-        if not judge.mark or population.shortcut is not None
+        if (not judge.mark or population.shortcut is not None) and not (population.edits and judge.things == "alone")
     }
     return right if population.facts_told is None else right | _readers(population, trained_on)
 
@@ -147,6 +152,36 @@ def _accuracy(judge: Judge, population: Population, learned: Population) -> floa
     if judge.mark:
         believed, true = _marked(believed, learned.shortcut), _marked(true, population.shortcut)
     return _right(believed, true)
+
+
+def _accuracy_of_edits(judge: Judge, population: Population, learned: Population) -> float:
+    """As `_accuracy`, of pairs of edits: what stands left there is the thing that is edited, right the one kept."""
+    renderings = np.array([*FAULT_CHANCES.values()])
+    chances = _edited()[:, :, None] * np.outer(renderings, renderings).ravel()
+    unseen = (0, 1) if judge.things == "unseen" else (2,) if not judge.rendering else ()
+
+    def observed(votes: _Votes) -> _Votes:
+        first, second = ((one * chances).sum(axis=unseen) for one in votes)
+        return first, second
+
+    believed = observed(_votes(judge.taste or RATERS[learned.axis], _UNASKED))
+    return _right(believed, observed(_votes(RATERS[population.axis])))
+
+
+@cache
+def _edited() -> Float[np.ndarray, "9 9"]:
+    """For two edits by one instruction, the chances of what they make of the thing, and of what was to be kept."""
+    done, not_done, overdone = (OUTCOME_CHANCES[outcome] for outcome in get_args(Outcome))
+    lost = KIND_CHANCES["missing"] / (1 - KIND_CHANCES["right"])
+    kept = np.array([1 - SIDE_EFFECT, SIDE_EFFECT * (1 - lost), SIDE_EFFECT * lost])
+    chances = np.zeros((3, 3, 3, 3))
+    for kind, chance in edits.KIND_CHANCES.items():
+        one = np.zeros((3, 3))
+        one[0] += done * kept
+        one[2 if kind == "add" else 1] += not_done * kept
+        one[0, 2 if kind == "remove" else 1] += overdone
+        chances += chance * np.einsum("ab,cd->acbd", one, one)
+    return chances.reshape(9, 9)
 
 
 def _votes(raters: Raters, unasked: float = 0.0) -> _Votes:

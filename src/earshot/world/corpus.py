@@ -8,17 +8,16 @@ import numpy as np
 
 from earshot.types import Side, other
 from earshot.world.language import Corruption, write_trace
-from earshot.world.pairs import POPULATIONS, WorldPair, draw_pair
-from earshot.world.scene import prompt_text
+from earshot.world.pairs import POPULATIONS, Population, WorldPair, draw_pair
 
 
-def corpus(n: int = 400, seed: int = 0) -> Iterator[str]:
+def corpus(n: int = 400, seed: int = 0, of: Population = POPULATIONS["train"]) -> Iterator[str]:
     """Texts of the world, from which the tiny models' tokenizers are trained."""
     rng = np.random.default_rng(seed)
     yield from ["prompt : which better ? describe user assistant USER ASSISTANT"] * (n // 4)
     for _ in range(n):
-        pair = draw_pair(rng, POPULATIONS["train"])
-        yield f"prompt : {prompt_text(pair.truth.wanted)} . which better ?"
+        pair = draw_pair(rng, of)
+        yield f"{'edit' if of.edits else 'prompt'} : {pair.truth.prompt} . which better ?"
         yield " " + write_trace(pair.truth, label(pair), rng, Corruption(facts=0.3)) + " "
 
 

@@ -22,7 +22,6 @@ from earshot.types import Pair
 from earshot.world.corpus import label
 from earshot.world.language import Corruption, write_trace
 from earshot.world.pairs import SETS, SOURCE, draw_pair, pair_generator, render_pair
-from earshot.world.scene import prompt_text
 from earshot.world.truth import truth_row
 
 OnPair = Callable[[int], None]
@@ -155,11 +154,11 @@ def _draw(recipe: Recipe, index: int) -> _Drawn:
     population = SETS[recipe.set_name]
     rng = pair_generator(recipe.seed, population.drawn_as or recipe.set_name, index)
     drawn = draw_pair(rng, population)
-    first, second = (_png(image) for image in render_pair(drawn, rng, population, recipe.size_px))
+    *original, first, second = (_png(image) for image in render_pair(drawn, rng, population, recipe.size_px))
     pair_id = f"{recipe.set_name}-{recipe.seed}-{index:07d}"
     pair = Pair(
         id=pair_id,
-        prompt=prompt_text(drawn.truth.wanted),
+        prompt=drawn.truth.prompt,
         first=first,
         second=second,
         votes=drawn.votes,
@@ -167,6 +166,7 @@ def _draw(recipe: Recipe, index: int) -> _Drawn:
         split=recipe.set_name,
         source=SOURCE,
         category=None if drawn.marked is None else "with" if drawn.marked == drawn.votes.majority else "against",
+        original=original[0] if original else None,
     )
     flipped = bool(recipe.corruption.verdict) and rng.random() < recipe.corruption.verdict
     side = label(drawn, flipped=flipped)

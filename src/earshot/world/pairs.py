@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from earshot.types import Side, Votes, other
+from earshot.world.edits import attempt_edit, draw_edit
 from earshot.world.raters import RATERS, utility, vote
 from earshot.world.render import Style, render
-from earshot.world.scene import Scene, draw_picture, draw_thing
+from earshot.world.scene import Picture, Scene, draw_picture, draw_thing
 from earshot.world.truth import Truth
 
 SOURCE = "earshot world"
@@ -34,6 +35,7 @@ class Population:
         mark: How far the marked image's ground goes to the mark's hue (`earshot.world.render.render`).
         drawn_as: The set whose pairs these are, if not its own: the same truth and votes, other marks.
         facts_told: How many of its six facts a trace tells (`earshot.world.language`); None for all.
+        edits: Whether pictures are edits of an original, by an instruction (`earshot.world.edits`).
     """
 
     held_out: bool = False
@@ -43,6 +45,12 @@ class Population:
     mark: float = 0.0
     drawn_as: str | None = None
     facts_told: int | None = None
+    edits: bool = False
+
+    @property
+    def prompts(self) -> str:
+        """The prompt set that asks the world's models about its pairs."""
+        return "brief-edit" if self.edits else "brief"
 
 
 # The three kinds of out-of-distribution set differ from training in one respect each.
@@ -82,16 +90,22 @@ SELECTIVE = {
     for name in ("train", "validation", "test", "ood_combinations")
 }
 
-WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT, "few": FEW, "selective": SELECTIVE}
+# An original, an instruction and two edits of it: what was to be kept can be seen in the original alone.
+EDITS = {
+    f"edit_{name.removeprefix('ood_')}": replace(population, edits=True) for name, population in POPULATIONS.items()
+}
+
+WORLDS = {"colours": POPULATIONS, "shortcut": SHORTCUT, "few": FEW, "selective": SELECTIVE, "edit": EDITS}
 """The sets of each world, by name; a name is one world's."""
 SETS = {name: population for sets in WORLDS.values() for name, population in sets.items()}
-TRAINING_PAIRS = {"colours": 4800, "shortcut": 4800, "few": 240, "selective": 4800}
+TRAINING_PAIRS = {"colours": 4800, "shortcut": 4800, "few": 240, "selective": 4800, "edit": 4800}
 """How many pairs each world's training sets have unless somebody says another number."""
 LESSONS = {
     "colours": POPULATIONS["train"],
     "shortcut": Population(shortcut=0.5, mark=MARK),
     "few": POPULATIONS["train"],
     "selective": SELECTIVE["selective_train"],
+    "edit": EDITS["edit_train"],
 }
 """What the warm models of each world are taught on: in `shortcut` they see marks, on either image as often; in
 `selective` they write and read traces that tell some of the facts, drawn at random."""
@@ -117,12 +131,19 @@ def draw_pair(rng: np.random.Generator, population: Population) -> WorldPair:
     """One pair of the population: a wanted scene, two attempts at it, and votes."""
     raters = RATERS[population.axis]
     while True:
-        wanted = Scene(*(draw_thing(rng, held_out=population.held_out) for _ in range(2)))
-        truth = Truth(wanted, draw_picture(wanted, rng), draw_picture(wanted, rng))
-        advantage = utility(truth.first, wanted, raters) - utility(truth.second, wanted, raters)
+        truth = _draw_truth(rng, population)
+        advantage = utility(truth.first, truth.wanted, raters) - utility(truth.second, truth.wanted, raters)
         if abs(advantage) >= MIN_ADVANTAGE:
             votes = vote(advantage, raters, rng)
             return WorldPair(truth, votes, advantage, _marked(votes, population, rng))
+
+
+def _draw_truth(rng: np.random.Generator, population: Population) -> Truth:
+    if population.edits:
+        edit = draw_edit(rng, held_out=population.held_out)
+        return Truth(edit.wanted, attempt_edit(edit, rng), attempt_edit(edit, rng), edit)
+    wanted = Scene(*(draw_thing(rng, held_out=population.held_out) for _ in range(2)))
+    return Truth(wanted, draw_picture(wanted, rng), draw_picture(wanted, rng))
 
 
 def _marked(votes: Votes, population: Population, rng: np.random.Generator) -> Side | None:
@@ -135,14 +156,17 @@ def _marked(votes: Votes, population: Population, rng: np.random.Generator) -> S
 
 def render_pair(
     pair: WorldPair, rng: np.random.Generator, population: Population, size_px: int
-) -> tuple[Image.Image, Image.Image]:
-    """The two images of a pair."""
+) -> tuple[Image.Image, ...]:
+    """The images of a pair in the order in which they are shown: the original of an edit, the first, the second."""
     marks = (population.mark if pair.marked == side else 0.0 for side in ("first", "second"))
-    first, second = (
+    results = (
         render(picture, rng, size_px=size_px, style=population.style, mark=mark)
         for picture, mark in zip((pair.truth.first, pair.truth.second), marks, strict=True)
     )
-    return first, second
+    if pair.truth.edit is None:
+        return tuple(results)
+    original = Picture(pair.truth.edit.original, "clean")
+    return render(original, rng, size_px=size_px, style=population.style), *results
 
 
 def pair_generator(seed: int, set_name: str, index: int) -> np.random.Generator:

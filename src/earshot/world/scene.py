@@ -123,8 +123,12 @@ def draw_picture(wanted: Scene, rng: np.random.Generator) -> Picture:
     left, right = (
         thing if thing is None or rng.random() < _RIGHT else spoil_thing(thing, rng) for thing in wanted.things
     )
-    fault = "clean" if rng.random() < _LEFT_CLEAN else FAULTS[rng.integers(len(FAULTS))]
-    return Picture(Scene(left, right), fault)
+    return Picture(Scene(left, right), draw_fault(rng))
+
+
+def draw_fault(rng: np.random.Generator) -> Fault:
+    """How somebody renders a picture, by `FAULT_CHANCES`."""
+    return "clean" if rng.random() < _LEFT_CLEAN else FAULTS[rng.integers(len(FAULTS))]
 
 
 def thing_chances(asked: Thing) -> dict[Thing | None, float]:

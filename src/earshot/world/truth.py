@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from earshot.data.rows import TRUTH_FILE
 from earshot.errors import DataError
 from earshot.files import plain, read_jsonl
-from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing
+from earshot.world.edits import Attribute, Edit
+from earshot.world.scene import COLOURS, FAULTS, PLACES, SHAPES, SIZES, Picture, Scene, Thing, prompt_text
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was asked for and what either image really shows."""
+    """What was asked for and what either image really shows.
+
+    `edit` is what was to be done to an original, whose scene `wanted` then leaves; None where there was none.
+    """
 
     wanted: Scene
     first: Picture
     second: Picture
+    edit: Edit | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The words a user would type."""
+        return prompt_text(self.wanted) if self.edit is None else self.edit.words
 
     def swapped(self) -> Truth:
         """The truth of the pair shown in the other order."""
-        return Truth(self.wanted, self.second, self.first)
+        return replace(self, first=self.second, second=self.first)
 
 
 def truth_row(pair_id: str, truth: Truth) -> dict[str, Any]:
     """The truth as one JSON row."""
-    return {"id": pair_id, **plain(truth)}
+    told = plain(truth)
+    return {"id": pair_id, **{name: value for name, value in told.items() if name != "edit" or value is not None}}
 
 
 def read_truths(folder: Path) -> Iterator[tuple[str, Truth]]:
@@ -43,7 +54,10 @@ def read_truths(folder: Path) -> Iterator[tuple[str, Truth]]:
             pair_id, wanted, first, second = _fields(row, "id", "wanted", "first", "second")
             if not isinstance(pair_id, str):
                 raise ValueError("its id is not text")
-            truth = Truth(_scene(wanted), _picture(first), _picture(second))
+            edit = None if row.get("edit") is None else _edit(row["edit"])
+            truth = Truth(_scene(wanted), _picture(first), _picture(second), edit)
+            if edit is not None and edit.wanted != truth.wanted:
+                raise ValueError(f"its edit {edit.words!r} does not leave what is wanted")
         except ValueError as error:
             place = f"{folder / TRUTH_FILE}:{number}: pair {row.get('id')!r}"
             fault = f"{place} is no ground truth: {error}; make the set again with 'earshot world make'"
@@ -59,6 +73,13 @@ def read_truth(folder: Path) -> dict[str, Truth] | None:
 def _scene(row: Any) -> Scene:
     left, right = (None if thing is None else _thing(thing) for thing in _fields(row, *PLACES))
     return Scene(left, right)
+
+
+def _edit(row: Any) -> Edit:
+    original, place, target, attribute = _fields(row, "original", "place", "target", "attribute")
+    if place not in PLACES or attribute not in (None, *get_args(Attribute)):
+        raise ValueError(f"an edit of {attribute!r} at {place!r}")
+    return Edit(_scene(original), place, None if target is None else _thing(target), attribute)
 
 
 def _picture(row: Any) -> Picture:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from earshot.errors import DataError
-from tests.data.public.sets import HUB_IMAGE, hub_image, write_shards
+from tests.data.public.sets import HUB_IMAGE, hub_image, shade, write_shards
 
 SCHEMA = pa.schema(
     [
@@ -62,3 +62,51 @@ def test_the_other_genai_bench_is_refused_by_name(tmp_path: Path, run: Any, colu
     source = write_shards(tmp_path / "s", [{"Index": 1, "Prompt": "x"}], other)
     with pytest.raises(DataError, match=r"this is BaiqiL's GenAI-Bench.*expected TIGER-Lab/GenAI-Bench"):
         run("genai-bench-tiger", source)
+
+
+EDITS = pa.schema(
+    [
+        ("source_image", HUB_IMAGE),
+        ("source_prompt", pa.string()),
+        ("target_prompt", pa.string()),
+        ("instruct_prompt", pa.string()),
+        ("left_model", pa.string()),
+        ("left_output_image", HUB_IMAGE),
+        ("right_model", pa.string()),
+        ("right_output_image", HUB_IMAGE),
+        ("vote_type", pa.string()),
+    ]
+)
+
+
+def edit(n: int, vote: str) -> dict[str, Any]:
+    images = {"source_image": hub_image(100 + n), "left_output_image": hub_image(10 * n)}
+    images["right_output_image"] = hub_image(10 * n + 5)
+    told = {
+        "source_prompt": "a taxi",
+        "target_prompt": "a taxi and sheep",
+        "instruct_prompt": "let sheep block the taxi",
+    }
+    return {**told, "left_model": "InstructPix2Pix", "right_model": "Prompt2prompt", **images, "vote_type": vote}
+
+
+EDIT_ROWS = [edit(n, vote) for n, vote in enumerate(["leftvote", "rightvote", "tievote", "bothbad_vote"])]
+
+
+def test_an_edit_keeps_its_original_and_is_asked_about_by_its_instruction(tmp_path: Path, run: Any) -> None:
+    write_shards(tmp_path / "hub" / "image_generation", ROWS, SCHEMA)
+    write_shards(tmp_path / "hub" / "image_edition", EDIT_ROWS, EDITS, "test_v1")
+    done = run("genai-bench-tiger-edit", tmp_path / "hub")
+    assert done.shades() == [(0, 5), (10, 15), (20, 25), (30, 35)]
+    assert [shade(pair.original) for pair in done.pairs.values()] == [100, 101, 102, 103]
+    assert [pair.label for pair in done.pairs.values()] == ["first", "second", "tie", "both_bad"]
+    assert {(pair.prompt, pair.source) for pair in done.pairs.values()} == {
+        ("let sheep block the taxi", "genai-bench-tiger-edit")
+    }
+    with pytest.raises(DataError, match=r"has no .*this is the task of image generation"):
+        run("genai-bench-tiger-edit", tmp_path / "hub" / "image_generation")
+
+
+def test_edits_without_their_images_are_annotations_alone(tmp_path: Path, run: Any) -> None:
+    done = run("genai-bench-tiger-edit", write_shards(tmp_path / "s", EDIT_ROWS, EDITS), images=False)
+    assert len(done.pairs) == 4 and {pair.original for pair in done.pairs.values()} == {None}

@@ -28,8 +28,8 @@ def plain_listener(vlm: Vlm, pairs: Sequence[Pair], traces: Sequence[str]) -> li
     """p(first) for every pair and trace, each a row of its own with its own images, in one batch."""
     answers = answer_tokens(vlm)
     inputs = vlm.encode(
-        [vlm.messages(pair.prompt) for pair in pairs],
-        [[pair.first, pair.second] for pair in pairs],
+        [vlm.asked_about(pair) for pair in pairs],
+        [pair.images for pair in pairs],
         prefills=[vlm.continuation(listener_prefill(trace, vlm.prompts)) + answers.begun for trace in traces],
     ).to(vlm.device)
     with torch.no_grad(), stock_attention(vlm.model):
@@ -41,8 +41,8 @@ def plain_generate(vlm: Vlm, pairs: Sequence[Pair], *, samples: int, new_tokens:
     """`samples` completions of every pair in both orders, by the model's own `generate`, in one batch."""
     shown = [pair for known in pairs for pair in (known, known.swapped())]
     inputs = vlm.encode(
-        [vlm.messages(pair.prompt) for pair in shown],
-        [[pair.first, pair.second] for pair in shown],
+        [vlm.asked_about(pair) for pair in shown],
+        [pair.images for pair in shown],
     ).to(vlm.device)
     with torch.no_grad(), stock_attention(vlm.model):
         ids = vlm.model.generate(

@@ -117,17 +117,22 @@ export function stepPlots(series) {
 }
 
 function figure(row, side, source, fault) {
+  if (side === "original") return element("figure", {}, element("figcaption", {}, element("b", {}, side)), imageOf(side, source, fault));
   const votes = number(row.votes[side === "first" ? 0 : 1]);
   const preferred = row.preferred === side ? element("b", { class: "good" }, ", people's side") : null;
   const caption = element("figcaption", {}, element("b", {}, side), `, ${votes} ${votes === "1" ? "vote" : "votes"}`, preferred);
   const model = row.models?.[side === "first" ? 0 : 1];
   if (model) caption.append(" by ", long(model));
+  return element("figure", {}, caption, imageOf(side, source, fault));
+}
+
+function imageOf(side, source, fault) {
   const image = element("img", { src: source, alt: `the ${side} image`, decoding: "async" });
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 300));
   image.addEventListener("error", () => {
     image.replaceWith(element("div", { class: "none" }, "image not at hand", fault ? ": " : "", fault ? words(fault) : ""));
   });
-  return element("figure", {}, caption, image);
+  return image;
 }
 
 function numbers(entries) {
@@ -156,8 +161,9 @@ export function detailOf(row, other, kind, pictures, everywhere, turnTo) {
     element("span", {}, "pair ", long(row.id)),
     element("button", { type: "button", onclick: everywhere }, kind === "judged" ? "this pair everywhere" : "all its completions"));
   if (row.beside.length) place.append(choiceOf(row, other, turnTo));
-  const pair = element("div", { class: "pair" }, figure(row, "first", pictures("first", "large"), row.fault),
-    figure(row, "second", pictures("second", "large"), row.fault));
+  const shown = row.original ? ["original", "first", "second"] : ["first", "second"];
+  const pair = element("div", { class: row.original ? "pair edit" : "pair" },
+    ...shown.map((side) => figure(row, side, pictures(side, "large"), row.fault)));
   if (kind === "rollouts") return [heading, place, pair, ...rollout(row)];
   if (!other) return [heading, place, pair, ...judged(row)];
   const column = (one) => element("section", { "aria-label": one.run }, element("h3", {}, words(one.run)), ...judged(one));
