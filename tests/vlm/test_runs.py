@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from transformers import AutoModelForImageTextToText
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
@@ -100,6 +101,8 @@ def test_a_whole_model_sees_what_it_saw_and_says_nothing_of_it_in_its_folder(tmp
         apart = vlm.model(**inputs).logits
     assert torch.allclose(together, apart, atol=1e-5)
     attend_by_runs(vlm.model)
+    assert vlm.model.model.visual.config._attn_implementation == ALL_RUNS
+    AutoModelForImageTextToText.from_config(vlm.model.config)  # which looks for a package of each attention it names
     vlm.save(tmp_path / "model")
     assert ALL_RUNS not in (tmp_path / "model" / "config.json").read_text()
 

@@ -10,6 +10,7 @@ Shapes: T patches, H heads, D size of a head, C runs computed together, L patche
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +20,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 ALL_RUNS: Final = "earshot_flash_runs"  # with "flash" in its name, transformers hands it all runs of a layer at once
+_ATTENTION: Final = "_attn_implementation"
 _SHORT = 128  # patches; windows have at most 64, and padding them costs less than a call for each length
 
 
@@ -51,13 +53,22 @@ class _Layout(NamedTuple):
 
 
 def attend_by_runs(model: Any) -> None:
-    """From here on the model's vision tower computes its runs together, where it has any and attends by `sdpa`."""
+    """From here on the model's vision tower computes its runs together, where it has any and attends by `sdpa`.
+
+    The tower gets a configuration of its own: transformers looks for a package of what stands in the model's.
+    """
+    own: dict[int, Any] = {}
     for module in model.modules():
-        if getattr(getattr(module, "config", None), "_attn_implementation", None) != "sdpa":
-            continue
-        takes_runs = "cu_seqlens" in inspect.signature(type(module).forward).parameters
-        if takes_runs and getattr(module, "is_causal", None) is False:
-            module.config._attn_implementation = ALL_RUNS
+        config = getattr(module, "config", None)
+        if getattr(config, _ATTENTION, None) == "sdpa" and _takes_runs(module):
+            setattr(own.setdefault(id(config), copy.copy(config)), _ATTENTION, ALL_RUNS)
+    for module in model.modules():
+        if id(getattr(module, "config", None)) in own:
+            module.config = own[id(module.config)]
+
+
+def _takes_runs(module: Any) -> bool:
+    return getattr(module, "is_causal", None) is False and "cu_seqlens" in inspect.signature(module.forward).parameters
 
 
 def run_attention(
