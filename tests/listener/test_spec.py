@@ -57,6 +57,7 @@ def test_a_folder_is_taken_as_it_is_called(tmp_path: Path) -> None:
         ("x,redaction=all", "redaction is 'all', expected none or answer or verdict or evidence"),
         ("x,control=random", "has x with control random, expected a model"),
         ("x=", "has no model with control None"),
+        ("x,engine=local,engine_options={}", "engine_options are of engine vllm, and the engine is local"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(text: str, problem: str) -> None:

@@ -88,6 +88,8 @@ class ListenerSpec:
             value = getattr(self, key)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"listener {self.label}: {key} is {value}, expected a finite number above 0")
+        if self.engine == "local" and self.engine_options is not None:
+            raise InputError(f"listener {self.label}: engine_options are of engine vllm, and the engine is local")
         if not 0 <= self.patience_s < math.inf:
             raise InputError(f"listener {self.label}: patience_s is {self.patience_s}, expected seconds, at least 0")
 
