@@ -26,7 +26,7 @@ DOCS := build/docs-env
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart install test test-torchvision slow engines gpu ways kill soak malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
+.PHONY: help quickstart install test test-torchvision slow engines gpu gpu-rehearsal ways kill soak malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
@@ -38,6 +38,8 @@ help:
 	@echo 'make slow         the slow tests'
 	@echo 'make engines      a real vLLM judges, listens and draws as the models here do (a quarter of an hour, 3.5 GB)'
 	@echo 'make gpu          tests of a GPU, where there is one'
+	@echo 'make gpu-rehearsal'
+	@echo '                  what a GPU is asked first (benchmarks/gpu), on the CPU with tiny models (two minutes)'
 	@echo 'make ways         every command of the README as it is written, with the wheel alone in a fresh environment'
 	@echo 'make kill         commands killed at 300 random moments end as if they had been left alone (half an hour)'
 	@echo 'make soak         a server under four times its load, most of it hostile, with kills (SOAK_ARGS="--seconds 21600")'
@@ -75,6 +77,9 @@ engines: $(VLLM)/.installed
 
 gpu: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m gpu -ra tests/gpu $(PYTEST_ARGS)
+
+gpu-rehearsal: $(VENV)/.installed-test
+	GPU_REHEARSAL=1 OMP_NUM_THREADS=1 OUT=build/gpu-rehearsal PYTHON=$(BIN)/python bash benchmarks/gpu/plan.sh
 
 ways: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.ways --wheel
