@@ -26,7 +26,7 @@ DOCS := build/docs-env
 READ_IMAGES := tests/vlm tests/listener tests/train/test_training.py tests/judging/test_model.py tests/judging/test_one_number.py
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
-.PHONY: help quickstart install test test-torchvision slow engines ways kill soak malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
+.PHONY: help quickstart install test test-torchvision slow engines gpu gpu-rehearsal ways kill soak malformed conformance conformance-table docs gallery notebook check format lint types clean distclean
 
 help:
 	@echo 'make quickstart   install, and run the main job offline on this machine'
@@ -37,6 +37,9 @@ help:
 	@echo 'make check        format, lint, types, tests: what must pass before a commit'
 	@echo 'make slow         the slow tests'
 	@echo 'make engines      a real vLLM judges, listens and draws as the models here do (a quarter of an hour, 3.5 GB)'
+	@echo 'make gpu          tests of a GPU, where there is one'
+	@echo 'make gpu-rehearsal'
+	@echo '                  what a GPU is asked first (benchmarks/gpu), on the CPU with tiny models (two minutes)'
 	@echo 'make ways         every command of the README as it is written, with the wheel alone in a fresh environment'
 	@echo 'make kill         commands killed at 300 random moments end as if they had been left alone (half an hour)'
 	@echo 'make soak         a server under four times its load, most of it hostile, with kills (SOAK_ARGS="--seconds 21600")'
@@ -57,12 +60,12 @@ quickstart: $(VENV)/.installed-run
 install: $(VENV)/.installed-run
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not conformance and not engines' -n $(TEST_JOBS) --dist loadfile \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not conformance and not engines and not gpu' -n $(TEST_JOBS) --dist loadfile \
 		$(PYTEST_ARGS)
 
 # Images must give the same numbers whether torchvision is there or not, so it is kept in a folder of its own.
 test-torchvision: $(VENV)/.installed-test $(TORCHVISION)/.installed
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m 'not slow and not conformance and not engines' -n $(TEST_JOBS) \
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m 'not slow and not conformance and not engines and not gpu' -n $(TEST_JOBS) \
 		--dist loadfile $(READ_IMAGES) $(PYTEST_ARGS)
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN)/python -m pytest -m slow tests/lab/commands/test_quickstart.py $(PYTEST_ARGS)
 
@@ -71,6 +74,12 @@ slow: $(VENV)/.installed-test
 
 engines: $(VLLM)/.installed
 	OMP_NUM_THREADS=2 $(VLLM)/bin/python -m pytest -s -m engines tests/engines $(PYTEST_ARGS)
+
+gpu: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m gpu -ra tests/gpu $(PYTEST_ARGS)
+
+gpu-rehearsal: $(VENV)/.installed-test
+	GPU_REHEARSAL=1 OMP_NUM_THREADS=1 OUT=build/gpu-rehearsal PYTHON=$(BIN)/python bash benchmarks/gpu/plan.sh
 
 ways: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.ways --wheel

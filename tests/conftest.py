@@ -1,4 +1,4 @@
-"""Tests run offline, on the CPU, on few threads, and away from the user's own caches."""
+"""Tests run offline, on the CPU but for `-m gpu`, on few threads, and away from the user's own caches."""
 
 import os
 from pathlib import Path
@@ -19,12 +19,17 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     MPLBACKEND="agg",
 )
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("earshot", deadline=None)
 settings.load_profile("earshot")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hides GPUs from tests that did not ask for them; torch looks for them when the first is wanted."""
+    if "gpu" not in config.option.markexpr.replace("not gpu", ""):
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,11 @@ from earshot.lab.pretraining import (
     make_warm_models,
     supervised_loss,
 )
-from earshot.vlm import load
+from earshot.vlm import Vlm, load
 from earshot.vlm.tiny import TinySize, build_tiny
 from earshot.world.corpus import corpus
 from earshot.world.pairs import LESSONS
+from tests.pretended_gpu import CUDA, PretendedGpu, put
 
 SMALL = TinySize(hidden=64, layers=1, vision_hidden=32, vision_layers=1)
 
@@ -42,6 +43,35 @@ def test_every_recipe_writes_a_model_that_loads(tmp_path: Path) -> None:
         *("rationaliser", "rationaliser: taste"),
         "doubter",
     ]
+
+
+@pytest.mark.parametrize("trade", ["sees", "checks"])
+def test_a_model_on_a_gpu_is_taught_there(trade: str) -> None:
+    import numpy as np
+
+    from earshot.world.claims import draw_questions
+
+    vlm, rng = build_tiny("qwen2_5_vl", corpus(40), size=SMALL), np.random.default_rng(0)
+    lessons: dict[str, tuple[Callable[[], Any], Any]] = {
+        "sees": (lambda: describe_one(rng, 56), supervised_loss),
+        "checks": (lambda: draw_questions(rng, 56, 4), check_loss),
+    }
+    draw, loss_of = lessons[trade]
+    put(vlm.model)
+    with PretendedGpu():
+        assert np.isfinite(learn(vlm, draw, Schedule(2, 1e-3, batch_size=2), loss_of=loss_of))
+
+
+def test_models_are_made_on_the_gpu_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taught(vlm: Vlm, *_: Any, **__: Any) -> None:
+        taught_on.append(vlm.device)
+
+    taught_on: list[torch.device] = []
+    monkeypatch.setattr("earshot.lab.pretraining.learn", taught)
+    monkeypatch.setattr("earshot.lab.pretraining.resolve_device", lambda device: CUDA)
+    with PretendedGpu():
+        make_warm_models(tmp_path, ["listener"], scale=0.001, size=SMALL)
+    assert taught_on == [CUDA] * 3
 
 
 def test_three_of_the_recipes_ship() -> None:

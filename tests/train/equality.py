@@ -72,7 +72,16 @@ class _Completions:
         return [t[:n] + ([self._stop_id] if n < WIDTH else []) for t, n in zip(texts, lengths, strict=True)]
 
 
-def train(side: str, out: Path, family: str, *, lora: bool = False, text_only: bool = False, **trl: Any) -> Outcome:
+def train(
+    side: str,
+    out: Path,
+    family: str,
+    *,
+    lora: bool = False,
+    text_only: bool = False,
+    device: str = "cpu",
+    **trl: Any,
+) -> Outcome:
     """A few steps of either trainer.
 
     Args:
@@ -81,18 +90,21 @@ def train(side: str, out: Path, family: str, *, lora: bool = False, text_only: b
         family: The model's.
         lora: Train an adapter.
         text_only: Prompts without images.
+        device: Where, in float32.
         **trl: Of TRL's configuration, what the case is about.
     """
     set_seed(0)
     if not (out / family).exists():
         fresh(family).save(out / family)
-    vlm = any_size(load(out / family, device="cpu"))  # TRL reads the reference model from where the model was read
+    # TRL reads the reference model from where the model was read.
+    vlm = any_size(load(out / family, device=device, dtype="float32"))
     given: dict[str, Any] = {
         "output_dir": str(out), "per_device_train_batch_size": GROUP * GROUPS, "num_generations": GROUP,
         "max_completion_length": WIDTH, "max_steps": 3, "optim": "sgd", "learning_rate": 0.05, "beta": 0.1,
         "max_grad_norm": 1e6, "loss_type": "grpo", "lr_scheduler_type": "constant", "gradient_checkpointing": False,
         "bf16": False, "report_to": [], "save_strategy": "no", "logging_steps": 1, "disable_tqdm": True,
-        "remove_unused_columns": False, "use_cpu": True, "generation_kwargs": {"suppress_tokens": vlm.forbidden_ids},
+        "remove_unused_columns": False, "use_cpu": device == "cpu",
+        "generation_kwargs": {"suppress_tokens": vlm.forbidden_ids},
     }  # fmt: skip
     arguments = GRPOConfig(**{**given, **trl})
     draw = _Completions(vlm.tokenizer.eos_token_id, arguments.process_index)

@@ -23,6 +23,7 @@ from earshot.lab.curriculum import Example, compare, describe_both, describe_one
 from earshot.listener.claims import ClaimQuestion
 from earshot.vlm import Vlm, load
 from earshot.vlm.folder import place_of
+from earshot.vlm.model import resolve_device
 from earshot.vlm.prefix import shared_logps
 from earshot.vlm.rows import IGNORED, supervised_batch
 from earshot.vlm.tiny import TinySize, build_tiny
@@ -55,6 +56,7 @@ def supervised_loss(vlm: Vlm, examples: Sequence[Example]) -> torch.Tensor:
         [e.completion for e in examples],
         [e.given for e in examples],
     )
+    batch = {name: value.to(vlm.device) for name, value in batch.items()}
     labels = batch.pop("labels")
     width = labels.size(1) - int((labels != IGNORED).any(dim=0).float().argmax())  # completions stand on the right
     labels = labels[:, -width:]
@@ -238,6 +240,7 @@ def make_warm_models(
         else:
             of = LESSONS[world]
             vlm = build_tiny(recipe.family, corpus(of=of), size=size, seed=seed, prompts=of.prompts)
+            vlm.model.to(resolve_device("auto"))
             sight = recipe.family, _shown(recipe, LESSONS[world])
             if sight not in seen:
                 teach(vlm, _sight(recipe, seed, LESSONS[world]))
