@@ -100,6 +100,12 @@ def remembering(processor: Any) -> Any:
     return processor
 
 
+def forgetting(processor: Any) -> Any:
+    """An image processor as its own class has it, which makes every picture anew."""
+    processor.__class__ = getattr(type(processor), "stock", type(processor))
+    return processor
+
+
 def _flat(images: Any) -> list[Image.Image] | None:
     """The pictures of several rows, or of one, in order; None where they are not all decoded ones."""
     rows = images if isinstance(images, list | tuple) else [images]

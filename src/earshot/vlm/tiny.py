@@ -41,7 +41,7 @@ _QWEN_SPECIAL = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-_QWEN_CHAT = (
+QWEN_CHAT = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}"
     "{% if c.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% elif c.type == 'text' %}{{ c.text }}"
@@ -56,7 +56,7 @@ _LLAVA_CHAT = (
     "{% if m.role == 'assistant' %}</s>{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-_PROTOCOL_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+PROTOCOL_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 FAMILIES = ("qwen2_5_vl", "llava")
 _HEAD_SIZE = 32  # of attention
 
@@ -134,7 +134,7 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus, trainer)
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in _PROTOCOL_TAGS])
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in PROTOCOL_TAGS])
     rest = [token for token in special if token not in named.values()]
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="left", extra_special_tokens=rest, **named)
 
@@ -159,7 +159,7 @@ def _text_config(size: TinySize, tokenizer: PreTrainedTokenizerFast) -> dict[str
 
 def _build_qwen(corpus: Iterable[str], size: TinySize, vocab_size: int) -> tuple[Any, ProcessorMixin]:
     tokenizer = train_tokenizer(corpus, _QWEN_SPECIAL, vocab_size, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    tokenizer.chat_template = _QWEN_CHAT
+    tokenizer.chat_template = QWEN_CHAT
     token_id = tokenizer.convert_tokens_to_ids
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
     config = Qwen2_5_VLConfig(
@@ -183,7 +183,7 @@ def _build_qwen(corpus: Iterable[str], size: TinySize, vocab_size: int) -> tuple
     pixels = size.image_px**2
     images = Qwen2VLImageProcessorPil(min_pixels=pixels, max_pixels=pixels, patch_size=14, merge_size=2)
     images_only = images_and_text(Qwen2_5_VLProcessor)
-    processor = images_only(image_processor=images, tokenizer=tokenizer, chat_template=_QWEN_CHAT)
+    processor = images_only(image_processor=images, tokenizer=tokenizer, chat_template=QWEN_CHAT)
     processor.left_out = {"video_processor": videos_like(images)}
     return Qwen2_5_VLForConditionalGeneration(config), processor
 

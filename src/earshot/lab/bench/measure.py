@@ -133,7 +133,7 @@ def _result(shape: Shape, ratios: dict[str, Ratio], works: dict[str, dict[str, W
         for part in works["ours"]
     }
     return {
-        "shape": shape.model_dump(),
+        "shape": shape.told(),
         "ideal_ratio": ideal_ratio(*(total[s] for s in SIDES)),
         **measured,
         "work": by_part,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from earshot.config import GrpoConfig
 from earshot.errors import InputError
+from earshot.lab.bench.like import trainable
 from earshot.lab.bench.measure import Result, machine_of, need_images
 from earshot.lab.bench.paired import by_turns, ratio_of
 from earshot.lab.bench.shape import Shape
@@ -24,6 +25,7 @@ from earshot.listener.local import LocalListener
 from earshot.listener.policy import PolicyListener
 from earshot.train.credit import Credit
 from earshot.train.reward import CombinedReward
+from earshot.train.run import lora_config
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.vlm import Vlm
 
@@ -67,7 +69,7 @@ def measure_rewards(shape: Shape, runs: int, on_run: Callable[[], Any] = lambda:
             {"arm": arm, "against": base, "ratio": ratio.ratio, "low": ratio.low, "high": ratio.high}
             | {"seconds": ratio.stock, "seconds_against": ratio.ours, "runs": ratio.runs}
         )
-    return {"shape": shape.model_dump(), "ratios": found, "machine": machine_of(listener.device)}
+    return {"shape": shape.told(), "ratios": found, "machine": machine_of(listener.device)}
 
 
 def completions(shape: Shape, vlm: Vlm) -> list[list[int]]:
@@ -121,6 +123,7 @@ def _stepper(arm: str, shape: Shape, listener: Vlm, checker: Vlm, out: str) -> S
         reward=reward,
         credit=credit,
         args=arguments(shape, vlm, out),
+        peft_config=lora_config(trainable(shape.lora)),
         train_dataset=dataset(shape, vlm, shape.pairs(vlm, shape.groups)),
     )
     _hand_over(trainer, completions(shape, vlm))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,12 +15,14 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from earshot.lab.bench.like import trainable
 from earshot.lab.bench.memory import peak_memory
 from earshot.lab.bench.paired import SIDES, seconds_since
 from earshot.lab.bench.shape import Shape
 from earshot.lab.bench.stock import plain_listener
 from earshot.lab.bench.work import Work, counted
 from earshot.listener.local import LocalListener
+from earshot.train.run import lora_config
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.types import Pair
 from earshot.vlm import Vlm
@@ -133,17 +137,18 @@ class Stepper(TrainerCallback):
 
 
 def both_trainers(shape: Shape, out: str) -> dict[str, Stepper]:
-    """Ours and TRL's on the same weights and pairs, with a listener of the same size where there are images."""
+    """Ours and TRL's on the same weights and pairs, with one listener of the same size where there are images."""
     steppers = {}
+    listener = shape.build(seed=1).freeze()
     for side in SIDES:
-        vlm, listener = shape.build(seed=0), shape.build(seed=1).freeze()
+        vlm = shape.build(seed=0)
         pairs = shape.pairs(vlm, shape.groups)
         data = dataset(shape, vlm, pairs)
-        shared: dict[str, Any] = {"args": arguments(shape, vlm, out), "train_dataset": data}
+        adapter = lora_config(trainable(shape.lora))
+        shared: dict[str, Any] = {"args": arguments(shape, vlm, out), "train_dataset": data, "peft_config": adapter}
         if side == "ours":
-            for model in (vlm, listener):
-                remembering(model.processor.image_processor)
-            reward = _reward(shape, LocalListener(listener).p_first)
+            remembering(vlm.processor.image_processor)
+            reward = _reward(shape, LocalListener(_remembering(listener)).p_first)
             trainer = ListenerGrpoTrainer(vlm=vlm, reward_funcs=[reward], **shared)
         else:
             reward = _reward(shape, partial(plain_listener, listener))
@@ -151,6 +156,13 @@ def both_trainers(shape: Shape, out: str) -> dict[str, Stepper]:
             trainer = GRPOTrainer(model=vlm.model, processing_class=vlm.processor, reward_funcs=[reward], **shared)
         steppers[side] = Stepper(trainer, [vlm.model, listener.model])
     return steppers
+
+
+def _remembering(vlm: Vlm) -> Vlm:
+    """The same model behind a processor that makes each picture once, where others have it behind a stock one."""
+    processor = copy(vlm.processor)
+    processor.image_processor = remembering(copy(processor.image_processor))
+    return replace(vlm, processor=processor)
 
 
 def arguments(shape: Shape, vlm: Vlm, out: str) -> GRPOConfig:
@@ -166,8 +178,8 @@ def arguments(shape: Shape, vlm: Vlm, out: str) -> GRPOConfig:
         learning_rate=1e-6,
         beta=0.0,
         loss_type="grpo",
-        gradient_checkpointing=False,
-        bf16=False,
+        gradient_checkpointing=shape.checkpointed,
+        bf16=shape.dtype == "bfloat16",  # autocast, as in our runs
         report_to=[],
         save_strategy="no",
         logging_strategy="no",

@@ -59,7 +59,7 @@ def measure_against_vllm(
     ratio = in_turns(lambda: run(here, vlm.device), lambda: run(there, vlm.device), runs, on_run)[name]
     texts = shape.groups * shape.group * (2 if name == "judge" else 1)
     return {
-        "shape": shape.model_dump(),
+        "shape": shape.told(),
         "against": engine.record()["vllm"],
         **ratio._asdict(),
         "tokens_per_s": {"ours": texts * shape.new_tokens / ratio.ours, "vllm": texts * shape.new_tokens / ratio.stock},

@@ -19,8 +19,8 @@ class Work:
     Attributes:
         images: Images through the vision tower.
         language_tokens: Tokens through the language model, padding included.
-        multiply_adds: Of all weights but embeddings and the head, three times as many where gradients are taken;
-            attention among tokens is not in it.
+        multiply_adds: Of all weights but embeddings and the head, where gradients are taken twice as many, and three
+            times of weights that are trained; attention among tokens is not in it.
     """
 
     images: int = 0
@@ -46,12 +46,13 @@ def counted(model: Any, work: Work) -> Iterator[None]:
     core = core_of(model)
     vision: Any = getattr(core, "visual", None) or core.vision_tower
     language: Any = core.language_model
-    weights = {part: sum(p.numel() for p in part.parameters()) for part in (vision, language)}
-    weights[language] -= language.get_input_embeddings().weight.numel()
+    embeddings = {id(p) for p in language.get_input_embeddings().parameters()}
+    weights = {part: [p for p in part.parameters() if id(p) not in embeddings] for part in (vision, language)}
 
     def add(part: Any, tokens: int) -> None:
-        trained = torch.is_grad_enabled() and any(p.requires_grad for p in part.parameters())
-        work.multiply_adds += tokens * weights[part] * (3 if trained else 1)
+        every, trained = (sum(p.numel() for p in weights[part] if p.requires_grad or not of) for of in (False, True))
+        learns = torch.is_grad_enabled() and trained > 0
+        work.multiply_adds += tokens * (2 * every + trained if learns else every)
 
     def on_vision(part: Any, args: Any, kwargs: dict[str, Any]) -> None:
         grid = kwargs.get("grid_thw")

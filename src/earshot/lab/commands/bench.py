@@ -17,10 +17,19 @@ Sizes = Annotated[
     list[str] | None,
     typer.Argument(
         help="key=value: pixels, prompt_tokens, new_tokens, group, groups, hidden, layers, vision_hidden, "
-        "vision_layers, family, device or dtype. 'pixels=224 new_tokens=64' by example; pixels=0 is without images."
+        "vision_layers, family, device, dtype, lora or checkpointed. 'pixels=224 new_tokens=64' by example; pixels=0 "
+        "is without images."
     ),
 ]
 Runs = Annotated[int, typer.Option(min=1, help="Pairs of runs, after one that does not count.")]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        metavar="3b|7b|MODEL",
+        help="Sizes of Qwen2.5-VL-3B or 7B, or of a model's folder, with random weights made on the device; LoRA in "
+        "bfloat16 on a GPU. 'small=true device=cpu' rehearses it.",
+    ),
+]
 Against = Annotated[
     Literal["stock", "vllm"],
     typer.Option(help="Whom to run by turns with; vllm in an environment that has it (docs/scale.md)."),
@@ -38,36 +47,74 @@ _MORE = {
 
 
 @app.command()
-def step(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+def step(sizes: Sizes = None, like: Like = None, runs: Runs = 5, as_json: Json = False) -> None:
     """A whole GRPO step with a listener, against TRL's trainer with a plain listener as its reward."""
-    _run("step", sizes, runs, as_json=as_json)
+    _run("step", sizes, like, runs, as_json=as_json)
 
 
 @app.command()
-def listener(sizes: Sizes = None, runs: Runs = 5, against: Against = "stock", as_json: Json = False) -> None:
+def listener(
+    sizes: Sizes = None, like: Like = None, runs: Runs = 5, against: Against = "stock", as_json: Json = False
+) -> None:
     """The listener on the traces of each pair, against a batch in which each has its own images."""
-    _run("listener", sizes, runs, against, as_json=as_json)
+    _run("listener", sizes, like, runs, against, as_json=as_json)
 
 
 @app.command()
-def judge(sizes: Sizes = None, runs: Runs = 5, against: Against = "stock", as_json: Json = False) -> None:
+def judge(
+    sizes: Sizes = None, like: Like = None, runs: Runs = 5, against: Against = "stock", as_json: Json = False
+) -> None:
     """Completions of each pair in both orders, against plain 'generate'."""
-    _run("judge", sizes, runs, against, as_json=as_json)
+    _run("judge", sizes, like, runs, against, as_json=as_json)
 
 
 @app.command()
-def sample(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+def sample(sizes: Sizes = None, like: Like = None, runs: Runs = 5, as_json: Json = False) -> None:
     """A step's completions, several of each pair, against vLLM's."""
-    _run("sample", sizes, runs, "vllm", as_json=as_json)
+    _run("sample", sizes, like, runs, "vllm", as_json=as_json)
 
 
 @app.command()
-def rewards(sizes: Sizes = None, runs: Runs = 5, as_json: Json = False) -> None:
+def rewards(sizes: Sizes = None, like: Like = None, runs: Runs = 5, as_json: Json = False) -> None:
     """A whole GRPO step with each part of the reward and with credit by claim, against the listener alone."""
-    _run("rewards", sizes, runs, as_json=as_json)
+    _run("rewards", sizes, like, runs, as_json=as_json)
 
 
-def _run(name: str, sizes: list[str] | None, runs: int, against: str = "stock", *, as_json: bool) -> None:
+@app.command()
+def plan(
+    configs: Annotated[
+        list[str] | None, typer.Argument(help="Configurations or names of ours; all that ship for training by default.")
+    ] = None,
+    like: Like = None,
+    processes: Annotated[int, typer.Option(min=1, help="Between how many FSDP shares a model that asks for it.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """What a step takes of a GPU's memory by role and phase, and which cards have that; nothing is loaded."""
+    from earshot.cli.progress import quiet_loading
+    from earshot.cli.table import table
+    from earshot.lab.bench import plan as planning
+    from earshot.train.footprint import gib
+
+    quiet_loading()
+    lines = planning.plan(configs or [], like, processes)
+    if as_json:
+        print(json.dumps(planning.as_dict(lines)))
+        return
+    for line in lines:
+        cards = ", ".join(card for card, fits in line.fits.items() if fits) or "none of these cards"
+        print(f"{line.config}: peak {gib(line.peak)}; fits {cards}")
+        print(table(("", *line.bytes), [["", *map(gib, line.bytes.values())]]))
+    print(
+        f"Of {', '.join(planning.CARDS)}; {planning.ROOM:.0%} of a card must hold the peak. Prefill and cache are "
+        "there while completions are sampled, gradients and what layers keep (or make again) while they are learned "
+        "from. A listener or checker of 0 has the weights of the model or the other. Where a configuration asks for "
+        f"FSDP, each of {processes} processes has its share."
+    )
+
+
+def _run(
+    name: str, sizes: list[str] | None, like: str | None, runs: int, against: str = "stock", *, as_json: bool
+) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's profiler tells of memory that it saw only half of
     from earshot.cli.progress import progress, quiet_loading
     from earshot.lab.bench import measure
@@ -83,7 +130,7 @@ def _run(name: str, sizes: list[str] | None, runs: int, against: str = "stock", 
     }
     if against == "vllm":
         measures[name] = partial(measure_against_vllm, name)
-    shape = shape_of(sizes or [])
+    shape = shape_of(sizes or [], like)
     resolve_device(shape.device)
     with progress() as bar:
         task = bar.add_task(f"bench {name}", total=_WAYS[name] * (runs + 1) + (0 if against == "vllm" else _MORE[name]))
