@@ -141,12 +141,13 @@ def test_shards_divide_what_is_trained_and_sampling_has_all_weights() -> None:
 
 
 def test_checkpointed_layers_keep_a_fraction_and_training_in_parts_less() -> None:
-    vlm = wide("qwen2_5_vl")
-    whole, again, parts = (
-        estimated(vlm, how).activations for how in (Training(), Training(checkpointed=True), Training(micro_batches=2))
+    vlm, parts = wide("qwen2_5_vl"), {"micro_batches": 2}
+    whole, again, more = (
+        estimated(vlm, how, rows=16).activations
+        for how in (Training(**parts), Training(checkpointed=True, **parts), Training(micro_batches=4))
     )
     assert again < whole / 2
-    assert whole / 2 < parts < whole  # the prompt is there in either part
+    assert whole / 2 < more < whole  # the prompt is there in every part
 
 
 def test_adam_keeps_two_moments_of_every_weight_that_is_trained() -> None:
