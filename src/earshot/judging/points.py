@@ -168,6 +168,9 @@ def load_reference(source: str | Path, *, pictures: int = PICTURES) -> Reference
 def load_scale(path: Path) -> Scale:
     """What `earshot scale` wrote.
 
+    Args:
+        path: The JSON file.
+
     Raises:
         InputError: There is no such file.
         DataError: It is no scale.
