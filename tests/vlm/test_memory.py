@@ -1,4 +1,4 @@
-"""The estimate of memory: weights and caches are exact, activations near what autograd keeps."""
+"""The estimate of memory: weights and caches are exact, a training pass within a tenth of its measured peak."""
 
 from functools import cache
 from typing import Any
@@ -6,16 +6,19 @@ from typing import Any
 import pytest
 import torch
 
+from earshot.lab.bench.memory import peak_memory
 from earshot.vlm import Vlm
 from earshot.vlm.memory import Memory, Training, Work, _with_adapter, estimate_memory, largest_prompt
 from earshot.vlm.prefix import TOKENS_AT_ONCE, encode_prefix, shared_logps
 from earshot.vlm.prefix.growing import cache_rows
+from earshot.vlm.runs import attend_by_runs
 from earshot.vlm.tiny import TinySize, build_tiny
 from tests.vlm.families import FAMILIES as CHECKPOINTS
 from tests.vlm.families import build
 from tests.vlm.models import CORPUS, FAMILIES, noisy_pair, tiny
 
 ROWS, NEW_TOKENS = 4, 64
+QKVO = {"r": 8, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
 
 
 @cache
@@ -29,26 +32,29 @@ def estimated(vlm: Vlm, training: Training | None = None, rows: int = ROWS, new_
     return estimate_memory(vlm.model.config, work, dtype=torch.float32, training=training)
 
 
-def completions(vlm: Vlm) -> torch.Tensor:
-    return torch.full((ROWS, NEW_TOKENS), vlm.tokenizer("1", add_special_tokens=False)["input_ids"][0])
+def completions(vlm: Vlm, rows: int = ROWS) -> torch.Tensor:
+    return torch.full((rows, NEW_TOKENS), vlm.tokenizer("1", add_special_tokens=False)["input_ids"][0])
 
 
-def kept_by_autograd(vlm: Vlm, model: Any = None) -> int:
-    """Bytes that a training pass over one prompt's completions saves for its gradients, weights left out."""
-    model = vlm.model if model is None else model
-    seen: dict[int, int] = {}
+def measured(vlm: Vlm, model: Any, training: Training, rows: int = 8) -> int:
+    """The peak in bytes of a second step's pass over one prompt's completions, above what was there before."""
+    prompts, written = dict(vlm.encode_pairs([noisy_pair("p", "a")])), completions(vlm, rows)
+    if training.checkpointed:
+        vlm.model.activation_checkpointing_enable({"use_reentrant": False})
+        if training.lora is not None:
+            vlm.model.enable_input_require_grads()
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+    def step() -> None:
+        if training.micro_batches == 1:
+            model.zero_grad()
+        shared_logps(model, prompts, [0] * rows, written, torch.ones_like(written)).logps.sum().backward()
 
-    prompts, written = dict(vlm.encode_pairs([noisy_pair("p", "a")])), completions(vlm)
-    alive = []  # or freed storage would be counted twice under one address
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: alive.append(x) or pack(x), lambda x: x):
-        shared_logps(model, prompts, [0] * ROWS, written, torch.ones_like(written))
-    for tensor in (*model.parameters(), *model.buffers()):
-        seen.pop(tensor.untyped_storage().data_ptr(), None)
-    return sum(seen.values())
+    model.train()
+    step()
+    model.zero_grad(set_to_none=training.micro_batches == 1)
+    with peak_memory(torch.device("cpu")) as peak:
+        step()
+    return peak.bytes
 
 
 def bytes_of(tensors: Any) -> int:
@@ -93,20 +99,55 @@ def test_a_window_forgets_what_lies_before_it(tmp_path) -> None:
     assert memory.cache == per_token * tokens
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+@pytest.mark.parametrize("micro_batches", [1, 2])
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["kept", "again"])
+@pytest.mark.parametrize("lora", [None, QKVO], ids=["full", "lora"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_activations_are_near_what_autograd_keeps(family: str) -> None:
-    vlm = wide(family)
-    ratio = estimated(vlm, Training()).activations / kept_by_autograd(vlm)
-    assert 0.9 < ratio < 1.3, ratio
+def test_the_peak_of_a_training_pass_is_within_a_tenth(
+    family: str, lora: dict[str, Any] | None, checkpointed: bool, micro_batches: int
+) -> None:
+    vlm = build_tiny(family, CORPUS, size=TinySize(hidden=256, layers=8, image_px=112), vocab_size=330)
+    training = Training(lora, checkpointed, micro_batches)
+    memory = estimated(vlm, training, rows=8 * micro_batches)
+    model = vlm.model if lora is None else _with_adapter(vlm.model, lora)
+    there = 0 if micro_batches == 1 else memory.gradients
+    ratio = (memory.gradients + memory.activations - there) / measured(vlm, model, training)
+    assert not memory.by_rule
+    assert 0.9 < ratio < 1.1, ratio
+
+
+def test_a_family_whose_code_looks_at_values_is_estimated_by_rule_and_says_so(tmp_path) -> None:
+    from earshot.vlm import load
+
+    vlm = load(build("smolvlm", tmp_path), device="cpu", weights=False)
+    memory = estimated(vlm, Training())
+    assert memory.by_rule and memory.activations > 0
+
+
+def test_a_model_that_was_loaded_is_estimated_as_its_configuration_is() -> None:
+    vlm = tiny("qwen2_5_vl")
+    attend_by_runs(vlm.model)
+    assert estimated(vlm).weights == bytes_of((*vlm.model.parameters(), *vlm.model.buffers()))
+
+
+def test_shards_divide_what_is_trained_and_sampling_has_all_weights() -> None:
+    alone, shared = (estimated(wide("llava"), Training(micro_batches=2, processes=n)) for n in (1, 4))
+    assert (shared.weights, shared.gradients, shared.optimizer) == tuple(
+        one // 4 for one in (alone.weights, alone.gradients, alone.optimizer)
+    )
+    assert shared.prefill - alone.prefill == alone.gradients  # one number for every weight, as gradients are
+    assert shared.activations == alone.activations
 
 
 def test_checkpointed_layers_keep_a_fraction_and_training_in_parts_less() -> None:
-    vlm = wide("qwen2_5_vl")
-    whole, again, parts = (
-        estimated(vlm, how).activations for how in (Training(), Training(checkpointed=True), Training(micro_batches=2))
+    vlm, parts = wide("qwen2_5_vl"), {"micro_batches": 2}
+    whole, again, more = (
+        estimated(vlm, how, rows=16).activations
+        for how in (Training(**parts), Training(checkpointed=True, **parts), Training(micro_batches=4))
     )
     assert again < whole / 2
-    assert whole / 2 < parts < whole  # the prompt is there in either part
+    assert whole / 2 < more < whole  # the prompt is there in every part
 
 
 def test_adam_keeps_two_moments_of_every_weight_that_is_trained() -> None:
@@ -119,13 +160,11 @@ def test_adam_keeps_two_moments_of_every_weight_that_is_trained() -> None:
 def test_an_adapter_of_the_language_model_has_its_own_size_and_spares_the_tower() -> None:
     lora = {"r": 4, "target_modules": ["q_proj", "o_proj"]}
     vlm = build_tiny("qwen2_5_vl", CORPUS, size=TinySize(hidden=256, image_px=112), vocab_size=330)
-    full, memory = estimated(vlm, Training()), estimated(vlm, Training(lora=lora))
+    full, memory = (estimated(vlm, Training(lora=how, micro_batches=2)) for how in (None, lora))
     # 4 layers of width 256; two matrices for each of two projections, 4 × 256 numbers each, 4 bytes a number.
     assert memory.gradients == 4 * 2 * 2 * 4 * 256 * 4
     assert memory.weights == full.weights + memory.gradients
     assert memory.activations < full.activations
-    ratio = memory.activations / kept_by_autograd(vlm, _with_adapter(vlm.model, lora))
-    assert 0.9 < ratio < 1.7, ratio  # layers that are not trained keep less than all their inputs and outputs
 
 
 def test_adapters_are_float32_whatever_their_base_is_in() -> None:
@@ -139,14 +178,17 @@ def test_rows_that_share_nothing_each_keep_a_prompt() -> None:
     vlm = wide("qwen2_5_vl")
     prompt = largest_prompt(vlm)
     unknown = prompt._replace(inputs=prompt.inputs | {"something_else"})  # so that nobody knows how it would go on
-    logits = 4 * NEW_TOKENS * vlm.model.config.text_config.vocab_size * 4  # of each row, copied four times in float32
     shared, one, four = (
-        estimate_memory(vlm.model.config, Work(known, 1, rows, NEW_TOKENS), dtype=torch.float32, training=Training())
+        estimate_memory(
+            vlm.model.config,
+            Work(known, 1, rows * 2, NEW_TOKENS),
+            dtype=torch.float32,
+            training=Training(micro_batches=2),
+        )
         for known, rows in ((prompt, 4), (unknown, 1), (unknown, 4))
     )
-    assert four.activations - 4 * logits == 4 * (one.activations - logits)
+    assert four.activations == pytest.approx(4 * one.activations, rel=0.05)
     assert shared.activations < four.activations
-    assert four.cache == 4 * one.cache < shared.cache  # rows alone, where shared prompts lie beside their copies
 
 
 def test_what_one_pass_does_not_hold_is_computed_in_parts_and_needs_no_more() -> None:
@@ -160,12 +202,13 @@ def test_what_one_pass_does_not_hold_is_computed_in_parts_and_needs_no_more() ->
 
 def test_autocast_holds_copies_of_what_it_trains() -> None:
     vlm = wide("llava")
-    own, cast = (estimated(vlm, Training(compute=compute)) for compute in (torch.float32, torch.bfloat16))
+    own, cast = (
+        estimated(vlm, Training(compute=compute, micro_batches=2)) for compute in (torch.float32, torch.bfloat16)
+    )
     assert own.gradients == cast.gradients
     assert cast.cache == own.cache / 2
-    # Half of what is kept beside logits (4 copies of 4 × 64 × vocabulary in float32), and two bytes a weight.
-    logits = 4 * ROWS * NEW_TOKENS * vlm.model.config.text_config.vocab_size * 4
-    assert cast.activations == (own.activations - logits) // 2 + logits + own.gradients // 2
+    # Half of what a pass holds, but for what is computed in float32 anyway; and two bytes a weight.
+    assert own.activations / 2 < cast.activations - own.gradients // 2 < 0.75 * own.activations
 
 
 def test_who_does_not_train_needs_no_gradients_and_who_does_not_sample_no_cache() -> None:
@@ -185,4 +228,4 @@ def test_every_family_has_an_estimate(name: str, tmp_path) -> None:
     config = AutoConfig.from_pretrained(build(name, tmp_path))
     work = Work(largest_prompt(tiny("llava")), prompts=1, rows=ROWS, new_tokens=NEW_TOKENS)
     memory = estimate_memory(config, work, dtype=torch.float32, training=Training())
-    assert min(memory) > 0
+    assert min(memory._replace(by_rule=True)) > 0

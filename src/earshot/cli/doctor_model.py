@@ -124,7 +124,9 @@ def _rows(found: "Examination", max_new_tokens: int, memory_gib: float | None) -
     forms = [form if why is None else f"not {form} ({why})" for form, why in found.forms.items()]
     yield "forms", f"of log-probabilities: {', '.join(forms)}"
     for name, memory in found.memory.items():
-        parts = ", ".join(f"{part} {_size(size)}" for part, size in memory._asdict().items() if size)
+        sizes = {part: size for part, size in memory._asdict().items() if part != "by_rule" and size}
+        parts = ", ".join(f"{part} {_size(size)}" for part, size in sizes.items())
+        parts += " by a rule, which may say half of it or twice as much" * memory.by_rule
         fits = memory_gib is None or memory.total <= memory_gib * _GIB
         room = "" if fits else f"; more than the {memory_gib:.1f} GiB here"
         yield "memory", f"{_NAMES[name]}: {_size(memory.total)} ({parts}){room}"

@@ -123,7 +123,7 @@ def examine(vlm: Vlm, *, new_tokens: int) -> Examination:
         answers=dict(zip(vlm.tokenizer.convert_ids_to_tokens(list(ids)), ids, strict=True)),
         context_tokens=vlm.context_tokens,
         max_pixels=vlm.sight.max_pixels,
-        largest_prompt=prompt,
+        largest_prompt=prompt._replace(pictures={}),  # what is told is compared and printed
         together=vlm.shares_prompts,
         parts={
             "judging": asked,

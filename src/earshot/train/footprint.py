@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -18,13 +18,85 @@ from earshot.remote import is_address
 from earshot.train.run import has_frozen_base
 from earshot.train.validation import MAX_NEW_TOKENS
 from earshot.vlm import Vlm, load
-from earshot.vlm.memory import Training, Work, estimate_memory, largest_prompt
+from earshot.vlm.memory import Memory, Training, Work, estimate_memory, largest_prompt
 from earshot.vlm.model import set_limits
 
+_BESIDE = "beside them stands what CUDA, its allocator and vLLM keep for themselves"
 _HOW_SURE = (
-    "weights and caches are counted, what a pass keeps for its gradients is a rule that was up to a half off; beside "
-    "them stands what CUDA, its allocator and vLLM keep for themselves"
+    "weights and caches are counted, and a training pass is gone through without values, to a tenth of what CPUs "
+    f"measured; {_BESIDE}"
 )
+_BY_RULE = (
+    "weights and caches are counted; what a pass of this family keeps for its gradients is a rule, which may say "
+    f"half of it or twice as much; {_BESIDE}"
+)
+
+
+class Frozen(NamedTuple):
+    """A model that reads what the trained one writes.
+
+    Attributes:
+        roles: Whose it is: `listener`, `claims`, or both.
+        memory: What it takes; weights 0 where it is the trained model without its adapter.
+    """
+
+    roles: tuple[str, ...]
+    memory: Memory
+
+
+class Planned(NamedTuple):
+    """What a step takes on one device.
+
+    Attributes:
+        own: The trained model.
+        frozen: The others by path, each once; None where one could not be looked at.
+        training: How the model is trained.
+        assumed: What that rests on, in words.
+    """
+
+    own: Memory
+    frozen: dict[str, Frozen | None]
+    training: Training
+    assumed: list[str]
+
+    @property
+    def total(self) -> int:
+        """At the highest: sampling, reading and learning come one after another."""
+        others = [one.memory for one in self.frozen.values() if one is not None]
+        standing = self.own.weights + self.own.optimizer
+        at_once = max((one.cache + one.prefill for one in others), default=0)
+        return standing + sum(one.weights for one in others) + max(self.own.total - standing, at_once)
+
+
+def planned(config: TrainingConfig, models: Sequence[tuple[str, str, Vlm | None]], processes: int = 1) -> Planned:
+    """What a step of a configuration takes, all its models on one device.
+
+    Args:
+        config: Whose step it is.
+        models: Role, path and model without weights, the reasoner first, which could be looked at.
+        processes: Between how many FSDP shares the trained model, where the configuration asks for that.
+    """
+    (_, _, reasoner), *others = models
+    assert reasoner is not None
+    set_limits(reasoner, Sight(config.images.min_pixels, config.images.max_pixels))
+    sharded = bool(config.trl.get("fsdp"))
+    work, training, assumed = _step(config, reasoner, processes if sharded else 1)
+    own = estimate_memory(reasoner.model.config, work, dtype=_dtype(config.model), training=training)
+    frozen: dict[str, Frozen | None] = {}
+    for role, path, real in others:
+        if known := frozen.get(path):
+            frozen[path] = known._replace(roles=(*known.roles, role))
+            continue
+        if real is None:
+            frozen[path] = None
+            continue
+        asked = getattr(config, role)
+        needed = estimate_memory(real.model.config, _reading(asked.batch_size, work), dtype=_dtype(asked))
+        is_base = (path, asked.device, asked.dtype) == (config.model.path, config.model.device, config.model.dtype)
+        if is_base and has_frozen_base(config, sharded=sharded):
+            needed = needed._replace(weights=0)
+        frozen[path] = Frozen((role,), needed)
+    return Planned(own, frozen, training, assumed)
 
 
 def footprint(config: TrainingConfig, models: Sequence[tuple[str, str, Vlm | None]]) -> list[str]:
@@ -37,36 +109,23 @@ def footprint(config: TrainingConfig, models: Sequence[tuple[str, str, Vlm | Non
     _, path, reasoner = models[0]
     if reasoner is None:
         return [f"not estimated, for {path} could not be looked at"]
-    set_limits(reasoner, Sight(config.images.min_pixels, config.images.max_pixels))
-    work, training, assumed = _step(config, reasoner)
-    own = estimate_memory(reasoner.model.config, work, dtype=_dtype(config.model), training=training)
+    plan = planned(config, models)
+    own = plan.own
     parts = [
-        f"the model {_gib(own.weights + own.optimizer)} of weights and moments, and {_gib(own.cache + own.prefill)} to "
-        f"sample or {_gib(own.gradients + own.activations)} to learn"
+        f"the model {gib(own.weights + own.optimizer)} of weights and moments, and {gib(own.cache + own.prefill)} to "
+        f"sample or {gib(own.gradients + own.activations)} to learn"
     ]
-    frozen, at_once = 0, 0
-    for path, (asked, real) in {path: (getattr(config, role), real) for role, path, real in models[1:]}.items():
-        if real is None:
-            parts.append(f"{path} NOT counted, for it could not be looked at")
+    for asked, one in plan.frozen.items():
+        if one is None:
+            parts.append(f"{asked} NOT counted, for it could not be looked at")
             continue
-        read = _reading(asked.batch_size, work)
-        needed = estimate_memory(real.model.config, read, dtype=_dtype(asked))
-        if (path, asked.device, asked.dtype) == (config.model.path, config.model.device, config.model.dtype) and (
-            has_frozen_base(config, sharded=bool(config.trl.get("fsdp")))
-        ):
-            at_once = max(at_once, needed.cache + needed.prefill)
-            parts.append(
-                f"{path}, frozen, is the model without its adapter, and {_gib(needed.cache + needed.prefill)} to read"
-            )
-            continue
-        frozen, at_once = frozen + needed.weights, max(at_once, needed.cache + needed.prefill)
-        parts.append(f"{path}, frozen, {_gib(needed.weights)}, and {_gib(needed.cache + needed.prefill)} to read")
-    total = own.weights + own.optimizer + frozen + max(own.total - own.weights - own.optimizer, at_once)
+        weights = gib(one.memory.weights) if one.memory.weights else "is the model without its adapter"
+        parts.append(f"{asked}, frozen, {weights}, and {gib(one.memory.cache + one.memory.prefill)} to read")
     return [
-        f"about {_gib(total)} on one device that holds everything; {_compared(total)}",
+        f"about {gib(plan.total)} on one device that holds everything; {_compared(plan.total)}",
         *parts,
-        *assumed,
-        _HOW_SURE,
+        *plan.assumed,
+        _BY_RULE if own.by_rule else _HOW_SURE,
     ]
 
 
@@ -90,7 +149,7 @@ def announce(config: TrainingConfig, arguments: Any, console: Console) -> None:
     what = f"{rows:,} pairs"
     if isinstance(config, GrpoConfig):
         what = f"{rows:,} completions of up to {arguments.max_completion_length:,} tokens"
-    memory, *_ = footprint(config, [(role, path, _without_weights(path)) for role, path in _models(config)])
+    memory, *_ = footprint(config, [(role, path, without_weights(path)) for role, path in models_of_roles(config)])
     for line in (
         f"planned: {length} of {what}; how long they take is told after the first ones",
         f"memory, an estimate (more of it: --dry-run): {memory}",
@@ -98,7 +157,8 @@ def announce(config: TrainingConfig, arguments: Any, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _models(config: TrainingConfig) -> Iterator[tuple[str, str]]:
+def models_of_roles(config: TrainingConfig) -> Iterator[tuple[str, str]]:
+    """Role and path of each model of a configuration, the trained one first."""
     yield "model", config.model.path
     for role in ("listener", "claims") if isinstance(config, GrpoConfig) else ():
         for path in getattr(config, role).paths if getattr(config, role) else ():
@@ -106,12 +166,12 @@ def _models(config: TrainingConfig) -> Iterator[tuple[str, str]]:
                 yield role, path
 
 
-def _without_weights(path: str) -> Vlm | None:
-    """None on a server."""
+def without_weights(path: str) -> Vlm | None:
+    """The model at a path, of which only the shapes are there; None on a server."""
     return None if is_address(path) else load(path, device="cpu", weights=False)
 
 
-def _step(config: TrainingConfig, reasoner: Vlm) -> tuple[Work, Training, list[str]]:
+def _step(config: TrainingConfig, reasoner: Vlm, processes: int) -> tuple[Work, Training, list[str]]:
     """A step's work on one process, how it is trained on, and both in words."""
     grpo = isinstance(config, GrpoConfig)
     trl: dict[str, Any] = {field.name: field.default for field in fields(TrlGrpoConfig if grpo else TrlSftConfig)}
@@ -123,7 +183,7 @@ def _step(config: TrainingConfig, reasoner: Vlm) -> tuple[Work, Training, list[s
     prompt = largest_prompt(reasoner)
     checkpointed = trl["gradient_checkpointing"] or bool((trl["fsdp_config"] or {}).get("activation_checkpointing"))
     compute = torch.bfloat16 if trl["bf16"] else None
-    training = Training(config.lora, checkpointed, micro_batches, grpo, compute)
+    training = Training(config.lora, checkpointed, micro_batches, grpo, compute, processes)
     told = [
         f"assumed of one process: {-(-rows // group)} prompts of {prompt.tokens:,} tokens, the largest that the image "
         f"limits allow, × {group} completions of {new_tokens:,} tokens, trained on in {micro_batches} parts",
@@ -131,7 +191,7 @@ def _step(config: TrainingConfig, reasoner: Vlm) -> tuple[Work, Training, list[s
         f"{'an adapter' if config.lora else 'all weights'} trained by Adam, layers "
         f"{'computed again in' if checkpointed else 'kept for'} the backward pass",
     ]
-    if trl["fsdp"]:
+    if trl["fsdp"] and processes == 1:
         told.append("FSDP shares the model's weights, gradients and moments between processes: divide these")
     return Work(prompt, -(-rows // group), rows, new_tokens), training, told
 
@@ -156,8 +216,9 @@ def _compared(total: int) -> str:
     if not torch.cuda.is_available():
         return "this machine has no GPU to compare it with"
     name, there = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
-    return f"this machine's {name} has {_gib(there)}: {'more' if there > total else 'LESS'} than that"
+    return f"this machine's {name} has {gib(there)}: {'more' if there > total else 'LESS'} than that"
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
+    """Bytes, in words."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

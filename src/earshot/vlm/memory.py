@@ -1,12 +1,14 @@
 """How much memory a model needs to judge and to be trained, from its configuration.
 
-The model is made without values (on torch's meta device): its weights and its cache are counted. What a pass keeps for
-its gradients follows a rule, the inputs and outputs of every linear layer and norm; docs/models.md says how far off it
-is.
+The model is made without values (on torch's meta device): its weights and its cache are counted, and what a training
+pass holds is found by going through it (`vlm.passes`). A rule, the inputs and outputs of linear layers and norms, says
+what the pass over prompts needs, one layer at a time, and what a training pass keeps in the families whose code looks
+at values (`Memory.by_rule`).
 """
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,14 +17,21 @@ import torch
 from transformers import AutoModelForImageTextToText
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from earshot.vlm.mechanisms import CHECKPOINTED, reason_for_whole_rows, reason_for_whole_steps
+from earshot.vlm.mechanisms import (
+    CHECKPOINTED,
+    core_of,
+    reason_for_whole_rows,
+    reason_for_whole_steps,
+    takes_mask_by_rule,
+)
 from earshot.vlm.model import Vlm
-from earshot.vlm.prefix.head import LOGITS_AT_ONCE
-from earshot.vlm.prefix.logps import TOKENS_AT_ONCE, reason_for_plain_rows
+from earshot.vlm.passes import Pass, most_held
+from earshot.vlm.prefix.forms import MASK_ENTRIES
+from earshot.vlm.prefix.logps import PACKED_AT_ONCE, TOKENS_AT_ONCE, reason_for_plain_rows
+from earshot.vlm.runs import attend_by_runs
 
 UNLIMITED_PX = 1024  # side of the images where nothing limits them: what most generators of images make
 _MOMENTS = 2  # that Adam keeps of every weight that it trains
-_COPIES_OF_LOGITS = 4  # a block as it is, in float32, its logarithms, and its gradient
 
 
 class Prompt(NamedTuple):
@@ -32,11 +41,13 @@ class Prompt(NamedTuple):
         tokens: Its length, images included.
         patches: Of all of them, as the vision tower takes them.
         inputs: What the processor makes of it, by name.
+        pictures: What the tower takes of that, in which only sizes have values.
     """
 
     tokens: int
     patches: int
     inputs: frozenset[str]
+    pictures: Mapping[str, torch.Tensor]
 
 
 class Work(NamedTuple):
@@ -64,6 +75,7 @@ class Training(NamedTuple):
         micro_batches: In how many parts the rows are trained on, one after another.
         generates: Whether the model samples the completions itself, as in GRPO.
         compute: What it is computed in; where that is not the weights' own dtype, by autocast. None is their own.
+        processes: How many have shards of its weights, gradients and moments (FSDP); they sample with all weights.
     """
 
     lora: Mapping[str, Any] | None = None
@@ -71,6 +83,7 @@ class Training(NamedTuple):
     micro_batches: int = 1
     generates: bool = True
     compute: torch.dtype | None = None
+    processes: int = 1
 
 
 class Memory(NamedTuple):
@@ -82,7 +95,8 @@ class Memory(NamedTuple):
         prefill: What the pass over the prompts needs, one layer at a time.
         gradients: Of the weights that are trained.
         optimizer: Adam's moments.
-        activations: What a pass keeps for its gradients.
+        activations: What a training pass holds at its highest, beside as many gradients as there are in the end.
+        by_rule: Whether that was not found by going through it, and may be half of it or twice as much.
     """
 
     weights: int
@@ -91,6 +105,7 @@ class Memory(NamedTuple):
     gradients: int = 0
     optimizer: int = 0
     activations: int = 0
+    by_rule: bool = False
 
     @property
     def total(self) -> int:
@@ -103,7 +118,14 @@ def largest_prompt(vlm: Vlm) -> Prompt:
     side = int((vlm.sight.max_pixels or UNLIMITED_PX**2) ** 0.5)
     inputs = vlm.grey_question(side)
     patches = inputs["pixel_values"].numel() // _Parts(vlm.model).numbers_of_a_patch
-    return Prompt(inputs["input_ids"].size(1), patches, frozenset(inputs))
+    core = core_of(vlm.model)
+    taken = inspect.signature(core.get_image_features).parameters if hasattr(core, "get_image_features") else ()
+    pictures = {
+        name: value.to("meta") if value.is_floating_point() else value
+        for name, value in inputs.items()
+        if name in taken and isinstance(value, torch.Tensor)
+    }
+    return Prompt(inputs["input_ids"].size(1), patches, frozenset(inputs), pictures)
 
 
 def estimate_memory(config: Any, work: Work, *, dtype: torch.dtype, training: Training | None = None) -> Memory:
@@ -115,9 +137,10 @@ def estimate_memory(config: Any, work: Work, *, dtype: torch.dtype, training: Tr
         dtype: Of the weights.
         training: How it is trained; None only judges.
     """
+    plain = type(config).from_dict(config.to_dict())  # without what loading has marked in it
     with torch.device("meta"):
         # Some kinds of experts are there for this dtype alone.
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).eval()
+        model = AutoModelForImageTextToText.from_config(plain, dtype=torch.bfloat16).eval()
     parts, compute = _Parts(model), (training and training.compute) or dtype
     prompts, row = work.prompts, work.prompt.tokens + work.new_tokens
     shared = reason_for_whole_rows(model, dict.fromkeys(work.prompt.inputs)) is None
@@ -137,25 +160,53 @@ def _trained(judging: Memory, model: Any, parts: _Parts, work: Work, dtype: torc
         model = _with_adapter(model, training.lora)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     numbers = sum(weight.numel() for weight in trained)
-    copies = numbers if compute != own else 0  # autocast makes them of what is trained
-    inputs, row = dict.fromkeys(work.prompt.inputs), work.prompt.tokens + work.new_tokens
-    whole = reason_for_whole_steps(model) or reason_for_plain_rows(
-        model, inputs, row, pictures=True, one_pass=CHECKPOINTED if training.checkpointed else None
-    )
-    kept = parts.kept(work, training, shared=whole is None, tower=parts.tower_holds(trained))
-    logits = _COPIES_OF_LOGITS * min(LOGITS_AT_ONCE, work.rows * work.new_tokens * parts.vocabulary)
+    n, prefill = training.processes, judging.prefill
+    copies = numbers if compute != own and n == 1 else 0  # autocast makes them of what is trained
+    if n > 1:
+        prefill += sum(weight.numel() for weight in model.parameters()) * compute.itemsize
+    attend_by_runs(model)
+    again, one, numbers_there = training.micro_batches > 1, _pass(model, work, training), numbers * compute.itemsize
+    pictures = work.prompt.pictures if parts.tower_holds(trained) else None
+    try:
+        # Some kinds of experts are there for one dtype alone: of these, twice as much.
+        times = compute.itemsize // torch.bfloat16.itemsize if parts.has_experts else 1
+        most = times * most_held(model if times > 1 else model.to(compute), one, pictures, again=again)
+        held, by_rule = most - (0 if again else numbers_there), False
+    except RuntimeError:  # what the meta device says where code looks at values
+        held, by_rule = parts.kept(one, work.prompt.patches * (pictures is not None)) * compute.itemsize, True
     return Memory(
-        judging.weights + (numbers * own.itemsize if training.lora is not None else 0),
+        (judging.weights + (numbers * own.itemsize if training.lora is not None else 0)) // n,
         judging.cache if training.generates else 0,
-        judging.prefill if training.generates else 0,
-        gradients=numbers * own.itemsize,
-        optimizer=numbers * own.itemsize * _MOMENTS,
-        activations=(kept + copies) * compute.itemsize + logits * torch.float32.itemsize,
+        prefill if training.generates else 0,
+        gradients=numbers * own.itemsize // n,
+        optimizer=numbers * own.itemsize * _MOMENTS // n,
+        activations=held + copies * compute.itemsize,
+        by_rule=by_rule,
     )
+
+
+def _pass(model: Any, work: Work, training: Training) -> Pass:
+    """The largest pass of a step, as `vlm.prefix.logps` parts its rows."""
+    inputs, prompt, new = dict.fromkeys(work.prompt.inputs), work.prompt.tokens, work.new_tokens
+    one_pass = CHECKPOINTED if training.checkpointed else None
+    whole = reason_for_whole_steps(model) or reason_for_plain_rows(
+        model, inputs, prompt + new, pictures=True, one_pass=one_pass
+    )
+    rows = -(-work.rows // training.micro_batches)
+    prompts = min(work.prompts, rows)
+    each = -(-rows // prompts)
+    if whole is not None or each == 1:
+        prompts, each, form = rows, 1, "plain"
+    else:
+        form = "packed" if training.checkpointed else "cache"
+    at_once = PACKED_AT_ONCE if form == "packed" and not takes_mask_by_rule(model) else TOKENS_AT_ONCE
+    each = max(1, min(each, (at_once - prompt) // new))
+    prompts = max(1, min(prompts, at_once // (prompt + each * new)))
+    return Pass(form, prompts, prompt, each, new, training.checkpointed, MASK_ENTRIES)
 
 
 class _Width(NamedTuple):
-    """Numbers that a part of a model makes of each of its tokens or patches.
+    """Numbers that a part of a model makes of each of its tokens or patches, by the rule.
 
     Attributes:
         all: Inputs and outputs of its linear layers and norms.
@@ -185,7 +236,7 @@ class _Parts:
         experts = getattr(model.config.get_text_config(), "num_experts_per_tok", None) or 1
         self.text = _Width.of([module for module in inside if module is not self._head], experts)
         self.tower = _Width.of(tower, 1)
-        self.vocabulary = self._head.weight.size(0)
+        self.has_experts = any(weight.dim() == 3 for part in inside for weight in part.parameters(recurse=False))
         first = next(m for m in tower if isinstance(m, torch.nn.Conv2d | torch.nn.Conv3d | torch.nn.Linear))
         self.numbers_of_a_patch = first.weight[0].numel()
 
@@ -202,17 +253,14 @@ class _Parts:
         inside = {id(weight) for part in (self._decoder, self._head) for weight in part.parameters()}
         return any(id(weight) not in inside for weight in weights)
 
-    def kept(self, work: Work, training: Training, *, shared: bool, tower: bool) -> int:
-        """Numbers that the pass over one micro-batch keeps for its gradients, which go into the tower or do not."""
-        rows = -(-work.rows // training.micro_batches)
-        prompts = min(work.prompts, rows) if shared else rows
-        tokens = prompts * work.prompt.tokens + rows * work.new_tokens
-        text, images = (part.again if training.checkpointed else part.all for part in (self.text, self.tower))
-        kept = tokens * text + prompts * work.prompt.patches * images * tower
-        if rows > prompts and not training.checkpointed:
-            # The prompts, copied to the rows that continue them.
-            kept += rows * self.cache(work.prompt.tokens + work.new_tokens)
-        return int(kept * min(1.0, TOKENS_AT_ONCE / tokens))  # what lies beyond is computed in parts, and again
+    def kept(self, one: Pass, patches: int) -> int:
+        """Numbers that a pass keeps by the rule, of which the tower sees so many patches for each prompt."""
+        text, images = (part.again if one.checkpointed else part.all for part in (self.text, self.tower))
+        tokens = one.prompts * (one.prompt_tokens + one.rows * one.new_tokens)
+        kept = tokens * text + one.prompts * patches * images
+        if one.form == "cache":  # the prompts', copied to the rows that continue them
+            kept += one.prompts * one.rows * self.cache(one.prompt_tokens + one.new_tokens)
+        return kept
 
 
 def _width(modules: Iterable[torch.nn.Module], experts: int) -> int:

@@ -80,6 +80,38 @@ def rewards(sizes: Sizes = None, like: Like = None, runs: Runs = 5, as_json: Jso
     _run("rewards", sizes, like, runs, as_json=as_json)
 
 
+@app.command()
+def plan(
+    configs: Annotated[
+        list[str] | None, typer.Argument(help="Configurations or names of ours; all that ship for training by default.")
+    ] = None,
+    like: Like = None,
+    processes: Annotated[int, typer.Option(min=1, help="Between how many FSDP shares a model that asks for it.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """What a step takes of a GPU's memory by role and phase, and which cards have that; nothing is loaded."""
+    from earshot.cli.progress import quiet_loading
+    from earshot.cli.table import table
+    from earshot.lab.bench import plan as planning
+    from earshot.train.footprint import gib
+
+    quiet_loading()
+    lines = planning.plan(configs or [], like, processes)
+    if as_json:
+        print(json.dumps(planning.as_dict(lines)))
+        return
+    for line in lines:
+        cards = ", ".join(card for card, fits in line.fits.items() if fits) or "none of these cards"
+        print(f"{line.config}: peak {gib(line.peak)}; fits {cards}")
+        print(table(("", *line.bytes), [["", *map(gib, line.bytes.values())]]))
+    print(
+        f"Of {', '.join(planning.CARDS)}; {planning.ROOM:.0%} of a card must hold the peak. Prefill and cache are "
+        "there while completions are sampled, gradients and what layers keep (or make again) while they are learned "
+        "from. A listener or checker of 0 has the weights of the model or the other. Where a configuration asks for "
+        f"FSDP, each of {processes} processes has its share."
+    )
+
+
 def _run(
     name: str, sizes: list[str] | None, like: str | None, runs: int, against: str = "stock", *, as_json: bool
 ) -> None:
