@@ -90,7 +90,7 @@ def test_the_check_exits_by_what_it_finds(source: Path, tmp_path: Path, capsys: 
     write_jsonl(out / "metadata.jsonl", pq.read_table(out / "metadata.parquet").to_pylist())
     (out / "metadata.parquet").unlink()
     notes = (  # a0 and b0, a1 and b1 are the same pictures, ranked 1 2 and 2 1
-        "note: 1 row has the prompt and both pictures of an earlier row (row 4 like 1)\n"
+        "note: 1 row has the prompt and all pictures of an earlier row (row 4 like 1)\n"
         "note: 1 row has a majority against that of an earlier row of the same pair (row 4 like 1)\n"
     )
     assert run(capsys, "data", "check", out)[:2] == (0, f"{notes}{out}: no problems\n")

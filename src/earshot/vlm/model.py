@@ -203,7 +203,8 @@ class Vlm:
             n = _image_places([question])
             fewer = [{**question, "content": _with_images(question["content"], k)} for k in range(n + 1)]
             if len({self.rendered([*before, one]) for one in fewer}) <= n:
-                raise ModelError(f"{self.name}: its chat template has no place for {n} images; choose another model")
+                many = "three" if self.prompts.edits else "two"
+                raise ModelError(f"{self.name}: its chat template has no place for {many} images; choose another model")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
