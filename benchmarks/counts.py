@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,6 +25,7 @@ from rich.table import Table
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from earshot.files import write_json
+from earshot.lab.bench.stock import stock_attention
 from earshot.listener.local import LocalListener
 from earshot.rundir import describe_environment
 from earshot.types import Pair, Votes
@@ -89,13 +90,8 @@ def of_tower(vlm: Vlm, pairs: Sequence[Pair], *, together: bool) -> dict[str, fl
     """A pass of the vision tower over all pictures."""
     inputs = vlm.encode_pairs(pairs)
     tower = vlm.model.model.visual
-    with ExitStack() as stock:
-        if not together:
-            known = tower.config._attn_implementation
-            stock.callback(setattr, tower.config, "_attn_implementation", known)
-            tower.config._attn_implementation = "sdpa"
-        with torch.no_grad(), Operations() as seen:
-            tower(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])
+    with nullcontext() if together else stock_attention(vlm.model), torch.no_grad(), Operations() as seen:
+        tower(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])
     return {"attention_calls": seen.attention, "launches": seen.launches}
 
 

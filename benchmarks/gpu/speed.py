@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from statistics import median
 from typing import Any
 from unittest.mock import patch
@@ -25,33 +25,39 @@ from trl.trainer.utils import add_fused_lm_head
 
 from benchmarks.gpu.lines import OUT, REHEARSAL, note, run
 from benchmarks.gpu.plan import SPEED
-from benchmarks.gpu.shapes import SIZES, make
+from earshot.lab.bench.like import trainable
 from earshot.lab.bench.shape import Shape, repeated
-from earshot.lab.bench.stock import plain_listener
+from earshot.lab.bench.stock import plain_listener, stock_attention
 from earshot.lab.bench.trainers import Stepper, dataset
 from earshot.listener.local import LocalListener
+from earshot.train.run import lora_config
 from earshot.train.trainer import ListenerGrpoTrainer
 from earshot.vlm import Vlm
 from earshot.vlm.mechanisms import base_of
 from earshot.vlm.prefix import Sampling, encode_prefix, sample, shared_logps
 from earshot.vlm.prefix.pictures import split_pictures
-from earshot.vlm.prepared import PREPARED
+from earshot.vlm.prepared import PREPARED, forgetting, remembering
 from earshot.vlm.runs import ALL_RUNS
 
 Found = dict[str, Any]
 DEVICE = "cpu" if REHEARSAL else "cuda"
 DTYPE = torch.float32 if REHEARSAL else torch.bfloat16
-SIZE = "tiny" if REHEARSAL else os.environ.get("GPU_SIZE", "7b")
 # Two images of 756 px are 729 tokens each; at 140 px, windows of 112 px are uneven.
 SHAPE = Shape(
-    pixels=140 if REHEARSAL else 756, prompt_tokens=160, new_tokens=8 if REHEARSAL else 256, group=8, groups=2
+    like=os.environ.get("GPU_SIZE", "7b"),
+    small=REHEARSAL,
+    pixels=140 if REHEARSAL else 756,
+    prompt_tokens=160,
+    new_tokens=8 if REHEARSAL else 256,
+    group=2 if REHEARSAL else 8,
+    groups=2,
+    device=DEVICE,
+    dtype="float32" if REHEARSAL else "bfloat16",
 )
 MANY_GROUPS = 2 if REHEARSAL else 8
 STEP_WORDS = 8 if REHEARSAL else 128
 FEW, MANY = (32, 36) if REHEARSAL else (32, 96)  # tokens; shorter texts are not captured
-LORA = LoraConfig(
-    r=64, lora_alpha=128, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"], task_type="CAUSAL_LM"
-)  # as configs/qwen2.5-vl-7b-lora.yaml
+LORA = lora_config(trainable(64))
 RUNS = 1 if REHEARSAL else 3
 _held: dict[str, Vlm] = {}
 
@@ -59,10 +65,11 @@ _held: dict[str, Vlm] = {}
 def build() -> Found:
     """A reasoner and a listener; what later parts need."""
     for seed, name in enumerate(("reasoner", "listener")):
-        _held[name] = make(SIZES[SIZE], device=DEVICE, dtype=DTYPE, side_px=SHAPE.pixels, seed=seed)
+        _held[name] = SHAPE.build(seed).freeze()
+        remembering(_held[name].processor.image_processor)
     vlm = _held["reasoner"]
     return {
-        "size": SIZE,
+        "size": SHAPE.like,
         "parameters": sum(weight.numel() for weight in vlm.model.parameters()),
         "prompt_tokens": _inputs(1)["input_ids"].size(1),
     }
@@ -116,7 +123,7 @@ def vision() -> Found:
                 return tower(pixels, grid_thw=grid).pooler_output
 
         seen, together_s = see(), _seconds(see)
-        with _stock_attention():
+        with _as_stock():
             stock, stock_s = see(), _seconds(see)
         found[f"{2 * groups} images"] = {
             "runs_together_ms": together_s * 1e3,
@@ -309,7 +316,7 @@ def _step(side: str, checkpointed: bool) -> Found:
         data = dataset(shape, vlm, shape.pairs(vlm, shape.groups))
         given: dict[str, Any] = {"args": arguments, "reward_funcs": [reward], "train_dataset": data}
         trainer: Any = None
-        with _stock_attention() if side == "stock" else nullcontext(), _left_plain(lambda: trainer):
+        with _as_stock() if side == "stock" else nullcontext(), _left_plain(lambda: trainer):
             if side == "ours":
                 trainer = ListenerGrpoTrainer(vlm=vlm, peft_config=LORA, **given)
             else:
@@ -353,16 +360,13 @@ def _adapted(**changed: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def _stock_attention() -> Iterator[None]:
-    """Both models' towers call attention window by window."""
-    towers = [vlm.model.model.visual.config for vlm in _held.values()]
-    for config in towers:
-        config._attn_implementation = "sdpa"
-    try:
+def _as_stock() -> Iterator[None]:
+    """Both models call attention window by window, and make every picture anew."""
+    with ExitStack() as stock:
+        for vlm in _held.values():
+            stock.enter_context(stock_attention(vlm.model))
+            stock.callback(remembering, forgetting(vlm.processor.image_processor))
         yield
-    finally:
-        for config in towers:
-            config._attn_implementation = ALL_RUNS
 
 
 def _eager() -> Any:
