@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 from transformers.cache_utils import DynamicLayer
 
 from earshot.errors import first_line
-from earshot.vlm.mechanisms import in_all_axes, is_distributed
+from earshot.vlm.mechanisms import is_distributed
 from earshot.vlm.prefix.attention import share_prompts
-from earshot.vlm.prefix.encode import Prefix
+from earshot.vlm.prefix.encode import Prefix, next_logits
 
 _EQUAL: Final = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}  # relative, of replayed logits
 
@@ -111,16 +111,10 @@ class CapturedRows:
 
     def _pass(self) -> Float[torch.Tensor, "r v"]:
         self._unwritten.index_fill_(3, self._place, False)
-        output = self._model(
-            input_ids=self._ids,
-            position_ids=in_all_axes(self._model, self._position),
-            past_key_values=self._cache,
-            use_cache=True,
-            shared_prompts=self._prompts,
-        )
+        logits = next_logits(self._model, self._ids, self._position, self._cache, shared_prompts=self._prompts)
         self._place.add_(1)
         self._position.add_(1)
-        return output.logits[:, -1]
+        return logits
 
     def _forget(self) -> None:
         """As it was before the pass: what the layers were given is written over by the next one."""

@@ -97,6 +97,24 @@ def encode_prefix(model: Any, inputs: Mapping[str, Any], *, with_gradients: bool
     )
 
 
+def next_logits(
+    model: Any, ids: Int[torch.Tensor, "r 1"], positions: Int[torch.Tensor, "r 1"], cache: Any, **given: Any
+) -> Float[torch.Tensor, "r v"]:
+    """Next-token logits after one more token of each row, which the cache takes in.
+
+    Args:
+        model: The model of the cache.
+        ids: The tokens.
+        positions: Where they stand.
+        cache: Of what stands before them, R rows.
+        **given: What else a pass is told of the rows.
+    """
+    at = in_all_axes(model, positions)
+    output = model(input_ids=ids, position_ids=at, past_key_values=cache, use_cache=True, **given)
+    logits: Float[torch.Tensor, "r v"] = output.logits[:, -1]
+    return logits
+
+
 def suffix_logits(
     model: Any, prefix: Prefix, owners: Sequence[int], suffixes: Sequence[Sequence[int]], *, pad_id: int
 ) -> Float[torch.Tensor, "r v"]:

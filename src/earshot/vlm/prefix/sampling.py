@@ -21,14 +21,15 @@ from transformers.generation import (
 
 from earshot.errors import ModelError
 from earshot.types import Wanted
-from earshot.vlm.mechanisms import OF_TEXT, base_of, in_all_axes
+from earshot.vlm.mechanisms import OF_TEXT, base_of
 from earshot.vlm.prefix.attention import can_share_prompts, share_prompts, sharing_attention
 from earshot.vlm.prefix.captured import CapturedRows, can_capture
-from earshot.vlm.prefix.encode import Prefix
+from earshot.vlm.prefix.encode import Prefix, next_logits
 from earshot.vlm.prefix.growing import growing_cache
 from earshot.vlm.prefix.pictures import layout_is_known, split_pictures
 from earshot.vlm.prefix.whole import repeated_images, rows_at_once
 
+_WORTH_DROPPING = 0.75  # copying the cache without the ended rows pays once they are a quarter
 _WORTH_CAPTURING = 32  # tokens; a graph takes as long to make as some of them
 
 
@@ -185,7 +186,7 @@ class _Unwanted(StoppingCriteria):
 @contextmanager
 def _rows_of(
     model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"], length: int
-) -> Iterator[_Rows | CapturedRows]:
+) -> Iterator[_SharedRows | _CopiedRows | CapturedRows]:
     """The rows that continue a prefix, in the form that is faster for so many of them and so many tokens."""
     shareable = can_share_prompts(model, prefix.cache)
     captured = shareable and length >= _WORTH_CAPTURING and can_capture(model, owners.device)
@@ -197,70 +198,49 @@ def _rows_of(
         yield CapturedRows(model, prefix, owners, length) if captured else _SharedRows(model, prefix, owners)
 
 
-class _Rows:
-    """Rows that continue a prefix, and grow by a token at a time."""
+class _SharedRows:
+    """Rows whose cache holds their own tokens, beside prompts that are there once."""
 
-    worth_dropping = 0.75  # copying the cache without the ended rows pays once they are a quarter
+    worth_dropping = _WORTH_DROPPING
 
-    def __init__(self, model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"], *, own_tokens: bool) -> None:
+    def __init__(self, model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> None:
         assert prefix.next_position is not None
-        self._model, self._position = model, prefix.next_position[owners][:, None]
-        self._cache = growing_cache(prefix.cache, owners, tokens=0 if own_tokens else None)
-        self._drawn = 0
+        self._model, self._prefix, self._owners = model, prefix, owners
+        self._cache, self._position = growing_cache(prefix.cache, owners, tokens=0), prefix.next_position[owners]
+        self._prompts = share_prompts(prefix.cache, prefix.mask, owners)
 
     def logits(self, ids: Int[torch.Tensor, " r"]) -> Float[torch.Tensor, "r v"]:
         """Next-token logits after one more token of each row."""
-        position, self._drawn = self._position + self._drawn, self._drawn + 1
-        output = self._model(
-            input_ids=ids[:, None],
-            position_ids=in_all_axes(self._model, position),
-            past_key_values=self._cache,
-            use_cache=True,
-            **self._arguments(),
-        )
-        return output.logits[:, -1]
+        position, self._position = self._position, self._position + 1
+        return next_logits(self._model, ids[:, None], position[:, None], self._cache, shared_prompts=self._prompts)
 
     def keep(self, rows: Int[torch.Tensor, " k"]) -> None:
         """Leaves out the other rows, and prompts that none continues any more."""
         self._cache.batch_select_indices(rows)
-        self._position = self._position[rows]
-
-    def _arguments(self) -> dict[str, Any]:
-        """What a pass is told of the rows."""
-        raise NotImplementedError
-
-
-class _SharedRows(_Rows):
-    """Rows whose cache holds their own tokens, beside prompts that are there once."""
-
-    def __init__(self, model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> None:
-        super().__init__(model, prefix, owners, own_tokens=True)
-        self._prefix, self._owners = prefix, owners
-        self._prompts = share_prompts(prefix.cache, prefix.mask, owners)
-
-    def keep(self, rows: Int[torch.Tensor, " k"]) -> None:
-        super().keep(rows)
-        self._owners = self._owners[rows]
+        self._owners, self._position = self._owners[rows], self._position[rows]
         self._prompts = share_prompts(self._prefix.cache, self._prefix.mask, self._owners)
 
-    def _arguments(self) -> dict[str, Any]:
-        return {"shared_prompts": self._prompts}
 
-
-class _CopiedRows(_Rows):
+class _CopiedRows:
     """Rows whose cache holds a copy of their prompt, for attention that may be of any kind."""
 
+    worth_dropping = _WORTH_DROPPING
+
     def __init__(self, model: Any, prefix: Prefix, owners: Int[torch.Tensor, " r"]) -> None:
-        super().__init__(model, prefix, owners, own_tokens=False)
-        self._mask = prefix.mask[owners]
+        assert prefix.next_position is not None
+        self._model, self._mask = model, prefix.mask[owners]
+        self._cache, self._position = growing_cache(prefix.cache, owners), prefix.next_position[owners]
+
+    def logits(self, ids: Int[torch.Tensor, " r"]) -> Float[torch.Tensor, "r v"]:
+        """Next-token logits after one more token of each row; rows that have ended are never read."""
+        position, self._position = self._position, self._position + 1
+        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        return next_logits(self._model, ids[:, None], position[:, None], self._cache, attention_mask=self._mask)
 
     def keep(self, rows: Int[torch.Tensor, " k"]) -> None:
-        super().keep(rows)
-        self._mask = self._mask[rows]
-
-    def _arguments(self) -> dict[str, Any]:
-        # Rows that have ended are never read.
-        return {"attention_mask": torch.nn.functional.pad(self._mask, (0, self._drawn), value=1)}
+        """Leaves out the other rows."""
+        self._cache.batch_select_indices(rows)
+        self._mask, self._position = self._mask[rows], self._position[rows]
 
 
 class _Drawing:
