@@ -53,20 +53,17 @@ class Reasoner:
             ImageError: An image is refused.
             PromptTooLong: Prompts do not fit into the model's context.
         """
-        training = self.vlm.model.training
-        self.vlm.model.eval()
-        try:
-            shown = in_both_orders(pairs)
-            judged: list[list[JudgedSample]] = []
-            # Both orders of a pair show the same two images.
-            together = max(2, self.batch_size // 2 * 2) if self.vlm.shares_prompts else 1
+        shown = in_both_orders(pairs)
+        judged: list[list[JudgedSample]] = []
+        # Both orders of a pair show the same two images.
+        together = max(2, self.batch_size // 2 * 2) if self.vlm.shares_prompts else 1
+        with self.vlm.reading():
             for start in range(0, len(shown), together):
                 still = None if wanted is None else partial(_wanted_row, wanted, start)
-                judged.extend(self._judge_batch(shown[start : start + together], samples, seed, still))
-        except PromptTooLong as error:
-            raise PromptTooLong({(start + row) // 2: why for row, why in error.too_long.items()}) from error
-        finally:
-            self.vlm.model.train(training)
+                try:
+                    judged.extend(self._judge_batch(shown[start : start + together], samples, seed, still))
+                except PromptTooLong as error:
+                    raise PromptTooLong({(start + row) // 2: why for row, why in error.too_long.items()}) from error
         return [judged[k] + judged[k + 1] for k in range(0, len(judged), 2)]
 
     def _judge_batch(

@@ -137,10 +137,9 @@ def estimate_memory(config: Any, work: Work, *, dtype: torch.dtype, training: Tr
         dtype: Of the weights.
         training: How it is trained; None only judges.
     """
-    plain = type(config).from_dict(config.to_dict())  # without what loading has marked in it
     with torch.device("meta"):
         # Some kinds of experts are there for this dtype alone.
-        model = AutoModelForImageTextToText.from_config(plain, dtype=torch.bfloat16).eval()
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).eval()
     parts, compute = _Parts(model), (training and training.compute) or dtype
     prompts, row = work.prompts, work.prompt.tokens + work.new_tokens
     shared = reason_for_whole_rows(model, dict.fromkeys(work.prompt.inputs)) is None
