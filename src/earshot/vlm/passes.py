@@ -55,10 +55,10 @@ def most_held(model: Any, one: Pass, pictures: Mapping[str, torch.Tensor] | None
         again: Whether gradients of an earlier pass are there already, which are then not counted.
 
     Raises:
-        RuntimeError: The family's code looks at values.
+        RuntimeError: The family's code looks at values, or has no part that sees images alone.
     """
     if pictures is not None and not hasattr(core_of(model), "get_image_features"):
-        raise NotImplementedError("the tower cannot be gone through alone")
+        raise RuntimeError("the tower cannot be gone through alone")
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     held = _Held([*model.parameters(), *model.buffers()])
     if again:
